@@ -1,0 +1,107 @@
+"""The flags that say which texts and labels to read, and how to split them."""
+
+from dataclasses import dataclass, field
+
+from salience.train.errors import UserError
+
+PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
+CLEANING_RULES = ("headers", "footers", "quotes")
+
+
+def _default(value: list[str], help: str) -> list[str]:
+    return field(default_factory=lambda: list(value), metadata={"help": help})
+
+
+@dataclass
+class DataArguments:
+    """Where the texts and labels come from, and how they become train, validation and test splits.
+
+    A recipe or the command line fills it through `HfArgumentParser`; each field's `help` says what it does.
+
+    Raises:
+        UserError: If a value is out of its range.
+    """
+
+    train_file: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "One or more training files: .csv, .tsv, .jsonl, .json, .parquet, or a folder with one sub-folder "
+            "of .txt files per class. `package:NAME/sub/folder` names a file inside an installed Python package."
+        },
+    )
+    validation_file: str | None = field(
+        default=None, metadata={"help": "Validation file or folder. Without it, a part of the training data is used."}
+    )
+    test_file: str | None = field(default=None, metadata={"help": "Test file or folder, used once, after training."})
+    dataset_name: str | None = field(
+        default=None, metadata={"help": "Data set on the Hub (user/name), instead of --train_file."}
+    )
+    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of the Hub data set."})
+    dataset_revision: str | None = field(
+        default=None, metadata={"help": "Commit of the Hub data set; pin it, so that the run can be repeated."}
+    )
+    data_name: str | None = field(
+        default=None, metadata={"help": "Name of the data in the model card (default: from the Hub or file name)."}
+    )
+    text_column: str = field(default="text", metadata={"help": "Column that holds the text."})
+    label_column: str = field(default="label", metadata={"help": "Column that holds the label or labels."})
+    label_separator: str | None = field(
+        default=None,
+        metadata={"help": "Splits each label at this string into several (multi-label); an empty label is none."},
+    )
+    problem_type: str | None = field(
+        default=None,
+        metadata={"help": f"One of {', '.join(PROBLEM_TYPES)} (default: found from the labels)."},
+    )
+    validation_size: float = field(
+        default=0.15, metadata={"help": "Part of the training data held out when there is no validation split."}
+    )
+    test_size: float = field(
+        default=0.0, metadata={"help": "Part of the training data held out as test split when there is no test file."}
+    )
+    resplit: bool = field(
+        default=False, metadata={"help": "Put all given splits together and split them anew, with the two sizes."}
+    )
+    split_seed: int = field(default=0, metadata={"help": "Seed of the held-out parts and of --max_train_samples."})
+    clean: list[str] = _default(
+        [], f"Newsgroup parts to cut with scikit-learn's own rules: any of {', '.join(CLEANING_RULES)}."
+    )
+    keep_empty_texts: bool = field(
+        default=False, metadata={"help": "Read a missing (null) text as an empty one instead of stopping."}
+    )
+    encoding: list[str] = _default(
+        ["utf-8"], "Encodings of .csv, .tsv and .txt files; each file is read with the first in which it is valid."
+    )
+    max_train_samples: int | None = field(
+        default=None, metadata={"help": "Train on a stratified sample of this many rows."}
+    )
+    max_length: int | None = field(
+        default=None, metadata={"help": "Tokens kept of each text (default: all of them)."}
+    )
+
+    def __post_init__(self) -> None:
+        # A recipe may give one value where the command line gives a list.
+        for name in ("train_file", "clean", "encoding"):
+            if isinstance(getattr(self, name), str):
+                setattr(self, name, [getattr(self, name)])
+        if self.problem_type not in (None, *PROBLEM_TYPES):
+            raise UserError(f"--problem_type {self.problem_type!r} is not one of {', '.join(PROBLEM_TYPES)}")
+        unknown = sorted(set(self.clean) - set(CLEANING_RULES))
+        if unknown:
+            raise UserError(f"--clean {unknown[0]!r} is not one of {', '.join(CLEANING_RULES)}")
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        if not 0 < self.validation_size < 1:
+            raise UserError(f"--validation_size must lie between 0 and 1, not {self.validation_size}")
+        if not 0 <= self.test_size < 1:
+            raise UserError(f"--test_size must be at least 0 and less than 1, not {self.test_size}")
+        if self.validation_size + self.test_size >= 1:
+            raise UserError(
+                f"--validation_size {self.validation_size} and --test_size {self.test_size} leave nothing to train on; "
+                "make their sum less than 1"
+            )
+        for name in ("max_train_samples", "max_length"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"--{name} must be at least 1, not {value}")

@@ -1,0 +1,127 @@
+"""Scores of a text classifier or regressor as one `evaluate` metric, computed by scikit-learn.
+
+`evaluate.load("eval/metrics/salience_classification", "multi_label_classification")` needs no network.
+"""
+
+import datasets
+import evaluate
+import numpy as np
+from sklearn.metrics import (
+    accuracy_score,
+    f1_score,
+    mean_absolute_error,
+    mean_squared_error,
+    precision_recall_fscore_support,
+    r2_score,
+    roc_auc_score,
+)
+
+THRESHOLD = 0.5
+
+_DESCRIPTION = """
+One configuration per problem type of transformers:
+
+- single_label_classification: the predicted class is the one with the highest score. Macro averages run over the
+  classes that occur among the references or the predictions, as scikit-learn does by default.
+- multi_label_classification: every class with a score of at least 0.5 is predicted; accuracy is subset accuracy (all
+  labels of a text right). Macro averages run over all classes, as scikit-learn does for label indicators.
+- regression: errors, R2 and Pearson correlation, averaged over the targets.
+
+Precision, recall and F1 without a denominator count as 0. ROC-AUC is one-vs-rest, averaged over the classes that have
+both positive and negative references; without such a class it is None, and so are R2 and Pearson where undefined.
+"""
+
+_INPUTS = """
+Args:
+    predictions: (N, C) probabilities; for regression (N, T) predicted values.
+    references: N class ids; for multi-label (N, C) zeros and ones; for regression (N, T) true values.
+    label_names: C names for the keys of `per_class`; by default the class ids as strings.
+Returns:
+    accuracy, precision_macro, recall_macro, f1_macro, f1_weighted, roc_auc and
+    per_class {name: {precision, recall, f1, support}} with every class, absent ones included;
+    for regression mse, mae, r2, pearson.
+"""
+
+
+def _averages(references, predictions):
+    macro = precision_recall_fscore_support(references, predictions, average="macro", zero_division=0)
+    return {
+        "accuracy": accuracy_score(references, predictions),
+        "precision_macro": macro[0],
+        "recall_macro": macro[1],
+        "f1_macro": macro[2],
+        "f1_weighted": f1_score(references, predictions, average="weighted", zero_division=0),
+    }
+
+
+def _per_class(references, predictions, names):
+    columns = precision_recall_fscore_support(
+        references, predictions, labels=range(len(names)), average=None, zero_division=0
+    )
+    return {
+        name: {"precision": p, "recall": r, "f1": f, "support": int(s)}
+        for name, p, r, f, s in zip(names, *columns, strict=True)
+    }
+
+
+def _roc_auc(indicators, scores):
+    """Mean over the columns of (N, C) that hold both a 0 and a 1; None when there is no such column."""
+    defined = indicators.any(axis=0) & ~indicators.all(axis=0)
+    areas = [roc_auc_score(indicators[:, c], scores[:, c]) for c in np.flatnonzero(defined)]
+    return np.mean(areas) if areas else None
+
+
+def _pearson(references, predictions):
+    """Mean over the targets; None when a target or its prediction is constant."""
+    if (np.ptp(references, axis=0) == 0).any() or (np.ptp(predictions, axis=0) == 0).any():
+        return None
+    targets = range(references.shape[1])
+    return np.mean([np.corrcoef(references[:, t], predictions[:, t])[0, 1] for t in targets])
+
+
+class SalienceClassification(evaluate.Metric):
+    """The scores that Salience prints, saves and publishes."""
+
+    def _info(self):
+        number, integer = datasets.Value("float64"), datasets.Value("int64")
+        reference = {
+            "single_label_classification": integer,
+            "multi_label_classification": datasets.Sequence(integer),
+            "regression": datasets.Sequence(number),
+        }
+        if self.config_name not in reference:
+            raise ValueError(f"Unknown configuration {self.config_name!r}; use one of {', '.join(reference)}.")
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation="",
+            inputs_description=_INPUTS,
+            features=datasets.Features(
+                {"predictions": datasets.Sequence(number), "references": reference[self.config_name]}
+            ),
+            reference_urls=["https://scikit-learn.org/stable/modules/model_evaluation.html"],
+        )
+
+    def _compute(self, predictions, references, label_names=None):
+        scores, references = np.asarray(predictions), np.asarray(references)
+        if self.config_name == "regression":
+            return self._regression(scores, references)
+        names = label_names or [str(i) for i in range(scores.shape[1])]
+        if self.config_name == "multi_label_classification":
+            predicted, indicators, ranked = (scores >= THRESHOLD).astype(int), references, scores
+        else:
+            predicted, indicators, ranked = scores.argmax(axis=1), np.eye(len(names), dtype=int)[references], scores
+            if len(names) == 2:  # the two columns mirror each other; scikit-learn ranks by the second
+                indicators, ranked = indicators[:, 1:], scores[:, 1:]
+        return {
+            **_averages(references, predicted),
+            "roc_auc": _roc_auc(indicators, ranked),
+            "per_class": _per_class(references, predicted, names),
+        }
+
+    def _regression(self, predictions, references):
+        return {
+            "mse": mean_squared_error(references, predictions),
+            "mae": mean_absolute_error(references, predictions),
+            "r2": r2_score(references, predictions) if len(references) > 1 else None,
+            "pearson": _pearson(references, predictions),
+        }

@@ -1,0 +1,128 @@
+"""The model card: README.md of a finished run folder, every figure in it read from the run's results files."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from salience.model_cards.facts import METRICS, card_facts, is_number
+from salience.model_cards.markdown import one_line
+from salience.model_cards.run_folder import RunFolder
+from salience.train.errors import UserError
+
+TEMPLATE = Path(__file__).parent / "template.md"
+
+
+def write_card(
+    folder: str | Path,
+    repo_id: str | None = None,
+    revision: str | None = None,
+    *,
+    language: str | list[str] | None = None,
+    license: str | None = None,
+) -> Path:
+    """Write the README.md of a finished run folder; a README.md that is there is replaced.
+
+    Args:
+        folder: the run's `output_dir`, or its adapter folder.
+        repo_id: the Hub repo that the usage code loads. Default: the run's `hub_model_id`, else a name to fill in.
+        revision: the commit that the usage code pins. Default: `main`, with a comment that asks for a commit hash.
+        language: ISO code(s) of the texts. Default: the run's `language` argument, if any.
+        license: the Hub's name of the licence. Default: the run's `license` argument, if any.
+
+    Returns:
+        The path of the card.
+
+    Raises:
+        UserError: the folder holds neither a model nor an adapter, a results file is broken, or `repo_id` or
+            `revision` isn't one.
+    """
+    files = RunFolder(Path(folder))
+    if not files.config and not files.adapter:
+        raise UserError(f"{folder} has no config.json, so it isn't a finished run: give the output_dir of a training.")
+    if repo_id is not None and not is_hub_id(repo_id):
+        raise UserError(f"{repo_id!r} isn't a repo name: write it as user/name.")
+    if revision is not None and not re.fullmatch(r"[\w][\w./-]*", revision):
+        raise UserError(f"{revision!r} isn't a revision: give a commit hash, a tag or a branch.")
+    arguments = files.run.get("arguments", {})
+    repo_id = repo_id or arguments.get("hub_model_id")
+    repo_id = repo_id if is_hub_id(repo_id) else None
+    language = language or arguments.get("language")
+    name = repo_id.split("/")[1] if repo_id else one_line(files.path.resolve().name)
+    metadata = _metadata(files, name, language, license or arguments.get("license"))
+    facts = card_facts(files, language=language, base_model=metadata.base_model)
+    card = ModelCard.from_template(
+        metadata, template_path=str(TEMPLATE), title=name, repo=repo_id, revision=revision, **facts
+    )
+    path = files.path / "README.md"
+    card.save(path)
+    return path
+
+
+def usage_blocks(card_text: str) -> list[str]:
+    """The Python blocks of a card, in order; each may use the names of those before it.
+
+    Args:
+        card_text: the text of a README.md that `write_card` wrote.
+    """
+    return re.findall(r"^```python\n(.*?)^```$", card_text, flags=re.MULTILINE | re.DOTALL)
+
+
+def is_hub_id(name: Any) -> bool:
+    """Whether the name can be a repo of the Hub: `user/name`, and no folder here."""
+    if not isinstance(name, str) or name.count("/") != 1:
+        return False
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return not Path(name).exists()
+
+
+def _metadata(
+    files: RunFolder, name: str, language: str | list[str] | None, license: str | None
+) -> ModelCardData:
+    run, arguments = files.run, files.run.get("arguments", {})
+    family = re.sub(r"[^a-z0-9_]", "", str(run.get("model", {}).get("family", ""))).replace("_", "-")
+    base = files.adapter.get("base_model_name_or_path") if files.is_adapter else run.get("model", {}).get("encoder")
+    base = base if is_hub_id(base) else None
+    dataset = arguments.get("dataset_name")
+    results = _eval_results(files, dataset if is_hub_id(dataset) else None)
+    return ModelCardData(
+        language=[one_line(code) for code in [language] if isinstance(code, str)] or language,
+        license=one_line(license) if license else None,
+        library_name="peft" if files.is_adapter else "transformers",
+        pipeline_tag="text-classification",
+        tags=["salience", *filter(None, [family]), *(["lora"] if files.adapter else [])],
+        base_model=base,
+        base_model_relation=("adapter" if files.is_adapter else "finetune") if base else None,
+        datasets=[dataset] if is_hub_id(dataset) else None,
+        metrics=sorted({result.metric_type for result in results}) or None,
+        model_name=name,
+        eval_results=results or None,
+    )
+
+
+def _eval_results(files: RunFolder, dataset_id: str | None) -> list[EvalResult]:
+    data = files.run.get("data", {})
+    name = one_line(data.get("name") or dataset_id or "custom data")
+    fingerprint = data.get("splits", {}).get("test", {}).get("sha256")
+    return [
+        EvalResult(
+            task_type="text-classification",
+            task_name="Text Classification",
+            dataset_type=dataset_id or re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "custom",
+            dataset_name=name,
+            dataset_split="test",
+            dataset_revision=one_line(data["revision"]) if data.get("revision") else None,
+            dataset_args={"sha256": one_line(fingerprint)} if fingerprint else None,
+            metric_type=metric.hub_type,
+            metric_name=metric.title,
+            metric_value=files.test[metric.key],
+        )
+        for metric in METRICS
+        if metric.hub_type and is_number(files.test.get(metric.key))
+    ]

@@ -1,0 +1,278 @@
+"""What a model card says, as values for its template; everything that comes from data is escaped here."""
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from salience.model_cards.markdown import code_block, escape, one_line, table
+from salience.model_cards.run_folder import RunFolder
+
+SPLITS = ("train", "validation", "test")
+MAX_CLASSES = 100  # rows of a table with one row per class
+FEW_TEXTS = 30  # fewer test texts of a class than this: its scores are rough
+LARGE_RATIO = 3  # largest class : smallest class from which a card warns
+FAMILIES = {
+    "attn_pool": "It weighs the tokens of the whole text by attention and classifies the weighted sum",
+    "hierarchical_attn": "It keeps the words that attention finds important, relates them to the text's sentences and "
+    "classifies the result",
+    "lstm": "It is a bidirectional LSTM with max pooling",
+    "cnn": "It is a convolutional network over word windows",
+    "transformer": "It is a transformer trained from scratch",
+    "gat": "It is a graph attention network over the words that occur together",
+    "sequence_classification": "It is a pretrained encoder with a linear classifier on its text vector",
+}
+# These return `pooling_weights` beside the logits.
+WEIGHING_TYPES = ("salience_attn_pool", "salience_hierarchical_attn")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score: its key in the results files, its name in a table, its type in the Hub's metadata (None: not there)."""
+
+    key: str
+    title: str
+    hub_type: str | None
+
+
+METRICS = (
+    Metric("accuracy", "Accuracy", "accuracy"),
+    Metric("precision_macro", "Precision (macro)", "precision"),
+    Metric("recall_macro", "Recall (macro)", "recall"),
+    Metric("f1_macro", "F1 (macro)", "f1"),
+    Metric("f1_weighted", "F1 (weighted)", "f1"),
+    Metric("roc_auc", "ROC-AUC (one-vs-rest, macro)", "roc_auc"),
+    Metric("mse", "Mean squared error", "mse"),
+    Metric("mae", "Mean absolute error", "mae"),
+    Metric("r2", "R2", "r_squared"),
+    Metric("pearson", "Pearson correlation", "pearsonr"),
+    Metric("loss", "Loss", None),
+)
+
+
+def is_number(value: Any) -> bool:
+    """Whether the value is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def card_facts(files: RunFolder, language: str | list[str] | None, base_model: str | None) -> dict[str, Any]:
+    """Everything that the template shows beside title and repo; None or empty for what the run didn't leave.
+
+    Args:
+        files: the run.
+        language: ISO code(s) of the texts, if known.
+        base_model: Hub id of the encoder, or of the model under an adapter, if it has one.
+    """
+    run = files.run
+    return {
+        "task": _task(files),
+        "design": _design(files),
+        "headline": _headline(files.test),
+        "scores": _scores(files),
+        "per_class": _per_class(files.test.get("per_class")),
+        "is_regression": files.config.get("problem_type") == "regression",
+        **_usage(files, base_model),
+        "splits": _splits(run),
+        "class_counts": _class_counts(run),
+        "source": escape(run["data"]["source"]) if run.get("data", {}).get("source") else None,
+        "command": code_block(run["command"], "bash") if run.get("command") else None,
+        "training": _training(files),
+        "arguments": _arguments(run),
+        "versions": ", ".join(f"{escape(name)} {escape(number)}" for name, number in run.get("versions", {}).items()),
+        "limits": _limits(files, language),
+    }
+
+
+def _task(files: RunFolder) -> str:
+    names = _class_names(files)
+    if files.config.get("problem_type") == "regression":
+        return "This model reads a text and predicts a number."
+    listed = ", ".join(map(escape, names[:20])) + (f" and {len(names) - 20:,} more" if len(names) > 20 else "")
+    if files.config.get("problem_type") == "multi_label_classification":
+        return f"This model reads a text and says which of {len(names):,} labels apply to it: {listed}."
+    if not names:
+        return "This model reads a text and says which class it belongs to."
+    return f"This model reads a text and says which of {len(names):,} classes it belongs to: {listed}."
+
+
+def _design(files: RunFolder) -> str:
+    model, data = files.run.get("model", {}), files.run.get("data", {})
+    parts = [FAMILIES.get(model.get("family", ""), "It is a text classifier")]
+    if model.get("encoder") and model.get("family") != "transformer":
+        parts.append(f"the encoder is {escape(model['encoder'])}")
+    if data.get("name"):
+        rows = data.get("splits", {}).get("train", {}).get("rows")
+        parts.append(f"it was trained on {escape(data['name'])}" + (f" ({rows:,} texts)" if is_number(rows) else ""))
+    return "; ".join(parts) + "."
+
+
+def _headline(test: dict[str, Any]) -> str | None:
+    accuracy, count = test.get("accuracy"), test.get("samples")
+    if not is_number(accuracy) or not is_number(count) or count < 1:
+        return None
+    return (
+        f"Of {count:,} held-out test texts, it labelled **{100 * accuracy:.1f} %** correctly "
+        f"(95 % interval: ± {100 * _wilson_half_width(accuracy, count):.1f} points)."
+    )
+
+
+def _wilson_half_width(share: float, count: int, z: float = 1.96) -> float:
+    spread = share * (1 - share) / count + z**2 / (4 * count**2)
+    return z * math.sqrt(spread) / (1 + z**2 / count)
+
+
+def _scores(files: RunFolder) -> str | None:
+    columns = [
+        (name, scores) for name, scores in [("Test", files.test), ("Validation", files.validation)] if scores
+    ]
+    rows = [
+        [metric.title, *(scores.get(metric.key) for _, scores in columns)]
+        for metric in METRICS
+        if any(is_number(scores.get(metric.key)) for _, scores in columns)
+    ]
+    rows.append(["Texts", *(scores.get("samples") for _, scores in columns)])
+    return table(["", *(name for name, _ in columns)], rows) if columns else None
+
+
+def _per_class(per_class: dict[str, dict[str, Any]] | None) -> str | None:
+    if not per_class:
+        return None
+    rows = [[name, *(s.get(key) for key in ("precision", "recall", "f1", "support"))] for name, s in per_class.items()]
+    return _class_table(["Class", "Precision", "Recall", "F1", "Test texts"], rows, "test_results.json")
+
+
+def _class_counts(run: dict[str, Any]) -> str | None:
+    counts = _labels(run)
+    names = list(dict.fromkeys(name for labels in counts.values() for name in labels))
+    if not names:
+        return None
+    rows = [[name, *(labels.get(name, 0) for labels in counts.values())] for name in names]
+    return _class_table(["Class", *(split.capitalize() for split in counts)], rows, "run.json")
+
+
+def _class_table(header: list[str], rows: list[list[Any]], file_name: str) -> str:
+    text = table(header, rows[:MAX_CLASSES])
+    more = len(rows) - MAX_CLASSES
+    return text if more <= 0 else f"{text}\n\n{more:,} more classes stand in `{file_name}`."
+
+
+def _splits(run: dict[str, Any]) -> str | None:
+    splits = run.get("data", {}).get("splits", {})
+    rows = [[name, splits[name].get("rows"), splits[name].get("sha256")] for name in SPLITS if splits.get(name)]
+    return table(["Split", "Texts", "SHA-256"], rows) if rows else None
+
+
+def _usage(files: RunFolder, base_model: str | None) -> dict[str, Any]:
+    family, encoder = (files.run.get("model", {}).get(key) for key in ("family", "encoder"))
+    adapter_base = files.adapter.get("base_model_name_or_path")
+    # On the bare encoder, the adapter of one of our own models has no pooler and no classifier to sit on.
+    loads_with_peft = adapter_base and adapter_base == base_model
+    loads_with_peft = loads_with_peft and (family == "sequence_classification" or adapter_base != encoder)
+    return {
+        "is_adapter": files.is_adapter,
+        "has_adapter": bool(files.adapter) and not files.is_adapter,
+        "adapter_base": escape(adapter_base) if adapter_base else None,
+        "adapter_base_id": adapter_base if loads_with_peft else None,
+        "num_labels": len(_class_names(files)),
+        "own_code": bool(files.config.get("auto_map")),
+        "weighs": files.config.get("model_type") in WEIGHING_TYPES,
+        "is_multi_label": files.config.get("problem_type") == "multi_label_classification",
+    }
+
+
+def _training(files: RunFolder) -> list[str]:
+    run, train = files.run, files.train
+    model, machine = run.get("model", {}), run.get("platform", {})
+    facts = []
+    if is_number(model.get("parameters")):
+        trained = model.get("trainable_parameters", model["parameters"])
+        facts.append(f"{model['parameters']:,} parameters, of which {trained:,} were trained")
+    if is_number(train.get("epoch")):
+        facts.append(f"{train['epoch']:g} epochs")
+    if is_number(train.get("train_loss")):
+        facts.append(f"mean training loss {train['train_loss']:.4f}")
+    seconds = train.get("train_runtime", run.get("seconds"))
+    if is_number(seconds):
+        facts.append(f"{_duration(seconds)} on {_machine(machine)}" if machine else _duration(seconds))
+    facts += [f"{name} {escape(run[name])}" for name in ("seed", "precision") if run.get(name) is not None]
+    if run.get("started"):
+        facts.append(f"started {escape(run['started'])}")
+    return facts
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    gpus = machine.get("gpus")
+    if gpus:
+        return f"{len(gpus)} × {escape(gpus[0])}"
+    return f"{machine.get('cores', '?')} cores of {escape(machine.get('cpu', 'a CPU'))}"
+
+
+def _arguments(run: dict[str, Any]) -> str | None:
+    rows = [
+        [name, value if isinstance(value, str) else json.dumps(value)]
+        for name, value in run.get("arguments", {}).items()
+    ]
+    return table(["Argument", "Value"], rows) if rows else None
+
+
+def _limits(files: RunFolder, language: str | list[str] | None) -> list[str]:
+    limits = [_measured(files), *_imbalance(_labels(files.run).get("train", {})), *_rough_classes(files.test)]
+    spoken = [language] if isinstance(language, str) else language
+    if spoken:
+        limits.append(f"Language of the texts: {', '.join(map(escape, spoken))}. Others weren't measured.")
+    else:
+        limits.append("The language of the texts wasn't recorded; expect it to work in that of its training data only.")
+    if files.config.get("problem_type") != "regression":
+        limits.append("A score of 0.9 doesn't mean that 9 of 10 such answers are right, unless that was measured.")
+    if files.config.get("problem_type") in (None, "single_label_classification"):
+        limits.append("Every text gets one of the classes, also a text that belongs to none of them.")
+    if files.config.get("model_type") in WEIGHING_TYPES:
+        limits.append("Token weights show where the model looked. By themselves they don't explain its decision.")
+    return limits
+
+
+def _measured(files: RunFolder) -> str:
+    if files.test:
+        return "All test scores come from one test set; on texts of another source, time or style, expect less."
+    if files.validation:
+        return "No held-out test was made. The validation texts chose the checkpoint, so their scores are optimistic."
+    return "This model's quality wasn't measured."
+
+
+def _imbalance(counts: dict[str, int]) -> list[str]:
+    present = {name: count for name, count in counts.items() if is_number(count) and count > 0}
+    if len(present) < 2:
+        return []
+    large, small = max(present, key=present.__getitem__), min(present, key=present.__getitem__)
+    ratio = present[large] / present[small]
+    sizes = f"{escape(large)} has {present[large]:,} training texts, {escape(small)} {present[small]:,}"
+    if ratio < LARGE_RATIO:
+        return [f"The classes are of similar size in training: {sizes}."]
+    return [f"The classes are unbalanced 1:{ratio:.1f} ({sizes}): look at the small classes' recall, not at accuracy."]
+
+
+def _rough_classes(test: dict[str, Any]) -> list[str]:
+    supports = {name: scores.get("support") for name, scores in (test.get("per_class") or {}).items()}
+    few = [name for name, support in supports.items() if is_number(support) and support < FEW_TEXTS]
+    if not few:
+        return []
+    named = ", ".join(map(escape, few[:10])) + (f" and {len(few) - 10:,} more" if len(few) > 10 else "")
+    return [f"Fewer than {FEW_TEXTS} test texts, so only rough scores: {named}."]
+
+
+def _labels(run: dict[str, Any]) -> dict[str, dict[str, int]]:
+    splits = run.get("data", {}).get("splits", {})
+    return {name: splits[name]["labels"] for name in SPLITS if splits.get(name, {}).get("labels")}
+
+
+def _class_names(files: RunFolder) -> list[str]:
+    id2label = files.config.get("id2label") or {}
+    if id2label:
+        return [one_line(id2label[key]) for key in sorted(id2label, key=int)]
+    return list(files.test.get("per_class") or _labels(files.run).get("train", {}))

@@ -1,0 +1,58 @@
+"""Names and texts from data, made harmless for Markdown, HTML and YAML."""
+
+import html
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+MAX_NAME = 100  # characters of a name that a card shows
+# Marks that reverse or isolate the reading direction of everything after them
+BIDI_MARKS = dict.fromkeys(map(ord, "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"))
+
+
+def one_line(text: Any, limit: int | None = MAX_NAME) -> str:
+    """The text without line breaks, control characters and marks that turn the reading direction.
+
+    Args:
+        text: anything; its `str` is taken.
+        limit: longest result in characters, the last being an ellipsis; None for no limit.
+    """
+    text = str(text).translate(BIDI_MARKS)
+    text = "".join(" " if unicodedata.category(char) in ("Cc", "Cs") else char for char in text)
+    text = " ".join(text.split())
+    return text if limit is None or len(text) <= limit else text[: limit - 1] + "…"
+
+
+def escape(text: Any) -> str:
+    """One line of Markdown that shows the text as it is: no HTML, no formatting, no table or link syntax."""
+    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", html.escape(one_line(text), quote=False))
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table; every cell is escaped, numbers with a fraction get four digits, None stays empty.
+
+    Args:
+        header: column names.
+        rows: one sequence of cells per row.
+    """
+    lines = [header, *rows]
+    cells = [[escape(_cell(cell)) for cell in line] for line in lines]
+    numeric = [all(isinstance(row[i], int | float | None) for row in lines[1:]) for i in range(len(header))]
+    cells.insert(1, ["---:" if right else "---" for right in numeric])
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def code_block(text: str, language: str) -> str:
+    """A fenced block with the text on one line, whatever number of backticks it holds."""
+    text = one_line(text, limit=None)
+    fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,178 @@
+"""The reports' baselines trained from scratch: Bi-LSTM, CNN and graph attention over words.
+
+Shape suffixes
+    B = documents, T = words of the longest, E = width of a word embedding, D = width of a word vector,
+    N = nodes of all graphs, M = edges of all graphs, H = heads
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.utils.generic import can_return_tuple
+
+from .configuration_baseline import BaselineConfig
+from .ragged import Ragged
+from .salience_base import ClassifierMixin, DocumentOutput, SaliencePreTrainedModel, registered
+from .windows import PackedInputs, pack_inputs
+from .word_encoders import BiLSTM
+
+
+class LSTMBaseline(nn.Module):
+    """Bi-LSTM over the document, maximum over its words (report, section 2.1)."""
+
+    def __init__(self, config: BaselineConfig) -> None:
+        super().__init__()
+        self.bilstm = BiLSTM(config.embedding_dim, config.hidden_dim, config.num_layers, config.dropout)
+        self.output_size = config.hidden_dim
+
+    def forward(self, embeds_BTE: Tensor, packed: PackedInputs) -> Tensor:
+        """(B, T, E) -> (B, D)."""
+        return max_over_words(self.bilstm(embeds_BTE, packed.mask_BT), packed.mask_BT)
+
+
+class CNNBaseline(nn.Module):
+    """Kernels over 3, 4 and 5 words, maximum over positions (report, section 2.2)."""
+
+    def __init__(self, config: BaselineConfig) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(config.embedding_dim, config.num_filters, size) for size in config.kernel_sizes
+        )
+        self.output_size = config.num_filters * len(config.kernel_sizes)
+
+    def forward(self, embeds_BTE: Tensor, packed: PackedInputs) -> Tensor:
+        """(B, T, E) -> (B, D); a position counts if its first word is a word, what follows the text is zero."""
+        features = []
+        x_BET = (embeds_BTE * packed.mask_BT[:, :, None]).transpose(1, 2)
+        for convolution in self.convolutions:
+            y_BDT = convolution(F.pad(x_BET, (0, convolution.kernel_size[0] - 1))).relu()
+            features.append(max_over_words(y_BDT.transpose(1, 2), packed.mask_BT))
+        return torch.cat(features, dim=1)
+
+
+class GraphAttention(nn.Module):
+    """One layer of graph attention (Velickovic et al. 2018) over a flat list of edges."""
+
+    def __init__(self, input_size: int, output_size: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.project = nn.Linear(input_size, output_size)
+        self.source_score = nn.Linear(output_size // num_heads, 1)
+        self.target_score = nn.Linear(output_size // num_heads, 1, bias=False)
+        self.norm = nn.LayerNorm(output_size)
+
+    def forward(self, nodes_ND: Tensor, source_M: Tensor, target_M: Tensor) -> Tensor:
+        """(N, D) -> (N, D'); edges sorted by target."""
+        values_NHE = self.project(nodes_ND).unflatten(-1, (self.num_heads, -1))
+        scores_MH = (
+            self.source_score(values_NHE)[:, :, 0][source_M] + self.target_score(values_NHE)[:, :, 0][target_M]
+        )
+        edges = Ragged(target_M.bincount(minlength=nodes_ND.shape[0]))
+        scores_MH = F.leaky_relu(scores_MH, 0.2).float()
+        exponentials_MH = (scores_MH - edges.max(scores_MH.detach())[target_M]).exp()
+        weights_MH = exponentials_MH / edges.sum(exponentials_MH)[target_M]
+        gathered_ND = edges.sum((weights_MH.to(values_NHE.dtype)[:, :, None] * values_NHE[source_M]).flatten(1))
+        return self.norm(F.elu(gathered_ND))
+
+
+class GraphBaseline(nn.Module):
+    """Graph attention over each document's distinct words, joined where they occur near each other."""
+
+    def __init__(self, config: BaselineConfig) -> None:
+        super().__init__()
+        sizes = [config.embedding_dim] + [config.hidden_dim] * config.num_layers
+        self.layers = nn.ModuleList(
+            GraphAttention(size, config.hidden_dim, config.num_heads) for size in sizes[: config.num_layers]
+        )
+        self.window = config.graph_window
+        self.output_size = 2 * config.hidden_dim
+
+    def forward(self, embeds_BTE: Tensor, packed: PackedInputs) -> Tensor:
+        """(B, T, E) -> (B, 2 D): maximum and mean over the document's distinct words."""
+        node_BT, first_N, documents = self.nodes(packed)
+        source_M, target_M = self.edges(node_BT, packed.mask_BT, first_N.shape[0])
+        nodes_ND = embeds_BTE.flatten(0, 1)[first_N]
+        for layer in self.layers:
+            nodes_ND = layer(nodes_ND, source_M, target_M)
+        return torch.cat([documents.max(nodes_ND), documents.mean(nodes_ND)], dim=1)
+
+    def nodes(self, packed: PackedInputs) -> tuple[Tensor, Tensor, Ragged]:
+        """Node of each token (B, T), a token of each node (N,), and the nodes' layout by document."""
+        if "input_ids" not in packed.tokens:
+            raise ValueError("Graph attention needs input_ids, also beside inputs_embeds: its nodes are distinct words")
+        ids_BT = packed.tokens["input_ids"]
+        size = int(ids_BT.max()) + 1
+        rows_B1 = torch.arange(ids_BT.shape[0], device=ids_BT.device)[:, None]
+        valid = packed.mask_BT.flatten().nonzero()[:, 0]
+        words, inverse = (rows_B1 * size + ids_BT).flatten()[valid].unique(return_inverse=True)
+        node_BT = torch.zeros_like(ids_BT).flatten().index_copy(0, valid, inverse).view_as(ids_BT)
+        first_N = torch.zeros_like(words).scatter_reduce(0, inverse, valid, "amin", include_self=False)
+        return node_BT, first_N, Ragged((words // size).bincount(minlength=ids_BT.shape[0]))
+
+    def edges(self, node_BT: Tensor, mask_BT: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
+        """Distinct directed edges, self-loops included, sorted by target: (source, target)."""
+        loops = torch.arange(num_nodes, device=node_BT.device)
+        pairs = [loops * num_nodes + loops]
+        for distance in range(1, min(self.window, node_BT.shape[1] - 1) + 1):
+            both = mask_BT[:, distance:]
+            left, right = node_BT[:, :-distance][both], node_BT[:, distance:][both]
+            pairs += [left * num_nodes + right, right * num_nodes + left]
+        codes = torch.cat(pairs).unique()
+        return codes % max(num_nodes, 1), codes // max(num_nodes, 1)
+
+
+def max_over_words(x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+    """Maximum over each document's words, (B, D); zero for a document without any."""
+    lowest = torch.finfo(x_BTD.dtype).min
+    return x_BTD.masked_fill(~mask_BT[:, :, None], lowest).amax(1) * mask_BT.any(1, keepdim=True)
+
+
+ARCHITECTURES: dict[str, type[nn.Module]] = {"lstm": LSTMBaseline, "cnn": CNNBaseline, "gat": GraphBaseline}
+
+
+class BaselinePreTrainedModel(SaliencePreTrainedModel):
+    """Base of the baselines."""
+
+    config_class = BaselineConfig
+
+
+class BaselineModel(BaselinePreTrainedModel):
+    """Word embeddings, and one of `ARCHITECTURES` that makes a document vector of them."""
+
+    def __init__(self, config: BaselineConfig) -> None:
+        super().__init__(config)
+        self.embeddings = nn.Embedding(config.vocab_size, config.embedding_dim, padding_idx=config.pad_token_id)
+        self.dropout = nn.Dropout(config.dropout)
+        self.network = registered(ARCHITECTURES, config.architecture, "architecture")(config)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+    ) -> DocumentOutput:
+        """Document vectors (B, D) as `pooler_output`; see `BaselineForSequenceClassification.forward`."""
+        packed = pack_inputs(
+            attention_mask, input_ids=input_ids, token_type_ids=token_type_ids, inputs_embeds=inputs_embeds
+        )
+        embeds_BTE = packed.tokens.get("inputs_embeds")
+        if embeds_BTE is None:
+            embeds_BTE = self.embeddings(packed.tokens["input_ids"])
+        return DocumentOutput(pooler_output=self.network(self.dropout(embeds_BTE), packed))
+
+
+class BaselineForSequenceClassification(ClassifierMixin, BaselinePreTrainedModel):
+    """Linear classifier on the document vector of `BaselineModel`."""
+
+    def __init__(self, config: BaselineConfig) -> None:
+        super().__init__(config)
+        self.model = BaselineModel(config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(self.model.network.output_size, config.num_labels)
+        self.post_init()
+
+
+__all__ = ["BaselineForSequenceClassification", "BaselineModel", "BaselinePreTrainedModel"]

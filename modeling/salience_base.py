@@ -1,0 +1,312 @@
+"""What our models share: outputs, initial weights, the encoder they hold, and the classifier on top.
+
+Shape suffixes
+    B = texts, T = tokens, D = width of the document vector, C = classes, S = sentences
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import ModelOutput
+from transformers.utils import logging as transformers_logging
+from transformers.utils.generic import can_return_tuple
+
+Registered = TypeVar("Registered")
+
+
+@dataclass
+class DocumentOutput(ModelOutput):
+    """Document vectors and the weights that made them.
+
+    Attributes:
+        last_hidden_state: (B, T, D') contextual token vectors, zero on padding; None for baselines.
+        pooler_output: (B, D) document vectors.
+        pooling_weights: (B, T) weight of each token in its document vector; they sum to 1 over a document's tokens.
+        sentence_ids: (B, T) number of the sentence that a token belongs to, -1 for none (hierarchical models).
+        cross_attentions: (B, heads, T, S) attention of each kept word over sentences, with `output_attentions=True`.
+    """
+
+    last_hidden_state: Tensor | None = None
+    pooler_output: Tensor | None = None
+    pooling_weights: Tensor | None = None
+    sentence_ids: Tensor | None = None
+    cross_attentions: Tensor | None = None
+
+
+@dataclass
+class ClassifierOutput(ModelOutput):
+    """Class scores, and what `DocumentOutput` says of the document.
+
+    Attributes:
+        loss: Scalar, if labels were given.
+        logits: (B, C), before softmax or sigmoid.
+        pooler_output: (B, D) document vectors.
+        pooling_weights: (B, T) weight of each token, summing to 1 over a document's tokens.
+        sentence_ids: (B, T), see `DocumentOutput`.
+        cross_attentions: See `DocumentOutput`.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    pooler_output: Tensor | None = None
+    pooling_weights: Tensor | None = None
+    sentence_ids: Tensor | None = None
+    cross_attentions: Tensor | None = None
+
+
+def registered(registry: Mapping[str, Registered], name: str, option: str) -> Registered:
+    """The registry's entry, or a ValueError that lists what there is."""
+    if name not in registry:
+        raise ValueError(f'{option} = "{name}" is unknown; choose from {", ".join(sorted(registry))}')
+    return registry[name]
+
+
+def classification_loss(
+    logits_BC: Tensor, labels: Tensor, problem_type: str | None, num_items_in_batch: Tensor | int | None = None
+) -> Tensor:
+    """Cross-entropy, binary cross-entropy or squared error, by problem type.
+
+    Args:
+        logits_BC: Scores.
+        labels: (B,) class ids, (B, C) zeros and ones, or (B,) or (B, C) real values.
+        problem_type: As in `PretrainedConfig`; None is resolved here, from the labels' type and the number of outputs.
+        num_items_in_batch: Labels in the whole accumulated batch, over which the sum is averaged; None for this one.
+
+    Raises:
+        ValueError: The problem type is unknown.
+    """
+    if problem_type is None:
+        is_class_ids = not labels.is_floating_point()
+        several = "single_label_classification" if is_class_ids else "multi_label_classification"
+        problem_type = "regression" if logits_BC.shape[1] == 1 else several
+    reduction = "mean" if num_items_in_batch is None else "sum"
+    logits_BC = logits_BC.float()
+    if problem_type == "single_label_classification":
+        loss = F.cross_entropy(logits_BC, labels.view(-1), reduction=reduction)
+    elif problem_type == "multi_label_classification":
+        loss = F.binary_cross_entropy_with_logits(logits_BC, labels.float(), reduction=reduction)
+    elif problem_type == "regression":
+        loss = F.mse_loss(logits_BC, labels.float().view_as(logits_BC), reduction=reduction)
+    else:
+        raise ValueError(f'problem_type = "{problem_type}" is unknown')
+    return loss if num_items_in_batch is None else loss / num_items_in_batch
+
+
+class SaliencePreTrainedModel(PreTrainedModel):
+    """Base of all our models."""
+
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flash_attn_2 = True  # the name of the flag above in transformers 4
+    _supports_flex_attn = True
+    # AutoModel reads a classifier's checkpoint for its document vector.
+    _keys_to_ignore_on_load_unexpected = [r"^classifier\."]
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        # The torch.nn.init functions, which transformers 5 guards: weights that were loaded stay as they are.
+        if isinstance(module, (nn.Linear, nn.Conv1d)):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=0.1)
+        elif isinstance(module, nn.LayerNorm):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.LSTM):
+            for name, parameter in module.named_parameters():
+                if "bias" in name:
+                    nn.init.zeros_(parameter)
+                else:
+                    nn.init.xavier_uniform_(parameter) if "_ih_" in name else nn.init.orthogonal_(parameter)
+        elif hasattr(module, "init_own_parameters"):
+            module.init_own_parameters()
+
+    @property
+    def encoder(self) -> nn.Module | None:
+        """The pretrained encoder inside, or None."""
+        return getattr(self.base_model, "pretrained", None)
+
+    def train(self, mode: bool = True) -> "SaliencePreTrainedModel":
+        """Set training mode; an encoder of which nothing is trained keeps to evaluation mode, without dropout."""
+        super().train(mode)
+        encoder = self.encoder
+        if encoder is not None and not any(parameter.requires_grad for parameter in encoder.parameters()):
+            encoder.eval()
+        return self
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The embedding of tokens, whose output `inputs_embeds` replaces."""
+        encoder = self.encoder
+        return self.base_model.embeddings if encoder is None else encoder.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the embedding of tokens."""
+        if self.encoder is None:
+            self.base_model.embeddings = value
+        else:
+            self.encoder.set_input_embeddings(value)
+
+    @classmethod
+    def from_encoder(
+        cls,
+        name_or_path: str | Path,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        revision: str | None = None,
+        **options: Any,
+    ) -> "SaliencePreTrainedModel":
+        """A new model on a pretrained encoder; everything but the encoder has fresh weights.
+
+        Args:
+            name_or_path: Hub id or folder of the encoder.
+            tokenizer: The encoder's tokenizer; None loads it from the same place. It tells how many special tokens
+                surround a text, and together with the encoder's positions how much is read at once.
+            revision: Branch, tag or commit of a Hub id.
+            options: Fields of our configuration (`alpha`, `num_labels`, `id2label`, `window_stride`, ...).
+
+        Raises:
+            ValueError: The encoder is an encoder-decoder, or its checkpoint lacks weights, or an option is out of range.
+            OSError: There is no such encoder.
+        """
+        encoder_config = AutoConfig.from_pretrained(name_or_path, revision=revision)
+        if encoder_config.is_encoder_decoder:
+            raise ValueError(f"{name_or_path} is an encoder-decoder; give an encoder or a decoder")
+        tokenizer = tokenizer or AutoTokenizer.from_pretrained(name_or_path, revision=revision)
+        encoder = load_encoder(name_or_path, encoder_config, revision)
+        encoder.config._name_or_path = ""  # a path on this machine says nothing to others
+        num_prefix, num_suffix = count_special_tokens(tokenizer)
+        limit = min(tokenizer.model_max_length, position_limit(encoder))
+        options.setdefault("window_size", limit if limit < 1_000_000 else None)
+        config = cls.config_class(
+            encoder_config=encoder.config, num_prefix_tokens=num_prefix, num_suffix_tokens=num_suffix, **options
+        )
+        model = cls(config)
+        model.base_model.pretrained = encoder
+        return model.train(model.training)
+
+
+def build_encoder(encoder_config: Any) -> nn.Module:
+    """An encoder with fresh weights, without the head that some encoders carry over [CLS]."""
+    model_class = AutoModel._model_mapping[type(encoder_config)]
+    return AutoModel.from_config(encoder_config, **without_pooler(model_class))
+
+
+def load_encoder(name_or_path: str | Path, encoder_config: Any, revision: str | None) -> nn.Module:
+    """An encoder with its pretrained weights, in float32.
+
+    Raises:
+        ValueError: The checkpoint lacks weights.
+    """
+    model_class = AutoModel._model_mapping[type(encoder_config)]
+    level = transformers_logging.get_verbosity()
+    # The report of left-over heads (masked-language model, pooler) is expected; missing weights are looked at below.
+    transformers_logging.set_verbosity_error()
+    try:
+        encoder, report = AutoModel.from_pretrained(
+            name_or_path,
+            config=encoder_config,
+            revision=revision,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **without_pooler(model_class),
+        )
+    finally:
+        transformers_logging.set_verbosity(level)
+    if report["missing_keys"]:
+        raise ValueError(f"{name_or_path} lacks weights of its encoder: {', '.join(sorted(report['missing_keys'])[:5])}")
+    return encoder
+
+
+def without_pooler(model_class: Any) -> dict[str, bool]:
+    """Arguments that build a model without its [CLS] head, where it can be left out."""
+    classes = model_class if isinstance(model_class, tuple) else (model_class,)
+    has_switch = all("add_pooling_layer" in signature(each.__init__).parameters for each in classes)
+    return {"add_pooling_layer": False} if has_switch else {}
+
+
+def position_limit(encoder: nn.Module) -> int:
+    """Tokens that an encoder can number: rows of its position embedding, or what its configuration says."""
+    for name, module in encoder.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            # With a padding row, positions count from the row behind it (RoBERTa).
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return getattr(encoder.config, "max_position_embeddings", None) or 1_000_000
+
+
+def count_special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
+    """How many special tokens a tokenizer puts before and behind a text."""
+    encoding = tokenizer("a", return_special_tokens_mask=True)
+    special = encoding["special_tokens_mask"]
+    num_prefix = next((i for i, is_special in enumerate(special) if not is_special), len(special))
+    num_suffix = next((i for i, is_special in enumerate(reversed(special)) if not is_special), 0)
+    return num_prefix, num_suffix
+
+
+class ClassifierMixin:
+    """The classifier on a document model: a class needs `model`, `dropout` and `classifier`."""
+
+    # The loss below is averaged over num_items_in_batch where Trainer gives it.
+    accepts_loss_kwargs = True
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> ClassifierOutput:
+        """Classify a batch of texts.
+
+        Args:
+            input_ids: (B, T) token ids.
+            attention_mask: (B, T), non-zero for a token; padding may lie on either side. None: no padding.
+            token_type_ids: (B, T), for encoders that know them.
+            inputs_embeds: (B, T, E) token embeddings instead of ids.
+            labels: (B,) class ids, (B, C) zeros and ones, or real values, by `config.problem_type`.
+            num_items_in_batch: Labels in the accumulated batch, over which the loss is averaged; None for this batch.
+            output_attentions: Return the cross-attention of hierarchical models.
+            output_hidden_states: Not offered; the encoder's layers are found in `model.encoder`.
+
+        Raises:
+            ValueError: `output_hidden_states` is asked for, or there is no input.
+        """
+        if output_hidden_states:
+            raise ValueError("output_hidden_states is not offered; call the encoder in `model.encoder` for its layers")
+        # Only hierarchical models know the option; the others say so themselves.
+        options = {"output_attentions": True} if output_attentions else {}
+        document = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            inputs_embeds=inputs_embeds,
+            **options,
+        )
+        logits_BC = self.classifier(self.dropout(document.pooler_output))
+        if self.config.prior_correction is not None and not self.training:
+            logits_BC = logits_BC - logits_BC.new_tensor(self.config.prior_correction)
+        loss = None
+        if labels is not None:
+            loss = classification_loss(logits_BC, labels, self.config.problem_type, num_items_in_batch)
+        return ClassifierOutput(
+            loss=loss,
+            logits=logits_BC,
+            pooler_output=document.pooler_output,
+            pooling_weights=document.pooling_weights,
+            sentence_ids=document.sentence_ids,
+            cross_attentions=document.cross_attentions,
+        )

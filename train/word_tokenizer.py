@@ -1,0 +1,104 @@
+"""A word-level tokenizer for models that are trained from scratch, and the tokens that end a sentence."""
+
+import re
+from collections.abc import Iterable
+
+import transformers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+PAD_TOKEN, UNKNOWN_TOKEN = "[PAD]", "[UNK]"  # ids 0 and 1
+
+# Scripts that put no space between words: each character is a word.
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}"
+_WORDS = "|".join(
+    [
+        r"\n",
+        rf"[{_UNSPACED}]",
+        r"(?>\p{N}+(?:[.,]\p{N}+)*)(?!\p{L})",  # 3.14 and 1,000 whole; 4th is left to the next line
+        rf"[\p{{L}}\p{{M}}\p{{N}}&&[^{_UNSPACED}]]+(?:['’][\p{{L}}\p{{M}}]+)*",  # don't, O’Neil's
+        r"[^\s\p{Cc}\p{Cf}]",  # any other mark alone; invisible characters are dropped
+    ]
+)
+
+# Decoded tokens that end a sentence: a line break, or end marks, with quotes and brackets closing after them.
+_SENTENCE_END = re.compile(r"[^\w]*\n[^\w]*|\s*[.!?…。！？]+[\"'”’»)\]]*\s*")
+
+
+class PreTrainedTokenizerFast(transformers.PreTrainedTokenizerFast):
+    """transformers' fast tokenizer under the one name that every supported version can load.
+
+    transformers 5 calls this class `TokenizersBackend` and writes that name into `tokenizer_config.json`, where
+    transformers 4 doesn't know it. Both know `PreTrainedTokenizerFast`, which a subclass of that name writes.
+    """
+
+
+def portable_tokenizer(tokenizer: transformers.PreTrainedTokenizerBase) -> transformers.PreTrainedTokenizerBase:
+    """Make a tokenizer save itself so that every supported version of transformers loads it.
+
+    Args:
+        tokenizer: Any tokenizer. One of transformers 5's nameless class is changed in place; others stay as they are.
+
+    Returns:
+        The same object.
+    """
+    if type(tokenizer) is transformers.PreTrainedTokenizerFast:
+        tokenizer.__class__ = PreTrainedTokenizerFast
+    return tokenizer
+
+
+def build_word_tokenizer(
+    texts: Iterable[str], vocab_size: int = 20_000, min_frequency: int = 2, lowercase: bool = True
+) -> PreTrainedTokenizerFast:
+    """Count the words of the training texts and make a tokenizer that knows the most frequent ones.
+
+    Punctuation marks and line breaks are words of their own; other white space is dropped. Contractions (don't) and
+    numbers (3.14) stay whole. `[PAD]` is 0 and `[UNK]` is 1; no special token is added to a text, which is never cut.
+
+    Args:
+        texts: The training texts; read once.
+        vocab_size: Words kept at most, the two special tokens not counted.
+        min_frequency: Words seen less often are left out.
+        lowercase: Whether upper and lower case are the same word.
+
+    Returns:
+        A tokenizer that gives `input_ids` and `attention_mask`; equal texts always give an equal vocabulary.
+    """
+    tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN_TOKEN))
+    steps = [normalizers.NFC(), normalizers.Replace(Regex(r"\R"), "\n")]
+    tokenizer.normalizer = normalizers.Sequence([*steps, normalizers.Lowercase()] if lowercase else steps)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORDS), behavior="removed", invert=True)
+    specials = [PAD_TOKEN, UNKNOWN_TOKEN]
+    trainer = trainers.WordLevelTrainer(
+        vocab_size=vocab_size + len(specials),
+        min_frequency=min_frequency,
+        special_tokens=specials,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD_TOKEN,
+        unk_token=UNKNOWN_TOKEN,
+        model_input_names=["input_ids", "attention_mask"],
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def sentence_end_ids(tokenizer: transformers.PreTrainedTokenizerBase) -> list[int]:
+    r"""Find the tokens after which a sentence ends.
+
+    They are found by what they decode to, so that it works for any vocabulary: `.`, `!`, `?`, `…`, `。`, `！`, `？`,
+    alone, repeated, or with a closing quote or bracket, and tokens made of line breaks (`Ċ` of byte-level BPE).
+
+    Args:
+        tokenizer: A fast tokenizer, pretrained or from `build_word_tokenizer`.
+
+    Returns:
+        Their ids, ascending; empty if the vocabulary has none.
+    """
+    special = set(tokenizer.all_special_tokens)
+    return sorted(
+        index
+        for token, index in tokenizer.get_vocab().items()
+        if token not in special and _SENTENCE_END.fullmatch(tokenizer.convert_tokens_to_string([token]))
+    )
