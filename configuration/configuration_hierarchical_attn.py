@@ -25,8 +25,8 @@ class HierarchicalAttnConfig(EncoderConfig):
         sentence_end_ids: Ids of the tokens that end a sentence: . ! ? and line breaks.
         segment_size: Tokens of a sliding window.
         segment_stride: Tokens from one sliding window to the next.
-        max_sentences: Sentences of a document that are read; None for all.
-        max_words: Words of a sentence that are read; None for all.
+        max_sentences: Sentences of a document that are read; 0 for all.
+        max_words: Words of a sentence that are read; 0 for all.
         filter_ratio: Share of each sentence's words that the filter keeps, above 0 and at most 1 (at least one word).
         num_heads: Heads of the cross-attention from words to sentences.
         feed_forward_dim: Inner width of the feed-forward network behind it; None for twice the hidden width.
@@ -50,8 +50,8 @@ class HierarchicalAttnConfig(EncoderConfig):
         sentence_end_ids: list[int] | None = None,
         segment_size: int = 50,
         segment_stride: int = 25,
-        max_sentences: int | None = 30,
-        max_words: int | None = 100,
+        max_sentences: int = 30,
+        max_words: int = 100,
         filter_ratio: float = 0.5,
         num_heads: int = 4,
         feed_forward_dim: int | None = None,
@@ -76,12 +76,14 @@ class HierarchicalAttnConfig(EncoderConfig):
         self.dropout = dropout
         super().__init__(encoder_config=encoder_config, pad_token_id=pad_token_id, **kwargs)
         sizes = (
-            "vocab_size", "embedding_dim", "hidden_dim", "num_layers", "segment_size", "max_sentences", "max_words",
-            "feed_forward_dim", "classifier_hidden_dim",
+            "vocab_size", "embedding_dim", "hidden_dim", "num_layers", "segment_size", "feed_forward_dim",
+            "classifier_hidden_dim",
         )  # fmt: skip
         for name in sizes:
             value = getattr(self, name)
             require(value is None or value > 0, f"{name} = {value} must be at least 1")
+        for name in ("max_sentences", "max_words"):
+            require(getattr(self, name) >= 0, f"{name} = {getattr(self, name)} must be 0 (no limit) or more")
         require(hidden_dim % 2 == 0, f"hidden_dim = {hidden_dim} must be even: half of it for each direction")
         require(
             0 < segment_stride <= segment_size,

@@ -8,10 +8,9 @@ from typing import Any
 
 import evaluate
 import numpy as np
+from salience.train.errors import UserError
 from scipy.special import expit, softmax
 from transformers import EvalPrediction
-
-from salience.train.errors import UserError
 
 METRIC_FOLDER = Path(__file__).parent / "metrics" / "salience_classification"
 
@@ -62,9 +61,9 @@ def make_compute_metrics(problem_type: str, label_names: list[str]) -> Callable[
     """
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
-        outputs = prediction.predictions
+        outputs: Any = prediction.predictions
         logits = outputs[0] if isinstance(outputs, tuple | list) else outputs
-        scores = compute_scores(logits, prediction.label_ids, problem_type, label_names)
+        scores = compute_scores(logits, np.asarray(prediction.label_ids), problem_type, label_names)
         return {name: score for name, score in scores.items() if not isinstance(score, dict)}
 
     return compute_metrics

@@ -2,15 +2,11 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
-
 from salience.model_cards.facts import METRICS, card_facts, is_number
-from salience.model_cards.markdown import one_line
-from salience.model_cards.run_folder import RunFolder
+from salience.model_cards.markdown import escape, one_line
+from salience.model_cards.run_folder import RunFolder, is_hub_id
 from salience.train.errors import UserError
 
 TEMPLATE = Path(__file__).parent / "template.md"
@@ -50,13 +46,12 @@ def write_card(
     arguments = files.run.get("arguments", {})
     repo_id = repo_id or arguments.get("hub_model_id")
     repo_id = repo_id if is_hub_id(repo_id) else None
-    language = language or arguments.get("language")
+    language = language or arguments.get("language") or []
+    languages = [one_line(code) for code in ([language] if isinstance(language, str) else language)]
     name = repo_id.split("/")[1] if repo_id else one_line(files.path.resolve().name)
-    metadata = _metadata(files, name, language, license or arguments.get("license"))
-    facts = card_facts(files, language=language, base_model=metadata.base_model)
-    card = ModelCard.from_template(
-        metadata, template_path=str(TEMPLATE), title=name, repo=repo_id, revision=revision, **facts
-    )
+    metadata = _metadata(files, name, languages, license or arguments.get("license"))
+    facts = card_facts(files, languages) | {"title": escape(name), "repo": repo_id, "revision": revision}
+    card = ModelCard.from_template(metadata, template_path=str(TEMPLATE), **facts)
     path = files.path / "README.md"
     card.save(path)
     return path
@@ -71,20 +66,7 @@ def usage_blocks(card_text: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", card_text, flags=re.MULTILINE | re.DOTALL)
 
 
-def is_hub_id(name: Any) -> bool:
-    """Whether the name can be a repo of the Hub: `user/name`, and no folder here."""
-    if not isinstance(name, str) or name.count("/") != 1:
-        return False
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return not Path(name).exists()
-
-
-def _metadata(
-    files: RunFolder, name: str, language: str | list[str] | None, license: str | None
-) -> ModelCardData:
+def _metadata(files: RunFolder, name: str, languages: list[str], license: str | None) -> ModelCardData:
     run, arguments = files.run, files.run.get("arguments", {})
     family = re.sub(r"[^a-z0-9_]", "", str(run.get("model", {}).get("family", ""))).replace("_", "-")
     base = files.adapter.get("base_model_name_or_path") if files.is_adapter else run.get("model", {}).get("encoder")
@@ -92,7 +74,7 @@ def _metadata(
     dataset = arguments.get("dataset_name")
     results = _eval_results(files, dataset if is_hub_id(dataset) else None)
     return ModelCardData(
-        language=[one_line(code) for code in [language] if isinstance(code, str)] or language,
+        language=languages or None,
         license=one_line(license) if license else None,
         library_name="peft" if files.is_adapter else "transformers",
         pipeline_tag="text-classification",

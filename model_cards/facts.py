@@ -3,10 +3,10 @@
 import json
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from salience.model_cards.markdown import code_block, escape, one_line, table
-from salience.model_cards.run_folder import RunFolder
+from salience.model_cards.run_folder import RunFolder, is_hub_id
 
 SPLITS = ("train", "validation", "test")
 MAX_CLASSES = 100  # rows of a table with one row per class
@@ -24,6 +24,7 @@ FAMILIES = {
 }
 # These return `pooling_weights` beside the logits.
 WEIGHING_TYPES = ("salience_attn_pool", "salience_hierarchical_attn")
+TRUST = ", trust_remote_code=True"
 
 
 @dataclass(frozen=True)
@@ -50,18 +51,17 @@ METRICS = (
 )
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether the value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def card_facts(files: RunFolder, language: str | list[str] | None, base_model: str | None) -> dict[str, Any]:
+def card_facts(files: RunFolder, languages: list[str]) -> dict[str, Any]:
     """Everything that the template shows beside title and repo; None or empty for what the run didn't leave.
 
     Args:
         files: the run.
-        language: ISO code(s) of the texts, if known.
-        base_model: Hub id of the encoder, or of the model under an adapter, if it has one.
+        languages: ISO codes of the texts; empty if unknown.
     """
     run = files.run
     return {
@@ -71,7 +71,7 @@ def card_facts(files: RunFolder, language: str | list[str] | None, base_model: s
         "scores": _scores(files),
         "per_class": _per_class(files.test.get("per_class")),
         "is_regression": files.config.get("problem_type") == "regression",
-        **_usage(files, base_model),
+        **_usage(files),
         "splits": _splits(run),
         "class_counts": _class_counts(run),
         "source": escape(run["data"]["source"]) if run.get("data", {}).get("source") else None,
@@ -79,7 +79,7 @@ def card_facts(files: RunFolder, language: str | list[str] | None, base_model: s
         "training": _training(files),
         "arguments": _arguments(run),
         "versions": ", ".join(f"{escape(name)} {escape(number)}" for name, number in run.get("versions", {}).items()),
-        "limits": _limits(files, language),
+        "limits": _limits(files, languages),
     }
 
 
@@ -116,15 +116,13 @@ def _headline(test: dict[str, Any]) -> str | None:
     )
 
 
-def _wilson_half_width(share: float, count: int, z: float = 1.96) -> float:
+def _wilson_half_width(share: float, count: float, z: float = 1.96) -> float:
     spread = share * (1 - share) / count + z**2 / (4 * count**2)
     return z * math.sqrt(spread) / (1 + z**2 / count)
 
 
 def _scores(files: RunFolder) -> str | None:
-    columns = [
-        (name, scores) for name, scores in [("Test", files.test), ("Validation", files.validation)] if scores
-    ]
+    columns = [(name, scores) for name, scores in [("Test", files.test), ("Validation", files.validation)] if scores]
     rows = [
         [metric.title, *(scores.get(metric.key) for _, scores in columns)]
         for metric in METRICS
@@ -162,19 +160,22 @@ def _splits(run: dict[str, Any]) -> str | None:
     return table(["Split", "Texts", "SHA-256"], rows) if rows else None
 
 
-def _usage(files: RunFolder, base_model: str | None) -> dict[str, Any]:
+def _usage(files: RunFolder) -> dict[str, Any]:
     family, encoder = (files.run.get("model", {}).get(key) for key in ("family", "encoder"))
-    adapter_base = files.adapter.get("base_model_name_or_path")
-    # On the bare encoder, the adapter of one of our own models has no pooler and no classifier to sit on.
-    loads_with_peft = adapter_base and adapter_base == base_model
-    loads_with_peft = loads_with_peft and (family == "sequence_classification" or adapter_base != encoder)
+    base = files.adapter.get("base_model_name_or_path")
+    plain_base = family == "sequence_classification"
+    # On its bare encoder, the adapter of one of our own models has no pooler and no classifier to sit on.
+    loads_with_peft = is_hub_id(base) and (plain_base or base != encoder)
+    own_code = bool(files.config.get("auto_map"))
     return {
         "is_adapter": files.is_adapter,
         "has_adapter": bool(files.adapter) and not files.is_adapter,
-        "adapter_base": escape(adapter_base) if adapter_base else None,
-        "adapter_base_id": adapter_base if loads_with_peft else None,
+        "adapter_base": escape(base) if base else None,
+        "adapter_base_id": base if loads_with_peft else None,
+        "base_trust": "" if plain_base else TRUST,
         "num_labels": len(_class_names(files)),
-        "own_code": bool(files.config.get("auto_map")),
+        "own_code": own_code,
+        "trust": TRUST if own_code else "",
         "weighs": files.config.get("model_type") in WEIGHING_TYPES,
         "is_multi_label": files.config.get("problem_type") == "multi_label_classification",
     }
@@ -221,11 +222,10 @@ def _arguments(run: dict[str, Any]) -> str | None:
     return table(["Argument", "Value"], rows) if rows else None
 
 
-def _limits(files: RunFolder, language: str | list[str] | None) -> list[str]:
+def _limits(files: RunFolder, languages: list[str]) -> list[str]:
     limits = [_measured(files), *_imbalance(_labels(files.run).get("train", {})), *_rough_classes(files.test)]
-    spoken = [language] if isinstance(language, str) else language
-    if spoken:
-        limits.append(f"Language of the texts: {', '.join(map(escape, spoken))}. Others weren't measured.")
+    if languages:
+        limits.append(f"Language of the texts: {', '.join(map(escape, languages))}. Others weren't measured.")
     else:
         limits.append("The language of the texts wasn't recorded; expect it to work in that of its training data only.")
     if files.config.get("problem_type") != "regression":

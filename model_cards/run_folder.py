@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from salience.train.errors import UserError
 
 ADAPTER_FOLDER = "adapter"
@@ -71,3 +73,14 @@ class RunFolder:
         if not isinstance(content, dict):
             raise UserError(f"{path} holds no JSON object: restore the file or run the training again.")
         return content
+
+
+def is_hub_id(name: Any) -> bool:
+    """Whether the name can be a repo of the Hub: `user/name`, and no folder here."""
+    if not isinstance(name, str) or name.count("/") != 1:
+        return False
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return not Path(name).exists()

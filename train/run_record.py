@@ -27,9 +27,9 @@ PACKAGES = (
     "safetensors",
     "scikit-learn",
 )
-REDACTED = "<redacted>"
-# hub_token, push-to-hub-token, hf_token; not tokenizer, max_tokens, token_type
-SECRET_NAME = re.compile(r"(^|[_-])token$", re.IGNORECASE)
+REDACTED = "REDACTED"
+# hub_token, push-to-hub-token, token_file; not tokenizer, max_tokens
+SECRET_NAME = re.compile(r"token(?!iz|s)", re.IGNORECASE)
 # A Hub token wherever it stands, and the password in https://user:password@host
 SECRET_VALUE = re.compile(r"\bhf_[A-Za-z0-9]{8,}|(?<=://)[^/\s@]+(?=@)")
 
@@ -47,7 +47,7 @@ def record_run(
 ) -> Path:
     """Write `run.json` into a run folder, atomically.
 
-    Tokens are replaced by `<redacted>` and the home directory by `~`, wherever they stand.
+    Tokens are replaced by `REDACTED` and the home directory by `~`, wherever they stand.
 
     Args:
         output_dir: the run folder, which exists.
@@ -126,7 +126,7 @@ def redact_command(command: Sequence[str]) -> str:
         command: `sys.argv`; of the first word only the file name is kept.
 
     Returns:
-        For example `train.py recipe.yaml --hub_token <redacted> --train_file ~/news.csv`.
+        For example `train.py recipe.yaml --hub_token REDACTED --train_file ~/news.csv`.
     """
     words = [Path(command[0]).name]
     secret = False
@@ -139,8 +139,7 @@ def redact_command(command: Sequence[str]) -> str:
         secret = word.startswith("-") and bool(SECRET_NAME.search(flag))
         words.append(f"{flag}={REDACTED}" if secret and equals else word)
         secret = secret and not equals
-    line = shlex.join(words).replace(f"'{REDACTED}'", REDACTED)
-    return _clean(re.sub(rf"'(--[\w-]+={REDACTED})'", r"\1", line))
+    return _clean(shlex.join(words))
 
 
 def _without_secrets(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 `evaluate.load("eval/metrics/salience_classification", "multi_label_classification")` needs no network.
 """
 
+from typing import Any
+
 import datasets
 import evaluate
 import numpy as np
@@ -43,7 +45,7 @@ Returns:
 """
 
 
-def _averages(references, predictions):
+def _averages(references: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
     macro = precision_recall_fscore_support(references, predictions, average="macro", zero_division=0)
     return {
         "accuracy": accuracy_score(references, predictions),
@@ -54,7 +56,7 @@ def _averages(references, predictions):
     }
 
 
-def _per_class(references, predictions, names):
+def _per_class(references: np.ndarray, predictions: np.ndarray, names: list[str]) -> dict[str, dict[str, float]]:
     columns = precision_recall_fscore_support(
         references, predictions, labels=range(len(names)), average=None, zero_division=0
     )
@@ -64,14 +66,14 @@ def _per_class(references, predictions, names):
     }
 
 
-def _roc_auc(indicators, scores):
+def _roc_auc(indicators: np.ndarray, scores: np.ndarray) -> float | None:
     """Mean over the columns of (N, C) that hold both a 0 and a 1; None when there is no such column."""
     defined = indicators.any(axis=0) & ~indicators.all(axis=0)
     areas = [roc_auc_score(indicators[:, c], scores[:, c]) for c in np.flatnonzero(defined)]
     return np.mean(areas) if areas else None
 
 
-def _pearson(references, predictions):
+def _pearson(references: np.ndarray, predictions: np.ndarray) -> float | None:
     """Mean over the targets; None when a target or its prediction is constant."""
     if (np.ptp(references, axis=0) == 0).any() or (np.ptp(predictions, axis=0) == 0).any():
         return None
@@ -82,7 +84,7 @@ def _pearson(references, predictions):
 class SalienceClassification(evaluate.Metric):
     """The scores that Salience prints, saves and publishes."""
 
-    def _info(self):
+    def _info(self) -> evaluate.MetricInfo:
         number, integer = datasets.Value("float64"), datasets.Value("int64")
         reference = {
             "single_label_classification": integer,
@@ -101,7 +103,7 @@ class SalienceClassification(evaluate.Metric):
             reference_urls=["https://scikit-learn.org/stable/modules/model_evaluation.html"],
         )
 
-    def _compute(self, predictions, references, label_names=None):
+    def _compute(self, predictions: Any, references: Any, label_names: list[str] | None = None) -> dict[str, Any]:
         scores, references = np.asarray(predictions), np.asarray(references)
         if self.config_name == "regression":
             return self._regression(scores, references)
@@ -118,7 +120,7 @@ class SalienceClassification(evaluate.Metric):
             "per_class": _per_class(references, predicted, names),
         }
 
-    def _regression(self, predictions, references):
+    def _regression(self, predictions: np.ndarray, references: np.ndarray) -> dict[str, float | None]:
         return {
             "mse": mean_squared_error(references, predictions),
             "mae": mean_absolute_error(references, predictions),

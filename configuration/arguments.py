@@ -1,0 +1,179 @@
+"""From a recipe and command-line flags to typed arguments: unknown names are errors, flags win over recipes."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import field, make_dataclass
+from difflib import get_close_matches
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from transformers import HfArgumentParser, PretrainedConfig
+
+from salience.train.errors import UserError
+
+from .configuration_attn_pool import AttnPoolConfig
+from .configuration_baseline import BaselineConfig
+from .configuration_hierarchical_attn import HierarchicalAttnConfig
+from .data_arguments import DataArguments
+from .training_arguments import SalienceTrainingArguments
+from .tuning_arguments import TuningArguments
+
+# What the program itself finds out, from the tokenizer, the encoder or the data.
+NOT_FLAGS = {
+    "encoder_config", "num_prefix_tokens", "num_suffix_tokens", "pad_token_id", "sentence_end_ids", "architecture",
+    "prior_correction", "kwargs", "self",
+}  # fmt: skip
+
+
+def model_options(config_class: type[PretrainedConfig]) -> dict[str, Parameter]:
+    """The fields of one of our configurations that a user sets, by name: they are the model's flags."""
+    options: dict[str, Parameter] = {}
+    for owner in config_class.__mro__:
+        if owner is PretrainedConfig:
+            break
+        if "__init__" in vars(owner):
+            parameters = signature(owner.__init__).parameters
+            options |= {name: each for name, each in parameters.items() if name not in NOT_FLAGS | set(options)}
+    return options
+
+
+def _model_fields() -> list[tuple[str, Any, Any]]:
+    """One optional field for each option of each family; unset means the configuration's default."""
+    families = (AttnPoolConfig, HierarchicalAttnConfig, BaselineConfig)
+    options = {name: each for family in reversed(families) for name, each in model_options(family).items()}
+    defaults = {
+        name: ", ".join(f"{each.__name__} {model_options(each)[name].default}" for each in families if name in model_options(each))
+        for name in options
+    }
+    return [
+        (name, each.annotation | None, field(default=None, metadata={"help": f"Default: {defaults[name]}."}))
+        for name, each in sorted(options.items())
+    ]
+
+
+ModelArguments = make_dataclass(
+    "ModelArguments",
+    [
+        (
+            "model",
+            str,
+            field(
+                default="attn_pool",
+                metadata={
+                    "help": "attn_pool, hierarchical_attn, lstm, cnn, transformer, gat (from scratch), "
+                    "or sequence_classification (the plain head of transformers)."
+                },
+            ),
+        ),
+        (
+            "encoder",
+            str | None,
+            field(
+                default=None,
+                metadata={"help": "Hub id, folder, or package:NAME[/FOLDER] of a pretrained encoder."},
+            ),
+        ),
+        (
+            "encoder_revision",
+            str | None,
+            field(default=None, metadata={"help": "Branch, tag or commit of a Hub encoder."}),
+        ),
+        (
+            "base_model",
+            str | None,
+            field(default=None, metadata={"help": "Hub id that the card names, if --encoder is a folder or package."}),
+        ),
+        (
+            "min_frequency",
+            int,
+            field(default=2, metadata={"help": "From scratch: words seen less often are unknown."}),
+        ),
+        *_model_fields(),
+    ],
+)
+ModelArguments.__doc__ = "Which model, on which encoder, with which fields of its configuration."
+Arguments = tuple[Any, DataArguments, TuningArguments, SalienceTrainingArguments]
+
+
+class RecipeParser(HfArgumentParser):
+    """HfArgumentParser that takes `RECIPE.yaml --flag value ...` and answers mistakes with one sentence."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            (ModelArguments, DataArguments, TuningArguments, SalienceTrainingArguments),
+            prog="train.py",
+            usage="train.py [RECIPE.yaml ...] [--flag value ...]",
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Called by argparse for a flag it can't read."""
+        raise UserError(message.replace("argument ", "", 1))
+
+    def known(self) -> list[str]:
+        """Names of all flags, without dashes."""
+        return [name.removeprefix("--") for name in self._option_string_actions if name.startswith("--")]
+
+    def parse(self, argv: Sequence[str]) -> Arguments:
+        """Arguments of the recipes and flags in `argv`.
+
+        Raises:
+            UserError: A key or flag is unknown (the nearest one is suggested), a value is out of range, or a recipe
+                can't be read.
+        """
+        tokens: list[str] = []
+        flags = list(argv)
+        while flags and not flags[0].startswith("-"):
+            tokens += self.recipe_tokens(flags.pop(0))
+        try:
+            *parsed, rest = self.parse_args_into_dataclasses(
+                [*tokens, *flags], return_remaining_strings=True, look_for_args_file=False
+            )
+        except UserError:
+            raise
+        except ValueError as error:  # a dataclass looked at its values
+            raise UserError(one_line(error)) from error
+        if rest:
+            raise UserError(self.unknown("flag", rest[0].split("=")[0], "--"))
+        return tuple(parsed)
+
+    def unknown(self, kind: str, name: str, dashes: str) -> str:
+        """One sentence for a name that doesn't exist."""
+        if dashes and not name.startswith(dashes):
+            return f'"{name}" is neither a flag nor the value of one; recipes come first, flags start with --'
+        nearest = get_close_matches(name.removeprefix(dashes), self.known(), n=1)
+        hint = f"; did you mean {dashes}{nearest[0]}?" if nearest else "; see train.py --help"
+        return f"unknown {kind} {name}{hint}"
+
+    def recipe_tokens(self, name: str) -> list[str]:
+        """A recipe as the flags that it stands for."""
+        path = Path(name)
+        if not path.is_file():
+            raise UserError(f"recipe {name} doesn't exist")
+        try:
+            recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"recipe {name} is not valid YAML: {one_line(error)}") from error
+        if not isinstance(recipe, dict):
+            raise UserError(f"recipe {name} must hold lines of the form `key: value`")
+        tokens: list[str] = []
+        for key, value in recipe.items():
+            if key not in self.known():
+                raise UserError(f"recipe {name}: {self.unknown('key', str(key), '')}")
+            tokens += [] if value is None else [f"--{key}", *as_tokens(value)]
+        return tokens
+
+
+def as_tokens(value: Any) -> list[str]:
+    """A YAML value as one would type it behind its flag."""
+    if isinstance(value, list):
+        return [token for each in value for token in as_tokens(each)]
+    return [json.dumps(value) if isinstance(value, dict) else str(value)]
+
+
+def one_line(error: Exception) -> str:
+    """An exception's message without line breaks."""
+    return " ".join(str(error).split())
+

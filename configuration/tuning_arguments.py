@@ -1,0 +1,60 @@
+"""Flags for how a model is tuned, beyond those of transformers' Trainer."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class TuningArguments:
+    """What is trained, on which loss, in which order.
+
+    Raises:
+        ValueError: A value is out of its range; the message names the flag.
+    """
+
+    loss: str = field(
+        default="cross_entropy",
+        metadata={"help": "cross_entropy, weighted, focal, class_balanced, logit_adjusted or ldam."},
+    )
+    focal_gamma: float = field(default=2.0, metadata={"help": "Exponent of --loss focal."})
+    class_balanced_beta: float = field(default=0.999, metadata={"help": "Beta of --loss class_balanced, in (0, 1)."})
+    logit_adjustment_tau: float = field(default=1.0, metadata={"help": "Strength of --loss logit_adjusted."})
+    ldam_max_margin: float = field(default=0.5, metadata={"help": "Margin of the rarest class in --loss ldam."})
+    balanced_sampling: bool = field(default=False, metadata={"help": "Draw every class equally often."})
+    length_grouped: bool = field(default=True, metadata={"help": "Put texts of like length into one batch."})
+    prior_correction: float = field(
+        default=0.0,
+        metadata={"help": "Tau: after training, tau * log(class prior) is subtracted from the logits; 0 for none."},
+    )
+    plain_adam: bool = field(
+        default=False, metadata={"help": "Use torch.optim.Adam, whose weight decay is an L2 penalty, instead of --optim."}
+    )
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop after this many evaluations without a better one; None never stops."}
+    )
+    freeze_encoder: bool = field(default=False, metadata={"help": "Train everything but the pretrained encoder."})
+    lora: bool = field(
+        default=False, metadata={"help": "Train low-rank adapters of the encoder, and all outside of it, with PEFT."}
+    )
+    lora_r: int = field(default=8, metadata={"help": "Rank of the adapters."})
+    lora_alpha: int = field(default=16, metadata={"help": "Scale of the adapters is lora_alpha / lora_r."})
+    lora_dropout: float = field(default=0.05, metadata={"help": "Dropout before the adapters."})
+    lora_target_modules: list[str] | None = field(
+        default=None, metadata={"help": "Names of the encoder's linear layers that get adapters; default: all of them."}
+    )
+
+    def __post_init__(self) -> None:
+        checks = {
+            f"--focal_gamma {self.focal_gamma} must be 0 or more": self.focal_gamma >= 0,
+            f"--class_balanced_beta {self.class_balanced_beta} must lie between 0 and 1": 0
+            < self.class_balanced_beta
+            < 1,
+            f"--lora_r {self.lora_r} must be at least 1": self.lora_r > 0,
+            f"--lora_dropout {self.lora_dropout} must lie in [0, 1)": 0 <= self.lora_dropout < 1,
+            "--lora and --freeze_encoder exclude each other": not (self.lora and self.freeze_encoder),
+            f"--early_stopping_patience {self.early_stopping_patience} must be at least 1": (
+                self.early_stopping_patience is None or self.early_stopping_patience > 0
+            ),
+        }
+        for message, holds in checks.items():
+            if not holds:
+                raise ValueError(message)

@@ -1,0 +1,255 @@
+"""train.py RECIPE.yaml [--flag value ...]: from labelled texts to a folder that is a Hub model repository.
+
+One process: `python train.py ...`; several: `accelerate launch -q --config_file CONFIG train.py ...`.
+"""
+
+import json
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow.compute as pc
+import torch
+from transformers import (
+    DataCollatorWithPadding,
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
+
+from salience.configuration.arguments import Arguments, RecipeParser
+from salience.configuration.data_arguments import DataArguments
+from salience.configuration.training_arguments import SalienceTrainingArguments
+from salience.configuration.tuning_arguments import TuningArguments
+from salience.eval.explain import read_text
+from salience.eval.scoring import compute_scores, make_compute_metrics
+from salience.model_cards.card import write_card
+
+from .build import build_model
+from .data import TextData, load_splits
+from .errors import UserError
+from .lora import add_adapters, encoder_of, save_merged
+from .losses import LabelStatistics, TrainingLoss
+from .output_folder import check_folder, last_checkpoint
+from .push import check_access
+from .run_record import record_run, write_json
+from .trainer import SalienceTrainer
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train, evaluate, save, and push if asked. Returns the exit status: 0, or 2 for bad input."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = RecipeParser()
+    if not argv or {"-h", "--help"} & set(argv):
+        parser.print_help()
+        return 0 if argv else 2
+    try:
+        train(parser.parse(argv), argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    return 0
+
+
+def train(arguments: Arguments, argv: list[str]) -> None:
+    """One run, in the order of its steps.
+
+    Raises:
+        UserError: Something the user can mend; nothing was overwritten.
+    """
+    model_args, data_args, tuning, training = arguments
+    started = datetime.now(timezone.utc)
+    folder = Path(training.output_dir)
+    if training.process_index == 0:
+        check_folder(folder, resuming=training.resume_from_checkpoint is not None)
+    checkpoint = last_checkpoint(folder, training.resume_from_checkpoint)
+    if training.push_to_hub:
+        check_access(training.hub_token)
+
+    set_seed(training.seed)
+    data = load_splits(data_args)
+    statistics = label_statistics(data)
+    loss = TrainingLoss(tuning, data.problem_type, statistics, training.label_smoothing_factor)
+    model, tokenizer = build_model(model_args, data.splits["train"]["text"], data.label_names, data.problem_type)
+    check_corrections(tuning, model, statistics)
+    if tuning.freeze_encoder:
+        encoder_of(model).requires_grad_(False)
+    tokenized = tokenize(data.splits, tokenizer, data_args.max_length)
+    lengths = pc.list_value_length(tokenized["train"].data["input_ids"]).to_pylist() if tuning.length_grouped else None
+    text_weights = balancing_weights(data, statistics) if tuning.balanced_sampling else None
+    if tuning.lora:
+        model = add_adapters(model, tuning, model_args.encoder)
+
+    trainer = SalienceTrainer(
+        lengths=lengths,
+        text_weights=text_weights,
+        model=model,
+        args=with_best_metric(training, data.problem_type),
+        train_dataset=tokenized["train"],
+        eval_dataset=tokenized["validation"],
+        processing_class=tokenizer,
+        data_collator=DataCollatorWithPadding(tokenizer),
+        compute_metrics=make_compute_metrics(data.problem_type, data.label_names),
+        compute_loss_func=loss,
+        callbacks=[EarlyStoppingCallback(tuning.early_stopping_patience)] if tuning.early_stopping_patience else [],
+        optimizer_cls_and_kwargs=plain_adam(training) if tuning.plain_adam else None,
+    )
+    fitted = trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_metrics("train", {**fitted.metrics, "train_samples": len(tokenized["train"])}, combined=False)
+    if tuning.prior_correction:
+        correct_prior(trainer.accelerator.unwrap_model(trainer.model), tuning.prior_correction, statistics)
+    evaluate(trainer, tokenized, data)
+    trained = save(trainer, tuning)
+    trainer.save_state()
+    if trainer.is_world_process_zero():
+        record_run(
+            folder,
+            command=["train.py", *argv],
+            arguments=changed_arguments(arguments),
+            data={
+                "name": data.name,
+                "source": data.source,
+                "splits": {name: data.fingerprint(name) for name in data.splits},
+            },
+            model=describe_model(model_args, trainer, trained),
+            precision="bf16" if training.bf16 else "fp16" if training.fp16 else "fp32",
+            seed=training.seed,
+            started=started,
+        )
+        write_card(folder)
+        if training.push_to_hub:
+            print(f"pushed to {trainer.push_to_hub()}")
+        print_summary(folder, trained, tokenizer, data)
+
+
+def label_statistics(data: TextData) -> LabelStatistics | None:
+    """Texts of each class in the training split; None for regression."""
+    if data.problem_type == "regression":
+        return None
+    labels = np.asarray(data.splits["train"]["labels"])
+    is_multi_label = data.problem_type == "multi_label_classification"
+    counts = labels.sum(0) if is_multi_label else np.bincount(labels, minlength=len(data.label_names))
+    return LabelStatistics(torch.tensor(counts), len(labels), data.problem_type)
+
+
+def check_corrections(tuning: TuningArguments, model: PreTrainedModel, statistics: LabelStatistics | None) -> None:
+    """Refuse flags that the model or the labels have no place for, before anything is trained."""
+    if tuning.prior_correction and not hasattr(model.config, "prior_correction"):
+        raise UserError("--prior_correction is kept in our models' configuration; the plain head has no place for it")
+    if statistics is None and (tuning.prior_correction or tuning.balanced_sampling):
+        raise UserError("--prior_correction and --balanced_sampling need classes, and the labels are numbers")
+
+
+def balancing_weights(data: TextData, statistics: LabelStatistics | None) -> torch.Tensor:
+    """Chance of each training text to be drawn, the same in sum for every class."""
+    if statistics is None or statistics.is_multi_label:
+        raise UserError("--balanced_sampling needs exactly one label for each text")
+    return (1 / statistics.counts_C.double())[torch.tensor(data.splits["train"]["labels"])]
+
+
+def tokenize(
+    splits: datasets.DatasetDict, tokenizer: PreTrainedTokenizerBase, max_length: int | None
+) -> datasets.DatasetDict:
+    """Token ids and labels of all splits; texts are cut only at `max_length`, or at the limit of a plain head."""
+    limit = min(max_length or tokenizer.model_max_length, tokenizer.model_max_length)
+    limit = limit if limit < 1_000_000 else None
+
+    def to_ids(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        encoding = tokenizer(batch["text"], truncation=limit is not None, max_length=limit, verbose=False)
+        return {"input_ids": encoding["input_ids"]}
+
+    return splits.map(to_ids, batched=True, remove_columns=["text"], desc="tokenizing", load_from_cache_file=False)
+
+
+def with_best_metric(training: SalienceTrainingArguments, problem_type: str) -> SalienceTrainingArguments:
+    """Name the metric of the best checkpoint, where the user did not."""
+    if training.chooses_best_metric:
+        training.metric_for_best_model = "loss" if problem_type == "regression" else "f1_macro"
+        training.greater_is_better = problem_type != "regression"
+    return training
+
+
+def plain_adam(training: SalienceTrainingArguments) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+    """torch.optim.Adam with the arguments' learning rate and weight decay."""
+    betas = (training.adam_beta1, training.adam_beta2)
+    return torch.optim.Adam, {"lr": training.learning_rate, "betas": betas, "eps": training.adam_epsilon}
+
+
+def correct_prior(model: PreTrainedModel, tau: float, statistics: LabelStatistics) -> None:
+    """Store the post-hoc correction tau * log prior in the configuration (Menon et al. 2021)."""
+    model.config.prior_correction = (tau * statistics.log_prior_C).tolist()
+
+
+def evaluate(trainer: SalienceTrainer, tokenized: datasets.DatasetDict, data: TextData) -> None:
+    """Score the validation split, and the test split once; write eval_results.json and test_results.json."""
+    metrics = trainer.evaluate()
+    trainer.save_metrics("eval", {**metrics, "eval_samples": len(tokenized["validation"])}, combined=False)
+    if "test" not in tokenized:
+        return
+    prediction = trainer.predict(tokenized["test"])
+    if trainer.is_world_process_zero():
+        logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
+        scores = compute_scores(logits, prediction.label_ids, data.problem_type, data.label_names)
+        results = {**prediction.metrics, "test_samples": len(tokenized["test"])}
+        results |= {f"test_{name}": value for name, value in scores.items()}
+        write_json(Path(trainer.args.output_dir) / "test_results.json", results)
+
+
+def save(trainer: SalienceTrainer, tuning: TuningArguments) -> PreTrainedModel:
+    """Save the model, its code and tokenizer in the run's folder; with LoRA the adapters beside the merged model."""
+    folder = Path(trainer.args.output_dir)
+    if not tuning.lora:
+        trainer.save_model()
+        return trainer.accelerator.unwrap_model(trainer.model)
+    trained = trainer.accelerator.unwrap_model(trainer.model)
+    if trainer.is_world_process_zero():
+        trained = save_merged(trained, folder)
+        trainer.processing_class.save_pretrained(folder)
+        trainer.processing_class.save_pretrained(folder / "adapter")
+    return trained
+
+
+def changed_arguments(arguments: Arguments) -> dict[str, Any]:
+    """Every flag that differs from its default."""
+    changed = {}
+    for group in arguments:
+        for name, each in type(group).__dataclass_fields__.items():
+            value = getattr(group, name)
+            default = each.default_factory() if callable(each.default_factory) else each.default
+            if each.init and value != default and isinstance(value, str | int | float | bool | list | dict):
+                changed[name] = value
+    return changed
+
+
+def describe_model(model_args: Any, trainer: SalienceTrainer, model: PreTrainedModel) -> dict[str, Any]:
+    """What run.json says of the model."""
+    return {
+        "family": model_args.model,
+        "class": type(model).__name__,
+        "encoder": model_args.base_model or model_args.encoder,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "trainable_parameters": trainer.num_trainable,
+    }
+
+
+def print_summary(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: TextData) -> None:
+    """Where the model is, its scores, and one text with its heaviest words."""
+    split, prefix = ("test", "test") if "test" in data.splits else ("validation", "eval")
+    results = json.loads(Path(folder, f"{prefix}_results.json").read_text(encoding="utf-8"))
+    names = ("accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted", "roc_auc", "r2", "mse")
+    scores = [f"{name} {results[key]:.4f}" for name in names if (key := f"{prefix}_{name}") in results]
+    print(f"\nmodel    {folder}\n{split:<8} {' · '.join(scores)} ({results[f'{prefix}_samples']} texts)")
+    if data.problem_type == "regression":
+        return
+    text = next((text for text in data.splits[split]["text"] if text.strip()), "")
+    reading = read_text(model, tokenizer, text)
+    print(f"example  {' '.join(text.split())[:200]} ...\nlabel    {reading.label} ({reading.score:.3f})")
+    if reading.words:
+        print(f"words    {' · '.join(f'{word} {weight:.3f}' for word, weight in reading.words)}")
