@@ -66,8 +66,6 @@ class EncoderConfig(SalienceConfig):
         kwargs: See `SalienceConfig`.
     """
 
-    sub_configs: ClassVar[dict[str, Any]] = {"encoder_config": AutoConfig}
-
     def __init__(
         self,
         encoder_config: PretrainedConfig | dict[str, Any] | None = None,
@@ -96,6 +94,11 @@ class EncoderConfig(SalienceConfig):
             f"window_stride = {window_stride} must be between 1 and window_size minus {num_special} special tokens, "
             f"that no token is left out (window_size = {window_size})",
         )
+
+    @property
+    def sub_configs(self) -> dict[str, Any]:
+        """Nested configurations, to which transformers passes on its attention implementation."""
+        return {} if self.__dict__.get("encoder_config") is None else {"encoder_config": AutoConfig}
 
 
 def default_encoder_config() -> PretrainedConfig:

@@ -75,9 +75,7 @@ class DataArguments:
     max_train_samples: int | None = field(
         default=None, metadata={"help": "Train on a stratified sample of this many rows."}
     )
-    max_length: int | None = field(
-        default=None, metadata={"help": "Tokens kept of each text (default: all of them)."}
-    )
+    max_length: int | None = field(default=None, metadata={"help": "Tokens kept of each text (default: all of them)."})
 
     def __post_init__(self) -> None:
         # A recipe may give one value where the command line gives a list.

@@ -33,11 +33,10 @@ def write_card(
         The path of the card.
 
     Raises:
-        UserError: the folder holds neither a model nor an adapter, a results file is broken, or `repo_id` or
-            `revision` isn't one.
+        UserError: the folder has no config.json, a results file is broken, or `repo_id` or `revision` isn't one.
     """
     files = RunFolder(Path(folder))
-    if not files.config and not files.adapter:
+    if not files.config:
         raise UserError(f"{folder} has no config.json, so it isn't a finished run: give the output_dir of a training.")
     if repo_id is not None and not is_hub_id(repo_id):
         raise UserError(f"{repo_id!r} isn't a repo name: write it as user/name.")
@@ -69,8 +68,8 @@ def usage_blocks(card_text: str) -> list[str]:
 def _metadata(files: RunFolder, name: str, languages: list[str], license: str | None) -> ModelCardData:
     run, arguments = files.run, files.run.get("arguments", {})
     family = re.sub(r"[^a-z0-9_]", "", str(run.get("model", {}).get("family", ""))).replace("_", "-")
-    base = files.adapter.get("base_model_name_or_path") if files.is_adapter else run.get("model", {}).get("encoder")
-    base = base if is_hub_id(base) else None
+    bases = [files.adapter.get("base_model_name_or_path"), run.get("model", {}).get("encoder")]
+    base = next(filter(is_hub_id, bases if files.is_adapter else bases[1:]), None)
     dataset = arguments.get("dataset_name")
     results = _eval_results(files, dataset if is_hub_id(dataset) else None)
     return ModelCardData(

@@ -24,7 +24,6 @@ FAMILIES = {
 }
 # These return `pooling_weights` beside the logits.
 WEIGHING_TYPES = ("salience_attn_pool", "salience_hierarchical_attn")
-TRUST = ", trust_remote_code=True"
 
 
 @dataclass(frozen=True)
@@ -161,21 +160,15 @@ def _splits(run: dict[str, Any]) -> str | None:
 
 
 def _usage(files: RunFolder) -> dict[str, Any]:
-    family, encoder = (files.run.get("model", {}).get(key) for key in ("family", "encoder"))
-    base = files.adapter.get("base_model_name_or_path")
-    plain_base = family == "sequence_classification"
-    # On its bare encoder, the adapter of one of our own models has no pooler and no classifier to sit on.
-    loads_with_peft = is_hub_id(base) and (plain_base or base != encoder)
-    own_code = bool(files.config.get("auto_map"))
+    base, own_code = files.adapter.get("base_model_name_or_path"), bool(files.config.get("auto_map"))
     return {
         "is_adapter": files.is_adapter,
         "has_adapter": bool(files.adapter) and not files.is_adapter,
         "adapter_base": escape(base) if base else None,
-        "adapter_base_id": base if loads_with_peft else None,
-        "base_trust": "" if plain_base else TRUST,
-        "num_labels": len(_class_names(files)),
+        # Under one of our own heads, PEFT can't build the base from the encoder's name.
+        "peft_base": base if is_hub_id(base) and not own_code else None,
         "own_code": own_code,
-        "trust": TRUST if own_code else "",
+        "trust": ", trust_remote_code=True" if own_code else "",
         "weighs": files.config.get("model_type") in WEIGHING_TYPES,
         "is_multi_label": files.config.get("problem_type") == "multi_label_classification",
     }

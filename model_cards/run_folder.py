@@ -55,8 +55,8 @@ class RunFolder:
 
     @property
     def is_adapter(self) -> bool:
-        """Whether the folder holds an adapter only, no model."""
-        return not self.config
+        """Whether the folder itself is an adapter, without the weights of its base."""
+        return (self.path / "adapter_config.json").is_file()
 
     def _result(self, stem: str) -> dict[str, Any]:
         beside = self.path.parent if self.path.name == ADAPTER_FOLDER and self.is_adapter else self.path

@@ -13,7 +13,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from hub_store import MAIN, Blob, HubError, Repo, card_data, card_errors, entry
+from tests.hub_store import MAIN, Blob, HubError, Repo, card_data, card_errors, entry
 
 LFS_SUFFIXES = (".safetensors", ".bin", ".pt", ".msgpack")
 DATE = "2025-01-01T00:00:00.000Z"

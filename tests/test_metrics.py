@@ -179,7 +179,7 @@ import json, numpy as np
 from salience.eval.scoring import compute_scores
 rng = np.random.default_rng(0)
 for _ in range(20):
-    scores = compute_scores(rng.normal(size=(50, 3)), rng.integers(0, 3, 50), "single_label_classification", list("abc"))
+    scores = compute_scores(rng.normal(size=(9, 3)), rng.integers(0, 3, 9), "single_label_classification", list("abc"))
 print(json.dumps(scores))
 """
 

@@ -211,6 +211,7 @@ def build_model(arguments: Any, texts: Iterable[str], label_names: list[str], pr
     """
     if arguments.model not in MODELS:
         raise UserError(f"--model {arguments.model} is unknown; choose from {', '.join(MODELS)}")
+    label_names = label_names or ["value"]  # regression
     labels = {
         "id2label": dict(enumerate(label_names)),
         "label2id": {name: index for index, name in enumerate(label_names)},

@@ -106,6 +106,7 @@ def train(arguments: Arguments, argv: list[str]) -> None:
     if tuning.prior_correction:
         correct_prior(trainer.accelerator.unwrap_model(trainer.model), tuning.prior_correction, statistics)
     evaluate(trainer, tokenized, data)
+    num_trainable = trainer.get_num_trainable_parameters()
     trained = save(trainer, tuning)
     trainer.save_state()
     if trainer.is_world_process_zero():
@@ -118,7 +119,7 @@ def train(arguments: Arguments, argv: list[str]) -> None:
                 "source": data.source,
                 "splits": {name: data.fingerprint(name) for name in data.splits},
             },
-            model=describe_model(model_args, trainer, trained),
+            model=describe_model(model_args, trained, num_trainable),
             precision="bf16" if training.bf16 else "fp16" if training.fp16 else "fp32",
             seed=training.seed,
             started=started,
@@ -228,14 +229,14 @@ def changed_arguments(arguments: Arguments) -> dict[str, Any]:
     return changed
 
 
-def describe_model(model_args: Any, trainer: SalienceTrainer, model: PreTrainedModel) -> dict[str, Any]:
+def describe_model(model_args: Any, model: PreTrainedModel, num_trainable: int) -> dict[str, Any]:
     """What run.json says of the model."""
     return {
         "family": model_args.model,
         "class": type(model).__name__,
         "encoder": model_args.base_model or model_args.encoder,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "trainable_parameters": trainer.num_trainable,
+        "trainable_parameters": num_trainable,
     }
 
 

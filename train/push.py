@@ -1,6 +1,7 @@
 """Publish a finished run: `salience-push FOLDER USER/NAME`."""
 
 import argparse
+import gc
 import json
 import sys
 from collections.abc import Iterator
@@ -83,19 +84,35 @@ def push_folder(
     if create_pr and revision:
         raise UserError("a pull request always goes to main: give --create_pr or --revision, not both")
     _check_repo_name(repo_id)
-    token = token or get_token()
-    if not token:
-        raise UserError("no Hub token: run `hf auth login`, or set HF_TOKEN to a token with write access")
-    api = HfApi(token=token)
-    _check_connection(api.endpoint, token)
+    api = HfApi(token=check_access(token))
     with _one_sentence(api.endpoint, repo_id):
         repo_id = _open_repo(api, repo_id, private, revision, exist_ok)
-        operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in files]
-        operations += [CommitOperationDelete(name) for name in _stale_files(api, repo_id, revision, files)]
+        stale = _stale_files(api, repo_id, revision, files)
+        operations: list[CommitOperationAdd | CommitOperationDelete] = [CommitOperationDelete(name) for name in stale]
+        operations += [CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in files]
         commit = api.create_commit(
             repo_id, operations, commit_message=commit_message, revision=revision, create_pr=create_pr
         )
     return commit.pr_url or commit.commit_url
+
+
+def check_access(token: str | None = None) -> str:
+    """Make sure that the Hub answers and knows the token: before training, so that no work waits for a push that fails.
+
+    Args:
+        token: access token. Default: `HF_TOKEN`, or the one that `hf auth login` saved.
+
+    Returns:
+        The token.
+
+    Raises:
+        UserError: there is no token, or the Hub doesn't answer or doesn't accept it.
+    """
+    token = token or get_token()
+    if not token:
+        raise UserError("no Hub token: run `hf auth login`, or set HF_TOKEN to a token with write access")
+    _check_connection(HfApi().endpoint, token)
+    return token
 
 
 def hub_files(folder: str | Path) -> list[str]:
@@ -246,6 +263,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--revision", metavar="BRANCH", help="commit to this branch (default: main)")
     parser.add_argument("--new", action="store_true", help="fail if the repo exists already")
     args = parser.parse_args(argv)
+    message = None
     try:
         url = push_folder(
             args.folder,
@@ -256,11 +274,14 @@ def main(argv: list[str] | None = None) -> int:
             exist_ok=not args.new,
         )
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        message = str(error)
     except KeyboardInterrupt:
         print("error: stopped: run the same command again; what was uploaded is kept", file=sys.stderr)
         return 130
+    if message:
+        gc.collect()  # ends the progress bars of a broken upload, which would share the message's line
+        print(f"error: {message}", file=sys.stderr)
+        return 2
     print(url)
     return 0
 

@@ -143,14 +143,13 @@ def redact_command(command: Sequence[str]) -> str:
 
 
 def _without_secrets(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: REDACTED
-        if SECRET_NAME.search(name) and value
-        else _without_secrets(value)
-        if isinstance(value, Mapping)
-        else value
-        for name, value in arguments.items()
-    }
+    safe: dict[str, Any] = {}
+    for name, value in arguments.items():
+        if isinstance(value, Mapping):
+            safe[name] = _without_secrets(value)
+        else:
+            safe[name] = REDACTED if value and SECRET_NAME.search(name) else value
+    return safe
 
 
 def _tidy(value: Any) -> Any:

@@ -1,0 +1,48 @@
+PYTHON ?= python3
+VENV := .venv
+VENV_MIN := .venv-min
+# torch's OpenMP threads and pytest's own process share the cores.
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: help install train test test-min test-slow check fix types
+
+help:           ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(VENV)/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+$(VENV_MIN)/.done: pyproject.toml constraints-min.txt
+	$(PYTHON) -m venv $(VENV_MIN)
+	$(VENV_MIN)/bin/python -m pip install --quiet --constraint constraints-min.txt --editable ".[test]"
+	touch $@
+
+install: $(VENV)/.done  ## make .venv with pinned versions
+
+train: $(VENV)/.done    ## train on BBC News with a pretrained encoder, about five minutes on two cores
+	$(VENV)/bin/python train.py configuration/recipes/bbc_news/attn_pool.yaml $(ARGS)
+
+test: $(VENV)/.done     ## all tests but slow and gpu
+	$(VENV)/bin/python -m pytest -q $(ARGS)
+
+test-slow: $(VENV)/.done  ## the slow tests: whole training runs, two processes, a killed run
+	$(VENV)/bin/python -m pytest -q -m slow $(ARGS)
+
+test-min: $(VENV_MIN)/.done  ## models and round trips on the oldest supported versions
+	$(VENV_MIN)/bin/python -m pytest -q tests/test_modeling.py tests/test_hub_roundtrip.py tests/test_word_tokenizer.py $(ARGS)
+
+# The folders are mapped to salience.* at install time; mypy finds them under the same names through these links.
+types:
+	@mkdir -p .types/salience
+	@for each in modeling configuration train eval model_cards; do ln -sfn ../../$$each .types/salience/$$each; done
+
+check: $(VENV)/.done types  ## ruff and mypy
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+fix: $(VENV)/.done      ## let ruff repair what it can
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .

@@ -1,0 +1,52 @@
+"""Run in a process that can't import salience: load each folder by the Auto classes and the pipeline, save, load again.
+
+Arguments: an output folder, then model folders. Writes the logits of each way of loading as one .npz per model folder.
+"""
+
+import importlib.abc
+import sys
+from pathlib import Path
+
+
+class NoSalience(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "salience":
+            raise ModuleNotFoundError("No module named 'salience'", name="salience")
+
+
+sys.meta_path.insert(0, NoSalience())
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+TEXTS = ["the bank raised its rates", "", "a goal in the last minute . the crowd was loud ! " * 30]
+
+
+def load(folder: str, saved_again: Path) -> dict[str, np.ndarray]:
+    trusted = {"trust_remote_code": True}
+    config = AutoConfig.from_pretrained(folder, **trusted)
+    tokenizer = AutoTokenizer.from_pretrained(folder, **trusted)
+    encoded = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    inputs = {name: encoded[name] for name in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        model = AutoModelForSequenceClassification.from_pretrained(folder, **trusted).eval()
+        assert type(model.config).__name__ == type(config).__name__
+        found = {"classifier": model(**inputs).logits}
+        found["vector"] = model(**inputs).pooler_output
+        found["auto_model"] = AutoModel.from_pretrained(folder, **trusted).eval()(**inputs).pooler_output
+        model.save_pretrained(saved_again)
+        again = AutoModelForSequenceClassification.from_pretrained(str(saved_again), **trusted).eval()
+        found["saved_again"] = again(**inputs).logits
+    classify = pipeline("text-classification", model=folder, trust_remote_code=True, device="cpu")
+    scores = [classify(text, top_k=None) for text in TEXTS]
+    rows = [[{s["label"]: s["score"] for s in row}[config.id2label[i]] for i in range(3)] for row in scores]
+    found["pipeline"] = torch.tensor(rows)
+    assert [row[0]["label"] for row in classify(TEXTS, batch_size=2, top_k=1)] == [row[0]["label"] for row in scores]
+    return {name: value.numpy() for name, value in found.items()} | {key: value.numpy() for key, value in inputs.items()}
+
+
+if __name__ == "__main__":
+    output = Path(sys.argv[1])
+    for number, folder in enumerate(sys.argv[2:]):
+        np.savez(output / f"{number}.npz", **load(folder, output / f"again-{number}"))
