@@ -44,7 +44,9 @@ def _model_fields() -> list[tuple[str, Any, Any]]:
     families = (AttnPoolConfig, HierarchicalAttnConfig, BaselineConfig)
     options = {name: each for family in reversed(families) for name, each in model_options(family).items()}
     defaults = {
-        name: ", ".join(f"{each.__name__} {model_options(each)[name].default}" for each in families if name in model_options(each))
+        name: ", ".join(
+            f"{each.__name__} {model_options(each)[name].default}" for each in families if name in model_options(each)
+        )
         for name in options
     }
     return [
@@ -176,4 +178,3 @@ def as_tokens(value: Any) -> list[str]:
 def one_line(error: Exception) -> str:
     """An exception's message without line breaks."""
     return " ".join(str(error).split())
-

@@ -49,9 +49,7 @@ class AttnPoolConfig(EncoderConfig):
         super().__init__(encoder_config=encoder_config or default_encoder_config(), **kwargs)
         require(key_dim > 0, f"key_dim = {key_dim} must be at least 1")
         require(0 <= alpha <= 1, f"alpha = {alpha} must lie between 0 and 1")
-        require(
-            not learn_alpha or 0 < alpha < 1, f"alpha = {alpha} can't be learned: start strictly between 0 and 1"
-        )
+        require(not learn_alpha or 0 < alpha < 1, f"alpha = {alpha} can't be learned: start strictly between 0 and 1")
         require(projection_dim is None or projection_dim > 0, f"projection_dim = {projection_dim} must be at least 1")
         require(0 <= classifier_dropout < 1, f"classifier_dropout = {classifier_dropout} must lie in [0, 1)")
         require(

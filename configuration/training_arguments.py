@@ -41,7 +41,8 @@ class SalienceTrainingArguments(TrainingArguments):
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept, beside the best one."})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the best checkpoint's weights."})
     metric_for_best_model: str | None = field(
-        default=None, metadata={"help": "Validation metric of the best checkpoint; unset: f1_macro, or loss for regression."}
+        default=None,
+        metadata={"help": "Validation metric of the best checkpoint; unset: f1_macro, or loss for regression."},
     )
     logging_steps: float = field(default=10, metadata={"help": "Steps between two points of the training curve."})
     report_to: None | str | list[str] = field(default="tensorboard", metadata={"help": "Where curves go, or none."})

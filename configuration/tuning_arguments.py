@@ -26,7 +26,8 @@ class TuningArguments:
         metadata={"help": "Tau: after training, tau * log(class prior) is subtracted from the logits; 0 for none."},
     )
     plain_adam: bool = field(
-        default=False, metadata={"help": "Use torch.optim.Adam, whose weight decay is an L2 penalty, instead of --optim."}
+        default=False,
+        metadata={"help": "Use torch.optim.Adam, whose weight decay is an L2 penalty, instead of --optim."},
     )
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after this many evaluations without a better one; None never stops."}

@@ -8,9 +8,10 @@ from typing import Any
 
 import evaluate
 import numpy as np
-from salience.train.errors import UserError
 from scipy.special import expit, softmax
 from transformers import EvalPrediction
+
+from salience.train.errors import UserError
 
 METRIC_FOLDER = Path(__file__).parent / "metrics" / "salience_classification"
 

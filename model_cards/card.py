@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
 from salience.model_cards.facts import METRICS, card_facts, is_number
 from salience.model_cards.markdown import escape, one_line
 from salience.model_cards.run_folder import RunFolder, is_hub_id

@@ -64,9 +64,7 @@ class GraphAttention(nn.Module):
     def forward(self, nodes_ND: Tensor, source_M: Tensor, target_M: Tensor) -> Tensor:
         """(N, D) -> (N, D'); edges sorted by target."""
         values_NHE = self.project(nodes_ND).unflatten(-1, (self.num_heads, -1))
-        scores_MH = (
-            self.source_score(values_NHE)[:, :, 0][source_M] + self.target_score(values_NHE)[:, :, 0][target_M]
-        )
+        scores_MH = self.source_score(values_NHE)[:, :, 0][source_M] + self.target_score(values_NHE)[:, :, 0][target_M]
         edges = Ragged(target_M.bincount(minlength=nodes_ND.shape[0]))
         scores_MH = F.leaky_relu(scores_MH, 0.2).float()
         exponentials_MH = (scores_MH - edges.max(scores_MH.detach())[target_M]).exp()

@@ -223,7 +223,9 @@ def load_encoder(name_or_path: str | Path, encoder_config: Any, revision: str | 
     finally:
         transformers_logging.set_verbosity(level)
     if report["missing_keys"]:
-        raise ValueError(f"{name_or_path} lacks weights of its encoder: {', '.join(sorted(report['missing_keys'])[:5])}")
+        raise ValueError(
+            f"{name_or_path} lacks weights of its encoder: {', '.join(sorted(report['missing_keys'])[:5])}"
+        )
     return encoder
 
 

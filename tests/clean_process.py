@@ -43,7 +43,9 @@ def load(folder: str, saved_again: Path) -> dict[str, np.ndarray]:
     rows = [[{s["label"]: s["score"] for s in row}[config.id2label[i]] for i in range(3)] for row in scores]
     found["pipeline"] = torch.tensor(rows)
     assert [row[0]["label"] for row in classify(TEXTS, batch_size=2, top_k=1)] == [row[0]["label"] for row in scores]
-    return {name: value.numpy() for name, value in found.items()} | {key: value.numpy() for key, value in inputs.items()}
+    return {name: value.numpy() for name, value in found.items()} | {
+        key: value.numpy() for key, value in inputs.items()
+    }
 
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import _twenty_newsgroups as newsgroups
+from transformers import HfArgumentParser
+
 from salience.configuration.data_arguments import DataArguments
 from salience.train import labels as labels_module
 from salience.train.data import load_splits
@@ -19,8 +22,6 @@ from salience.train.errors import UserError
 from salience.train.labels import LabelScheme
 from salience.train.paths import resolve_path
 from salience.train.splits import hold_out, sample_rows
-from sklearn.datasets import _twenty_newsgroups as newsgroups
-from transformers import HfArgumentParser
 
 ROWS = [(f"text {i}", "sport" if i % 3 else "news") for i in range(30)]
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from salience.eval.scoring import compute_scores, make_compute_metrics
-from salience.train.errors import UserError
 from scipy.special import expit, softmax
 from sklearn import metrics
 from transformers import EvalPrediction
+
+from salience.eval.scoring import compute_scores, make_compute_metrics
+from salience.train.errors import UserError
 
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 cases = given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 30), classes=st.integers(2, 6))

@@ -7,11 +7,12 @@ from huggingface_hub import ModelCard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoModelForSequenceClassification, BertConfig, PreTrainedTokenizerFast
+
 from salience.model_cards.card import usage_blocks, write_card
 from salience.model_cards.markdown import code_block, escape, table
 from salience.train.errors import UserError
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoModelForSequenceClassification, BertConfig, PreTrainedTokenizerFast
 
 LABELS = ["business", "sport", "tech"]
 HOSTILE = [

@@ -3,7 +3,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
-from transformers import AutoModel, LlamaConfig, LlamaModel, ModernBertConfig, ModernBertModel, RobertaConfig, RobertaModel
+from transformers import (
+    AutoModel,
+    LlamaConfig,
+    LlamaModel,
+    ModernBertConfig,
+    ModernBertModel,
+    RobertaConfig,
+    RobertaModel,
+)
 
 from salience.modeling import AttnPoolConfig, AttnPoolForSequenceClassification, AttnPoolModel, HierarchicalAttnConfig
 from salience.modeling.pooling import AttentionPooling, SelfQuery
@@ -200,7 +208,9 @@ def test_windows_cover_every_token_and_lead_back_to_it(lengths, size, num_prefix
 
 def test_a_text_that_fits_is_encoded_as_the_encoder_would():
     model, batch = tiny_model("attn_pool"), random_batch([16, 5])
-    hidden = encode_windows(model.encoder, pack_inputs(batch["attention_mask"], input_ids=batch["input_ids"]), model.config)
+    hidden = encode_windows(
+        model.encoder, pack_inputs(batch["attention_mask"], input_ids=batch["input_ids"]), model.config
+    )
     expected = model.encoder(**batch).last_hidden_state * batch["attention_mask"][:, :, None]
     assert_close(hidden, expected, atol=1e-6, rtol=0)
 
@@ -228,7 +238,9 @@ def test_words_far_beyond_the_encoders_limit_count():
 )  # fmt: skip
 def test_other_encoders_read_long_texts_alike_in_any_batch(config, model_class, limit):
     assert position_limit(model_class(config)) == limit
-    model = AttnPoolForSequenceClassification(AttnPoolConfig(encoder_config=config, window_size=20, num_labels=3)).eval()
+    model = AttnPoolForSequenceClassification(
+        AttnPoolConfig(encoder_config=config, window_size=20, num_labels=3)
+    ).eval()
     lengths = [0, 3, 20, 55]
     with torch.no_grad():
         together, left = model(**random_batch(lengths)).logits, model(**random_batch(lengths, "left")).logits

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from salience.train.run_record import record_run, redact_command, versions, write_json
 
 SECRET = "s3cret-of-mine"

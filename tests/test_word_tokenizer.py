@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from salience.train.word_tokenizer import build_word_tokenizer, portable_tokenizer, sentence_end_ids
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from salience.train.word_tokenizer import build_word_tokenizer, portable_tokenizer, sentence_end_ids
 
 TINY_TOKENIZER = Path(__file__).parent / "data" / "tiny_tokenizer"
 TEXTS = [

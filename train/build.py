@@ -181,8 +181,6 @@ def sequence_classification(request: Request) -> Built:
     except (OSError, ValueError) as error:
         raise UserError(no_encoder(request.arguments.encoder, error)) from error
     model.config._name_or_path = ""  # a path on this machine says nothing to others
-    if model.config.pad_token_id is None:
-        model.config.pad_token_id = tokenizer.pad_token_id
     return model, portable_tokenizer(tokenizer)
 
 
@@ -225,4 +223,5 @@ def build_model(arguments: Any, texts: Iterable[str], label_names: list[str], pr
         raise UserError(f"--model {arguments.model}: {one_line(error)}") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # decoders have none; masked positions are never read
+    model.config.pad_token_id = tokenizer.pad_token_id
     return model, tokenizer

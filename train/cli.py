@@ -22,7 +22,6 @@ from transformers import (
 )
 
 from salience.configuration.arguments import Arguments, RecipeParser
-from salience.configuration.data_arguments import DataArguments
 from salience.configuration.training_arguments import SalienceTrainingArguments
 from salience.configuration.tuning_arguments import TuningArguments
 from salience.eval.explain import read_text

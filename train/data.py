@@ -11,15 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict
+
+# Not public, but scikit-learn's own rules to the letter, and unchanged since 2013.
+from sklearn.datasets._twenty_newsgroups import strip_newsgroup_footer, strip_newsgroup_header, strip_newsgroup_quoting
+
 from salience.configuration.data_arguments import DataArguments
 from salience.train.errors import UserError
 from salience.train.files import read_file
 from salience.train.hub_data import read_hub
 from salience.train.labels import LabelScheme
 from salience.train.splits import hold_out, sample_rows
-
-# Not public, but scikit-learn's own rules to the letter, and unchanged since 2013.
-from sklearn.datasets._twenty_newsgroups import strip_newsgroup_footer, strip_newsgroup_header, strip_newsgroup_quoting
 
 logger = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
+
 from salience.configuration.data_arguments import DataArguments
 from salience.train.errors import UserError
 from salience.train.paths import resolve_path

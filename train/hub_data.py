@@ -6,6 +6,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets.exceptions import DatasetsError
+
 from salience.configuration.data_arguments import DataArguments
 from salience.train.errors import UserError
 from salience.train.table_checks import check_columns, check_table

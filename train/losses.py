@@ -36,7 +36,7 @@ class LabelStatistics:
 
     @property
     def log_prior_C(self) -> Tensor:
-        """log P(class), or its log-odds where a text can have several: what the prior adds to a logit."""
+        """Log P(class), or its log-odds where a text can have several: what the prior adds to a logit."""
         prior_C = (self.counts_C / self.num_texts).clamp(max=1 - 1e-6)
         return prior_C.logit() if self.is_multi_label else prior_C.log()
 

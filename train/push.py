@@ -13,6 +13,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ge
 from huggingface_hub.constants import HF_HUB_ETAG_TIMEOUT
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import build_hf_headers, get_session, validate_repo_id
+
 from salience.train.errors import UserError
 
 HUB_FILES = (
@@ -263,7 +264,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--revision", metavar="BRANCH", help="commit to this branch (default: main)")
     parser.add_argument("--new", action="store_true", help="fail if the repo exists already")
     args = parser.parse_args(argv)
-    message = None
+    message = ""
     try:
         url = push_folder(
             args.folder,

@@ -3,8 +3,9 @@
 import logging
 
 import numpy as np
-from salience.train.errors import UserError
 from sklearn.model_selection import train_test_split
+
+from salience.train.errors import UserError
 
 logger = logging.getLogger(__name__)
 

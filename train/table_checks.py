@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from salience.configuration.data_arguments import DataArguments
 from salience.train.errors import UserError
 from salience.train.paths import did_you_mean
