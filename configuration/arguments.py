@@ -1,6 +1,7 @@
 """From a recipe and command-line flags to typed arguments: unknown names are errors, flags win over recipes."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import field, make_dataclass
 from difflib import get_close_matches
@@ -34,7 +35,7 @@ def model_options(config_class: type[PretrainedConfig]) -> dict[str, Parameter]:
         if owner is PretrainedConfig:
             break
         if "__init__" in vars(owner):
-            parameters = signature(owner.__init__).parameters
+            parameters = signature(vars(owner)["__init__"]).parameters
             options |= {name: each for name, each in parameters.items() if name not in NOT_FLAGS | set(options)}
     return options
 
@@ -98,28 +99,31 @@ ModelArguments = make_dataclass(
 ModelArguments.__doc__ = "Which model, on which encoder, with which fields of its configuration."
 Arguments = tuple[Any, DataArguments, TuningArguments, SalienceTrainingArguments]
 
+TRAINING_GROUPS = (ModelArguments, DataArguments, TuningArguments, SalienceTrainingArguments)
+
 
 class RecipeParser(HfArgumentParser):
     """HfArgumentParser that takes `RECIPE.yaml --flag value ...` and answers mistakes with one sentence."""
 
-    def __init__(self) -> None:
+    def __init__(self, groups: tuple[type, ...] = TRAINING_GROUPS, program: str = "train.py") -> None:
         super().__init__(
-            (ModelArguments, DataArguments, TuningArguments, SalienceTrainingArguments),
-            prog="train.py",
-            usage="train.py [RECIPE.yaml ...] [--flag value ...]",
+            groups,  # type: ignore[arg-type]  # DataClassType is a NewType that no class is
+            prog=program,
+            usage=f"{program} [RECIPE.yaml ...] [--flag value ...]",
             allow_abbrev=False,
         )
 
     def error(self, message: str) -> NoReturn:
         """Called by argparse for a flag it can't read."""
-        raise UserError(message.replace("argument ", "", 1))
+        # "argument --learning_rate/--learning-rate: invalid ...": one spelling of the flag is enough.
+        raise UserError(re.sub(r"^argument (--\w+)\S*:", r"\1:", one_line(message)))
 
     def known(self) -> list[str]:
         """Names of all flags, without dashes."""
         return [name.removeprefix("--") for name in self._option_string_actions if name.startswith("--")]
 
-    def parse(self, argv: Sequence[str]) -> Arguments:
-        """Arguments of the recipes and flags in `argv`.
+    def parse(self, argv: Sequence[str]) -> tuple[Any, ...]:
+        """Arguments of the recipes and flags in `argv`, one object for each group.
 
         Raises:
             UserError: A key or flag is unknown (the nearest one is suggested), a value is out of range, or a recipe
@@ -135,7 +139,8 @@ class RecipeParser(HfArgumentParser):
             )
         except UserError:
             raise
-        except ValueError as error:  # a dataclass looked at its values
+        # A dataclass looked at its values; a flag needs a package or a file that isn't there.
+        except (ValueError, ImportError, OSError) as error:
             raise UserError(one_line(error)) from error
         if rest:
             raise UserError(self.unknown("flag", rest[0].split("=")[0], "--"))
@@ -146,16 +151,15 @@ class RecipeParser(HfArgumentParser):
         if dashes and not name.startswith(dashes):
             return f'"{name}" is neither a flag nor the value of one; recipes come first, flags start with --'
         nearest = get_close_matches(name.removeprefix(dashes), self.known(), n=1)
-        hint = f"; did you mean {dashes}{nearest[0]}?" if nearest else "; see train.py --help"
+        hint = f"; did you mean {dashes}{nearest[0]}?" if nearest else f"; see {self.prog} --help"
         return f"unknown {kind} {name}{hint}"
 
     def recipe_tokens(self, name: str) -> list[str]:
         """A recipe as the flags that it stands for."""
-        path = Path(name)
-        if not path.is_file():
-            raise UserError(f"recipe {name} doesn't exist")
         try:
-            recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+            recipe = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"recipe {name} can't be read: {error.strerror}") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise UserError(f"recipe {name} is not valid YAML: {one_line(error)}") from error
         if not isinstance(recipe, dict):
@@ -164,17 +168,26 @@ class RecipeParser(HfArgumentParser):
         for key, value in recipe.items():
             if key not in self.known():
                 raise UserError(f"recipe {name}: {self.unknown('key', str(key), '')}")
-            tokens += [] if value is None else [f"--{key}", *as_tokens(value)]
+            tokens += as_tokens(key, value)
         return tokens
 
 
-def as_tokens(value: Any) -> list[str]:
-    """A YAML value as one would type it behind its flag."""
+def as_tokens(key: str, value: Any) -> list[str]:
+    """A line of a recipe as one would type it: a flag and its value or values; nothing for null, the default."""
+    if value is None:
+        return []
     if isinstance(value, list):
-        return [token for each in value for token in as_tokens(each)]
-    return [json.dumps(value) if isinstance(value, dict) else str(value)]
+        return [f"--{key}", *(as_text(each) for each in value)]
+    return [f"--{key}={as_text(value)}"]  # with =, a value may begin with a dash
 
 
-def one_line(error: Exception) -> str:
-    """An exception's message without line breaks."""
+def as_text(value: Any) -> str:
+    """A YAML value as one would type it."""
+    if value is False:
+        return "no"  # YAML reads `eval_strategy: no` as False, and argparse reads no as false
+    return json.dumps(value) if isinstance(value, dict | list) else str(value)
+
+
+def one_line(error: Exception | str) -> str:
+    """A message without line breaks."""
     return " ".join(str(error).split())

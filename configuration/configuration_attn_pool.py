@@ -46,6 +46,7 @@ class AttnPoolConfig(EncoderConfig):
         self.learn_alpha = learn_alpha
         self.projection_dim = projection_dim
         self.classifier_dropout = classifier_dropout
+        self.encoder_config: PretrainedConfig  # never None here
         super().__init__(encoder_config=encoder_config or default_encoder_config(), **kwargs)
         require(key_dim > 0, f"key_dim = {key_dim} must be at least 1")
         require(0 <= alpha <= 1, f"alpha = {alpha} must lie between 0 and 1")

@@ -62,6 +62,10 @@ class DataArguments:
     resplit: bool = field(
         default=False, metadata={"help": "Put all given splits together and split them anew, with the two sizes."}
     )
+    drop_leaked: bool = field(
+        default=False,
+        metadata={"help": "Drop training texts that also stand in a held-out split, word for word."},
+    )
     split_seed: int = field(default=0, metadata={"help": "Seed of the held-out parts and of --max_train_samples."})
     clean: list[str] = _default(
         [], f"Newsgroup parts to cut with scikit-learn's own rules: any of {', '.join(CLEANING_RULES)}."

@@ -1,9 +1,25 @@
 """transformers' TrainingArguments with the defaults that suit text classification."""
 
+import json
+import math
 from dataclasses import dataclass, field
 
 import torch
-from transformers import TrainingArguments
+from accelerate.utils import DynamoBackend
+from transformers import TrainingArguments, get_scheduler
+from transformers.integrations import get_available_reporting_integrations
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+from transformers.utils import is_liger_kernel_available
+
+LEAST = {
+    "per_device_train_batch_size": 1, "per_device_eval_batch_size": 1, "gradient_accumulation_steps": 1,
+    "learning_rate": 0, "weight_decay": 0, "warmup_steps": 0, "max_grad_norm": 0, "dataloader_num_workers": 0,
+    "seed": 0,
+}  # fmt: skip
+STRATEGIES = {"eval_strategy": IntervalStrategy, "save_strategy": SaveStrategy, "logging_strategy": IntervalStrategy}
+# These take a JSON object only; the other dict fields also take the name of a JSON file.
+JSON_ONLY = ("lr_scheduler_kwargs", "gradient_checkpointing_kwargs", "activation_checkpointing_kwargs")
+LOWER_IS_BETTER = ("loss", "mse", "mae")
 
 
 def does_bf16_well() -> bool:
@@ -26,16 +42,20 @@ class SalienceTrainingArguments(TrainingArguments):
     kept, curves go to TensorBoard, and the Hub gets the finished model only.
 
     Raises:
-        ValueError: `output_dir` is missing, or a flag asks for what we don't do.
+        ValueError: `output_dir` is missing, a value is out of its range, or a flag asks for what we don't do; the
+            message names the flag.
     """
 
-    output_dir: str | None = field(
-        default=None, metadata={"help": "Folder of the run; in the end it is the Hub repository of the model."}
+    output_dir: str = field(
+        default="", metadata={"help": "Folder of the run; in the end it is the Hub repository of the model."}
     )
-    bf16: bool | None = field(
+    bf16: bool | None = field(  # type: ignore[assignment]  # plain after __post_init__, as transformers has it
         default=None, metadata={"help": "Train in bfloat16; unset: where the device does it in hardware."}
     )
     learning_rate: float = field(default=5e-5, metadata={"help": "Peak learning rate."})
+    warmup_steps: float = field(
+        default=0, metadata={"help": "Steps over which the learning rate rises; below 1: their share of all steps."}
+    )
     eval_strategy: str = field(default="epoch", metadata={"help": "no, steps or epoch."})
     save_strategy: str = field(default="epoch", metadata={"help": "no, steps, epoch or best."})
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept, beside the best one."})
@@ -60,4 +80,77 @@ class SalienceTrainingArguments(TrainingArguments):
         self.label_names = ["labels"]
         self.remove_unused_columns = False  # the data sets hold what the model takes and nothing else
         self.chooses_best_metric = self.metric_for_best_model is None
+        if self.greater_is_better is None and self.metric_for_best_model is not None:
+            self.greater_is_better = self.metric_for_best_model.removeprefix("eval_") not in LOWER_IS_BETTER
+        self._check_ranges()
+        self._check_strategies()
+        self._check_json()
+        if hasattr(self, "warmup_ratio") and 0 < self.warmup_steps < 1:  # transformers 4 has two flags for it
+            self.warmup_ratio, self.warmup_steps = self.warmup_steps, 0
         super().__post_init__()
+        self._check_scheduler()
+        self._check_packages()
+
+    def _check_ranges(self) -> None:
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value < math.inf:
+                raise ValueError(f"--{name} {value} must be at least {least}")
+        for name in ("eval_steps", "save_steps", "logging_steps"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"--{name} {value} must be above 0")
+        if not self.num_train_epochs > 0 and self.max_steps <= 0:
+            raise ValueError(f"--num_train_epochs {self.num_train_epochs} must be above 0")
+        if not 0 <= self.label_smoothing_factor < 1:
+            raise ValueError(f"--label_smoothing_factor {self.label_smoothing_factor} must lie in [0, 1)")
+        if self.seed >= 2**32:
+            raise ValueError(f"--seed {self.seed} must be less than 2**32")
+
+    def _check_strategies(self) -> None:
+        for name, strategy in STRATEGIES.items():
+            known = [each.value for each in strategy]
+            if getattr(self, name) not in known:
+                raise ValueError(f"--{name} {getattr(self, name)} is unknown; choose from {', '.join(known)}")
+        if self.load_best_model_at_end and self.save_strategy not in ("best", self.eval_strategy):
+            raise ValueError(
+                "--load_best_model_at_end needs --eval_strategy and --save_strategy to be the same, not "
+                f"{self.eval_strategy} and {self.save_strategy}; set both, or add --load_best_model_at_end false"
+            )
+
+    def _check_json(self) -> None:
+        for name in self._VALID_DICT_FIELDS:
+            value = getattr(self, name)
+            if not isinstance(value, str) or not (value.startswith("{") or name in JSON_ONLY):
+                continue
+            try:
+                is_object = isinstance(json.loads(value), dict)
+            except ValueError:
+                is_object = False
+            if not is_object:
+                raise ValueError(f"--{name} {value} is not a JSON object such as '{{\"key\": 1}}'")
+
+    def _check_scheduler(self) -> None:
+        optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        try:
+            get_scheduler(self.lr_scheduler_type, optimizer, 1, 2, scheduler_specific_kwargs=self.lr_scheduler_kwargs)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"--lr_scheduler_kwargs {self.lr_scheduler_kwargs} doesn't fit "
+                f"--lr_scheduler_type {self.lr_scheduler_type.value}: {error}"
+            ) from error
+
+    def _check_packages(self) -> None:
+        if self.use_liger_kernel and not is_liger_kernel_available():
+            raise ValueError("--use_liger_kernel needs a package; run: pip install liger-kernel")
+        backends = [backend.value.lower() for backend in DynamoBackend]
+        if self.torch_compile_backend and self.torch_compile_backend.lower() not in backends:
+            raise ValueError(
+                f"--torch_compile_backend {self.torch_compile_backend} is unknown; choose from {', '.join(backends)}"
+            )
+        available = get_available_reporting_integrations()
+        for name in self.report_to:
+            if name not in available:
+                raise ValueError(
+                    f"--report_to {name} is unknown or not installed; choose from none, {', '.join(available)}"
+                )

@@ -18,7 +18,7 @@ class Reading(NamedTuple):
 def read_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str, num_words: int = 5) -> Reading:
     """Classify one text and name its heaviest words.
 
-    A word's weight is the sum over its tokens in all places where it stands; punctuation and special tokens are left out.
+    A word's weight is the sum over its tokens in all places where it stands, punctuation and special tokens left out.
 
     Args:
         model: A classifier; one that returns `pooling_weights` also tells words.
@@ -44,4 +44,5 @@ def read_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: 
             if any(character.isalnum() for character in word):
                 words[word] = words.get(word, 0.0) + float(weights[0, token])
     heaviest = sorted(words.items(), key=lambda item: -item[1])[:num_words]
-    return Reading(model.config.id2label[best], float(scores[best]), heaviest)
+    names: dict[int, str] = model.config.id2label  # type: ignore[assignment]  # int keys, always
+    return Reading(names[best], float(scores[best]), heaviest)

@@ -1,0 +1,1 @@
+"""Model cards, written from the files of a run folder."""

@@ -1,5 +1,6 @@
 """The model card: README.md of a finished run folder, every figure in it read from the run's results files."""
 
+import json
 import re
 from pathlib import Path
 
@@ -55,6 +56,18 @@ def write_card(
     path = files.path / "README.md"
     card.save(path)
     return path
+
+
+def pin_usage(card_text: str, repo_id: str, revision: str) -> str:
+    """The card with the repository and revision of its usage blocks set.
+
+    Args:
+        card_text: A card that `write_card` made; lines that aren't there are not added.
+        repo_id: `USER/NAME` of the repository.
+        revision: Commit to pin.
+    """
+    card_text = re.sub(r"^REPO = .*$", f"REPO = {json.dumps(repo_id)}", card_text, flags=re.MULTILINE)
+    return re.sub(r"^REVISION = .*$", f"REVISION = {json.dumps(revision)}", card_text, flags=re.MULTILINE)
 
 
 def usage_blocks(card_text: str) -> list[str]:

@@ -70,7 +70,7 @@ class AttnPoolForSequenceClassification(ClassifierMixin, AttnPoolPreTrainedModel
         super().__init__(config)
         self.model = AttnPoolModel(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)  # type: ignore[arg-type]  # never None here
         self.post_init()
 
 

@@ -35,6 +35,7 @@ class CNNBaseline(nn.Module):
 
     def __init__(self, config: BaselineConfig) -> None:
         super().__init__()
+        self.kernel_sizes = config.kernel_sizes
         self.convolutions = nn.ModuleList(
             nn.Conv1d(config.embedding_dim, config.num_filters, size) for size in config.kernel_sizes
         )
@@ -44,8 +45,8 @@ class CNNBaseline(nn.Module):
         """(B, T, E) -> (B, D); a position counts if its first word is a word, what follows the text is zero."""
         features = []
         x_BET = (embeds_BTE * packed.mask_BT[:, :, None]).transpose(1, 2)
-        for convolution in self.convolutions:
-            y_BDT = convolution(F.pad(x_BET, (0, convolution.kernel_size[0] - 1))).relu()
+        for size, convolution in zip(self.kernel_sizes, self.convolutions, strict=True):
+            y_BDT = convolution(F.pad(x_BET, (0, size - 1))).relu()
             features.append(max_over_words(y_BDT.transpose(1, 2), packed.mask_BT))
         return torch.cat(features, dim=1)
 
@@ -169,7 +170,7 @@ class BaselineForSequenceClassification(ClassifierMixin, BaselinePreTrainedModel
         super().__init__(config)
         self.model = BaselineModel(config)
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(self.model.network.output_size, config.num_labels)
+        self.classifier = nn.Linear(self.model.network.output_size, config.num_labels)  # type: ignore[arg-type]  # never None
         self.post_init()
 
 

@@ -1,4 +1,4 @@
-"""Hierarchical attention: words, a filter, sentences, and cross-attention between them (20 Newsgroups report, section 1).
+"""Hierarchical attention: words, a filter, sentences, and cross-attention between them (Newsgroups report, section 1).
 
 All work is on real words: a batch is a flat tensor of words with the lengths of sentences and documents (`Ragged`).
 
@@ -154,8 +154,8 @@ class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
     ) -> DocumentOutput:
         """Document vectors (B, D) as `pooler_output`, and which words and sentences they were made of.
 
-        `pooling_weights` (B, T) is the importance of the kept words, scaled to sum to 1 over a document; a word that the
-        filter dropped has 0. The arguments are those of `HierarchicalAttnForSequenceClassification.forward`.
+        `pooling_weights` (B, T) is the importance of the kept words, scaled to sum to 1 over a document; a word that
+        the filter dropped has 0. The arguments are those of `HierarchicalAttnForSequenceClassification.forward`.
         """
         packed = pack_inputs(
             attention_mask, input_ids=input_ids, token_type_ids=token_type_ids, inputs_embeds=inputs_embeds
@@ -212,7 +212,7 @@ class HierarchicalAttnForSequenceClassification(ClassifierMixin, HierarchicalAtt
             nn.Linear(config.hidden_size, config.classifier_hidden_dim),
             nn.ReLU(),
             nn.Dropout(config.dropout),
-            nn.Linear(config.classifier_hidden_dim, config.num_labels),
+            nn.Linear(config.classifier_hidden_dim, config.num_labels),  # type: ignore[arg-type]  # never None here
         )
         self.post_init()
 

@@ -1,10 +1,11 @@
-"""Attention over the tokens of a text, and the hybrid pooling that makes one vector of them (arXiv 2512.09444, eq. 3-4).
+"""Attention over the tokens of a text, and the hybrid pooling that makes one vector of it (arXiv 2512.09444, eq. 3-4).
 
 Shape suffixes
     B = texts (or blocks of texts), T = tokens, D = features, N = heads, K = width of a head's queries and keys
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +108,12 @@ class ClsQuery(TokenAttention):
         return self.weigh(self.heads(self.query(hidden_BTD[:, :1])), hidden_BTD, mask_BT)
 
 
-QUERIES: dict[str, type[TokenAttention]] = {"self": SelfQuery, "learned": LearnedQuery, "cls": ClsQuery}
+# Each is made of (hidden_size, key_dim, num_heads, block_size).
+QUERIES: dict[str, Callable[[int, int, int, int | None], TokenAttention]] = {
+    "self": SelfQuery,
+    "learned": LearnedQuery,
+    "cls": ClsQuery,
+}
 
 
 class AttentionPooling(nn.Module):
@@ -157,8 +163,8 @@ class AttentionPooling(nn.Module):
         """Pool each text.
 
         Returns:
-            The text vectors (B, D) and the weight of each token in them (B, T), averaged over heads: at least 0, summing
-            to 1 over a text's tokens. Both are all zero for a text without tokens.
+            The text vectors (B, D) and the weight of each token in them (B, T), averaged over heads: at least 0,
+            summing to 1 over a text's tokens. Both are all zero for a text without tokens.
         """
         share_BT = mask_BT / mask_BT.sum(1, keepdim=True).clamp(min=1)
         if self.attention is None:

@@ -1,4 +1,4 @@
-"""Operations on ragged batches: a flat tensor of items and the length of each segment, so that no work is done on padding.
+"""Operations on ragged batches: a flat tensor of items and each segment's length, so that no work is done on padding.
 
 Shape suffixes
     N = items in total (tokens, words), S = segments (sentences, documents), D = features,

@@ -13,10 +13,19 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import ModelOutput
 from transformers.utils import logging as transformers_logging
 from transformers.utils.generic import can_return_tuple
+
+from .encoder_location import locate_encoder
 
 Registered = TypeVar("Registered")
 
@@ -102,6 +111,7 @@ def classification_loss(
 class SaliencePreTrainedModel(PreTrainedModel):
     """Base of all our models."""
 
+    config_class: type[PretrainedConfig]
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
@@ -129,11 +139,11 @@ class SaliencePreTrainedModel(PreTrainedModel):
                     nn.init.zeros_(parameter)
                 else:
                     nn.init.xavier_uniform_(parameter) if "_ih_" in name else nn.init.orthogonal_(parameter)
-        elif hasattr(module, "init_own_parameters"):
-            module.init_own_parameters()
+        elif (init_own_parameters := getattr(module, "init_own_parameters", None)) is not None:
+            init_own_parameters()
 
     @property
-    def encoder(self) -> nn.Module | None:
+    def encoder(self) -> PreTrainedModel | None:
         """The pretrained encoder inside, or None."""
         return getattr(self.base_model, "pretrained", None)
 
@@ -148,7 +158,7 @@ class SaliencePreTrainedModel(PreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         """The embedding of tokens, whose output `inputs_embeds` replaces."""
         encoder = self.encoder
-        return self.base_model.embeddings if encoder is None else encoder.get_input_embeddings()
+        return self.base_model.get_submodule("embeddings") if encoder is None else encoder.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace the embedding of tokens."""
@@ -168,16 +178,17 @@ class SaliencePreTrainedModel(PreTrainedModel):
         """A new model on a pretrained encoder; everything but the encoder has fresh weights.
 
         Args:
-            name_or_path: Hub id or folder of the encoder.
+            name_or_path: Hub id or folder of the encoder, or `package:NAME` for one in an installed Python package.
             tokenizer: The encoder's tokenizer; None loads it from the same place. It tells how many special tokens
                 surround a text, and together with the encoder's positions how much is read at once.
             revision: Branch, tag or commit of a Hub id.
             options: Fields of our configuration (`alpha`, `num_labels`, `id2label`, `window_stride`, ...).
 
         Raises:
-            ValueError: The encoder is an encoder-decoder, or its checkpoint lacks weights, or an option is out of range.
+            ValueError: The encoder is an encoder-decoder, its checkpoint lacks weights, or an option is out of range.
             OSError: There is no such encoder.
         """
+        name_or_path = locate_encoder(str(name_or_path))
         encoder_config = AutoConfig.from_pretrained(name_or_path, revision=revision)
         if encoder_config.is_encoder_decoder:
             raise ValueError(f"{name_or_path} is an encoder-decoder; give an encoder or a decoder")
@@ -187,21 +198,20 @@ class SaliencePreTrainedModel(PreTrainedModel):
         num_prefix, num_suffix = count_special_tokens(tokenizer)
         limit = min(tokenizer.model_max_length, position_limit(encoder))
         options.setdefault("window_size", limit if limit < 1_000_000 else None)
-        config = cls.config_class(
-            encoder_config=encoder.config, num_prefix_tokens=num_prefix, num_suffix_tokens=num_suffix, **options
-        )
-        model = cls(config)
+        own: dict[str, Any] = {"num_prefix_tokens": num_prefix, "num_suffix_tokens": num_suffix}
+        own["encoder_config"] = encoder.config
+        model = cls(cls.config_class(**own, **options))
         model.base_model.pretrained = encoder
         return model.train(model.training)
 
 
-def build_encoder(encoder_config: Any) -> nn.Module:
+def build_encoder(encoder_config: PretrainedConfig) -> PreTrainedModel:
     """An encoder with fresh weights, without the head that some encoders carry over [CLS]."""
     model_class = AutoModel._model_mapping[type(encoder_config)]
     return AutoModel.from_config(encoder_config, **without_pooler(model_class))
 
 
-def load_encoder(name_or_path: str | Path, encoder_config: Any, revision: str | None) -> nn.Module:
+def load_encoder(name_or_path: str | Path, encoder_config: PretrainedConfig, revision: str | None) -> PreTrainedModel:
     """An encoder with its pretrained weights, in float32.
 
     Raises:
@@ -236,7 +246,7 @@ def without_pooler(model_class: Any) -> dict[str, bool]:
     return {"add_pooling_layer": False} if has_switch else {}
 
 
-def position_limit(encoder: nn.Module) -> int:
+def position_limit(encoder: PreTrainedModel) -> int:
     """Tokens that an encoder can number: rows of its position embedding, or what its configuration says."""
     for name, module in encoder.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
@@ -257,6 +267,11 @@ def count_special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
 class ClassifierMixin:
     """The classifier on a document model: a class needs `model`, `dropout` and `classifier`."""
 
+    config: PretrainedConfig
+    model: SaliencePreTrainedModel
+    dropout: nn.Module
+    classifier: nn.Module
+    training: bool
     # The loss below is averaged over num_items_in_batch where Trainer gives it.
     accepts_loss_kwargs = True
 

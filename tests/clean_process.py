@@ -7,6 +7,10 @@ import importlib.abc
 import sys
 from pathlib import Path
 
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
 
 class NoSalience(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
@@ -15,10 +19,6 @@ class NoSalience(importlib.abc.MetaPathFinder):
 
 
 sys.meta_path.insert(0, NoSalience())
-
-import numpy as np
-import torch
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 TEXTS = ["the bank raised its rates", "", "a goal in the last minute . the crowd was loud ! " * 30]
 

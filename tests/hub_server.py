@@ -135,7 +135,7 @@ class Handler(BaseHTTPRequestHandler):
         repo = self.hub.repos.get(name)
         if repo is None or (repo.private and user != name.split("/")[0]):
             raise HubError(404 if user else 401, "Repository not found", "RepoNotFound")
-        proposes = self.query.get("create_pr") == "1" and user
+        proposes = user and (self.query.get("create_pr") == "1" or "/refs%2Fpr%2F" in self.path)
         if write and not proposes and not (may_write and user == name.split("/")[0]):
             raise HubError(403, f"You don't have the rights to write to {name}")
         return repo

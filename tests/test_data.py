@@ -468,13 +468,20 @@ def test_max_train_samples(tmp_path):
     assert len(load(file, max_train_samples=1000).splits["train"]) == 85
 
 
-def test_texts_in_both_train_and_test_are_reported(tmp_path, caplog):
+def test_training_texts_that_are_held_out_too_are_reported_and_can_be_dropped(tmp_path, caplog):
     train = write_csv(tmp_path / "a.csv", [*ROWS, ('""', "news")])
     test = write_csv(tmp_path / "t.csv", [ROWS[0], ROWS[0], ("new", "news"), ('""', "news")])
-    validation = write_csv(tmp_path / "v.csv", [ROWS[1]])
+    validation = write_csv(tmp_path / "v.csv", [ROWS[1], ROWS[0]])
+    files = {"test_file": test, "validation_file": validation}
     with caplog.at_level(logging.WARNING):
-        load(train, test_file=test, validation_file=validation)
-    assert "2 of 4 test texts are also training texts" in caplog.text
+        kept = load(train, **files)
+    assert "2 train texts are held-out texts too" in caplog.text
+    assert len(kept.splits["train"]) == len(ROWS) + 1
+    dropped = load(train, drop_leaked=True, **files)
+    held_out = {ROWS[0][0], ROWS[1][0]}
+    assert held_out.isdisjoint(dropped.splits["train"]["text"]) and "" in dropped.splits["train"]["text"]
+    assert dropped.splits["validation"]["text"][:] == [ROWS[1][0]]
+    assert dropped.splits["test"]["text"][:] == kept.splits["test"]["text"][:]
 
 
 # --- cleaning ---

@@ -37,6 +37,7 @@ UNWANTED = [
     "checkpoint-8/optimizer.pt",
     "checkpoint-8/README.md",
     "adapter/optimizer.pt",
+    "adapter/script.py",
     "notes.txt",
     "optimizer.bin",
     "pytorch_model.bin",
@@ -193,16 +194,16 @@ def test_repo_holds_what_belongs_there_and_nothing_of_an_earlier_run(hub, push, 
     code = {name for name in files if name.endswith(".py")}
     assert files - code - {"special_tokens_map.json", "vocab.txt"} == REPO_FILES  # transformers 4 writes these two
     assert "modeling_attn_pool.py" in code
-    hub.add_commit("alice/news", {"notes/figure.txt": b"the owner's", "old_results.json": b"{}"}, "by hand")
+    hub.add_commit("alice/news", {"notes/plot.py": b"the owner's", "old_results.json": b"{}"}, "by hand")
 
     adapter = tmp_path / "adapter"
     adapter.mkdir()
-    for path in (second_run / "adapter").iterdir():
-        (adapter / path.name).write_bytes(path.read_bytes())
+    own = {"README.md", "adapter_config.json", "adapter_model.safetensors"}
+    for name in own:
+        (adapter / name).write_bytes((second_run / "adapter" / name).read_bytes())
     push(adapter, "alice/news")
     files = hub.repos["alice/news"].files("main")
-    own = {"README.md", "adapter_config.json", "adapter_model.safetensors"}
-    assert set(files) == {".gitattributes", "notes/figure.txt", *own}
+    assert set(files) == {".gitattributes", "notes/plot.py", *own}
     assert files["adapter_model.safetensors"].data == b"adapter 2"
 
 
@@ -237,6 +238,15 @@ def test_a_name_that_exists(hub, push, run):
     assert push(run, "alice/news", "--private", status=2).startswith("error: alice/news exists and is public")
     assert push(run, "alice/news") == first, "nothing changed, so there is no new commit"
     assert len(hub.repos["alice/news"].commits) == 2
+
+
+def test_the_card_is_pinned_to_the_commit_that_has_the_model(hub, push, run):
+    (run / "README.md").write_text('REPO = "user/name"  # where\nREVISION = "main"  # better\n')
+    push(run, "alice/news")
+    repo = hub.repos["alice/news"]
+    text = repo.files("main")["README.md"].data.decode()
+    commit = next(oid for oid, each in repo.commits.items() if each["title"].startswith("Upload"))
+    assert text == f'REPO = "alice/news"\nREVISION = "{commit}"\n'
 
 
 def test_pull_request_and_branch_leave_main_alone(hub, push, run, second_run):
@@ -292,7 +302,11 @@ def test_a_hub_that_never_answers(push, run):
         ),
         ({"README.md": "---\ntags: {a: 1}\n---\n"}, 'Invalid metadata in README.md. - "tags" must be a list'),
         (
-            {"config.json": None, "adapter_config.json": '{"base_model_name_or_path": "/home/me/model"}'},
+            {
+                "config.json": None,
+                "adapter_model.safetensors": "{}",
+                "adapter_config.json": '{"base_model_name_or_path": "/home/me/model"}',
+            },
             "must name a base model on the Hub",
         ),
     ],

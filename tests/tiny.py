@@ -19,8 +19,8 @@ VOCAB_SIZE = 256
 LABELS = {"id2label": {0: "economy", 1: "science", 2: "sports"}, "problem_type": "single_label_classification"}
 LABELS["label2id"] = {name: index for index, name in LABELS["id2label"].items()}
 ENCODER = {
-    "vocab_size": VOCAB_SIZE, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
-    "max_position_embeddings": 24,
+    "vocab_size": VOCAB_SIZE, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "intermediate_size": 32, "max_position_embeddings": 24,
 }  # fmt: skip
 WINDOWS = {"window_size": 16, "window_stride": 9, "num_prefix_tokens": 1, "num_suffix_tokens": 1}
 WORDS = {"vocab_size": VOCAB_SIZE, "embedding_dim": 12, "hidden_dim": 16, "num_heads": 2}

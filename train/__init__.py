@@ -1,0 +1,1 @@
+"""Training: data, labels, models by name, losses, the run folder and publishing."""

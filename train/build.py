@@ -5,7 +5,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import SafetensorError
 from transformers import (
+    AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BertConfig,
@@ -13,6 +16,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging as transformers_logging
 
 from salience.configuration.arguments import model_options, one_line
 from salience.modeling import (
@@ -23,16 +27,19 @@ from salience.modeling import (
     HierarchicalAttnConfig,
     HierarchicalAttnForSequenceClassification,
 )
+from salience.modeling.encoder_location import PACKAGE_PREFIX, locate_encoder
+from salience.modeling.salience_base import position_limit
 
 from .errors import UserError
-from .paths import resolve_path
 from .word_tokenizer import build_word_tokenizer, portable_tokenizer, sentence_end_ids
 
+WINDOW_OPTIONS = frozenset({"window_size", "window_stride"})
+SCRATCH_OPTIONS = frozenset({"vocab_size", "embedding_dim", "hidden_dim", "num_layers"})
 Options = dict[str, Any]
 Built = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 # The Transformer baseline: an encoder of four small layers without any pretraining, mean over its words.
-TRANSFORMER_SIZES = {
+TRANSFORMER_SIZES: Options = {
     "hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024,
     "max_position_embeddings": 512,
 }  # fmt: skip
@@ -50,23 +57,33 @@ class Request:
     def __init__(self, arguments: Any, texts: Iterable[str], labels: Options) -> None:
         self.arguments, self.texts, self.labels = arguments, texts, labels
 
-    def options(self, config_class: type[PretrainedConfig] | None) -> Options:
+    def options(self, config_class: type[PretrainedConfig] | None, unused: frozenset[str] = frozenset()) -> Options:
         """The flags that were set, if they belong to the model.
+
+        Args:
+            config_class: Its fields are the model's flags; None for none.
+            unused: Those among them that would have no effect.
 
         Raises:
             UserError: A flag was set that the model doesn't know.
         """
-        known = set(model_options(config_class)) if config_class else set()
+        known = set(model_options(config_class)) - unused if config_class else set()
         common = {"model", "encoder", "encoder_revision", "base_model", "min_frequency"}
         chosen = {name: value for name, value in vars(self.arguments).items() if value is not None}
         for name in chosen.keys() - known - common:
-            raise UserError(f"--{name} is not an option of --model {self.arguments.model}")
+            encoder = " with --encoder" if self.arguments.encoder else " without --encoder" if name in unused else ""
+            raise UserError(f"--{name} is not an option of --model {self.arguments.model}{encoder}")
         return {name: value for name, value in chosen.items() if name in known} | self.labels
 
     def word_tokenizer(self, options: Options) -> PreTrainedTokenizerBase:
         """A word-level vocabulary of the training texts; `vocab_size` in the options becomes its real size."""
-        size = options.get("vocab_size") or 20_000
-        tokenizer = build_word_tokenizer(self.texts, vocab_size=size, min_frequency=self.arguments.min_frequency)
+        size, frequency = options.get("vocab_size", 20_000), self.arguments.min_frequency
+        for name, value in (("vocab_size", size), ("min_frequency", frequency)):
+            if value < 1:
+                raise UserError(f"--{name} {value} must be at least 1")
+        tokenizer = build_word_tokenizer(self.texts, vocab_size=size, min_frequency=frequency)
+        if len(tokenizer) == len(tokenizer.all_special_ids):
+            raise UserError(f"no word stands {frequency} times in the training texts; lower --min_frequency")
         options["vocab_size"] = len(tokenizer)
         return tokenizer
 
@@ -80,6 +97,8 @@ class Request:
         if name is None:
             raise UserError(f"--model {self.arguments.model} needs --encoder: a Hub id, a folder or package:NAME")
         path = encoder_path(name)
+        if self.arguments.encoder_revision and Path(path).is_dir():
+            raise UserError(f"--encoder_revision belongs to a Hub id, and --encoder {name} is a folder; leave it out")
         try:
             tokenizer = AutoTokenizer.from_pretrained(path, revision=self.arguments.encoder_revision)
         except (OSError, ValueError) as error:
@@ -88,21 +107,19 @@ class Request:
 
 
 def encoder_path(name: str) -> str:
-    """What transformers shall load for `--encoder`: the folder of an installed package, or the name as it is.
+    """What transformers shall load for `--encoder`.
 
     Raises:
-        UserError: The package or folder holds no model.
+        UserError: The package or folder holds no model, or there is no such folder.
     """
-    if not name.startswith("package:") and not Path(name).is_dir():
-        return name
-    folder = resolve_path(name)
-    if (folder / "config.json").is_file():
-        return str(folder)
-    found = sorted(path.parent for path in folder.rglob("config.json") if list(path.parent.glob("*.safetensors")))
-    if len(found) != 1:
-        what = "no model (config.json with .safetensors)" if not found else f"{len(found)} models; name one's folder"
-        raise UserError(f"--encoder {name} holds {what}")
-    return str(found[0])
+    path = Path(name).expanduser()
+    is_hub_id = not path.is_absolute() and not name.startswith(".") and name.count("/") < 2
+    if not (is_hub_id or name.startswith(PACKAGE_PREFIX) or path.is_dir()):
+        raise UserError(f"--encoder {name}: there is no such folder")
+    try:
+        return locate_encoder(str(path))
+    except ValueError as error:
+        raise UserError(f"--encoder {one_line(error)}") from error
 
 
 def no_encoder(name: str, error: Exception) -> str:
@@ -119,11 +136,29 @@ def with_encoder(model_class: type[Any], request: Request, options: Options, tok
     if tokens:
         options["sentence_end_ids"] = sentence_end_ids(tokenizer)
     try:
+        check_options(model_class, path, request, options)
         model = model_class.from_encoder(path, tokenizer, revision=request.arguments.encoder_revision, **options)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise UserError(no_encoder(request.arguments.encoder, error)) from error
+    limit = position_limit(model.encoder)
+    if model.config.window_size is not None and model.config.window_size > limit:
+        raise UserError(f"--window_size {model.config.window_size} is more than the encoder's {limit} positions")
     tokenizer.model_max_length = int(1e30)  # the model reads any length: pipelines shall not warn of long texts
     return model, portable_tokenizer(tokenizer)
+
+
+def check_options(model_class: type[Any], path: str, request: Request, options: Options) -> None:
+    """Let the model look at the flags before gigabytes of weights are loaded.
+
+    Raises:
+        OSError: There is no encoder.
+        ValueError: A flag is out of its range.
+    """
+    encoder_config = AutoConfig.from_pretrained(path, revision=request.arguments.encoder_revision)
+    # How wide a window may be is known only with the weights.
+    known = {name: options[name] for name in options.keys() - WINDOW_OPTIONS}
+    with torch.device("meta"):
+        model_class(model_class.config_class(encoder_config=encoder_config, **known))
 
 
 def without_encoder(request: Request) -> None:
@@ -140,8 +175,9 @@ def attn_pool(request: Request) -> Built:
 
 def hierarchical_attn(request: Request) -> Built:
     """Hierarchical attention, from scratch or on a pretrained encoder."""
-    options = request.options(HierarchicalAttnConfig)
-    if request.arguments.encoder is not None:
+    has_encoder = request.arguments.encoder is not None
+    options = request.options(HierarchicalAttnConfig, unused=SCRATCH_OPTIONS if has_encoder else WINDOW_OPTIONS)
+    if has_encoder:
         return with_encoder(HierarchicalAttnForSequenceClassification, request, options, tokens=True)
     tokenizer = request.word_tokenizer(options)
     config = HierarchicalAttnConfig(
@@ -164,7 +200,7 @@ def transformer(request: Request) -> Built:
     without_encoder(request)
     options = request.options(AttnPoolConfig)
     tokenizer = request.word_tokenizer(options)
-    vocabulary = {"vocab_size": options.pop("vocab_size"), "pad_token_id": tokenizer.pad_token_id}
+    vocabulary: Options = {"vocab_size": options.pop("vocab_size"), "pad_token_id": tokenizer.pad_token_id}
     options = {"alpha": 1.0, "window_size": TRANSFORMER_SIZES["max_position_embeddings"]} | options
     config = AttnPoolConfig(encoder_config=BertConfig(**TRANSFORMER_SIZES, **vocabulary), **options)
     return AttnPoolForSequenceClassification(config), tokenizer
@@ -175,13 +211,29 @@ def sequence_classification(request: Request) -> Built:
     options = request.options(None)
     path, tokenizer = request.encoder_tokenizer()
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(
-            path, revision=request.arguments.encoder_revision, dtype="float32", **options
-        )
-    except (OSError, ValueError) as error:
+        model = load_plain_head(path, request.arguments.encoder_revision, **options)
+    except (OSError, ValueError, SafetensorError) as error:
         raise UserError(no_encoder(request.arguments.encoder, error)) from error
     model.config._name_or_path = ""  # a path on this machine says nothing to others
+    # Many tokenizers name no limit, or not the model's; the plain head reads what the encoder can number.
+    tokenizer.model_max_length = min(tokenizer.model_max_length, position_limit(model))
     return model, portable_tokenizer(tokenizer)
+
+
+def load_plain_head(path: str, revision: str | None, **options: Any) -> PreTrainedModel:
+    """The classifier that transformers has for a pretrained encoder, in float32.
+
+    Args:
+        path: Folder or Hub id of the encoder.
+        revision: Branch, tag or commit of a Hub id.
+        options: `config`, or fields of it.
+    """
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # that the classifier has fresh weights is expected
+    try:
+        return AutoModelForSequenceClassification.from_pretrained(path, revision=revision, dtype="float32", **options)
+    finally:
+        transformers_logging.set_verbosity(level)
 
 
 MODELS: dict[str, Callable[[Request], Built]] = {

@@ -31,12 +31,16 @@ from salience.model_cards.card import write_card
 from .build import build_model
 from .data import TextData, load_splits
 from .errors import UserError
-from .lora import add_adapters, encoder_of, save_merged
+from .lora import ADAPTER_FOLDER, add_adapters, encoder_of, save_merged
 from .losses import LabelStatistics, TrainingLoss
 from .output_folder import check_folder, last_checkpoint
 from .push import check_access
 from .run_record import record_run, write_json
+from .tokenize import tokenize
 from .trainer import SalienceTrainer
+
+CLASS_SCORES = ("accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted", "roc_auc")
+REGRESSION_SCORES = ("r2", "mse", "mae", "pearson")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -69,28 +73,28 @@ def train(arguments: Arguments, argv: list[str]) -> None:
     if training.process_index == 0:
         check_folder(folder, resuming=training.resume_from_checkpoint is not None)
     checkpoint = last_checkpoint(folder, training.resume_from_checkpoint)
+    check_flags(model_args, tuning, training)
     if training.push_to_hub:
         check_access(training.hub_token)
 
     set_seed(training.seed)
     data = load_splits(data_args)
     statistics = label_statistics(data)
+    check_labels(tuning, statistics)
+    training = with_best_metric(training, data.problem_type)
     loss = TrainingLoss(tuning, data.problem_type, statistics, training.label_smoothing_factor)
     model, tokenizer = build_model(model_args, data.splits["train"]["text"], data.label_names, data.problem_type)
-    check_corrections(tuning, model, statistics)
     if tuning.freeze_encoder:
         encoder_of(model).requires_grad_(False)
     tokenized = tokenize(data.splits, tokenizer, data_args.max_length)
     lengths = pc.list_value_length(tokenized["train"].data["input_ids"]).to_pylist() if tuning.length_grouped else None
-    text_weights = balancing_weights(data, statistics) if tuning.balanced_sampling else None
-    if tuning.lora:
-        model = add_adapters(model, tuning, model_args.encoder)
+    text_weights = balancing_weights(data, statistics) if statistics and tuning.balanced_sampling else None
 
     trainer = SalienceTrainer(
         lengths=lengths,
         text_weights=text_weights,
-        model=model,
-        args=with_best_metric(training, data.problem_type),
+        model=add_adapters(model, tuning) if tuning.lora else model,
+        args=training,
         train_dataset=tokenized["train"],
         eval_dataset=tokenized["validation"],
         processing_class=tokenizer,
@@ -102,11 +106,11 @@ def train(arguments: Arguments, argv: list[str]) -> None:
     )
     fitted = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_metrics("train", {**fitted.metrics, "train_samples": len(tokenized["train"])}, combined=False)
-    if tuning.prior_correction:
+    if statistics and tuning.prior_correction:
         correct_prior(trainer.accelerator.unwrap_model(trainer.model), tuning.prior_correction, statistics)
     evaluate(trainer, tokenized, data)
     num_trainable = trainer.get_num_trainable_parameters()
-    trained = save(trainer, tuning)
+    trained = save(trainer, tuning, model_args)
     trainer.save_state()
     if trainer.is_world_process_zero():
         record_run(
@@ -124,9 +128,11 @@ def train(arguments: Arguments, argv: list[str]) -> None:
             started=started,
         )
         write_card(folder)
-        if training.push_to_hub:
-            print(f"pushed to {trainer.push_to_hub()}")
+        if tuning.lora:
+            write_card(folder / ADAPTER_FOLDER)
         print_summary(folder, trained, tokenizer, data)
+        if training.push_to_hub:
+            print(f"pushed   {trainer.push_to_hub()}")
 
 
 def label_statistics(data: TextData) -> LabelStatistics | None:
@@ -139,37 +145,40 @@ def label_statistics(data: TextData) -> LabelStatistics | None:
     return LabelStatistics(torch.tensor(counts), len(labels), data.problem_type)
 
 
-def check_corrections(tuning: TuningArguments, model: PreTrainedModel, statistics: LabelStatistics | None) -> None:
-    """Refuse flags that the model or the labels have no place for, before anything is trained."""
-    if tuning.prior_correction and not hasattr(model.config, "prior_correction"):
+def check_flags(model_args: Any, tuning: TuningArguments, training: SalienceTrainingArguments) -> None:
+    """Refuse flags that don't go together, before anything is read."""
+    if (tuning.lora or tuning.freeze_encoder) and model_args.encoder is None:
+        flag = "--lora" if tuning.lora else "--freeze_encoder"
+        raise UserError(f"{flag} needs a pretrained encoder, and --encoder names none")
+    if tuning.prior_correction and model_args.model == "sequence_classification":
         raise UserError("--prior_correction is kept in our models' configuration; the plain head has no place for it")
-    if statistics is None and (tuning.prior_correction or tuning.balanced_sampling):
-        raise UserError("--prior_correction and --balanced_sampling need classes, and the labels are numbers")
+    if tuning.early_stopping_patience and training.eval_strategy == "no":
+        raise UserError("--early_stopping_patience needs evaluations: set --eval_strategy to epoch or steps")
 
 
-def balancing_weights(data: TextData, statistics: LabelStatistics | None) -> torch.Tensor:
+def check_labels(tuning: TuningArguments, statistics: LabelStatistics | None) -> None:
+    """Refuse flags that the labels have no place for, before a model is loaded."""
+    if statistics is None and tuning.prior_correction:
+        raise UserError("--prior_correction needs classes, and the labels are numbers")
+    if tuning.balanced_sampling and (statistics is None or statistics.is_multi_label):
+        raise UserError("--balanced_sampling needs exactly one class for each text")
+
+
+def balancing_weights(data: TextData, statistics: LabelStatistics) -> torch.Tensor:
     """Chance of each training text to be drawn, the same in sum for every class."""
-    if statistics is None or statistics.is_multi_label:
-        raise UserError("--balanced_sampling needs exactly one label for each text")
     return (1 / statistics.counts_C.double())[torch.tensor(data.splits["train"]["labels"])]
 
 
-def tokenize(
-    splits: datasets.DatasetDict, tokenizer: PreTrainedTokenizerBase, max_length: int | None
-) -> datasets.DatasetDict:
-    """Token ids and labels of all splits; texts are cut only at `max_length`, or at the limit of a plain head."""
-    limit = min(max_length or tokenizer.model_max_length, tokenizer.model_max_length)
-    limit = limit if limit < 1_000_000 else None
-
-    def to_ids(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        encoding = tokenizer(batch["text"], truncation=limit is not None, max_length=limit, verbose=False)
-        return {"input_ids": encoding["input_ids"]}
-
-    return splits.map(to_ids, batched=True, remove_columns=["text"], desc="tokenizing", load_from_cache_file=False)
-
-
 def with_best_metric(training: SalienceTrainingArguments, problem_type: str) -> SalienceTrainingArguments:
-    """Name the metric of the best checkpoint, where the user did not."""
+    """Name the metric of the best checkpoint, where the user did not.
+
+    Raises:
+        UserError: The user named one that there is not.
+    """
+    known = ("loss", *(REGRESSION_SCORES if problem_type == "regression" else CLASS_SCORES))
+    chosen = str(training.metric_for_best_model).removeprefix("eval_")
+    if not training.chooses_best_metric and chosen not in known:
+        raise UserError(f"--metric_for_best_model {chosen} is unknown; choose from {', '.join(known)}")
     if training.chooses_best_metric:
         training.metric_for_best_model = "loss" if problem_type == "regression" else "f1_macro"
         training.greater_is_better = problem_type != "regression"
@@ -196,23 +205,23 @@ def evaluate(trainer: SalienceTrainer, tokenized: datasets.DatasetDict, data: Te
     prediction = trainer.predict(tokenized["test"])
     if trainer.is_world_process_zero():
         logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
-        scores = compute_scores(logits, prediction.label_ids, data.problem_type, data.label_names)
-        results = {**prediction.metrics, "test_samples": len(tokenized["test"])}
+        scores = compute_scores(logits, np.asarray(prediction.label_ids), data.problem_type, data.label_names)
+        results: dict[str, Any] = {**(prediction.metrics or {}), "test_samples": len(tokenized["test"])}
         results |= {f"test_{name}": value for name, value in scores.items()}
         write_json(Path(trainer.args.output_dir) / "test_results.json", results)
 
 
-def save(trainer: SalienceTrainer, tuning: TuningArguments) -> PreTrainedModel:
+def save(trainer: SalienceTrainer, tuning: TuningArguments, model_args: Any) -> PreTrainedModel:
     """Save the model, its code and tokenizer in the run's folder; with LoRA the adapters beside the merged model."""
     folder = Path(trainer.args.output_dir)
     if not tuning.lora:
-        trainer.save_model()
+        trainer.save_model(_internal_call=True)  # else it pushes, before there are results and a card
         return trainer.accelerator.unwrap_model(trainer.model)
     trained = trainer.accelerator.unwrap_model(trainer.model)
     if trainer.is_world_process_zero():
-        trained = save_merged(trained, folder)
+        trained = save_merged(trained, folder, model_args.encoder, model_args.encoder_revision)
         trainer.processing_class.save_pretrained(folder)
-        trainer.processing_class.save_pretrained(folder / "adapter")
+        trainer.processing_class.save_pretrained(folder / ADAPTER_FOLDER)
     return trained
 
 
@@ -243,7 +252,7 @@ def print_summary(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTok
     """Where the model is, its scores, and one text with its heaviest words."""
     split, prefix = ("test", "test") if "test" in data.splits else ("validation", "eval")
     results = json.loads(Path(folder, f"{prefix}_results.json").read_text(encoding="utf-8"))
-    names = ("accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted", "roc_auc", "r2", "mse")
+    names = REGRESSION_SCORES if data.problem_type == "regression" else CLASS_SCORES
     scores = [f"{name} {results[key]:.4f}" for name in names if (key := f"{prefix}_{name}") in results]
     print(f"\nmodel    {folder}\n{split:<8} {' · '.join(scores)} ({results[f'{prefix}_samples']} texts)")
     if data.problem_type == "regression":

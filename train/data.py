@@ -115,8 +115,7 @@ def load_splits(args: DataArguments) -> TextData:
     splits = {split: _dataset(parts, scheme) for split, parts in tables.items()}
     if args.clean:
         splits = {split: _clean(rows, args.clean) for split, rows in splits.items()}
-    splits = _split(splits, scheme, args)
-    _warn_of_duplicates(splits)
+    splits = _without_leaks(_split(splits, scheme, args), args.drop_leaked)
     return TextData(
         splits=DatasetDict(splits),
         label_names=scheme.names,
@@ -124,6 +123,27 @@ def load_splits(args: DataArguments) -> TextData:
         name=args.data_name or _default_name(args),
         source=_source(args),
     )
+
+
+def load_test(args: DataArguments, label_names: list[str], problem_type: str) -> Dataset:
+    """Read `args.test_file` for a model that is trained already.
+
+    Args:
+        args: The data flags.
+        label_names: The model's, in the order of their ids.
+        problem_type: The model's.
+
+    Returns:
+        The columns `text` and `labels`, as in `TextData.splits`.
+
+    Raises:
+        UserError: If the file can't be read, or has a label that the model doesn't know.
+    """
+    if not args.test_file:
+        raise UserError("--test_file is missing: name the labelled texts to score the model on")
+    scheme = LabelScheme(problem_type, label_names, label_names, args.label_separator)
+    rows = _dataset([(args.test_file, read_file(args.test_file, args))], scheme)
+    return _clean(rows, args.clean) if args.clean else rows
 
 
 # A part is one file or one split of a Hub data set: its name for the messages, and its table of text and label.
@@ -196,21 +216,34 @@ def _label_array(labels: pa.ChunkedArray) -> np.ndarray:
     return (pc.list_flatten(labels) if pa.types.is_nested(labels.type) else labels).to_numpy()
 
 
-def _warn_of_duplicates(splits: dict[str, Dataset]) -> None:
-    if "test" not in splits:
-        return
-    # Batch by batch of the larger split, so that its texts are never hashed all at once.
-    test = _texts(splits["test"])
-    tested = pc.unique(test)
-    seen = [
-        pc.unique(batch["text"]).filter(pc.is_in(pc.unique(batch["text"]), value_set=tested))
-        for batch in splits["train"].with_format("arrow").iter(10 * ROWS_PER_BATCH)
+def _leaked(rows: Dataset, held_out: list[Dataset]) -> np.ndarray:
+    """Which rows have a text, not empty, that also stands in a held-out split word for word, bool (rows,)."""
+    tested = pc.unique(pa.chunked_array([chunk for split in held_out for chunk in _texts(split).chunks], pa.string()))
+    batches = rows.with_format("arrow").iter(10 * ROWS_PER_BATCH)
+    leaked = [
+        pc.and_(pc.is_in(batch["text"], value_set=tested), pc.not_equal(pc.utf8_trim_whitespace(batch["text"]), ""))
+        for batch in batches
     ]
-    seen_texts = pc.unique(pa.chunked_array(seen, pa.string()))
-    shared = pc.and_(pc.is_in(test, value_set=seen_texts), pc.not_equal(pc.utf8_trim_whitespace(test), ""))
-    count = pc.sum(shared).as_py()
-    if count:
-        logger.warning("%d of %d test texts are also training texts, word for word", count, len(splits["test"]))
+    return np.concatenate([np.asarray(each) for each in leaked])
+
+
+def _without_leaks(splits: dict[str, Dataset], drop: bool) -> dict[str, Dataset]:
+    """Texts of a split that a later one (validation, test) tests again: dropped from the earlier one, or counted."""
+    splits, order = dict(splits), list(splits)
+    for number, name in enumerate(order[:-1]):
+        leaked = _leaked(splits[name], [splits[later] for later in order[number + 1 :]])
+        if not leaked.any():
+            continue
+        if drop:
+            splits[name] = splits[name].select(np.flatnonzero(~leaked))
+            logger.warning("%d %s texts are dropped: they are held-out texts too, word for word", leaked.sum(), name)
+        else:
+            logger.warning(
+                "%d %s texts are held-out texts too, word for word; drop them with --drop_leaked true",
+                leaked.sum(),
+                name,
+            )
+    return splits
 
 
 def _texts(rows: Dataset) -> pa.ChunkedArray:

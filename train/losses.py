@@ -30,7 +30,8 @@ class LabelStatistics:
     """
 
     def __init__(self, counts_C: Tensor, num_texts: int, problem_type: str) -> None:
-        self.counts_C = counts_C.float().clamp(min=1)
+        self.counts_C = counts_C.float().clamp(min=1)  # a class without any text has no place in a fraction
+        self.seen_C = counts_C.float()
         self.num_texts = num_texts
         self.is_multi_label = problem_type == "multi_label_classification"
 
@@ -42,7 +43,7 @@ class LabelStatistics:
 
     def normalized(self, weights_C: Tensor) -> Tensor:
         """Class weights scaled so that they average 1 over the training set's labels."""
-        return weights_C * self.counts_C.sum() / (weights_C * self.counts_C).sum()
+        return weights_C * self.seen_C.sum() / (weights_C * self.seen_C).sum()
 
 
 Loss = Callable[[Tensor, Tensor, LabelStatistics, TuningArguments, float], Tensor]
@@ -92,7 +93,8 @@ def focal(
 ) -> Tensor:
     """Cross-entropy times (1 - p)^gamma: easy texts count less (Lin et al. 2017)."""
     hard_loss = base_loss(logits_BC, labels, statistics, 0.0)
-    modulation = (1 - (-hard_loss).exp()).clamp(min=0) ** options.focal_gamma
+    # Not quite 0, where a gamma below 1 has no gradient.
+    modulation = (-torch.expm1(-hard_loss)).clamp(min=1e-7) ** options.focal_gamma
     return modulation * base_loss(logits_BC, labels, statistics, smoothing)
 
 
@@ -151,6 +153,8 @@ class TrainingLoss:
             raise UserError(f"--loss {options.loss} is unknown; choose from {', '.join(LOSSES)}")
         if statistics is None and options.loss != "cross_entropy":
             raise UserError(f"--loss {options.loss} needs classes; regression is trained on the squared error")
+        if statistics is None and label_smoothing:
+            raise UserError("--label_smoothing_factor needs classes, and the labels are numbers; leave it out")
         self.loss, self.options, self.problem_type = LOSSES[options.loss], options, problem_type
         self.statistics, self.label_smoothing = statistics, label_smoothing
 

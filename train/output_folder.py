@@ -1,31 +1,43 @@
 """What may be in an output folder before a run, so that no earlier result is lost."""
 
+import os
 from pathlib import Path
 
 from .errors import UserError
+from .push import hub_files
+from .run_record import RUN_FILE
+
+STATE_FILES = "checkpoint-*/trainer_state.json"
 
 
 def check_folder(folder: Path, resuming: bool) -> None:
-    """Refuse a folder that holds an earlier run.
+    """Refuse a folder that holds an earlier run, or anything else that a run would overwrite.
 
     Raises:
-        UserError: It is a file, holds a finished run, or an unfinished one that isn't being resumed.
+        UserError: It is no folder or can't be written to, holds a finished run, an unfinished one that isn't being
+            resumed, or other files of a model repository.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--output_dir {folder} is a file; name a folder")
-    if (folder / "run.json").exists() or (folder / "test_results.json").exists() or (folder / "config.json").exists():
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise UserError(f"--output_dir {folder} can't be made: {existing} is a file; name a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"--output_dir {folder} can't be written to; choose another folder")
+    if (folder / RUN_FILE).exists():
         raise UserError(f"--output_dir {folder} holds a finished run; choose another folder, or move that one away")
-    if checkpoints(folder) and not resuming:
-        raise UserError(
-            f"--output_dir {folder} holds an unfinished run; "
-            "continue it with --resume_from_checkpoint last, or choose another folder"
-        )
+    if checkpoints(folder):
+        if not resuming:
+            raise UserError(
+                f"--output_dir {folder} holds an unfinished run; "
+                "continue it with --resume_from_checkpoint last, or choose another folder"
+            )
+    elif files := hub_files(folder):
+        raise UserError(f"--output_dir {folder} holds {files[0]}, which the run would overwrite; choose another folder")
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints, oldest first: the trainer's state is the last file that is written."""
-    found = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
-    return sorted(found, key=lambda path: int(path.name.rsplit("-", 1)[1]))
+    found = {path.parent.name.removeprefix("checkpoint-"): path.parent for path in folder.glob(STATE_FILES)}
+    return [found[step] for step in sorted(filter(str.isdigit, found), key=int)]
 
 
 def last_checkpoint(folder: Path, wanted: str | None) -> str | None:

@@ -11,9 +11,17 @@ from pathlib import Path, PurePosixPath
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 from huggingface_hub.constants import HF_HUB_ETAG_TIMEOUT
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, OfflineModeIsEnabled
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    OfflineModeIsEnabled,
+)
 from huggingface_hub.utils import build_hf_headers, get_session, validate_repo_id
 
+from salience.model_cards.card import pin_usage
+from salience.model_cards.run_folder import is_hub_id
 from salience.train.errors import UserError
 
 HUB_FILES = (
@@ -59,8 +67,9 @@ def push_folder(
     token: str | None = None,
     exist_ok: bool = True,
 ) -> str:
-    """Upload a finished run folder, or an adapter folder, to a Hub model repo in one commit.
+    """Upload a finished run folder, or an adapter folder, to a Hub model repo.
 
+    All comes in one commit, so that nobody reads half a model; a second one pins the card's usage blocks to the first.
     Afterwards the repo holds exactly this folder's `HUB_FILES`: those of an earlier run are removed in the same commit,
     all other files of the repo stay. Checkpoints, optimizer state and pickles are never uploaded.
 
@@ -82,6 +91,7 @@ def push_folder(
     """
     folder = Path(folder)
     files = _finished_files(folder)
+    contents = _contents(folder, files)
     if create_pr and revision:
         raise UserError("a pull request always goes to main: give --create_pr or --revision, not both")
     _check_repo_name(repo_id)
@@ -90,11 +100,55 @@ def push_folder(
         repo_id = _open_repo(api, repo_id, private, revision, exist_ok)
         stale = _stale_files(api, repo_id, revision, files)
         operations: list[CommitOperationAdd | CommitOperationDelete] = [CommitOperationDelete(name) for name in stale]
-        operations += [CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in files]
+        card = _Card(api, folder, repo_id, revision)
+        unchanged = {"README.md"} if card.is_there else set()
+        operations += [CommitOperationAdd(name, contents[name]) for name in files if name not in unchanged]
+        before = api.model_info(repo_id, revision=revision).sha
         commit = api.create_commit(
             repo_id, operations, commit_message=commit_message, revision=revision, create_pr=create_pr
         )
-    return commit.pr_url or commit.commit_url
+        if commit.oid == before:
+            return commit.commit_url
+        pinned = card.pin(commit.oid, commit.pr_revision or revision)
+    return commit.pr_url or pinned
+
+
+class _Card:
+    """The card of a folder, and whether the repo has it already, whatever commit its usage blocks are pinned to."""
+
+    def __init__(self, api: HfApi, folder: Path, repo_id: str, revision: str | None) -> None:
+        self.api, self.repo_id = api, repo_id
+        self.text = (folder / "README.md").read_text(encoding="utf-8")
+        try:
+            there = Path(api.hf_hub_download(repo_id, "README.md", revision=revision)).read_text(encoding="utf-8")
+        except EntryNotFoundError:
+            there = ""
+        self.is_there = pin_usage(there, repo_id, "") == pin_usage(self.text, repo_id, "")
+
+    def pin(self, commit: str, branch: str | None) -> str:
+        """Commit the card with its usage blocks pinned to the commit that has the model; the URL of the new commit."""
+        operation = CommitOperationAdd("README.md", pin_usage(self.text, self.repo_id, commit).encode())
+        message = f"Pin the card to {commit[:7]}"
+        return self.api.create_commit(self.repo_id, [operation], commit_message=message, revision=branch).commit_url
+
+
+def _contents(folder: Path, files: list[str]) -> dict[str, Path | bytes]:
+    """What is uploaded for each file: itself, but an adapter names its base model by the Hub id that run.json knows."""
+    contents: dict[str, Path | bytes] = {name: folder / name for name in files}
+    for name in files:
+        if PurePosixPath(name).name != "adapter_config.json":
+            continue
+        config = _read_json(folder / name)
+        run = next((path for path in (folder / "run.json", folder.parent / "run.json") if path.is_file()), None)
+        named = _read_json(run).get("model", {}).get("encoder") if run else None
+        base = next((each for each in (config.get("base_model_name_or_path"), named) if is_hub_id(each)), None)
+        if base is None:
+            raise UserError(
+                f"{folder / name} must name a base model on the Hub, or nobody else can load the adapter: "
+                "set its base_model_name_or_path, or train with --base_model USER/NAME"
+            )
+        contents[name] = json.dumps(config | {"base_model_name_or_path": base}, indent=2, sort_keys=True).encode()
+    return contents
 
 
 def check_access(token: str | None = None) -> str:
@@ -134,9 +188,8 @@ def _finished_files(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder: give the output_dir of a finished run")
     files = hub_files(folder)
-    if "adapter_config.json" in files and "config.json" not in files:
+    if "adapter_config.json" in files:  # beside a config.json, which load_adapter reads
         needed = ["README.md", "adapter_model.safetensors"]
-        _check_base_model(folder)
     else:
         needed = ["README.md", "config.json", "tokenizer_config.json"]
         index = folder / "model.safetensors.index.json"
@@ -148,15 +201,6 @@ def _finished_files(folder: Path) -> list[str]:
     if missing:
         raise UserError(f"{folder} is no finished run: it has no {', '.join(missing)}; train to the end, then push")
     return files
-
-
-def _check_base_model(folder: Path) -> None:
-    base = _read_json(folder / "adapter_config.json").get("base_model_name_or_path")
-    if not base or Path(base).is_absolute() or Path(base).is_dir():
-        raise UserError(
-            f"{folder / 'adapter_config.json'} must name a base model on the Hub, or nobody else can load the adapter:"
-            f" push the base model, then set base_model_name_or_path (now {base!r}) to its USER/NAME"
-        )
 
 
 def _read_json(path: Path) -> dict:

@@ -63,7 +63,13 @@ def sample_rows(num_rows: int, classes: np.ndarray | None, count: int, seed: int
     if classes is not None and count < len(np.unique(classes)):
         raise UserError(f"--max_train_samples {count} is less than the number of classes, {len(np.unique(classes))}")
     chosen, _ = _divide(np.arange(num_rows), classes, num_rows - count, seed)
-    return chosen
+    if classes is None:
+        return chosen
+    # Proportions can round a rare class to nothing: it takes the place of a row of the largest class.
+    for missing in np.setdiff1d(classes, classes[chosen]):
+        largest = np.flatnonzero(classes[chosen] == np.bincount(classes[chosen]).argmax())
+        chosen[largest[0]] = np.flatnonzero(classes == missing)[0]
+    return np.sort(chosen)
 
 
 def _divide(rows: np.ndarray, classes: np.ndarray | None, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

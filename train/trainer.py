@@ -1,56 +1,20 @@
 """transformers' Trainer with our order of texts, and a Hub repository that holds finished models only."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import datasets
 import torch
-from torch.utils.data import Dataset, Sampler
-from transformers import Trainer
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerBase, Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
-from transformers.trainer_pt_utils import get_length_grouped_indices
 
+from salience.configuration.training_arguments import SalienceTrainingArguments
 from salience.model_cards.card import write_card
 
 from .push import push_folder
-
-
-class EpochSampler(Sampler[int]):
-    """An order of texts that depends on the seed and the epoch only: not on what ran before, nor on how many processes.
-
-    Args:
-        lengths: Tokens of each text, to put texts of like length into one batch; None for a random order.
-        batch_size: Texts of one optimizer step, on all processes.
-        seed: Seed.
-        weights: Chance of each text to be drawn, with replacement; None for each text once an epoch.
-        num_texts: Texts of the training set.
-    """
-
-    def __init__(
-        self, num_texts: int, lengths: list[int] | None, batch_size: int, seed: int, weights: torch.Tensor | None
-    ) -> None:
-        self.num_texts, self.lengths, self.batch_size = num_texts, lengths, batch_size
-        self.seed, self.weights, self.epoch = seed, weights, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Trainer before each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.num_texts
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed + 1_000_003 * self.epoch)
-        if self.weights is None:
-            drawn = torch.randperm(self.num_texts, generator=generator)
-        else:
-            drawn = torch.multinomial(self.weights, self.num_texts, replacement=True, generator=generator)
-        if self.lengths is None:
-            return iter(drawn.tolist())
-        lengths = torch.tensor(self.lengths)[drawn].tolist()
-        grouped = get_length_grouped_indices(lengths, self.batch_size, generator=generator)
-        return iter(drawn[torch.tensor(grouped)].tolist())
+from .sampling import EpochSampler, StepBatches
 
 
 class SalienceTrainer(Trainer):
@@ -62,21 +26,47 @@ class SalienceTrainer(Trainer):
         arguments: Everything that `Trainer` takes.
     """
 
+    args: SalienceTrainingArguments
+    train_dataset: datasets.Dataset
+    processing_class: PreTrainedTokenizerBase
+
     def __init__(
         self, *, lengths: list[int] | None = None, text_weights: torch.Tensor | None = None, **arguments: Any
     ) -> None:
         self.lengths, self.text_weights = lengths, text_weights
         super().__init__(**arguments)
 
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> EpochSampler:
-        batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return EpochSampler(len(self.train_dataset), self.lengths, batch_size, seed, self.text_weights)
+    def get_train_dataloader(self) -> DataLoader:
+        """Batches of the training texts for this process, in the order of `EpochSampler`."""
+        args, batch_size = self.args, self._train_batch_size
+        step_size = batch_size * args.gradient_accumulation_steps * args.world_size
+        seed = args.seed if args.data_seed is None else args.data_seed
+        order = EpochSampler(len(self.train_dataset), self.lengths, step_size, seed, self.text_weights)
+        loader = DataLoader(
+            self.train_dataset,
+            batch_sampler=StepBatches(
+                order, batch_size, args.world_size, args.gradient_accumulation_steps, args.dataloader_drop_last
+            ),
+            collate_fn=self.data_collator,
+            num_workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory,
+            persistent_workers=args.dataloader_persistent_workers,
+            prefetch_factor=args.dataloader_prefetch_factor,
+        )
+        evens_batches = self.accelerator.even_batches
+        self.accelerator.even_batches = False  # they are: it would fill them up with texts of other batches
+        try:
+            return self.accelerator.prepare(loader)
+        finally:
+            self.accelerator.even_batches = evens_batches
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         super()._save(output_dir, state_dict)
         # A pickle that nothing reads: run.json holds the arguments.
         Path(output_dir or self.args.output_dir, TRAINING_ARGS_NAME).unlink(missing_ok=True)
+
+    def init_hf_repo(self, *args: Any, **kwargs: Any) -> None:
+        """The repository is made when there is a model to put into it, by `push_folder`."""
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         """The Hub gets the finished model only (hub_strategy="end")."""
@@ -86,20 +76,24 @@ class SalienceTrainer(Trainer):
         if self.is_world_process_zero():
             write_card(self.args.output_dir)
 
-    def push_to_hub(self, commit_message: str = "End of training", **kwargs: Any) -> str | None:
+    def push_to_hub(  # type: ignore[override]  # returns an address, and takes what `push_folder` does
+        self, commit_message: str = "End of training", **options: Any
+    ) -> str | None:
         """Push the finished run folder: weights, code, tokenizer, results and card.
+
+        Args:
+            commit_message: First line of the commit.
+            options: Of `push_folder`; what is not given comes from the `hub_` flags.
 
         Returns:
             Address of the commit, on the main process.
         """
         if not self.is_world_process_zero():
             return None
-        return push_folder(
-            self.args.output_dir,
-            self.args.hub_model_id or os.path.basename(os.path.normpath(self.args.output_dir)),
-            private=bool(self.args.hub_private_repo),
-            revision=self.args.hub_revision,
-            commit_message=commit_message,
-            token=self.args.hub_token,
-            **kwargs,
-        )
+        flags: dict[str, Any] = {
+            "private": bool(self.args.hub_private_repo),
+            "revision": self.args.hub_revision,
+            "token": self.args.hub_token,
+        }
+        name = self.args.hub_model_id or os.path.basename(os.path.normpath(self.args.output_dir))
+        return push_folder(self.args.output_dir, name, commit_message=commit_message, **(flags | options))

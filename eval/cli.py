@@ -1,0 +1,100 @@
+"""eval.py score --model FOLDER_OR_HUB_ID --test_file FILE: how good a trained model is on labelled texts."""
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainingArguments,
+)
+
+import salience.modeling  # noqa: F401  the Auto classes know our models, so that no code of a repository is run
+from salience.configuration.arguments import RecipeParser, one_line
+from salience.configuration.data_arguments import DataArguments
+from salience.train.data import load_test
+from salience.train.errors import UserError
+from salience.train.run_record import write_json
+from salience.train.tokenize import tokenize
+
+from .scoring import compute_scores
+
+
+@dataclass
+class ScoreArguments:
+    """Which model is scored, and where the scores go."""
+
+    model: str | None = field(default=None, metadata={"help": "Folder or Hub id of a trained classifier."})
+    revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a Hub id."})
+    output_dir: str | None = field(default=None, metadata={"help": "Folder for scores.json; unset: only print."})
+    batch_size: int = field(default=32, metadata={"help": "Texts at a time."})
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one of the commands. Returns the exit status: 0, or 2 for bad input."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = RecipeParser((ScoreArguments, DataArguments), program="eval.py score")
+    if not argv or {"-h", "--help"} & set(argv):
+        parser.print_help()
+        return 0 if argv else 2
+    try:
+        if argv[0] != "score":
+            raise UserError(f'"{argv[0]}" is no command of eval.py; the command is score')
+        score(*parser.parse(argv[1:]))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def score(arguments: ScoreArguments, data_args: DataArguments) -> None:
+    """Print the model's scores on the labelled file, and write them to `output_dir/scores.json` if that is given.
+
+    Raises:
+        UserError: There is no such model or file, or scores are there already.
+    """
+    target = Path(arguments.output_dir) / "scores.json" if arguments.output_dir else None
+    if target and target.exists():
+        raise UserError(f"{target} exists; choose another --output_dir, or move it away")
+    model, tokenizer = load_model(arguments)
+    config = model.config
+    problem_type = config.problem_type or "single_label_classification"
+    names = [config.id2label[index] for index in range(config.num_labels)]
+    rows = load_test(data_args, names, problem_type)
+    tokens = tokenize(rows, tokenizer, data_args.max_length)
+    options = TrainingArguments(
+        output_dir=arguments.output_dir or ".",
+        per_device_eval_batch_size=arguments.batch_size,
+        report_to="none",
+        remove_unused_columns=False,
+        label_names=["labels"],
+    )
+    trainer = Trainer(model, options, processing_class=tokenizer, data_collator=DataCollatorWithPadding(tokenizer))
+    prediction = trainer.predict(tokens)
+    logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
+    scores = compute_scores(logits, prediction.label_ids, problem_type, names)
+    print(json.dumps(scores, indent=2, ensure_ascii=False))
+    if target:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_json(target, {"model": arguments.model, "revision": arguments.revision, "rows": len(rows), **scores})
+
+
+def load_model(arguments: ScoreArguments) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The classifier and its tokenizer.
+
+    Raises:
+        UserError: There is none.
+    """
+    if not arguments.model:
+        raise UserError("--model is missing: name the folder or Hub id of a trained classifier")
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(arguments.model, revision=arguments.revision)
+        return model, AutoTokenizer.from_pretrained(arguments.model, revision=arguments.revision)
+    except (OSError, ValueError) as error:
+        raise UserError(f"--model {arguments.model} can't be loaded: {one_line(error)}") from error

@@ -1,0 +1,26 @@
+"""From texts to token ids."""
+
+from typing import Any, TypeVar
+
+import datasets
+from transformers import PreTrainedTokenizerBase
+
+Rows = TypeVar("Rows", datasets.Dataset, datasets.DatasetDict)
+
+
+def tokenize(rows: Rows, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> Rows:
+    """Replace `text` by `input_ids`; a text is cut only at `max_length`, or at the limit of a plain head's tokenizer.
+
+    Args:
+        rows: Column `text`, and any others, which stay.
+        tokenizer: The model's.
+        max_length: Tokens kept of a text, special tokens included; None for all that the model reads.
+    """
+    longest = min(max_length or tokenizer.model_max_length, tokenizer.model_max_length)
+    limit = longest if longest < 1_000_000 else None
+
+    def to_ids(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        encoding = tokenizer(batch["text"], truncation=limit is not None, max_length=limit, verbose=False)
+        return {"input_ids": encoding["input_ids"]}
+
+    return rows.map(to_ids, batched=True, remove_columns=["text"], desc="tokenizing", load_from_cache_file=False)
