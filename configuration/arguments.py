@@ -133,18 +133,17 @@ class RecipeParser(HfArgumentParser):
         flags = list(argv)
         while flags and not flags[0].startswith("-"):
             tokens += self.recipe_tokens(flags.pop(0))
+        tokens += flags
+        _, unknown = self.parse_known_args(tokens)
+        if unknown:
+            raise UserError(self.unknown("flag", unknown[0].split("=")[0], "--"))
         try:
-            *parsed, rest = self.parse_args_into_dataclasses(
-                [*tokens, *flags], return_remaining_strings=True, look_for_args_file=False
-            )
+            return tuple(self.parse_args_into_dataclasses(tokens, look_for_args_file=False))
         except UserError:
             raise
         # A dataclass looked at its values; a flag needs a package or a file that isn't there.
         except (ValueError, ImportError, OSError) as error:
             raise UserError(one_line(error)) from error
-        if rest:
-            raise UserError(self.unknown("flag", rest[0].split("=")[0], "--"))
-        return tuple(parsed)
 
     def unknown(self, kind: str, name: str, dashes: str) -> str:
         """One sentence for a name that doesn't exist."""

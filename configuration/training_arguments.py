@@ -3,12 +3,15 @@
 import json
 import math
 from dataclasses import dataclass, field
+from enum import Enum
 
 import torch
+import transformers
 from accelerate.utils import DynamoBackend
+from packaging.version import Version
 from transformers import TrainingArguments, get_scheduler
 from transformers.integrations import get_available_reporting_integrations
-from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy, SchedulerType
 from transformers.utils import is_liger_kernel_available
 
 LEAST = {
@@ -16,7 +19,11 @@ LEAST = {
     "learning_rate": 0, "weight_decay": 0, "warmup_steps": 0, "max_grad_norm": 0, "dataloader_num_workers": 0,
     "seed": 0,
 }  # fmt: skip
-STRATEGIES = {"eval_strategy": IntervalStrategy, "save_strategy": SaveStrategy, "logging_strategy": IntervalStrategy}
+STRATEGIES: dict[str, type[Enum]] = {
+    "eval_strategy": IntervalStrategy,
+    "save_strategy": SaveStrategy,
+    "logging_strategy": IntervalStrategy,
+}
 # These take a JSON object only; the other dict fields also take the name of a JSON file.
 JSON_ONLY = ("lr_scheduler_kwargs", "gradient_checkpointing_kwargs", "activation_checkpointing_kwargs")
 LOWER_IS_BETTER = ("loss", "mse", "mae")
@@ -56,6 +63,9 @@ class SalienceTrainingArguments(TrainingArguments):
     warmup_steps: float = field(
         default=0, metadata={"help": "Steps over which the learning rate rises; below 1: their share of all steps."}
     )
+    lr_scheduler_kwargs: dict | str | None = field(
+        default=None, metadata={"help": "Of --lr_scheduler_type, as a JSON object such as '{\"min_lr\": 1e-6}'."}
+    )
     eval_strategy: str = field(default="epoch", metadata={"help": "no, steps or epoch."})
     save_strategy: str = field(default="epoch", metadata={"help": "no, steps, epoch or best."})
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept, beside the best one."})
@@ -73,6 +83,8 @@ class SalienceTrainingArguments(TrainingArguments):
             raise ValueError("--output_dir is missing: name the folder that the model shall be saved in")
         if self.hub_strategy != "end":
             raise ValueError(f"--hub_strategy {self.hub_strategy} is not offered: the Hub gets finished models only")
+        if self.dataloader_drop_last:
+            raise ValueError("--dataloader_drop_last is not offered: it would leave texts out of the scores, too")
         if self.bf16 is None:
             self.bf16 = not self.fp16 and does_bf16_well()
         if not has_accelerator():
@@ -85,8 +97,10 @@ class SalienceTrainingArguments(TrainingArguments):
         self._check_ranges()
         self._check_strategies()
         self._check_json()
-        if hasattr(self, "warmup_ratio") and 0 < self.warmup_steps < 1:  # transformers 4 has two flags for it
-            self.warmup_ratio, self.warmup_steps = self.warmup_steps, 0
+        if Version(transformers.__version__).major < 5:  # two fields: a whole number of steps, and a share
+            if 0 < self.warmup_steps < 1:
+                self.warmup_ratio = self.warmup_steps
+            self.warmup_steps = int(self.warmup_steps)
         super().__post_init__()
         self._check_scheduler()
         self._check_packages()
@@ -132,12 +146,13 @@ class SalienceTrainingArguments(TrainingArguments):
 
     def _check_scheduler(self) -> None:
         optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        options: dict | None = self.lr_scheduler_kwargs  # type: ignore[assignment]  # JSON was read by now
         try:
-            get_scheduler(self.lr_scheduler_type, optimizer, 1, 2, scheduler_specific_kwargs=self.lr_scheduler_kwargs)
+            get_scheduler(self.lr_scheduler_type, optimizer, 1, 2, scheduler_specific_kwargs=options)
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"--lr_scheduler_kwargs {self.lr_scheduler_kwargs} doesn't fit "
-                f"--lr_scheduler_type {self.lr_scheduler_type.value}: {error}"
+                f"--lr_scheduler_type {SchedulerType(self.lr_scheduler_type).value}: {error}"
             ) from error
 
     def _check_packages(self) -> None:
@@ -149,7 +164,7 @@ class SalienceTrainingArguments(TrainingArguments):
                 f"--torch_compile_backend {self.torch_compile_backend} is unknown; choose from {', '.join(backends)}"
             )
         available = get_available_reporting_integrations()
-        for name in self.report_to:
+        for name in self.report_to or []:
             if name not in available:
                 raise ValueError(
                     f"--report_to {name} is unknown or not installed; choose from none, {', '.join(available)}"

@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -23,6 +24,7 @@ from salience.train.errors import UserError
 from salience.train.run_record import write_json
 from salience.train.tokenize import tokenize
 
+from .explain import label_names
 from .scoring import compute_scores
 
 
@@ -65,7 +67,7 @@ def score(arguments: ScoreArguments, data_args: DataArguments) -> None:
     model, tokenizer = load_model(arguments)
     config = model.config
     problem_type = config.problem_type or "single_label_classification"
-    names = [config.id2label[index] for index in range(config.num_labels)]
+    names = label_names(model)
     rows = load_test(data_args, names, problem_type)
     tokens = tokenize(rows, tokenizer, data_args.max_length)
     options = TrainingArguments(
@@ -78,7 +80,7 @@ def score(arguments: ScoreArguments, data_args: DataArguments) -> None:
     trainer = Trainer(model, options, processing_class=tokenizer, data_collator=DataCollatorWithPadding(tokenizer))
     prediction = trainer.predict(tokens)
     logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
-    scores = compute_scores(logits, prediction.label_ids, problem_type, names)
+    scores = compute_scores(logits, np.asarray(prediction.label_ids), problem_type, names)
     print(json.dumps(scores, indent=2, ensure_ascii=False))
     if target:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 
 class Reading(NamedTuple):
@@ -18,13 +18,11 @@ class Reading(NamedTuple):
 def read_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str, num_words: int = 5) -> Reading:
     """Classify one text and name its heaviest words.
 
-    A word's weight is the sum over its tokens in all places where it stands, punctuation and special tokens left out.
-
     Args:
         model: A classifier; one that returns `pooling_weights` also tells words.
         tokenizer: Its (fast) tokenizer.
         text: The text.
-        num_words: How many words to name.
+        num_words: How many words to name; see `heaviest_words`.
     """
     model.eval()
     limit = tokenizer.model_max_length
@@ -33,16 +31,36 @@ def read_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: 
     is_multi_label = model.config.problem_type == "multi_label_classification"
     scores = outputs.logits[0].float().sigmoid() if is_multi_label else outputs.logits[0].float().softmax(-1)
     best = int(scores.argmax())
-    words: dict[str, float] = {}
     weights: Any = outputs.get("pooling_weights")
-    if weights is not None:
-        for token, word_id in enumerate(encoding.word_ids(0)):
-            if word_id is None:
-                continue
-            start, end = encoding.word_to_chars(0, word_id)
-            word = text[start:end].strip().lower()
-            if any(character.isalnum() for character in word):
-                words[word] = words.get(word, 0.0) + float(weights[0, token])
-    heaviest = sorted(words.items(), key=lambda item: -item[1])[:num_words]
+    words = [] if weights is None else heaviest_words(text, encoding, weights[0].tolist())[:num_words]
+    return Reading(label_names(model)[best], float(scores[best]), words)
+
+
+def label_names(model: PreTrainedModel) -> list[str]:
+    """Names of a classifier's classes, in the order of their ids."""
     names: dict[int, str] = model.config.id2label  # type: ignore[assignment]  # int keys, always
-    return Reading(names[best], float(scores[best]), heaviest)
+    return [names[index] for index in range(len(names))]
+
+
+def heaviest_words(text: str, encoding: BatchEncoding, weights: list[float]) -> list[tuple[str, float]]:
+    """The words of a text, in lower case, from the heaviest to the lightest.
+
+    A word's weight is that of the place where it weighs most, summed over its tokens there: summed over all places, the
+    commonest words would win. Punctuation and special tokens are left out.
+
+    Args:
+        text: The text.
+        encoding: Its tokens, from a fast tokenizer.
+        weights: One for each token.
+    """
+    places: dict[int, float] = {}
+    for word_id, weight in zip(encoding.word_ids(0), weights, strict=True):
+        if word_id is not None:
+            places[word_id] = places.get(word_id, 0.0) + weight
+    words: dict[str, float] = {}
+    for word_id, weight in places.items():
+        start, end = encoding.word_to_chars(0, word_id)
+        word = text[start:end].strip().lower()
+        if any(character.isalnum() for character in word):
+            words[word] = max(words.get(word, 0.0), weight)
+    return sorted(words.items(), key=lambda item: -item[1])

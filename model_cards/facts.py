@@ -161,12 +161,14 @@ def _splits(run: dict[str, Any]) -> str | None:
 
 def _usage(files: RunFolder) -> dict[str, Any]:
     base, own_code = files.adapter.get("base_model_name_or_path"), bool(files.config.get("auto_map"))
+    # An adapter may name a folder of this machine; `push_folder` puts the Hub id of run.json in its place.
+    hub_bases = filter(is_hub_id, [base, files.run.get("model", {}).get("encoder")] if base else [])
     return {
         "is_adapter": files.is_adapter,
         "has_adapter": bool(files.adapter) and not files.is_adapter,
         "adapter_base": escape(base) if base else None,
         # Under one of our own heads, PEFT can't build the base from the encoder's name.
-        "peft_base": base if is_hub_id(base) and not own_code else None,
+        "peft_base": None if own_code else next(hub_bases, None),
         "own_code": own_code,
         "trust": ", trust_remote_code=True" if own_code else "",
         "weighs": files.config.get("model_type") in WEIGHING_TYPES,

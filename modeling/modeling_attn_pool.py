@@ -8,12 +8,13 @@ from torch import Tensor, nn
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_attn_pool import AttnPoolConfig
+from .encoders import EncoderPreTrainedModel, build_encoder
 from .pooling import QUERIES, AttentionPooling
-from .salience_base import ClassifierMixin, DocumentOutput, SaliencePreTrainedModel, build_encoder, registered
+from .salience_base import ClassifierMixin, DocumentOutput, registered
 from .windows import encode_windows, pack_inputs
 
 
-class AttnPoolPreTrainedModel(SaliencePreTrainedModel):
+class AttnPoolPreTrainedModel(EncoderPreTrainedModel):
     """Base of the attention-pooling models."""
 
     config_class = AttnPoolConfig
@@ -65,6 +66,8 @@ class AttnPoolModel(AttnPoolPreTrainedModel):
 
 class AttnPoolForSequenceClassification(ClassifierMixin, AttnPoolPreTrainedModel):
     """Linear classifier on the document vector of `AttnPoolModel`."""
+
+    model: AttnPoolModel
 
     def __init__(self, config: AttnPoolConfig) -> None:
         super().__init__(config)

@@ -126,7 +126,11 @@ def max_over_words(x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
     return x_BTD.masked_fill(~mask_BT[:, :, None], lowest).amax(1) * mask_BT.any(1, keepdim=True)
 
 
-ARCHITECTURES: dict[str, type[nn.Module]] = {"lstm": LSTMBaseline, "cnn": CNNBaseline, "gat": GraphBaseline}
+ARCHITECTURES: dict[str, type[LSTMBaseline] | type[CNNBaseline] | type[GraphBaseline]] = {
+    "lstm": LSTMBaseline,
+    "cnn": CNNBaseline,
+    "gat": GraphBaseline,
+}
 
 
 class BaselinePreTrainedModel(SaliencePreTrainedModel):
@@ -166,11 +170,14 @@ class BaselineModel(BaselinePreTrainedModel):
 class BaselineForSequenceClassification(ClassifierMixin, BaselinePreTrainedModel):
     """Linear classifier on the document vector of `BaselineModel`."""
 
+    model: BaselineModel
+
     def __init__(self, config: BaselineConfig) -> None:
         super().__init__(config)
         self.model = BaselineModel(config)
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(self.model.network.output_size, config.num_labels)  # type: ignore[arg-type]  # never None
+        width = self.model.network.output_size
+        self.classifier = nn.Linear(width, config.num_labels)  # type: ignore[arg-type]  # never None here
         self.post_init()
 
 

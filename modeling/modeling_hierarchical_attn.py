@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_hierarchical_attn import HierarchicalAttnConfig
+from .encoders import EncoderPreTrainedModel, build_encoder
 from .ragged import Ragged
-from .salience_base import ClassifierMixin, DocumentOutput, SaliencePreTrainedModel, build_encoder, registered
+from .salience_base import ClassifierMixin, DocumentOutput, registered
 from .segmentation import SEGMENTATIONS, Sentences
 from .windows import PackedInputs, encode_windows, pack_inputs
 from .word_encoders import BiLSTM
@@ -119,7 +120,7 @@ class CrossAttention(nn.Module):
         return scores_KHM.float().masked_fill(~mask_BM[document_K, None], float("-inf")).softmax(-1)
 
 
-class HierarchicalAttnPreTrainedModel(SaliencePreTrainedModel):
+class HierarchicalAttnPreTrainedModel(EncoderPreTrainedModel):
     """Base of the hierarchical models."""
 
     config_class = HierarchicalAttnConfig
@@ -203,6 +204,8 @@ class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
 
 class HierarchicalAttnForSequenceClassification(ClassifierMixin, HierarchicalAttnPreTrainedModel):
     """The report's two-layer classifier on the document vector of `HierarchicalAttnModel` (component 5)."""
+
+    model: HierarchicalAttnModel
 
     def __init__(self, config: HierarchicalAttnConfig) -> None:
         super().__init__(config)

@@ -1,4 +1,4 @@
-"""What our models share: outputs, initial weights, the encoder they hold, and the classifier on top.
+"""What our models share: outputs, initial weights, the loss, and the classifier on top.
 
 Shape suffixes
     B = texts, T = tokens, D = width of the document vector, C = classes, S = sentences
@@ -6,26 +6,14 @@ Shape suffixes
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from inspect import signature
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoTokenizer,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
-from transformers.utils import logging as transformers_logging
 from transformers.utils.generic import can_return_tuple
-
-from .encoder_location import locate_encoder
 
 Registered = TypeVar("Registered")
 
@@ -116,7 +104,6 @@ class SaliencePreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
-    _supports_flash_attn_2 = True  # the name of the flag above in transformers 4
     _supports_flex_attn = True
     # AutoModel reads a classifier's checkpoint for its document vector.
     _keys_to_ignore_on_load_unexpected = [r"^classifier\."]
@@ -166,102 +153,6 @@ class SaliencePreTrainedModel(PreTrainedModel):
             self.base_model.embeddings = value
         else:
             self.encoder.set_input_embeddings(value)
-
-    @classmethod
-    def from_encoder(
-        cls,
-        name_or_path: str | Path,
-        tokenizer: PreTrainedTokenizerBase | None = None,
-        revision: str | None = None,
-        **options: Any,
-    ) -> "SaliencePreTrainedModel":
-        """A new model on a pretrained encoder; everything but the encoder has fresh weights.
-
-        Args:
-            name_or_path: Hub id or folder of the encoder, or `package:NAME` for one in an installed Python package.
-            tokenizer: The encoder's tokenizer; None loads it from the same place. It tells how many special tokens
-                surround a text, and together with the encoder's positions how much is read at once.
-            revision: Branch, tag or commit of a Hub id.
-            options: Fields of our configuration (`alpha`, `num_labels`, `id2label`, `window_stride`, ...).
-
-        Raises:
-            ValueError: The encoder is an encoder-decoder, its checkpoint lacks weights, or an option is out of range.
-            OSError: There is no such encoder.
-        """
-        name_or_path = locate_encoder(str(name_or_path))
-        encoder_config = AutoConfig.from_pretrained(name_or_path, revision=revision)
-        if encoder_config.is_encoder_decoder:
-            raise ValueError(f"{name_or_path} is an encoder-decoder; give an encoder or a decoder")
-        tokenizer = tokenizer or AutoTokenizer.from_pretrained(name_or_path, revision=revision)
-        encoder = load_encoder(name_or_path, encoder_config, revision)
-        encoder.config._name_or_path = ""  # a path on this machine says nothing to others
-        num_prefix, num_suffix = count_special_tokens(tokenizer)
-        limit = min(tokenizer.model_max_length, position_limit(encoder))
-        options.setdefault("window_size", limit if limit < 1_000_000 else None)
-        own: dict[str, Any] = {"num_prefix_tokens": num_prefix, "num_suffix_tokens": num_suffix}
-        own["encoder_config"] = encoder.config
-        model = cls(cls.config_class(**own, **options))
-        model.base_model.pretrained = encoder
-        return model.train(model.training)
-
-
-def build_encoder(encoder_config: PretrainedConfig) -> PreTrainedModel:
-    """An encoder with fresh weights, without the head that some encoders carry over [CLS]."""
-    model_class = AutoModel._model_mapping[type(encoder_config)]
-    return AutoModel.from_config(encoder_config, **without_pooler(model_class))
-
-
-def load_encoder(name_or_path: str | Path, encoder_config: PretrainedConfig, revision: str | None) -> PreTrainedModel:
-    """An encoder with its pretrained weights, in float32.
-
-    Raises:
-        ValueError: The checkpoint lacks weights.
-    """
-    model_class = AutoModel._model_mapping[type(encoder_config)]
-    level = transformers_logging.get_verbosity()
-    # The report of left-over heads (masked-language model, pooler) is expected; missing weights are looked at below.
-    transformers_logging.set_verbosity_error()
-    try:
-        encoder, report = AutoModel.from_pretrained(
-            name_or_path,
-            config=encoder_config,
-            revision=revision,
-            dtype=torch.float32,
-            output_loading_info=True,
-            **without_pooler(model_class),
-        )
-    finally:
-        transformers_logging.set_verbosity(level)
-    if report["missing_keys"]:
-        raise ValueError(
-            f"{name_or_path} lacks weights of its encoder: {', '.join(sorted(report['missing_keys'])[:5])}"
-        )
-    return encoder
-
-
-def without_pooler(model_class: Any) -> dict[str, bool]:
-    """Arguments that build a model without its [CLS] head, where it can be left out."""
-    classes = model_class if isinstance(model_class, tuple) else (model_class,)
-    has_switch = all("add_pooling_layer" in signature(each.__init__).parameters for each in classes)
-    return {"add_pooling_layer": False} if has_switch else {}
-
-
-def position_limit(encoder: PreTrainedModel) -> int:
-    """Tokens that an encoder can number: rows of its position embedding, or what its configuration says."""
-    for name, module in encoder.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            # With a padding row, positions count from the row behind it (RoBERTa).
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    return getattr(encoder.config, "max_position_embeddings", None) or 1_000_000
-
-
-def count_special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
-    """How many special tokens a tokenizer puts before and behind a text."""
-    encoding = tokenizer("a", return_special_tokens_mask=True)
-    special = encoding["special_tokens_mask"]
-    num_prefix = next((i for i, is_special in enumerate(special) if not is_special), len(special))
-    num_suffix = next((i for i, is_special in enumerate(reversed(special)) if not is_special), 0)
-    return num_prefix, num_suffix
 
 
 class ClassifierMixin:

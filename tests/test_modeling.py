@@ -14,9 +14,10 @@ from transformers import (
 )
 
 from salience.modeling import AttnPoolConfig, AttnPoolForSequenceClassification, AttnPoolModel, HierarchicalAttnConfig
+from salience.modeling.encoders import position_limit
 from salience.modeling.pooling import AttentionPooling, SelfQuery
 from salience.modeling.ragged import Ragged
-from salience.modeling.salience_base import classification_loss, position_limit
+from salience.modeling.salience_base import classification_loss
 from salience.modeling.segmentation import by_punctuation, by_sliding_window
 from salience.modeling.windows import encode_windows, pack_inputs, plan_windows
 from tests.tiny import TINY_MODELS, VOCAB_SIZE, random_batch, tiny_encoder_config, tiny_model

@@ -21,7 +21,8 @@ def wheel(tmp_path_factory) -> list[str]:
         shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "train.py", "eval.py"):
         shutil.copy(ROOT / name, source)
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", target, source]
+    pip = [sys.executable, "-m", "pip"]
+    command = [*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", target, source]
     process = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert process.returncode == 0, process.stderr
     return zipfile.ZipFile(next(target.glob("*.whl"))).namelist()

@@ -1,9 +1,12 @@
-"""Small labelled texts that a tiny model learns in a few steps."""
+"""Small labelled texts that a tiny model learns in a few steps, and train.py in a process of its own."""
 
 import csv
 import json
+import os
 import random
 from pathlib import Path
+
+TRAIN = Path(__file__).parents[1] / "train.py"
 
 TOPICS = {
     "business": "market shares bank profit sales company price".split(),
@@ -21,7 +24,9 @@ def toy_texts(num_texts: int, seed: int = 0, labels: list[str] | None = None) ->
     for number in range(num_texts):
         words = TOPICS[list(TOPICS)[number % len(labels)]]
         sentences = [
-            " ".join(random_words.choice(random_words.choice([words, FILLERS])) for _ in range(random_words.randint(3, 9)))
+            " ".join(
+                random_words.choice(random_words.choice([words, FILLERS])) for _ in range(random_words.randint(3, 9))
+            )
             for _ in range(random_words.randint(2, 4))
         ]
         rows.append((" . ".join(sentences) + " .", labels[number % len(labels)]))
@@ -47,3 +52,14 @@ def toy_csv(folder: Path, num_train: int = 48, num_test: int = 12) -> list[str]:
     train = write_csv(folder / "train.csv", toy_texts(num_train))
     test = write_csv(folder / "test.csv", toy_texts(num_test, seed=1))
     return ["--train_file", str(train), "--test_file", str(test)]
+
+
+def clean_environment(home: Path, **variables: str) -> dict[str, str]:
+    """Variables of a process that shares no cache, token or proxy with the one that runs the tests."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("HF_", "HUGGING", "TRANSFORMERS_")) and not name.lower().endswith("_proxy")
+    }
+    own = {"HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1"}
+    return inherited | own | variables

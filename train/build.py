@@ -19,6 +19,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from salience.configuration.arguments import model_options, one_line
+from salience.configuration.configuration_salience import SalienceConfig
 from salience.modeling import (
     AttnPoolConfig,
     AttnPoolForSequenceClassification,
@@ -27,8 +28,7 @@ from salience.modeling import (
     HierarchicalAttnConfig,
     HierarchicalAttnForSequenceClassification,
 )
-from salience.modeling.encoder_location import PACKAGE_PREFIX, locate_encoder
-from salience.modeling.salience_base import position_limit
+from salience.modeling.encoders import PACKAGE_PREFIX, locate_encoder, position_limit
 
 from .errors import UserError
 from .word_tokenizer import build_word_tokenizer, portable_tokenizer, sentence_end_ids
@@ -100,9 +100,15 @@ class Request:
         if self.arguments.encoder_revision and Path(path).is_dir():
             raise UserError(f"--encoder_revision belongs to a Hub id, and --encoder {name} is a folder; leave it out")
         try:
-            tokenizer = AutoTokenizer.from_pretrained(path, revision=self.arguments.encoder_revision)
+            tokenizer = AutoTokenizer.from_pretrained(
+                path, revision=self.arguments.encoder_revision, trust_remote_code=False
+            )
         except (OSError, ValueError) as error:
             raise UserError(no_encoder(name, error)) from error
+        except TypeError:  # transformers 4 looks for a vocabulary that isn't there; 5 makes an empty one
+            tokenizer = None
+        if tokenizer is None or set(tokenizer.get_vocab().values()) <= set(tokenizer.all_special_ids):
+            raise UserError(f"--encoder {name} has no tokenizer; add its tokenizer.json")
         return path, tokenizer
 
 
@@ -124,10 +130,22 @@ def encoder_path(name: str) -> str:
 
 def no_encoder(name: str, error: Exception) -> str:
     """One sentence for an encoder that can't be loaded."""
+    reason = one_line(error)[:300]
+    if "trust_remote_code" in str(error):
+        reason = "it brings its own code, which is never run; choose one that transformers knows"
+    if Path(name).expanduser().is_dir() or name.startswith(PACKAGE_PREFIX):
+        return f"--encoder {name} can't be loaded: {reason}"
     module = name.replace("-", "_")
     if module.isidentifier() and find_spec(module):
         return f"--encoder {name} is no Hub id; for the installed package write --encoder package:{module}"
-    return f"--encoder {name} can't be loaded, neither from a folder nor from the Hub: {one_line(error)}"
+    return f"--encoder {name} is no folder here and can't be loaded from the Hub: {reason}"
+
+
+def misfit(name: str, error: RuntimeError) -> RuntimeError | UserError:
+    """What to raise where weights were loaded: a sentence if their shapes are wrong, else the error as it is."""
+    if "mismatch" not in str(error):
+        return error
+    return UserError(f"--encoder {name} can't be loaded: its weights have other shapes than its config.json says")
 
 
 def with_encoder(model_class: type[Any], request: Request, options: Options, tokens: bool) -> Built:
@@ -140,6 +158,8 @@ def with_encoder(model_class: type[Any], request: Request, options: Options, tok
         model = model_class.from_encoder(path, tokenizer, revision=request.arguments.encoder_revision, **options)
     except (OSError, SafetensorError) as error:
         raise UserError(no_encoder(request.arguments.encoder, error)) from error
+    except RuntimeError as error:
+        raise misfit(request.arguments.encoder, error) from error
     limit = position_limit(model.encoder)
     if model.config.window_size is not None and model.config.window_size > limit:
         raise UserError(f"--window_size {model.config.window_size} is more than the encoder's {limit} positions")
@@ -151,10 +171,18 @@ def check_options(model_class: type[Any], path: str, request: Request, options: 
     """Let the model look at the flags before gigabytes of weights are loaded.
 
     Raises:
-        OSError: There is no encoder.
+        UserError: There is no encoder of texts.
         ValueError: A flag is out of its range.
     """
-    encoder_config = AutoConfig.from_pretrained(path, revision=request.arguments.encoder_revision)
+    name = request.arguments.encoder
+    try:
+        encoder_config = AutoConfig.from_pretrained(
+            path, revision=request.arguments.encoder_revision, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(no_encoder(name, error)) from error
+    if isinstance(encoder_config, SalienceConfig) or not hasattr(encoder_config, "hidden_size"):
+        raise UserError(f"--encoder {name} is a {encoder_config.model_type} model and no plain encoder of texts")
     # How wide a window may be is known only with the weights.
     known = {name: options[name] for name in options.keys() - WINDOW_OPTIONS}
     with torch.device("meta"):
@@ -214,6 +242,8 @@ def sequence_classification(request: Request) -> Built:
         model = load_plain_head(path, request.arguments.encoder_revision, **options)
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(no_encoder(request.arguments.encoder, error)) from error
+    except RuntimeError as error:
+        raise misfit(request.arguments.encoder, error) from error
     model.config._name_or_path = ""  # a path on this machine says nothing to others
     # Many tokenizers name no limit, or not the model's; the plain head reads what the encoder can number.
     tokenizer.model_max_length = min(tokenizer.model_max_length, position_limit(model))
@@ -227,13 +257,22 @@ def load_plain_head(path: str, revision: str | None, **options: Any) -> PreTrain
         path: Folder or Hub id of the encoder.
         revision: Branch, tag or commit of a Hub id.
         options: `config`, or fields of it.
+
+    Raises:
+        ValueError: The checkpoint lacks weights of the encoder.
     """
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # that the classifier has fresh weights is expected
     try:
-        return AutoModelForSequenceClassification.from_pretrained(path, revision=revision, dtype="float32", **options)
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            path, revision=revision, dtype="float32", output_loading_info=True, trust_remote_code=False, **options
+        )
     finally:
         transformers_logging.set_verbosity(level)
+    inside = [name for name in report["missing_keys"] if name.startswith(f"{model.base_model_prefix}.")]
+    if lacking := sorted(name for name in inside if ".pooler." not in name):
+        raise ValueError(f"{path} lacks weights of its encoder: {', '.join(lacking[:5])}")
+    return model
 
 
 MODELS: dict[str, Callable[[Request], Built]] = {

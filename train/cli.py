@@ -84,6 +84,8 @@ def train(arguments: Arguments, argv: list[str]) -> None:
     training = with_best_metric(training, data.problem_type)
     loss = TrainingLoss(tuning, data.problem_type, statistics, training.label_smoothing_factor)
     model, tokenizer = build_model(model_args, data.splits["train"]["text"], data.label_names, data.problem_type)
+    if training.gradient_checkpointing and not any(hasattr(part, "gradient_checkpointing") for part in model.modules()):
+        raise UserError(f"--gradient_checkpointing is for Transformers; leave it out with --model {model_args.model}")
     if tuning.freeze_encoder:
         encoder_of(model).requires_grad_(False)
     tokenized = tokenize(data.splits, tokenizer, data_args.max_length)
@@ -255,10 +257,15 @@ def print_summary(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTok
     names = REGRESSION_SCORES if data.problem_type == "regression" else CLASS_SCORES
     scores = [f"{name} {results[key]:.4f}" for name in names if (key := f"{prefix}_{name}") in results]
     print(f"\nmodel    {folder}\n{split:<8} {' · '.join(scores)} ({results[f'{prefix}_samples']} texts)")
-    if data.problem_type == "regression":
+    text = next((text for text in data.splits[split]["text"] if text.strip()), None)
+    if text is None or data.problem_type == "regression":
         return
-    text = next((text for text in data.splits[split]["text"] if text.strip()), "")
     reading = read_text(model, tokenizer, text)
-    print(f"example  {' '.join(text.split())[:200]} ...\nlabel    {reading.label} ({reading.score:.3f})")
+    print(f"example  {one_row(text)[:200]} ...\nlabel    {one_row(reading.label)} ({reading.score:.3f})")
     if reading.words:
-        print(f"words    {' · '.join(f'{word} {weight:.3f}' for word, weight in reading.words)}")
+        print(f"words    {' · '.join(f'{one_row(word)} {weight:.3f}' for word, weight in reading.words)}")
+
+
+def one_row(text: str) -> str:
+    """A text on one line, without the control characters by which data could steer the terminal."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())

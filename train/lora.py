@@ -10,7 +10,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from transformers.pytorch_utils import Conv1D
 
 from salience.configuration.tuning_arguments import TuningArguments
-from salience.modeling.salience_base import SaliencePreTrainedModel, load_encoder
+from salience.modeling.encoders import load_encoder
+from salience.modeling.salience_base import SaliencePreTrainedModel
 
 from .build import encoder_path, load_plain_head
 from .errors import UserError

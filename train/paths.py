@@ -3,7 +3,7 @@
 import difflib
 from pathlib import Path
 
-from salience.modeling.encoder_location import PACKAGE_PREFIX, find_in_package
+from salience.modeling.encoders import PACKAGE_PREFIX, find_in_package
 from salience.train.errors import UserError
 
 

@@ -48,9 +48,9 @@ class EpochSampler(Sampler[int]):
 class StepBatches(Sampler[list[int]]):
     """Divides the texts of each optimizer step into batches, as many for every process, all of one step of like size.
 
-    The last step of an epoch has fewer texts. A plain sampler gives the processes unequal shares of them, which accelerate
-    makes equal with texts from the epoch's beginning: then two processes train on something else than one. Here they share
-    what there is; only where that is less than a text for each batch do some of them count twice.
+    The last step of an epoch has fewer texts. A plain sampler gives the processes unequal shares of them, which
+    accelerate makes equal with texts from the epoch's beginning: then two processes train on something else than one.
+    Here they share what there is; only where that is less than a text for each batch do some of them count twice.
 
     Args:
         sampler: The order of the texts.

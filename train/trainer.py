@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase, Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer_utils import EvalLoopOutput
 
 from salience.configuration.training_arguments import SalienceTrainingArguments
 from salience.model_cards.card import write_card
@@ -59,6 +60,18 @@ class SalienceTrainer(Trainer):
             return self.accelerator.prepare(loader)
         finally:
             self.accelerator.even_batches = evens_batches
+
+    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **options: Any) -> EvalLoopOutput:
+        """Score a split; the loss is that of its texts, however many processes share them.
+
+        Trainer's own is a mean over batches, in which several processes have texts twice to fill the last ones up.
+        """
+        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **options)
+        if output.predictions is not None and self.compute_loss_func is not None:
+            logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
+            loss = self.compute_loss_func({"logits": torch.from_numpy(logits)}, torch.from_numpy(output.label_ids))
+            output.metrics[f"{metric_key_prefix}_loss"] = loss.item()
+        return output
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         super()._save(output_dir, state_dict)
