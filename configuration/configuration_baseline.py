@@ -58,7 +58,7 @@ class BaselineConfig(SalienceConfig):
             require(getattr(self, name) > 0, f"{name} = {getattr(self, name)} must be at least 1")
         require(all(size > 0 for size in self.kernel_sizes), f"kernel_sizes = {kernel_sizes} must be at least 1 each")
         require(
-            hidden_dim % (2 * num_heads) == 0,
-            f"hidden_dim = {hidden_dim} must be a multiple of 2 * num_heads = {2 * num_heads}",
+            hidden_dim % (num_heads if architecture == "gat" else 2) == 0,
+            f"hidden_dim = {hidden_dim} must be even (lstm), or a multiple of num_heads = {num_heads} (gat)",
         )
         require(0 <= dropout < 1, f"dropout = {dropout} must lie in [0, 1)")

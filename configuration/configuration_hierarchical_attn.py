@@ -26,7 +26,7 @@ class HierarchicalAttnConfig(EncoderConfig):
         segment_size: Tokens of a sliding window.
         segment_stride: Tokens from one sliding window to the next.
         max_sentences: Sentences of a document that are read; 0 for all.
-        max_words: Words of a sentence that are read; 0 for all.
+        max_words: Words of a sentence that are read; 0 for all. Sliding windows have `segment_size` instead.
         filter_ratio: Share of each sentence's words that the filter keeps, above 0 and at most 1 (at least one word).
         num_heads: Heads of the cross-attention from words to sentences.
         feed_forward_dim: Inner width of the feed-forward network behind it; None for twice the hidden width.

@@ -13,7 +13,42 @@ def _default(value: list[str], help: str) -> list[str]:
 
 
 @dataclass
-class DataArguments:
+class FileArguments:
+    """How files of labelled texts are read.
+
+    Raises:
+        UserError: If a value is out of its range.
+    """
+
+    test_file: str | None = field(default=None, metadata={"help": "Test file or folder, used once, after training."})
+    text_column: str = field(default="text", metadata={"help": "Column that holds the text."})
+    label_column: str = field(default="label", metadata={"help": "Column that holds the label or labels."})
+    label_separator: str | None = field(
+        default=None,
+        metadata={"help": "Splits each label at this string into several (multi-label); an empty label is none."},
+    )
+    clean: list[str] = _default(
+        [], f"Newsgroup parts to cut with scikit-learn's own rules: any of {', '.join(CLEANING_RULES)}."
+    )
+    keep_empty_texts: bool = field(
+        default=False, metadata={"help": "Read a missing (null) text as an empty one instead of stopping."}
+    )
+    encoding: list[str] = _default(
+        ["utf-8"], "Encodings of .csv, .tsv and .txt files; each file is read with the first in which it is valid."
+    )
+
+    def __post_init__(self) -> None:
+        # A recipe may give one value where the command line gives a list.
+        for name in ("train_file", "clean", "encoding"):
+            if isinstance(getattr(self, name, None), str):
+                setattr(self, name, [getattr(self, name)])
+        unknown = sorted(set(self.clean) - set(CLEANING_RULES))
+        if unknown:
+            raise UserError(f"--clean {unknown[0]!r} is not one of {', '.join(CLEANING_RULES)}")
+
+
+@dataclass
+class DataArguments(FileArguments):
     """Where the texts and labels come from, and how they become train, validation and test splits.
 
     A recipe or the command line fills it through `HfArgumentParser`; each field's `help` says what it does.
@@ -32,7 +67,6 @@ class DataArguments:
     validation_file: str | None = field(
         default=None, metadata={"help": "Validation file or folder. Without it, a part of the training data is used."}
     )
-    test_file: str | None = field(default=None, metadata={"help": "Test file or folder, used once, after training."})
     dataset_name: str | None = field(
         default=None, metadata={"help": "Data set on the Hub (user/name), instead of --train_file."}
     )
@@ -42,12 +76,6 @@ class DataArguments:
     )
     data_name: str | None = field(
         default=None, metadata={"help": "Name of the data in the model card (default: from the Hub or file name)."}
-    )
-    text_column: str = field(default="text", metadata={"help": "Column that holds the text."})
-    label_column: str = field(default="label", metadata={"help": "Column that holds the label or labels."})
-    label_separator: str | None = field(
-        default=None,
-        metadata={"help": "Splits each label at this string into several (multi-label); an empty label is none."},
     )
     problem_type: str | None = field(
         default=None,
@@ -67,30 +95,18 @@ class DataArguments:
         metadata={"help": "Drop training texts that also stand in a held-out split, word for word."},
     )
     split_seed: int = field(default=0, metadata={"help": "Seed of the held-out parts and of --max_train_samples."})
-    clean: list[str] = _default(
-        [], f"Newsgroup parts to cut with scikit-learn's own rules: any of {', '.join(CLEANING_RULES)}."
-    )
-    keep_empty_texts: bool = field(
-        default=False, metadata={"help": "Read a missing (null) text as an empty one instead of stopping."}
-    )
-    encoding: list[str] = _default(
-        ["utf-8"], "Encodings of .csv, .tsv and .txt files; each file is read with the first in which it is valid."
-    )
     max_train_samples: int | None = field(
         default=None, metadata={"help": "Train on a stratified sample of this many rows."}
     )
-    max_length: int | None = field(default=None, metadata={"help": "Tokens kept of each text (default: all of them)."})
+    max_length: int | None = field(
+        default=None,
+        metadata={"help": "Tokens of a text to train on, for speed; held-out texts are read whole."},
+    )
 
     def __post_init__(self) -> None:
-        # A recipe may give one value where the command line gives a list.
-        for name in ("train_file", "clean", "encoding"):
-            if isinstance(getattr(self, name), str):
-                setattr(self, name, [getattr(self, name)])
+        super().__post_init__()
         if self.problem_type not in (None, *PROBLEM_TYPES):
             raise UserError(f"--problem_type {self.problem_type!r} is not one of {', '.join(PROBLEM_TYPES)}")
-        unknown = sorted(set(self.clean) - set(CLEANING_RULES))
-        if unknown:
-            raise UserError(f"--clean {unknown[0]!r} is not one of {', '.join(CLEANING_RULES)}")
         self._check_sizes()
 
     def _check_sizes(self) -> None:

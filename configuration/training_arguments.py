@@ -7,7 +7,7 @@ from enum import Enum
 
 import torch
 import transformers
-from accelerate.utils import DynamoBackend
+from accelerate.utils import DynamoBackend, parse_flag_from_env
 from packaging.version import Version
 from transformers import TrainingArguments, get_scheduler
 from transformers.integrations import get_available_reporting_integrations
@@ -26,12 +26,18 @@ STRATEGIES: dict[str, type[Enum]] = {
 }
 # These take a JSON object only; the other dict fields also take the name of a JSON file.
 JSON_ONLY = ("lr_scheduler_kwargs", "gradient_checkpointing_kwargs", "activation_checkpointing_kwargs")
+# What training, scores or the safety of the run folder rest on.
+NOT_OFFERED = {
+    "prediction_loss_only": False, "batch_eval_metrics": False, "accelerator_config": None, "save_safetensors": True,
+    "train_sampling_strategy": "random", "group_by_length": False, "label_names": None, "remove_unused_columns": True,
+    "do_train": False, "do_eval": False, "do_predict": False,
+}  # fmt: skip
 LOWER_IS_BETTER = ("loss", "mse", "mae")
 
 
-def does_bf16_well() -> bool:
-    """Whether this machine computes bfloat16 in hardware, so that it is faster than float32 and not an emulation."""
-    if torch.cuda.is_available():
+def does_bf16_well(on_cpu: bool) -> bool:
+    """Whether the device computes bfloat16 in hardware, so that it is faster than float32 and not an emulation."""
+    if torch.cuda.is_available() and not on_cpu:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
@@ -76,17 +82,18 @@ class SalienceTrainingArguments(TrainingArguments):
     )
     logging_steps: float = field(default=10, metadata={"help": "Steps between two points of the training curve."})
     report_to: None | str | list[str] = field(default="tensorboard", metadata={"help": "Where curves go, or none."})
+    restore_callback_states_from_checkpoint: bool = field(
+        default=True, metadata={"help": "A resumed run goes on counting evaluations without a better one."}
+    )
     hub_strategy: str = field(default="end", metadata={"help": "Only end: the Hub gets finished models."})
 
     def __post_init__(self) -> None:
         if not self.output_dir:
             raise ValueError("--output_dir is missing: name the folder that the model shall be saved in")
-        if self.hub_strategy != "end":
-            raise ValueError(f"--hub_strategy {self.hub_strategy} is not offered: the Hub gets finished models only")
-        if self.dataloader_drop_last:
-            raise ValueError("--dataloader_drop_last is not offered: it would leave texts out of the scores, too")
+        self._check_offered()
         if self.bf16 is None:
-            self.bf16 = not self.fp16 and does_bf16_well()
+            on_cpu = self.use_cpu or parse_flag_from_env("ACCELERATE_USE_CPU")
+            self.bf16 = not self.fp16 and does_bf16_well(on_cpu)
         if not has_accelerator():
             self.use_cpu = True  # else Trainer refuses bf16
         self.label_names = ["labels"]
@@ -95,7 +102,7 @@ class SalienceTrainingArguments(TrainingArguments):
         if self.greater_is_better is None and self.metric_for_best_model is not None:
             self.greater_is_better = self.metric_for_best_model.removeprefix("eval_") not in LOWER_IS_BETTER
         self._check_ranges()
-        self._check_strategies()
+        self._check_choices()
         self._check_json()
         if Version(transformers.__version__).major < 5:  # two fields: a whole number of steps, and a share
             if 0 < self.warmup_steps < 1:
@@ -104,6 +111,21 @@ class SalienceTrainingArguments(TrainingArguments):
         super().__post_init__()
         self._check_scheduler()
         self._check_packages()
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process computes; the CPU without a number, to which transformers 4 can't load a checkpoint."""
+        device = super().device
+        return torch.device("cpu") if device.type == "cpu" else device
+
+    def _check_offered(self) -> None:
+        if self.hub_strategy != "end":
+            raise ValueError(f"--hub_strategy {self.hub_strategy} is not offered: the Hub gets finished models only")
+        if self.dataloader_drop_last:
+            raise ValueError("--dataloader_drop_last is not offered: it would leave texts out of the scores, too")
+        for name, needed in NOT_OFFERED.items():
+            if getattr(self, name, needed) != needed:
+                raise ValueError(f"--{name} {getattr(self, name)} is not offered; leave it out")
 
     def _check_ranges(self) -> None:
         for name, least in LEAST.items():
@@ -121,7 +143,7 @@ class SalienceTrainingArguments(TrainingArguments):
         if self.seed >= 2**32:
             raise ValueError(f"--seed {self.seed} must be less than 2**32")
 
-    def _check_strategies(self) -> None:
+    def _check_choices(self) -> None:
         for name, strategy in STRATEGIES.items():
             known = [each.value for each in strategy]
             if getattr(self, name) not in known:
@@ -130,6 +152,12 @@ class SalienceTrainingArguments(TrainingArguments):
             raise ValueError(
                 "--load_best_model_at_end needs --eval_strategy and --save_strategy to be the same, not "
                 f"{self.eval_strategy} and {self.save_strategy}; set both, or add --load_best_model_at_end false"
+            )
+
+        backends = [backend.value.lower() for backend in DynamoBackend]
+        if self.torch_compile_backend and self.torch_compile_backend.lower() not in backends:
+            raise ValueError(
+                f"--torch_compile_backend {self.torch_compile_backend} is unknown; choose from {', '.join(backends)}"
             )
 
     def _check_json(self) -> None:
@@ -158,11 +186,6 @@ class SalienceTrainingArguments(TrainingArguments):
     def _check_packages(self) -> None:
         if self.use_liger_kernel and not is_liger_kernel_available():
             raise ValueError("--use_liger_kernel needs a package; run: pip install liger-kernel")
-        backends = [backend.value.lower() for backend in DynamoBackend]
-        if self.torch_compile_backend and self.torch_compile_backend.lower() not in backends:
-            raise ValueError(
-                f"--torch_compile_backend {self.torch_compile_backend} is unknown; choose from {', '.join(backends)}"
-            )
         available = get_available_reporting_integrations()
         for name in self.report_to or []:
             if name not in available:

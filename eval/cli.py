@@ -18,7 +18,7 @@ from transformers import (
 
 import salience.modeling  # noqa: F401  the Auto classes know our models, so that no code of a repository is run
 from salience.configuration.arguments import RecipeParser, one_line
-from salience.configuration.data_arguments import DataArguments
+from salience.configuration.data_arguments import FileArguments
 from salience.train.data import load_test
 from salience.train.errors import UserError
 from salience.train.run_record import write_json
@@ -41,7 +41,7 @@ class ScoreArguments:
 def main(argv: list[str] | None = None) -> int:
     """Run one of the commands. Returns the exit status: 0, or 2 for bad input."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = RecipeParser((ScoreArguments, DataArguments), program="eval.py score")
+    parser = RecipeParser((ScoreArguments, FileArguments), program="eval.py score")
     if not argv or {"-h", "--help"} & set(argv):
         parser.print_help()
         return 0 if argv else 2
@@ -55,13 +55,15 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def score(arguments: ScoreArguments, data_args: DataArguments) -> None:
+def score(arguments: ScoreArguments, data_args: FileArguments) -> None:
     """Print the model's scores on the labelled file, and write them to `output_dir/scores.json` if that is given.
 
     Raises:
         UserError: There is no such model or file, or scores are there already.
     """
     target = Path(arguments.output_dir) / "scores.json" if arguments.output_dir else None
+    if arguments.batch_size < 1:
+        raise UserError(f"--batch_size {arguments.batch_size} must be at least 1")
     if target and target.exists():
         raise UserError(f"{target} exists; choose another --output_dir, or move it away")
     model, tokenizer = load_model(arguments)
@@ -69,7 +71,7 @@ def score(arguments: ScoreArguments, data_args: DataArguments) -> None:
     problem_type = config.problem_type or "single_label_classification"
     names = label_names(model)
     rows = load_test(data_args, names, problem_type)
-    tokens = tokenize(rows, tokenizer, data_args.max_length)
+    tokens = tokenize(rows, tokenizer)
     options = TrainingArguments(
         output_dir=arguments.output_dir or ".",
         per_device_eval_batch_size=arguments.batch_size,
@@ -96,7 +98,8 @@ def load_model(arguments: ScoreArguments) -> tuple[PreTrainedModel, PreTrainedTo
     if not arguments.model:
         raise UserError("--model is missing: name the folder or Hub id of a trained classifier")
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(arguments.model, revision=arguments.revision)
-        return model, AutoTokenizer.from_pretrained(arguments.model, revision=arguments.revision)
-    except (OSError, ValueError) as error:
+        trusted = {"revision": arguments.revision, "trust_remote_code": False}
+        model = AutoModelForSequenceClassification.from_pretrained(arguments.model, **trusted)
+        return model, AutoTokenizer.from_pretrained(arguments.model, **trusted)
+    except (OSError, RuntimeError, ValueError) as error:
         raise UserError(f"--model {arguments.model} can't be loaded: {one_line(error)}") from error

@@ -9,6 +9,7 @@ from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 class Reading(NamedTuple):
     """One classified text."""
 
+    text: str
     label: str
     score: float  # probability of the label
     words: list[tuple[str, float]]  # heaviest first, with their share of the document vector; empty for baselines
@@ -33,7 +34,7 @@ def read_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: 
     best = int(scores.argmax())
     weights: Any = outputs.get("pooling_weights")
     words = [] if weights is None else heaviest_words(text, encoding, weights[0].tolist())[:num_words]
-    return Reading(label_names(model)[best], float(scores[best]), words)
+    return Reading(text, label_names(model)[best], float(scores[best]), words)
 
 
 def label_names(model: PreTrainedModel) -> list[str]:

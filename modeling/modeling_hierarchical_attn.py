@@ -43,7 +43,7 @@ class WordFilter(nn.Module):
         features_ND = self.norm(words_ND + self.dropout(attended_ND))
         importance_N = self.score(features_ND)[:, 0].sigmoid()
         # Rounded in float64, where 0.07 * 100 is 7.000000000000001 and must not make 8.
-        k_S = (sentences.lengths_S * self.ratio - 1e-9).ceil().long()
+        k_S = (sentences.lengths_S.double() * self.ratio - 1e-9).ceil().long()
         return features_ND, importance_N, sentences.top_k(importance_N.detach(), k_S)
 
     def attend(self, x_GLD: Tensor, mask_GL: Tensor) -> Tensor:

@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-# Queries handled at a time, so that memory grows with the block and not with its square.
+# Queries handled at a time, and computed anew for the gradient, so that memory grows with the block, not its square.
 QUERY_CHUNK = 1024
 
 
@@ -70,14 +71,20 @@ class SelfQuery(TokenAttention):
     def received(self, hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
         """Attention that each token receives, summed over the valid queries of its block, (B, N, T)."""
         query_BNTK, key_BNTK = self.heads(self.query(hidden_BTD)), self.heads(self.key(hidden_BTD))
+        if mask_BT.shape[1] <= QUERY_CHUNK:
+            return self.received_from(query_BNTK, mask_BT, key_BNTK, mask_BT)
         total_BNT = torch.zeros(query_BNTK.shape[:3], device=hidden_BTD.device)
         for start in range(0, mask_BT.shape[1], QUERY_CHUNK):
             chunk = slice(start, start + QUERY_CHUNK)
-            scores_BNCT = query_BNTK[:, :, chunk] @ key_BNTK.transpose(2, 3) / math.sqrt(self.key_dim)
-            scores_BNCT = scores_BNCT.float().masked_fill(~mask_BT[:, None, None], torch.finfo(torch.float32).min)
-            valid_B1C1 = mask_BT[:, None, chunk, None]
-            total_BNT = total_BNT + (scores_BNCT.softmax(-1) * valid_B1C1).sum(2)
+            queries = query_BNTK[:, :, chunk], mask_BT[:, chunk]
+            total_BNT = total_BNT + checkpoint(self.received_from, *queries, key_BNTK, mask_BT, use_reentrant=False)
         return total_BNT
+
+    def received_from(self, query_BNCK: Tensor, asks_BC: Tensor, key_BNTK: Tensor, mask_BT: Tensor) -> Tensor:
+        """Attention that each token receives from C of the queries, (B, N, T)."""
+        scores_BNCT = query_BNCK @ key_BNTK.transpose(2, 3) / math.sqrt(self.key_dim)
+        scores_BNCT = scores_BNCT.float().masked_fill(~mask_BT[:, None, None], torch.finfo(torch.float32).min)
+        return (scores_BNCT.softmax(-1) * asks_BC[:, None, :, None]).sum(2)
 
 
 class LearnedQuery(TokenAttention):

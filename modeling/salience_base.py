@@ -6,6 +6,7 @@ Shape suffixes
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from inspect import signature
 from typing import TypeVar
 
 import torch
@@ -195,8 +196,11 @@ class ClassifierMixin:
         """
         if output_hidden_states:
             raise ValueError("output_hidden_states is not offered; call the encoder in `model.encoder` for its layers")
-        # Only hierarchical models know the option; the others say so themselves.
         options = {"output_attentions": True} if output_attentions else {}
+        if options and "output_attentions" not in signature(self.model.forward).parameters:
+            raise ValueError(
+                "output_attentions is offered by hierarchical models, whose words attend to sentences"
+            )
         document = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,

@@ -60,14 +60,13 @@ def by_punctuation(input_ids_BT: Tensor | None, mask_BT: Tensor, config: Any) ->
 def by_sliding_window(input_ids_BT: Tensor | None, mask_BT: Tensor, config: Any) -> Sentences:
     """Every `segment_stride` tokens begins a sentence of `segment_size`, until the document is covered."""
     length_B = mask_BT.sum(1)
-    size = min(config.segment_size, config.max_words or config.segment_size)
-    # A window that begins before the last one ends is only needed where that one didn't reach the document's end.
+    # A window is only needed where the one before didn't reach the document's end.
     beyond_B = (length_B - config.segment_size).clamp(min=0)
     count_B = (length_B > 0) + (beyond_B + config.segment_stride - 1) // config.segment_stride
     documents = Ragged(count_B.clamp(max=config.max_sentences or int(count_B.max())))
     number_S = torch.arange(documents.segment_N.shape[0], device=mask_BT.device)
     start_S = (number_S - documents.offsets_S[documents.segment_N]) * config.segment_stride
-    words = Ragged((length_B[documents.segment_N] - start_S).clamp(max=size))
+    words = Ragged((length_B[documents.segment_N] - start_S).clamp(max=config.segment_size))
     position_N = torch.arange(words.segment_N.shape[0], device=mask_BT.device) - words.offsets_S[words.segment_N]
     first_S = documents.segment_N * mask_BT.shape[1] + start_S
     return Sentences(first_S[words.segment_N] + position_N, words, documents)

@@ -4,6 +4,7 @@ Shape suffixes
     B = texts, T = tokens of the longest text, W = windows of all texts, L = tokens of the longest window, D = features
 """
 
+from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
@@ -125,6 +126,8 @@ def encode_windows(encoder: nn.Module, packed: PackedInputs, config: Any) -> Ten
     inputs = {name: value.flatten(0, 1)[plan.token_WL] for name, value in packed.tokens.items()}
     if "inputs_embeds" in inputs:
         inputs.pop("input_ids", None)
+    if "token_type_ids" not in signature(encoder.forward).parameters:
+        inputs.pop("token_type_ids", None)
     hidden_WLD = encoder(attention_mask=plan.mask_WL.long(), **inputs).last_hidden_state
     hidden_BTD = hidden_WLD.flatten(0, 1)[plan.home_BT]
     return hidden_BTD * packed.mask_BT[:, :, None].to(hidden_BTD.dtype)

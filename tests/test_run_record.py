@@ -39,9 +39,9 @@ def record(folder, **changes):
         (["train.py", "--hub_token", "--seed", "1"], "train.py --hub_token --seed 1"),
         (["train.py", "--tokenizer", "words", "--max_tokens=9"], "train.py --tokenizer words --max_tokens=9"),
         (["train.py", "--note", "hf_AbCdEfGhIjKl"], "train.py --note REDACTED"),
-        (["train.py", "--train_file=/home/ann/n.csv"], "train.py --train_file=~/n.csv"),
-        (["train.py", "--train_file", "/home/ann/my n.csv"], "train.py --train_file '~/my n.csv'"),
-        (["train.py", "/home/anna/n.csv", "/data/home/ann/n.csv"], "train.py /home/anna/n.csv /data/home/ann/n.csv"),
+        (["train.py", "--train_file=/home/ann/n.csv"], "train.py --train_file=n.csv"),
+        (["train.py", "--train_file", "/home/ann/my n.csv"], "train.py --train_file 'my n.csv'"),
+        (["train.py", "/home/anna/n.csv", "/data/home/ann/n.csv"], "train.py n.csv n.csv"),
         (["train.py", "https://me:pass@host/n.csv"], "train.py https://REDACTED@host/n.csv"),
     ],
 )
@@ -65,10 +65,10 @@ def test_secrets_and_home_are_hidden_everywhere(tmp_path):
     assert run["arguments"] == {
         "hub_token": "REDACTED",
         "push_to_hub_token": None,
-        "nested": {"api_token": "REDACTED", "path": "~/x"},
-        "files": ["~/a.csv"],
+        "nested": {"api_token": "REDACTED", "path": "x"},
+        "files": ["a.csv"],
     }
-    assert run["data"] == {"source": "~/news", "splits": {"train": {"labels": {"token": 3}}}}
+    assert run["data"] == {"source": "news", "splits": {"train": {"labels": {"token": 3}}}}
 
 
 def test_a_record_says_when_on_what_and_with_which_versions(tmp_path):

@@ -4,8 +4,10 @@ One process: `python train.py ...`; several: `accelerate launch -q --config_file
 """
 
 import json
+import os
 import sys
 from datetime import datetime, timezone
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +26,18 @@ from transformers import (
 from salience.configuration.arguments import Arguments, RecipeParser
 from salience.configuration.training_arguments import SalienceTrainingArguments
 from salience.configuration.tuning_arguments import TuningArguments
-from salience.eval.explain import read_text
+from salience.eval.explain import Reading, read_text
 from salience.eval.scoring import compute_scores, make_compute_metrics
 from salience.model_cards.card import write_card
+from salience.model_cards.run_folder import is_hub_id
 
 from .build import build_model
 from .data import TextData, load_splits
 from .errors import UserError
 from .lora import ADAPTER_FOLDER, add_adapters, encoder_of, save_merged
 from .losses import LabelStatistics, TrainingLoss
-from .output_folder import check_folder, last_checkpoint
-from .push import check_access
+from .output_folder import check_folder, check_plan, last_checkpoint
+from .push import check_access, check_repo_name
 from .run_record import record_run, write_json
 from .tokenize import tokenize
 from .trainer import SalienceTrainer
@@ -53,7 +56,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         train(parser.parse(argv), argv)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes one speaks
+            print(f"error: {error}", file=sys.stderr)
         return 2
     finally:
         if torch.distributed.is_initialized():
@@ -75,6 +79,7 @@ def train(arguments: Arguments, argv: list[str]) -> None:
     checkpoint = last_checkpoint(folder, training.resume_from_checkpoint)
     check_flags(model_args, tuning, training)
     if training.push_to_hub:
+        check_repo_name(training.hub_model_id or folder.resolve().name)
         check_access(training.hub_token)
 
     set_seed(training.seed)
@@ -88,7 +93,9 @@ def train(arguments: Arguments, argv: list[str]) -> None:
         raise UserError(f"--gradient_checkpointing is for Transformers; leave it out with --model {model_args.model}")
     if tuning.freeze_encoder:
         encoder_of(model).requires_grad_(False)
-    tokenized = tokenize(data.splits, tokenizer, data_args.max_length)
+    held_out = {name: tokenize(rows, tokenizer) for name, rows in data.splits.items() if name != "train"}
+    train_rows = tokenize(data.splits["train"], tokenizer, data_args.max_length)
+    tokenized = datasets.DatasetDict(train=train_rows, **held_out)
     lengths = pc.list_value_length(tokenized["train"].data["input_ids"]).to_pylist() if tuning.length_grouped else None
     text_weights = balancing_weights(data, statistics) if statistics and tuning.balanced_sampling else None
 
@@ -106,6 +113,7 @@ def train(arguments: Arguments, argv: list[str]) -> None:
         callbacks=[EarlyStoppingCallback(tuning.early_stopping_patience)] if tuning.early_stopping_patience else [],
         optimizer_cls_and_kwargs=plain_adam(training) if tuning.plain_adam else None,
     )
+    check_plan(folder, run_plan(model, data, tuning, training), resuming=checkpoint is not None)
     fitted = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_metrics("train", {**fitted.metrics, "train_samples": len(tokenized["train"])}, combined=False)
     if statistics and tuning.prior_correction:
@@ -114,6 +122,7 @@ def train(arguments: Arguments, argv: list[str]) -> None:
     num_trainable = trainer.get_num_trainable_parameters()
     trained = save(trainer, tuning, model_args)
     trainer.save_state()
+    reading = read_example(trained, tokenizer, data)  # on every process: sharded weights are gathered from all
     if trainer.is_world_process_zero():
         record_run(
             folder,
@@ -132,9 +141,23 @@ def train(arguments: Arguments, argv: list[str]) -> None:
         write_card(folder)
         if tuning.lora:
             write_card(folder / ADAPTER_FOLDER)
-        print_summary(folder, trained, tokenizer, data)
+        print_summary(folder, reading, data)
         if training.push_to_hub:
             print(f"pushed   {trainer.push_to_hub()}")
+
+
+def run_plan(
+    model: PreTrainedModel, data: TextData, tuning: TuningArguments, training: SalienceTrainingArguments
+) -> dict[str, Any]:
+    """What a resumed run must have in common with the one that was stopped."""
+    return {
+        "training texts": data.fingerprint("train")["sha256"],
+        "model": sha256(model.config.to_json_string().encode()).hexdigest(),
+        "tuning flags": vars(tuning),
+        "seed": training.seed,
+        "batch of a step": training.train_batch_size * training.gradient_accumulation_steps * training.world_size,
+        "learning rate": training.learning_rate,
+    }
 
 
 def label_statistics(data: TextData) -> LabelStatistics | None:
@@ -154,8 +177,26 @@ def check_flags(model_args: Any, tuning: TuningArguments, training: SalienceTrai
         raise UserError(f"{flag} needs a pretrained encoder, and --encoder names none")
     if tuning.prior_correction and model_args.model == "sequence_classification":
         raise UserError("--prior_correction is kept in our models' configuration; the plain head has no place for it")
+    if training.push_to_hub and tuning.lora and not is_hub_id(model_args.base_model or model_args.encoder):
+        raise UserError("--push_to_hub with --lora needs --base_model USER/NAME: the adapter names its base on the Hub")
+    if tuning.lora and training.fsdp:
+        raise UserError("--lora is not offered with FSDP: the merged model is put together by one process")
+    for name, (used, where) in conditional_flags(tuning).items():
+        if not used and getattr(tuning, name) != TuningArguments.__dataclass_fields__[name].default:
+            raise UserError(f"--{name} belongs to {where}; leave it out")
     if tuning.early_stopping_patience and training.eval_strategy == "no":
         raise UserError("--early_stopping_patience needs evaluations: set --eval_strategy to epoch or steps")
+
+
+def conditional_flags(tuning: TuningArguments) -> dict[str, tuple[bool, str]]:
+    """Flags that only count beside another one: whether it is there, and which one."""
+    loss = {
+        "focal_gamma": "focal", "class_balanced_beta": "class_balanced", "logit_adjustment_tau": "logit_adjusted",
+        "ldam_max_margin": "ldam",
+    }  # fmt: skip
+    lora = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
+    of_loss = {name: (tuning.loss == which, f"--loss {which}") for name, which in loss.items()}
+    return of_loss | {name: (tuning.lora, "--lora true") for name in lora}
 
 
 def check_labels(tuning: TuningArguments, statistics: LabelStatistics | None) -> None:
@@ -244,24 +285,36 @@ def describe_model(model_args: Any, model: PreTrainedModel, num_trainable: int) 
     return {
         "family": model_args.model,
         "class": type(model).__name__,
-        "encoder": model_args.base_model or model_args.encoder,
+        "encoder": model_args.base_model or encoder_name(model_args.encoder),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "trainable_parameters": num_trainable,
     }
 
 
-def print_summary(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: TextData) -> None:
+def encoder_name(encoder: str | None) -> str | None:
+    """What others may know of `--encoder`: a Hub id or package as it is, of a folder its name only."""
+    return Path(encoder).resolve().name if encoder and Path(encoder).is_dir() else encoder
+
+
+def read_example(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: TextData) -> Reading | None:
+    """The first held-out text that isn't empty, classified; None if there is none, or there are no classes."""
+    rows = data.splits["test" if "test" in data.splits else "validation"]
+    text = next((text for text in rows["text"] if text.strip()), None)
+    if text is None or data.problem_type == "regression":
+        return None
+    return read_text(model, tokenizer, text)
+
+
+def print_summary(folder: Path, reading: Reading | None, data: TextData) -> None:
     """Where the model is, its scores, and one text with its heaviest words."""
     split, prefix = ("test", "test") if "test" in data.splits else ("validation", "eval")
     results = json.loads(Path(folder, f"{prefix}_results.json").read_text(encoding="utf-8"))
     names = REGRESSION_SCORES if data.problem_type == "regression" else CLASS_SCORES
     scores = [f"{name} {results[key]:.4f}" for name in names if (key := f"{prefix}_{name}") in results]
     print(f"\nmodel    {folder}\n{split:<8} {' · '.join(scores)} ({results[f'{prefix}_samples']} texts)")
-    text = next((text for text in data.splits[split]["text"] if text.strip()), None)
-    if text is None or data.problem_type == "regression":
+    if reading is None:
         return
-    reading = read_text(model, tokenizer, text)
-    print(f"example  {one_row(text)[:200]} ...\nlabel    {one_row(reading.label)} ({reading.score:.3f})")
+    print(f"example  {one_row(reading.text)[:200]} ...\nlabel    {one_row(reading.label)} ({reading.score:.3f})")
     if reading.words:
         print(f"words    {' · '.join(f'{one_row(word)} {weight:.3f}' for word, weight in reading.words)}")
 

@@ -15,7 +15,7 @@ from datasets import Dataset, DatasetDict
 # Not public, but scikit-learn's own rules to the letter, and unchanged since 2013.
 from sklearn.datasets._twenty_newsgroups import strip_newsgroup_footer, strip_newsgroup_header, strip_newsgroup_quoting
 
-from salience.configuration.data_arguments import DataArguments
+from salience.configuration.data_arguments import DataArguments, FileArguments
 from salience.train.errors import UserError
 from salience.train.files import read_file
 from salience.train.hub_data import read_hub
@@ -125,7 +125,7 @@ def load_splits(args: DataArguments) -> TextData:
     )
 
 
-def load_test(args: DataArguments, label_names: list[str], problem_type: str) -> Dataset:
+def load_test(args: FileArguments, label_names: list[str], problem_type: str) -> Dataset:
     """Read `args.test_file` for a model that is trained already.
 
     Args:

@@ -14,7 +14,7 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 
-from salience.configuration.data_arguments import DataArguments
+from salience.configuration.data_arguments import FileArguments
 from salience.train.errors import UserError
 from salience.train.paths import resolve_path
 from salience.train.table_checks import check_columns, check_table
@@ -23,7 +23,7 @@ from salience.train.table_checks import check_columns, check_table
 BLOCK_BYTES = 64 * 2**20
 
 
-def read_file(name: str, args: DataArguments) -> pa.Table:
+def read_file(name: str, args: FileArguments) -> pa.Table:
     """Read one file or folder of labelled texts.
 
     Args:
@@ -50,7 +50,7 @@ def read_file(name: str, args: DataArguments) -> pa.Table:
     return check_table(table, name, args, find_line)
 
 
-def _read_csv(path: Path, name: str, args: DataArguments) -> pa.Table:
+def _read_csv(path: Path, name: str, args: FileArguments) -> pa.Table:
     parsing = pa.csv.ParseOptions(delimiter=_delimiter(path), newlines_in_values=True)
     columns = [args.text_column, args.label_column]
     # Only an empty cell is null (the words NA and null are text), and a quoted empty one is an empty text.
@@ -87,14 +87,14 @@ def _parse_numbers(label: pa.ChunkedArray) -> pa.ChunkedArray:
     return label if pc.all(whole, min_count=0).as_py() else numbers
 
 
-def _csv_line(path: Path, row: int, args: DataArguments) -> str:
+def _csv_line(path: Path, row: int, args: FileArguments) -> str:
     for number, (line, _) in enumerate(_csv_rows(path, args)):
         if number == row:  # number 0 is the header
             return f" (ends in line {line})"
     return ""
 
 
-def _csv_error(path: Path, name: str, args: DataArguments, error: Exception) -> UserError:
+def _csv_error(path: Path, name: str, args: FileArguments, error: Exception) -> UserError:
     width = None
     for line, cells in _csv_rows(path, args):
         width = width or len(cells)
@@ -104,7 +104,7 @@ def _csv_error(path: Path, name: str, args: DataArguments, error: Exception) -> 
     return UserError(f"'{name}' is malformed: {_short(error)}; write it again as a table with a header")
 
 
-def _csv_rows(path: Path, args: DataArguments) -> Iterator[tuple[int, list[str]]]:
+def _csv_rows(path: Path, args: FileArguments) -> Iterator[tuple[int, list[str]]]:
     """Yield (last line, cells) of each row that isn't blank: pyarrow doesn't tell where a broken row stands."""
     csv.field_size_limit(2**31 - 1)
     for encoding in _encodings(args):
@@ -122,7 +122,7 @@ def _delimiter(path: Path) -> str:
     return "\t" if path.suffix.lower() == ".tsv" else ","
 
 
-def _read_json(path: Path, name: str, args: DataArguments) -> pa.Table:
+def _read_json(path: Path, name: str, args: FileArguments) -> pa.Table:
     with path.open("rb") as file:
         start = file.read(4096).removeprefix(codecs.BOM_UTF8).lstrip()
     if start.startswith(b"["):
@@ -156,7 +156,7 @@ def _parse_json(data: bytes, name: str, where: str) -> object:
         raise UserError(f"'{name}'{where} is nested too deeply; put one object in each line") from error
 
 
-def _table_of_records(records: object, name: str, args: DataArguments) -> pa.Table:
+def _table_of_records(records: object, name: str, args: FileArguments) -> pa.Table:
     rows: list[Any] = records if isinstance(records, list) else [records]
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
@@ -174,7 +174,7 @@ def _table_of_records(records: object, name: str, args: DataArguments) -> pa.Tab
     return pa.table({args.text_column: texts, args.label_column: labels})
 
 
-def _read_parquet(path: Path, name: str, args: DataArguments) -> pa.Table:
+def _read_parquet(path: Path, name: str, args: FileArguments) -> pa.Table:
     try:
         with pa.parquet.ParquetFile(path) as file:
             check_columns(file.schema_arrow.names, name, args)
@@ -183,7 +183,7 @@ def _read_parquet(path: Path, name: str, args: DataArguments) -> pa.Table:
         raise UserError(f"'{name}' is not a readable parquet file: {_short(error)}; write it again") from error
 
 
-def _read_folder(path: Path, name: str, args: DataArguments) -> pa.Table:
+def _read_folder(path: Path, name: str, args: FileArguments) -> pa.Table:
     files = [file for file in path.glob("*/*.txt") if not file.parent.name.startswith((".", "__"))]
     if not files:
         raise UserError(f"folder '{name}' has no .txt files in sub-folders; lay it out as '{name}/CLASS/ANY.txt'")
@@ -193,7 +193,7 @@ def _read_folder(path: Path, name: str, args: DataArguments) -> pa.Table:
     return pa.table({args.text_column: texts, args.label_column: labels})
 
 
-def _read_text(file: Path, name: str, args: DataArguments) -> str:
+def _read_text(file: Path, name: str, args: FileArguments) -> str:
     for encoding in _encodings(args):
         try:
             return file.read_text(encoding=encoding).removeprefix("\ufeff")
@@ -202,14 +202,14 @@ def _read_text(file: Path, name: str, args: DataArguments) -> str:
     raise _encoding_error(name, args)
 
 
-def _encodings(args: DataArguments) -> list[str]:
+def _encodings(args: FileArguments) -> list[str]:
     try:
         return [codecs.lookup(encoding).name for encoding in args.encoding]
     except LookupError as error:
         raise UserError(f"--encoding: {error}; use names such as utf-8 or latin-1") from error
 
 
-def _encoding_error(name: str, args: DataArguments) -> UserError:
+def _encoding_error(name: str, args: FileArguments) -> UserError:
     tried = " ".join(args.encoding)
     return UserError(f"'{name}' is not valid {tried}; convert it to UTF-8 or try --encoding {tried} latin-1")
 
@@ -218,7 +218,7 @@ def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
-READERS: dict[str, Callable[[Path, str, DataArguments], pa.Table]] = {
+READERS: dict[str, Callable[[Path, str, FileArguments], pa.Table]] = {
     ".csv": _read_csv,
     ".tsv": _read_csv,
     ".jsonl": _read_json,

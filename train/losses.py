@@ -8,6 +8,7 @@ Shape suffixes
     B = texts, C = classes, I = items: (B,) for one label per text, (B, C) for several
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -82,7 +83,7 @@ def class_balanced(
     logits_BC: Tensor, labels: Tensor, statistics: LabelStatistics, options: TuningArguments, smoothing: float
 ) -> Tensor:
     """Weights inverse to the effective number of texts, (1 - beta^n) / (1 - beta) (Cui et al. 2019)."""
-    effective_C = -torch.expm1(statistics.counts_C * torch.tensor(options.class_balanced_beta).log())
+    effective_C = -torch.expm1(statistics.counts_C * math.log(options.class_balanced_beta))
     weights_C = statistics.normalized(1 / effective_C).to(logits_BC.device)
     weights = item_weights(weights_C, labels, statistics.is_multi_label)
     return weights * base_loss(logits_BC, labels, statistics, smoothing)

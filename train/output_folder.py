@@ -1,12 +1,15 @@
 """What may be in an output folder before a run, so that no earlier result is lost."""
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 from .errors import UserError
 from .push import hub_files
-from .run_record import RUN_FILE
+from .run_record import RUN_FILE, write_json
 
+PLAN_FILE = "started.json"
 STATE_FILES = "checkpoint-*/trainer_state.json"
 
 
@@ -40,6 +43,31 @@ def checkpoints(folder: Path) -> list[Path]:
     return [found[step] for step in sorted(filter(str.isdigit, found), key=int)]
 
 
+def check_plan(folder: Path, plan: dict[str, Any], resuming: bool) -> None:
+    """Note what a run is about, or make sure that a resumed one is about the same.
+
+    Args:
+        folder: Output folder.
+        plan: By name, what must not change, ready for JSON.
+        resuming: Whether a checkpoint of an earlier start is used.
+
+    Raises:
+        UserError: Something changed; the message names it.
+    """
+    file = folder / PLAN_FILE
+    if resuming and file.is_file():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        changed = [name for name, value in json.loads(json.dumps(plan)).items() if before.get(name) != value]
+        if changed:
+            raise UserError(
+                f"--output_dir {folder} holds a run with another {', '.join(changed)}: repeat its command with "
+                "--resume_from_checkpoint last, or choose another folder"
+            )
+    elif int(os.environ.get("RANK", "0")) == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(file, plan)
+
+
 def last_checkpoint(folder: Path, wanted: str | None) -> str | None:
     """The checkpoint that `--resume_from_checkpoint` names: a path, or "last"; None starts from the beginning.
 
@@ -51,6 +79,8 @@ def last_checkpoint(folder: Path, wanted: str | None) -> str | None:
     if wanted.lower() not in ("last", "true"):
         if not Path(wanted, "trainer_state.json").is_file():
             raise UserError(f"--resume_from_checkpoint {wanted} is no complete checkpoint folder")
+        if Path(wanted).resolve().parent != folder.resolve():
+            raise UserError(f"--resume_from_checkpoint {wanted} lies outside of --output_dir {folder}: name its folder")
         return wanted
     found = checkpoints(folder)
     if not found:

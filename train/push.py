@@ -94,7 +94,7 @@ def push_folder(
     contents = _contents(folder, files)
     if create_pr and revision:
         raise UserError("a pull request always goes to main: give --create_pr or --revision, not both")
-    _check_repo_name(repo_id)
+    check_repo_name(repo_id)
     api = HfApi(token=check_access(token))
     with _one_sentence(api.endpoint, repo_id):
         repo_id = _open_repo(api, repo_id, private, revision, exist_ok)
@@ -210,7 +210,12 @@ def _read_json(path: Path) -> dict:
         raise UserError(f"{path} is not valid JSON: train again, or restore the file") from error
 
 
-def _check_repo_name(repo_id: str) -> None:
+def check_repo_name(repo_id: str) -> None:
+    """Make sure that a repository can have this name.
+
+    Raises:
+        UserError: it can't.
+    """
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:

@@ -32,6 +32,8 @@ REDACTED = "REDACTED"
 SECRET_NAME = re.compile(r"token(?!iz|s)", re.IGNORECASE)
 # A Hub token wherever it stands, and the password in https://user:password@host
 SECRET_VALUE = re.compile(r"\bhf_[A-Za-z0-9]{8,}|(?<=://)[^/\s@]+(?=@)")
+# /folder/name or ~/folder/name where a word begins; not the path of an address such as https://hf.co/a/b
+ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~-])~?(?:/[\w.+@~-]+){2,}/?")
 
 
 def record_run(
@@ -120,13 +122,13 @@ def describe_platform() -> dict[str, Any]:
 
 
 def redact_command(command: Sequence[str]) -> str:
-    """The command as one line for a shell, without tokens and without the path of the home directory.
+    """The command as one line for a shell, without tokens and without the folders of absolute paths.
 
     Args:
         command: `sys.argv`; of the first word only the file name is kept.
 
     Returns:
-        For example `train.py recipe.yaml --hub_token REDACTED --train_file ~/news.csv`.
+        For example `train.py recipe.yaml --hub_token REDACTED --train_file news.csv`.
     """
     words = [Path(command[0]).name]
     secret = False
@@ -163,10 +165,8 @@ def _tidy(value: Any) -> Any:
 
 def _clean(text: str) -> str:
     text = SECRET_VALUE.sub(REDACTED, text)
-    home = str(Path.home())
-    if len(home) < 2:  # a container whose home is "/"
-        return text
-    return re.sub(rf"(?<![\w.~/-]){re.escape(home)}(?![\w.-])", "~", text)
+    # Absolute paths end in what matters; the folders before it say something about this machine only.
+    return ABSOLUTE_PATH.sub(lambda match: match.group(0).rstrip("/").rpartition("/")[2], text)
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """Which texts come in which order, and which process reads them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import ceil
 
 import torch
@@ -12,28 +12,32 @@ class EpochSampler(Sampler[int]):
     """An order of texts that depends on the seed and the epoch only: not on what ran before, nor on how many processes.
 
     Args:
+        num_texts: Texts of the training set.
         lengths: Tokens of each text, to put texts of like length into one batch; None for a random order.
         batch_size: Texts of one optimizer step, on all processes.
         seed: Seed.
         weights: Chance of each text to be drawn, with replacement; None for each text once an epoch.
-        num_texts: Texts of the training set.
+        current_epoch: Tells the epoch, counted from 0. `set_epoch`, which Trainer calls, doesn't reach a sampler when
+            several processes resume in the middle of an epoch.
     """
 
     def __init__(
-        self, num_texts: int, lengths: list[int] | None, batch_size: int, seed: int, weights: torch.Tensor | None
+        self,
+        num_texts: int,
+        lengths: list[int] | None,
+        batch_size: int,
+        seed: int,
+        weights: torch.Tensor | None,
+        current_epoch: Callable[[], int],
     ) -> None:
         self.num_texts, self.lengths, self.batch_size = num_texts, lengths, batch_size
-        self.seed, self.weights, self.epoch = seed, weights, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Trainer before each epoch."""
-        self.epoch = epoch
+        self.seed, self.weights, self.current_epoch = seed, weights, current_epoch
 
     def __len__(self) -> int:
         return self.num_texts
 
     def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed + 1_000_003 * self.epoch)
+        generator = torch.Generator().manual_seed(self.seed + 1_000_003 * self.current_epoch())
         if self.weights is None:
             drawn = torch.randperm(self.num_texts, generator=generator)
         else:
@@ -57,15 +61,17 @@ class StepBatches(Sampler[list[int]]):
         batch_size: Texts of a batch at most.
         num_processes: Processes; they take the batches in turn.
         num_accumulated: Batches that a process accumulates for an optimizer step.
-        drop_last: Leave the texts out that don't fill a step.
     """
 
-    def __init__(
-        self, sampler: EpochSampler, batch_size: int, num_processes: int, num_accumulated: int, drop_last: bool
-    ) -> None:
-        self.sampler, self.drop_last = sampler, drop_last
+    def __init__(self, sampler: EpochSampler, batch_size: int, num_processes: int, num_accumulated: int) -> None:
+        self.sampler = sampler
         self.num_processes, self.round_size = num_processes, batch_size * num_processes
         self.step_size = self.round_size * num_accumulated
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps of an epoch."""
+        return ceil(len(self.sampler) / self.step_size)
 
     def num_batches(self, num_texts: int) -> int:
         """Batches, of all processes, for so many texts of one step."""
@@ -73,7 +79,7 @@ class StepBatches(Sampler[list[int]]):
 
     def __len__(self) -> int:
         num_full, rest = divmod(len(self.sampler), self.step_size)
-        return num_full * self.num_batches(self.step_size) + (0 if self.drop_last else self.num_batches(rest))
+        return num_full * self.num_batches(self.step_size) + self.num_batches(rest)
 
     def __iter__(self) -> Iterator[list[int]]:
         step: list[int] = []
@@ -82,8 +88,7 @@ class StepBatches(Sampler[list[int]]):
             if len(step) == self.step_size:
                 yield from self.divide(step)
                 step = []
-        if not self.drop_last:
-            yield from self.divide(step)
+        yield from self.divide(step)
 
     def divide(self, step: list[int]) -> Iterator[list[int]]:
         """The batches of one step."""

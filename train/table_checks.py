@@ -5,12 +5,12 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from salience.configuration.data_arguments import DataArguments
+from salience.configuration.data_arguments import FileArguments
 from salience.train.errors import UserError
 from salience.train.paths import did_you_mean
 
 
-def check_columns(columns: list[str], name: str, args: DataArguments) -> None:
+def check_columns(columns: list[str], name: str, args: FileArguments) -> None:
     """Raise a UserError unless the columns of `name` contain the text and the label column, once each."""
     for flag in ("text_column", "label_column"):
         column = getattr(args, flag)
@@ -24,7 +24,7 @@ def check_columns(columns: list[str], name: str, args: DataArguments) -> None:
 
 
 def check_table(
-    table: pa.Table, name: str, args: DataArguments, find_line: Callable[[int], str] | None = None
+    table: pa.Table, name: str, args: FileArguments, find_line: Callable[[int], str] | None = None
 ) -> pa.Table:
     """Rename the two columns to `text` and `label`, and refuse missing values.
 

@@ -8,8 +8,10 @@ from transformers import PreTrainedTokenizerBase
 Rows = TypeVar("Rows", datasets.Dataset, datasets.DatasetDict)
 
 
-def tokenize(rows: Rows, tokenizer: PreTrainedTokenizerBase, max_length: int | None) -> Rows:
-    """Replace `text` by `input_ids`; a text is cut only at `max_length`, or at the limit of a plain head's tokenizer.
+def tokenize(rows: Rows, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None) -> Rows:
+    """Replace `text` by `input_ids` (and `token_type_ids`, if there are any).
+
+    A text is cut only at `max_length`, or at the limit of a plain head.
 
     Args:
         rows: Column `text`, and any others, which stay.
@@ -21,6 +23,6 @@ def tokenize(rows: Rows, tokenizer: PreTrainedTokenizerBase, max_length: int | N
 
     def to_ids(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         encoding = tokenizer(batch["text"], truncation=limit is not None, max_length=limit, verbose=False)
-        return {"input_ids": encoding["input_ids"]}
+        return {name: ids for name, ids in encoding.items() if name != "attention_mask"}  # padding brings it back
 
     return rows.map(to_ids, batched=True, remove_columns=["text"], desc="tokenizing", load_from_cache_file=False)

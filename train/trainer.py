@@ -6,6 +6,7 @@ from typing import Any
 
 import datasets
 import torch
+from torch import nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase, Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
@@ -14,6 +15,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from salience.configuration.training_arguments import SalienceTrainingArguments
 from salience.model_cards.card import write_card
 
+from .errors import UserError
 from .push import push_folder
 from .sampling import EpochSampler, StepBatches
 
@@ -42,12 +44,14 @@ class SalienceTrainer(Trainer):
         args, batch_size = self.args, self._train_batch_size
         step_size = batch_size * args.gradient_accumulation_steps * args.world_size
         seed = args.seed if args.data_seed is None else args.data_seed
-        order = EpochSampler(len(self.train_dataset), self.lengths, step_size, seed, self.text_weights)
+        order = EpochSampler(
+            len(self.train_dataset), self.lengths, step_size, seed, self.text_weights,
+            current_epoch=lambda: self.state.global_step // max(batches.num_steps, 1),
+        )  # fmt: skip
+        batches = StepBatches(order, batch_size, args.world_size, args.gradient_accumulation_steps)
         loader = DataLoader(
             self.train_dataset,
-            batch_sampler=StepBatches(
-                order, batch_size, args.world_size, args.gradient_accumulation_steps, args.dataloader_drop_last
-            ),
+            batch_sampler=batches,
             collate_fn=self.data_collator,
             num_workers=args.dataloader_num_workers,
             pin_memory=args.dataloader_pin_memory,
@@ -61,17 +65,43 @@ class SalienceTrainer(Trainer):
         finally:
             self.accelerator.even_batches = evens_batches
 
-    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **options: Any) -> EvalLoopOutput:
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
         """Score a split; the loss is that of its texts, however many processes share them.
 
         Trainer's own is a mean over batches, in which several processes have texts twice to fill the last ones up.
         """
-        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **options)
-        if output.predictions is not None and self.compute_loss_func is not None:
+        output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+        if output.predictions is not None and output.metrics is not None and self.compute_loss_func is not None:
             logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
             loss = self.compute_loss_func({"logits": torch.from_numpy(logits)}, torch.from_numpy(output.label_ids))
             output.metrics[f"{metric_key_prefix}_loss"] = loss.item()
         return output
+
+    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
+        """Weights that decay: Trainer's choice without the learned alpha; all of them for plain Adam (report, 8.1)."""
+        if self.optimizer_cls_and_kwargs is not None:
+            return [name for name, _ in model.named_parameters()]
+        return [name for name in super().get_decay_parameter_names(model) if not name.endswith("alpha_logit")]
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        wanted = self.args.metric_for_best_model
+        if wanted is not None and f"eval_{wanted.removeprefix('eval_')}" not in metrics:
+            raise UserError(
+                f"--metric_for_best_model {wanted} is not defined for these validation texts; choose another"
+            )
+        return super()._determine_best_metric(metrics, trial)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        # What is written next, the trainer's state, marks a checkpoint as complete: on all processes.
+        self.accelerator.wait_for_everyone()
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         super()._save(output_dir, state_dict)
