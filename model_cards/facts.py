@@ -163,7 +163,10 @@ def _usage(files: RunFolder) -> dict[str, Any]:
     base, own_code = files.adapter.get("base_model_name_or_path"), bool(files.config.get("auto_map"))
     # An adapter may name a folder of this machine; `push_folder` puts the Hub id of run.json in its place.
     hub_bases = filter(is_hub_id, [base, files.run.get("model", {}).get("encoder")] if base else [])
+    # transformers 5 writes the settings of rotary positions so that 4 doesn't find them, and takes other ones instead.
+    has_rope = "rope_parameters" in (files.config.get("encoder_config") or files.config)
     return {
+        "least_transformers": "5" if has_rope else "4.57",
         "is_adapter": files.is_adapter,
         "has_adapter": bool(files.adapter) and not files.is_adapter,
         "adapter_base": escape(base) if base else None,

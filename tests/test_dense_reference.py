@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from salience.eval.dense_reference import dense_logits, make_grid
+from tests.dense_reference import dense_logits, make_grid
 from tests.tiny import TINY_MODELS, VOCAB_SIZE, random_batch
 
 OPTIONS = {

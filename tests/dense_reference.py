@@ -1,7 +1,7 @@
 """The hierarchical model computed the straightforward way, on a padded grid of documents x sentences x words.
 
 It shares the weights of a `HierarchicalAttnForSequenceClassification` and gives the same logits: the reference that the
-ragged computation is tested against, and what the benchmark compares its speed with.
+ragged computation is tested against.
 
 Shape suffixes
     B = documents, S = sentences of the grid, W = words of a sentence, D = hidden width, C = classes
@@ -68,7 +68,7 @@ def dense_logits(model: HierarchicalAttnForSequenceClassification, grid: Grid) -
     scores_XWW = scores_XWW.masked_fill(~mask_XW[:, None], torch.finfo(scores_XWW.dtype).min)
     features_XWD = word_filter.norm(words_XWD + word_filter.dropout(scores_XWW.softmax(-1) @ words_XWD))
     importance_XW = word_filter.score(features_XWD)[:, :, 0].sigmoid() * mask_XW
-    k_X1 = (mask_XW.sum(1, keepdim=True) * config.filter_ratio - 1e-9).ceil()
+    k_X1 = (mask_XW.sum(1, keepdim=True).double() * config.filter_ratio - 1e-9).ceil()
     rank_XW = importance_XW.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     kept_XW = (rank_XW < k_X1) & mask_XW
 
