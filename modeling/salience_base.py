@@ -198,9 +198,7 @@ class ClassifierMixin:
             raise ValueError("output_hidden_states is not offered; call the encoder in `model.encoder` for its layers")
         options = {"output_attentions": True} if output_attentions else {}
         if options and "output_attentions" not in signature(self.model.forward).parameters:
-            raise ValueError(
-                "output_attentions is offered by hierarchical models, whose words attend to sentences"
-            )
+            raise ValueError("output_attentions is offered by hierarchical models, whose words attend to sentences")
         document = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,

@@ -22,7 +22,8 @@ class PackedInputs(NamedTuple):
     def unpack(self, x_BT: Tensor) -> Tensor:
         """Put per-token values (B, T, ...) back into the caller's columns, zero where there is no token."""
         index = self.source_BT.reshape(*self.source_BT.shape, *[1] * (x_BT.dim() - 2)).expand_as(x_BT)
-        return x_BT.new_zeros(x_BT.shape[0], self.width, *x_BT.shape[2:]).scatter(1, index, x_BT)
+        filled = x_BT.new_zeros(x_BT.shape[0], max(self.width, 1), *x_BT.shape[2:]).scatter(1, index, x_BT)
+        return filled[:, : self.width]
 
 
 def pack_inputs(attention_mask: Tensor | None, **tokens: Tensor | None) -> PackedInputs:
@@ -52,7 +53,7 @@ def pack_inputs(attention_mask: Tensor | None, **tokens: Tensor | None) -> Packe
     source_BT = (~mask_BT).to(torch.uint8).argsort(dim=1, stable=True)[:, :longest]
     rows_B1 = torch.arange(batch_size, device=first.device)[:, None]
     packed = {name: value[rows_B1, source_BT] for name, value in present.items()}
-    return PackedInputs(packed, mask_BT[rows_B1, source_BT], source_BT, max(width, 1))
+    return PackedInputs(packed, mask_BT[rows_B1, source_BT], source_BT, width)
 
 
 class WindowPlan(NamedTuple):

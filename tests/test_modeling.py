@@ -107,6 +107,7 @@ def test_a_batch_of_empty_texts_and_a_batch_without_columns():
             ids = torch.zeros(2, width)
             outputs = model(input_ids=ids, attention_mask=ids)
             assert outputs.logits.shape == (2, 3) and torch.isfinite(outputs.logits).all()
+            assert outputs.pooling_weights is None or outputs.pooling_weights.shape == (2, width)
 
 
 def test_tuple_output_and_refused_options():

@@ -39,8 +39,18 @@ def check_folder(folder: Path, resuming: bool) -> None:
 
 def checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints, oldest first: the trainer's state is the last file that is written."""
-    found = {path.parent.name.removeprefix("checkpoint-"): path.parent for path in folder.glob(STATE_FILES)}
+    states = filter(_is_json, folder.glob(STATE_FILES))
+    found = {path.parent.name.removeprefix("checkpoint-"): path.parent for path in states}
     return [found[step] for step in sorted(filter(str.isdigit, found), key=int)]
+
+
+def _is_json(file: Path) -> bool:
+    """Whether a file was written to its end."""
+    try:
+        json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True
 
 
 def check_plan(folder: Path, plan: dict[str, Any], resuming: bool) -> None:

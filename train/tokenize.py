@@ -3,6 +3,8 @@
 from typing import Any, TypeVar
 
 import datasets
+import numpy as np
+import pyarrow.compute as pc
 from transformers import PreTrainedTokenizerBase
 
 Rows = TypeVar("Rows", datasets.Dataset, datasets.DatasetDict)
@@ -26,3 +28,8 @@ def tokenize(rows: Rows, tokenizer: PreTrainedTokenizerBase, max_length: int | N
         return {name: ids for name, ids in encoding.items() if name != "attention_mask"}  # padding brings it back
 
     return rows.map(to_ids, batched=True, remove_columns=["text"], desc="tokenizing", load_from_cache_file=False)
+
+
+def num_tokens(rows: datasets.Dataset) -> np.ndarray:
+    """Tokens of each row, (rows,)."""
+    return pc.list_value_length(rows.data["input_ids"]).to_numpy()
