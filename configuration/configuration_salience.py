@@ -30,6 +30,7 @@ class SalienceConfig(PretrainedConfig):
         "pooling_weights",
         "sentence_ids",
         "cross_attentions",
+        "auxiliary_loss",
     ]
 
     def __init__(self, prior_correction: list[float] | None = None, **kwargs: Any) -> None:

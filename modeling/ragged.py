@@ -79,11 +79,9 @@ class Ragged:
         exponentials_N = shifted_N.exp()
         return exponentials_N / self.sum(exponentials_N)[self.segment_N]
 
-    def top_k(self, scores_N: Tensor, k_S: Tensor) -> Tensor:
-        """Items among the k_S highest scores of their segment, bool (N,); of equal scores the earlier item wins."""
+    def rank(self, scores_N: Tensor) -> Tensor:
+        """Rank of each item within its segment, int64 (N,): 0 has the highest score, of equal ones the earlier item."""
         by_score_N = scores_N.argsort(descending=True, stable=True)
         order_N = by_score_N[self.segment_N[by_score_N].argsort(stable=True)]
-        rank_N = torch.arange(scores_N.shape[0], device=scores_N.device) - self.offsets_S[self.segment_N]
-        kept_N = torch.zeros_like(self.segment_N, dtype=torch.bool)
-        kept_N[order_N] = rank_N < k_S[self.segment_N]
-        return kept_N
+        in_order_N = torch.arange(scores_N.shape[0], device=scores_N.device) - self.offsets_S[self.segment_N]
+        return torch.empty_like(order_N).scatter_(0, order_N, in_order_N)

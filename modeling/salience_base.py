@@ -29,6 +29,7 @@ class DocumentOutput(ModelOutput):
         pooling_weights: (B, T) weight of each token in its document vector; they sum to 1 over a document's tokens.
         sentence_ids: (B, T) number of the sentence that a token belongs to, -1 for none (hierarchical models).
         cross_attentions: (B, heads, T, S) attention of each kept word over sentences, with `output_attentions=True`.
+        auxiliary_loss: (B,) what penalties add to each document's loss; None without any, and outside of training.
     """
 
     last_hidden_state: Tensor | None = None
@@ -36,6 +37,7 @@ class DocumentOutput(ModelOutput):
     pooling_weights: Tensor | None = None
     sentence_ids: Tensor | None = None
     cross_attentions: Tensor | None = None
+    auxiliary_loss: Tensor | None = None
 
 
 @dataclass
@@ -49,6 +51,7 @@ class ClassifierOutput(ModelOutput):
         pooling_weights: (B, T) weight of each token, summing to 1 over a document's tokens.
         sentence_ids: (B, T), see `DocumentOutput`.
         cross_attentions: See `DocumentOutput`.
+        auxiliary_loss: (B,), see `DocumentOutput`; `loss` has its mean over documents.
     """
 
     loss: Tensor | None = None
@@ -57,6 +60,7 @@ class ClassifierOutput(ModelOutput):
     pooling_weights: Tensor | None = None
     sentence_ids: Tensor | None = None
     cross_attentions: Tensor | None = None
+    auxiliary_loss: Tensor | None = None
 
 
 def registered(registry: Mapping[str, Registered], name: str, option: str) -> Registered:
@@ -95,6 +99,19 @@ def classification_loss(
     else:
         raise ValueError(f'problem_type = "{problem_type}" is unknown')
     return loss if num_items_in_batch is None else loss / num_items_in_batch
+
+
+def auxiliary_mean(auxiliary_B: Tensor, labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor:
+    """Mean of the documents' penalties over the accumulated batch, like the loss of their labels.
+
+    Args:
+        auxiliary_B: Penalty of each document.
+        labels: As in `classification_loss`; with several per document, as many of the items are its.
+        num_items_in_batch: As in `classification_loss`.
+    """
+    if num_items_in_batch is None:
+        return auxiliary_B.mean()
+    return auxiliary_B.sum() * (labels.numel() / auxiliary_B.shape[0]) / num_items_in_batch
 
 
 class SaliencePreTrainedModel(PreTrainedModel):
@@ -212,6 +229,8 @@ class ClassifierMixin:
         loss = None
         if labels is not None:
             loss = classification_loss(logits_BC, labels, self.config.problem_type, num_items_in_batch)
+            if document.auxiliary_loss is not None:
+                loss = loss + auxiliary_mean(document.auxiliary_loss, labels, num_items_in_batch)
         return ClassifierOutput(
             loss=loss,
             logits=logits_BC,
@@ -219,4 +238,5 @@ class ClassifierMixin:
             pooling_weights=document.pooling_weights,
             sentence_ids=document.sentence_ids,
             cross_attentions=document.cross_attentions,
+            auxiliary_loss=document.auxiliary_loss,
         )

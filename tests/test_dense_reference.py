@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from tests.dense_reference import dense_logits, make_grid
+from salience.eval.dense_reference import dense_logits, make_grid
 from tests.tiny import TINY_MODELS, VOCAB_SIZE, random_batch
 
 OPTIONS = {
@@ -14,15 +14,38 @@ OPTIONS = {
     "all_words": {"filter_ratio": 1.0},
     "few_words": {"filter_ratio": 0.2},
     "sliding_window": {"segmentation": "sliding_window", "segment_size": 6, "segment_stride": 4},
-}
+    "learned_boundaries": {"segmentation": "learned"},
+    "learned_boundaries_with_limits": {"segmentation": "learned", "max_sentences": 3, "max_words": 5},
+    "adaptive": {"filter": "adaptive"},
+    "no_filter": {"filter": "none"},
+    "random": {"filter": "random"},
+    "idf": {"filter": "idf"},
+    "document_scope": {"attention_scope": "document"},
+    "linear": {"attention_kernel": "linear", "linear_features": 16},
+    "linear_document_scope": {"attention_kernel": "linear", "attention_scope": "document"},
+    "temperature": {"learn_temperature": True},
+    "idf_prior": {"idf_prior": True},
+    "boundary_penalty": {"boundary_penalty": 0.8},
+    "gated": {"fusion": "gated"},
+    "all_at_once": {
+        "segmentation": "learned", "filter": "adaptive", "attention_scope": "document", "attention_kernel": "linear",
+        "learn_temperature": True, "idf_prior": True, "boundary_penalty": 0.5, "fusion": "gated",
+    },
+}  # fmt: skip
 
 
 def model_with(options):
     torch.manual_seed(0)
-    return TINY_MODELS["hierarchical"](**options).eval()
+    model = TINY_MODELS["hierarchical"](**options).eval()
+    with torch.no_grad():  # away from initial values at which an option does nothing
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        if model.model.idf is not None:
+            model.model.idf.set_counts(torch.randint(0, 50, (VOCAB_SIZE,)), 50)
+    return model
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=60)
 @given(
     lengths=st.lists(st.integers(0, 120), min_size=1, max_size=5),
     seed=st.integers(0, 1000),

@@ -18,7 +18,7 @@ from salience.modeling.encoders import position_limit
 from salience.modeling.pooling import AttentionPooling, SelfQuery
 from salience.modeling.ragged import Ragged
 from salience.modeling.salience_base import classification_loss
-from salience.modeling.segmentation import by_punctuation, by_sliding_window
+from salience.modeling.segmentation import Punctuation, SlidingWindow
 from salience.modeling.windows import encode_windows, pack_inputs, plan_windows
 from tests.tiny import TINY_MODELS, VOCAB_SIZE, random_batch, tiny_encoder_config, tiny_model
 
@@ -295,7 +295,7 @@ def test_ragged_operations_equal_a_loop(lengths, ratio):
     ragged = Ragged(torch.tensor(lengths))
     k = (ragged.lengths_S * ratio).ceil().long()
     pieces = items.split(lengths)
-    kept = ragged.top_k(items[:, 0], k).split(lengths)
+    kept = (ragged.rank(items[:, 0]) < k[ragged.segment_N]).split(lengths)
     softmax = ragged.softmax(items[:, 1]).split(lengths)
     zero = torch.zeros(3)
     for row, piece in enumerate(pieces):
@@ -309,6 +309,11 @@ def test_ragged_operations_equal_a_loop(lengths, ratio):
     assert_close(doubled, items * 2)
 
 
+def find(segmentation, ids, mask, config):
+    packed = pack_inputs(mask, input_ids=ids)
+    return segmentation(1, config)(packed, torch.zeros(*packed.mask_BT.shape, 1))
+
+
 def sentences_of(found):
     return [tokens.tolist() for tokens in found.token_N.split(found.words.lengths_S.tolist())]
 
@@ -317,7 +322,7 @@ def test_sentences_end_with_runs_of_marks():
     config = HierarchicalAttnConfig(sentence_end_ids=[5, 6])
     ids = torch.tensor([[9, 9, 5, 6, 9, 9, 0], [6, 9, 9, 9, 9, 9, 5]])
     mask = torch.tensor([[1, 1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1, 1]]).bool()
-    found = by_punctuation(ids, mask, config)
+    found = find(Punctuation, ids, mask, config)
     assert sentences_of(found) == [[0, 1, 2, 3], [4, 5], [7], [8, 9, 10, 11, 12, 13]]
     assert found.documents.lengths_S.tolist() == [2, 2]
     assert found.number_N.tolist() == [0, 0, 0, 0, 1, 1, 0, 1, 1, 1, 1, 1, 1]
@@ -325,7 +330,7 @@ def test_sentences_end_with_runs_of_marks():
 
 def test_limits_on_sentences_and_words():
     config = HierarchicalAttnConfig(sentence_end_ids=[5], max_sentences=2, max_words=3)
-    found = by_punctuation(torch.tensor([[9, 9, 9, 9, 5, 9, 5, 9, 9]]), torch.ones(1, 9).bool(), config)
+    found = find(Punctuation, torch.tensor([[9, 9, 9, 9, 5, 9, 5, 9, 9]]), torch.ones(1, 9).bool(), config)
     assert sentences_of(found) == [[0, 1, 2], [5, 6]]
 
 
@@ -334,7 +339,7 @@ def test_limits_on_sentences_and_words():
 )
 def test_sliding_windows_cover_the_document(length, expected):
     config = HierarchicalAttnConfig(segmentation="sliding_window", segment_size=4, segment_stride=2)
-    found = by_sliding_window(None, torch.arange(8)[None] < length, config)
+    found = find(SlidingWindow, torch.ones(1, 8).long(), torch.arange(8)[None] < length, config)
     assert found.words.lengths_S.tolist() == expected
     assert set(found.token_N.tolist()) == set(range(length))
 

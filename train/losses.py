@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from salience.configuration.tuning_arguments import TuningArguments
+from salience.modeling.salience_base import auxiliary_mean
 
 from .errors import UserError
 
@@ -166,4 +167,6 @@ class TrainingLoss:
             items = F.mse_loss(logits_BC, labels.float().view_as(logits_BC), reduction="none")
         else:
             items = self.loss(logits_BC, labels, self.statistics, self.options, self.label_smoothing)
-        return items.mean() if num_items_in_batch is None else items.sum() / num_items_in_batch
+        loss = items.mean() if num_items_in_batch is None else items.sum() / num_items_in_batch
+        auxiliary_B = outputs.get("auxiliary_loss")
+        return loss if auxiliary_B is None else loss + auxiliary_mean(auxiliary_B, labels, num_items_in_batch)

@@ -1,0 +1,109 @@
+"""Attention of ragged queries over ragged keys, each within its segment (a sentence or a document).
+
+Shape suffixes
+    Q = queries of all segments, K = keys of all segments, S = segments, H = heads, E = width of a head,
+    M = random features, G, L, J = a group of segments, its most queries, and its most keys
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from .ragged import Ragged
+
+# Queries handled at a time, and computed anew for the gradient, so that memory grows with the block, not its square.
+QUERY_CHUNK = 1024
+
+
+class SoftmaxAttention(nn.Module):
+    """Exact scaled dot-product attention (Vaswani et al. 2017); time grows with queries x keys, memory with their sum."""
+
+    def __init__(self, head_size: int, config: Any) -> None:
+        super().__init__()
+
+    def forward(self, query_QHE: Tensor, key_KHE: Tensor, value_KHE: Tensor, queries: Ragged, keys: Ragged) -> Tensor:
+        """Attended values (Q, H, E); `queries` and `keys` have the same segments, and no keyless one has a query."""
+
+        def attend(segments_G: Tensor, query_GHLE: Tensor) -> Tensor:
+            items_GJ, mask_GJ = keys.grid(segments_G)
+            key_GHJE, value_GHJE = key_KHE[items_GJ].transpose(1, 2), value_KHE[items_GJ].transpose(1, 2)
+            mask_G11J = mask_GJ[:, None, None]
+            if query_GHLE.shape[2] <= QUERY_CHUNK:
+                return F.scaled_dot_product_attention(query_GHLE, key_GHJE, value_GHJE, attn_mask=mask_G11J)
+            chunks = [
+                checkpoint(
+                    F.scaled_dot_product_attention, chunk, key_GHJE, value_GHJE, mask_G11J, use_reentrant=False
+                )
+                for chunk in query_GHLE.split(QUERY_CHUNK, dim=2)
+            ]
+            return torch.cat(chunks, dim=2)
+
+        return over_groups(attend, query_QHE, queries)
+
+
+class LinearAttention(nn.Module):
+    """Softmax attention by positive orthogonal random features (Performer, Choromanski et al. 2021): linear in length.
+
+    exp(q.k) is the mean over random w of exp(w.q - |q|^2/2) exp(w.k - |k|^2/2): keys and values are summed once, and
+    every query reads the sum. The directions w are drawn with the model's weights, and saved with them. The estimate's
+    variance grows with |q + k|, so the more so the more peaked the attention is.
+    """
+
+    projection_EM: Tensor
+
+    def __init__(self, head_size: int, config: Any) -> None:
+        super().__init__()
+        self.register_buffer("projection_EM", torch.empty(head_size, config.linear_features))
+
+    def init_own_parameters(self) -> None:
+        """Called where the model's fresh weights are set: orthogonal directions, with the lengths of normal vectors."""
+        head_size, num_features = self.projection_EM.shape
+        blocks = []
+        for _ in range(math.ceil(num_features / head_size)):
+            block = torch.empty(head_size, head_size, device=self.projection_EM.device)
+            nn.init.orthogonal_(block)
+            blocks.append(block * torch.randn(head_size, head_size, device=block.device).norm(dim=0))
+        self.projection_EM.copy_(torch.cat(blocks, dim=1)[:, :num_features])
+
+    def forward(self, query_QHE: Tensor, key_KHE: Tensor, value_KHE: Tensor, queries: Ragged, keys: Ragged) -> Tensor:
+        """Attended values (Q, H, E); see `SoftmaxAttention`."""
+        with torch.autocast(query_QHE.device.type, enabled=False):  # exponentials, and sums of as many as there are keys
+            query_QHM, key_KHM = self.log_features(query_QHE.float()), self.log_features(key_KHE.float())
+            # What is subtracted cancels between numerator and denominator, if it is the same for all keys of a segment.
+            highest_SH = keys.max(key_KHM.detach().amax(2))
+            key_KHM = (key_KHM - highest_SH[keys.segment_N, :, None]).exp()
+            query_QHM = (query_QHM - query_QHM.detach().amax(2, keepdim=True)).exp()
+            values_KHE = value_KHE.float()
+
+            def attend(segments_G: Tensor, query_GHLM: Tensor) -> Tensor:
+                items_GJ, mask_GJ = keys.grid(segments_G)
+                key_GHMJ = (key_KHM[items_GJ] * mask_GJ[:, :, None, None]).permute(0, 2, 3, 1)
+                summed_GHME = key_GHMJ @ values_KHE[items_GJ].transpose(1, 2)
+                total_GHM1 = key_GHMJ.sum(3, keepdim=True)
+                return (query_GHLM @ summed_GHME) / (query_GHLM @ total_GHM1).clamp(min=1e-30)
+
+            return over_groups(attend, query_QHM, queries).to(value_KHE.dtype)
+
+    def log_features(self, x_XHE: Tensor) -> Tensor:
+        """Logarithm of the random features, (X, H, M), of vectors whose products softmax attention scales."""
+        x_XHE = x_XHE * x_XHE.shape[-1] ** -0.25
+        return x_XHE @ self.projection_EM.float() - x_XHE.square().sum(-1, keepdim=True) / 2
+
+
+def over_groups(attend: Any, query_QHX: Tensor, queries: Ragged) -> Tensor:
+    """`attend(segments_G, query_GHLX) -> (G, H, L, E)` for each group of segments, and its valid items as (Q, H, E)."""
+    results, items = [], []
+    for segments_G, items_GL, mask_GL in queries.groups():
+        results.append(attend(segments_G, query_QHX[items_GL].transpose(1, 2)).transpose(1, 2)[mask_GL])
+        items.append(items_GL[mask_GL])
+    return torch.cat(results)[torch.cat(items).argsort()]
+
+
+ATTENTIONS: dict[str, type[SoftmaxAttention] | type[LinearAttention]] = {
+    "softmax": SoftmaxAttention,
+    "linear": LinearAttention,
+}

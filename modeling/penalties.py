@@ -1,0 +1,30 @@
+"""Penalties on how importance is spread over a document's words (report, failure modes 1 and 3).
+
+The report's formulas depend on a document's length, and for diversity have the sign that rewards concentration; these
+lie between 0 and 1 for documents of any length, and do what the report says that they are for.
+
+Shape suffixes
+    B = documents, N = words of all documents
+"""
+
+import torch
+from torch import Tensor
+
+from .ragged import Ragged
+
+
+def entropy(share_N: Tensor, documents: Ragged) -> Tensor:
+    """Entropy of each document's shares over the highest possible, log n: 1 for even ones, 0 for a single word, (B,)."""
+    return documents.sum(-torch.special.xlogy(share_N, share_N)) / log_length(documents)
+
+
+def concentration(share_N: Tensor, documents: Ragged) -> Tensor:
+    """log(n times the sum of squared shares) over log n: 0 for even shares, 1 for a single word, (B,)."""
+    lengths_B = documents.lengths_S.clamp(min=1).to(share_N.dtype)
+    squared_B = documents.sum(share_N.square()).clamp(min=torch.finfo(share_N.dtype).tiny)
+    return (lengths_B * squared_B).log() / log_length(documents) * (documents.lengths_S > 1)
+
+
+def log_length(documents: Ragged) -> Tensor:
+    """log n of each document, and 1 where that is 0, (B,)."""
+    return documents.lengths_S.clamp(min=2).float().log()
