@@ -1,4 +1,4 @@
-"""Evaluate a trained classifier: python eval.py score --model FOLDER --test_file FILE."""
+"""Evaluate trained classifiers: python eval.py COMMAND ..., see --help."""
 
 import sys
 

@@ -93,6 +93,28 @@ ModelArguments = make_dataclass(
             int,
             field(default=2, metadata={"help": "From scratch: words seen less often are unknown."}),
         ),
+        (
+            "word_vectors",
+            str | None,
+            field(
+                default=None,
+                metadata={
+                    "help": "From scratch: a .npy, .safetensors, GloVe or word2vec text, or package:NAME/FILE, from "
+                    "which the word embeddings start; embedding_dim becomes its width."
+                },
+            ),
+        ),
+        (
+            "word_vectors_vocabulary",
+            str | None,
+            field(
+                default=None,
+                metadata={
+                    "help": "The words of the rows of .npy or .safetensors: a text with one a line, JSON, parquet, or "
+                    "a tokenizer.json, whose pieces have the vectors."
+                },
+            ),
+        ),
         *_model_fields(),
     ],
 )

@@ -84,6 +84,8 @@ class HierarchicalAttnConfig(EncoderConfig):
         feed_forward_dim: int | None = None,
         classifier_hidden_dim: int = 128,
         dropout: float = 0.3,
+        embedding_skip: bool = False,
+        weighted_document: bool = False,
         **kwargs: Any,
     ) -> None:
         self.vocab_size = vocab_size
@@ -112,6 +114,8 @@ class HierarchicalAttnConfig(EncoderConfig):
         self.feed_forward_dim = feed_forward_dim
         self.classifier_hidden_dim = classifier_hidden_dim
         self.dropout = dropout
+        self.embedding_skip = embedding_skip
+        self.weighted_document = weighted_document
         super().__init__(encoder_config=encoder_config, pad_token_id=pad_token_id, **kwargs)
         sizes = (
             "vocab_size", "embedding_dim", "hidden_dim", "num_layers", "segment_size", "feed_forward_dim",

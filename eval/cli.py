@@ -1,105 +1,50 @@
-"""eval.py score --model FOLDER_OR_HUB_ID --test_file FILE: how good a trained model is on labelled texts."""
+"""eval.py COMMAND ...: what a trained model is worth, and how models compare."""
 
-import json
 import sys
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable
+from importlib import import_module
 
-import numpy as np
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    DataCollatorWithPadding,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    Trainer,
-    TrainingArguments,
-)
-
-import salience.modeling  # noqa: F401  the Auto classes know our models, so that no code of a repository is run
-from salience.configuration.arguments import RecipeParser, one_line
-from salience.configuration.data_arguments import FileArguments
-from salience.train.data import load_test
 from salience.train.errors import UserError
-from salience.train.run_record import write_json
-from salience.train.tokenize import tokenize
-
-from .explain import label_names
-from .scoring import compute_scores
 
 
-@dataclass
-class ScoreArguments:
-    """Which model is scored, and where the scores go."""
+def _command(module: str) -> Callable[[list[str]], None]:
+    """`main` of a module of this package, imported when it is called: the commands need much, and not the same."""
+    return lambda argv: import_module(f".{module}", __package__).main(argv)
 
-    model: str | None = field(default=None, metadata={"help": "Folder or Hub id of a trained classifier."})
-    revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a Hub id."})
-    output_dir: str | None = field(default=None, metadata={"help": "Folder for scores.json; unset: only print."})
-    batch_size: int = field(default=32, metadata={"help": "Texts at a time."})
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "score": _command("score"),
+    "sparse": _command("sparse"),
+    "study": _command("study"),
+    "benchmark": _command("benchmark"),
+}
+"""What stands behind `eval.py`; each takes the words behind its name and raises `UserError`."""
+
+HELP = """usage: eval.py COMMAND ...
+
+  score --model FOLDER_OR_HUB_ID --test_file FILE   scores of a trained model on labelled texts
+  sparse NAME RECIPE.yaml --output_dir OUT          a bag-of-words baseline on the splits of train.py
+  study STUDY.yaml                                  a grid of runs with several seeds, in one table
+  benchmark --suite hierarchical                    time and memory of the hierarchical model and of others
+
+eval.py COMMAND --help says more."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one of the commands. Returns the exit status: 0, or 2 for bad input."""
     argv = sys.argv[1:] if argv is None else argv
-    parser = RecipeParser((ScoreArguments, FileArguments), program="eval.py score")
-    if not argv or {"-h", "--help"} & set(argv):
-        parser.print_help()
+    if not argv or argv[0] in ("-h", "--help"):
+        print(HELP)
         return 0 if argv else 2
     try:
-        if argv[0] != "score":
-            raise UserError(f'"{argv[0]}" is no command of eval.py; the command is score')
-        score(*parser.parse(argv[1:]))
+        if argv[0] not in COMMANDS:
+            raise UserError(f'"{argv[0]}" is no command of eval.py; the commands are {", ".join(COMMANDS)}')
+        COMMANDS[argv[0]](argv[1:])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def score(arguments: ScoreArguments, data_args: FileArguments) -> None:
-    """Print the model's scores on the labelled file, and write them to `output_dir/scores.json` if that is given.
-
-    Raises:
-        UserError: There is no such model or file, or scores are there already.
-    """
-    target = Path(arguments.output_dir) / "scores.json" if arguments.output_dir else None
-    if arguments.batch_size < 1:
-        raise UserError(f"--batch_size {arguments.batch_size} must be at least 1")
-    if target and target.exists():
-        raise UserError(f"{target} exists; choose another --output_dir, or move it away")
-    model, tokenizer = load_model(arguments)
-    config = model.config
-    problem_type = config.problem_type or "single_label_classification"
-    names = label_names(model)
-    rows = load_test(data_args, names, problem_type)
-    tokens = tokenize(rows, tokenizer)
-    options = TrainingArguments(
-        output_dir=arguments.output_dir or ".",
-        per_device_eval_batch_size=arguments.batch_size,
-        report_to="none",
-        remove_unused_columns=False,
-        label_names=["labels"],
-    )
-    trainer = Trainer(model, options, processing_class=tokenizer, data_collator=DataCollatorWithPadding(tokenizer))
-    prediction = trainer.predict(tokens)
-    logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
-    scores = compute_scores(logits, np.asarray(prediction.label_ids), problem_type, names)
-    print(json.dumps(scores, indent=2, ensure_ascii=False))
-    if target:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_json(target, {"model": arguments.model, "revision": arguments.revision, "rows": len(rows), **scores})
-
-
-def load_model(arguments: ScoreArguments) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The classifier and its tokenizer.
-
-    Raises:
-        UserError: There is none.
-    """
-    if not arguments.model:
-        raise UserError("--model is missing: name the folder or Hub id of a trained classifier")
-    try:
-        trusted = {"revision": arguments.revision, "trust_remote_code": False}
-        model = AutoModelForSequenceClassification.from_pretrained(arguments.model, **trusted)
-        return model, AutoTokenizer.from_pretrained(arguments.model, **trusted)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"--model {arguments.model} can't be loaded: {one_line(error)}") from error
+if __name__ == "__main__":
+    sys.exit(main())

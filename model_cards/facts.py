@@ -99,6 +99,8 @@ def _design(files: RunFolder) -> str:
     parts = [FAMILIES.get(model.get("family", ""), "It is a text classifier")]
     if model.get("encoder") and model.get("family") != "transformer":
         parts.append(f"the encoder is {escape(model['encoder'])}")
+    if start := files.run.get("arguments", {}).get("word_vectors"):
+        parts.append(f"its word embeddings started from {escape(start)}")
     if data.get("name"):
         rows = data.get("splits", {}).get("train", {}).get("rows")
         parts.append(f"it was trained on {escape(data['name'])}" + (f" ({rows:,} texts)" if is_number(rows) else ""))

@@ -42,6 +42,19 @@ class GatedFusion(nn.Module):
 FUSIONS: dict[str, type[ResidualFusion] | type[GatedFusion]] = {"residual": ResidualFusion, "gated": GatedFusion}
 
 
+class ZeroStartLinear(nn.Linear):
+    """The last layer of a residual branch, which begins at zero.
+
+    A word is then at first just itself: what sentences say is much alike in all documents before anything is learned,
+    and would drown it.
+    """
+
+    def init_own_parameters(self) -> None:
+        """Called where the model's fresh weights are set."""
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+
+
 class CrossAttention(nn.Module):
     """Kept words ask, their document's sentences answer; fusion, feed-forward and norms."""
 
@@ -52,14 +65,14 @@ class CrossAttention(nn.Module):
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(3 * width, width)
         self.value = nn.Linear(3 * width, width)
-        self.output = nn.Linear(width, width)
+        self.output = ZeroStartLinear(width, width)
         kernel = registered(ATTENTIONS, config.attention_kernel, "attention_kernel")
         self.attention = kernel(width // config.num_heads, config)
         self.fusion = registered(FUSIONS, config.fusion, "fusion")(width)
         self.attention_norm = nn.LayerNorm(width)
         inner_width = config.feed_forward_dim or 2 * width
         self.feed_forward = nn.Sequential(
-            nn.Linear(width, inner_width), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(inner_width, width)
+            nn.Linear(width, inner_width), nn.ReLU(), nn.Dropout(config.dropout), ZeroStartLinear(inner_width, width)
         )
         self.feed_forward_norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(config.dropout)

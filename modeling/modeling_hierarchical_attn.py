@@ -62,6 +62,7 @@ class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
         if config.encoder_config is None:
             self.embeddings = nn.Embedding(config.vocab_size, config.embedding_dim, padding_idx=config.pad_token_id)
             self.bilstm = BiLSTM(config.embedding_dim, config.hidden_dim, config.num_layers, config.dropout)
+            self.skip = nn.Linear(config.embedding_dim, config.hidden_dim) if config.embedding_skip else None
         else:
             self.pretrained = build_encoder(config.encoder_config)
         embedding = self.get_input_embeddings()
@@ -103,11 +104,12 @@ class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
         weight_N = importance_N * share_N
         kept_N = share_N > 0
         kept_words = Ragged(words.by_document.segment_N[kept_N].bincount(minlength=packed.mask_BT.shape[0]))
-        query_KD = features_ND[kept_N] * weight_N[kept_N, None].to(features_ND.dtype)
+        query_KD = features_ND[kept_N]
+        if not self.config.weighted_document:
+            query_KD = query_KD * weight_N[kept_N, None].to(features_ND.dtype)
         fused_KD = self.cross_attention(query_KD, kept_words, vectors_SE, sentences.documents)
-        share_K = share_N[kept_N]
-        document_BD = kept_words.sum(fused_KD * share_K[:, None].to(fused_KD.dtype))
-        document_BD = document_BD / kept_words.sum(share_K).clamp(min=1e-6)[:, None].to(fused_KD.dtype)
+        counts_K = (weight_N if self.config.weighted_document else share_N)[kept_N]
+        document_BD = kept_words.sum(fused_KD * shares(counts_K, kept_words)[:, None].to(fused_KD.dtype))
 
         attentions = None
         if output_attentions:
@@ -128,6 +130,8 @@ class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
             sentences = self.segment(packed, embeds_BTE)
             embeds_NE = self.dropout(embeds_BTE.flatten(0, 1)[sentences.token_N])
             encoded_ND = sentences.words.map_groups(self.bilstm, embeds_NE)
+            if self.skip is not None:
+                encoded_ND = encoded_ND + self.skip(embeds_NE)
         else:
             hidden_BTD = encode_windows(self.pretrained, packed, self.config)
             sentences = self.segment(packed, hidden_BTD)

@@ -129,7 +129,9 @@ class SaliencePreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         # The torch.nn.init functions, which transformers 5 guards: weights that were loaded stay as they are.
-        if isinstance(module, (nn.Linear, nn.Conv1d)):
+        if (init_own_parameters := getattr(module, "init_own_parameters", None)) is not None:
+            init_own_parameters()
+        elif isinstance(module, (nn.Linear, nn.Conv1d)):
             nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
@@ -144,8 +146,6 @@ class SaliencePreTrainedModel(PreTrainedModel):
                     nn.init.zeros_(parameter)
                 else:
                     nn.init.xavier_uniform_(parameter) if "_ih_" in name else nn.init.orthogonal_(parameter)
-        elif (init_own_parameters := getattr(module, "init_own_parameters", None)) is not None:
-            init_own_parameters()
 
     @property
     def encoder(self) -> PreTrainedModel | None:

@@ -1,25 +1,13 @@
 """A model and its tokenizer, by the name that `--model` gives."""
 
 from collections.abc import Callable, Iterable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    BertConfig,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.utils import logging as transformers_logging
+from transformers import AutoTokenizer, BertConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from salience.configuration.arguments import model_options, one_line
-from salience.configuration.configuration_salience import SalienceConfig
 from salience.modeling import (
     AttnPoolConfig,
     AttnPoolForSequenceClassification,
@@ -28,12 +16,14 @@ from salience.modeling import (
     HierarchicalAttnConfig,
     HierarchicalAttnForSequenceClassification,
 )
-from salience.modeling.encoders import PACKAGE_PREFIX, locate_encoder, position_limit
+from salience.modeling.encoders import position_limit
 
+from .encoder_loading import WINDOW_OPTIONS, check_options, encoder_path, load_plain_head, misfit, no_encoder
 from .errors import UserError
 from .word_tokenizer import build_word_tokenizer, portable_tokenizer, sentence_end_ids
+from .word_vectors import WordVectors, load_word_vectors, start_embeddings, word_ids
 
-WINDOW_OPTIONS = frozenset({"window_size", "window_stride"})
+WORD_VECTOR_FLAGS = frozenset({"word_vectors", "word_vectors_vocabulary"})
 SCRATCH_OPTIONS = frozenset({"vocab_size", "embedding_dim", "hidden_dim", "num_layers"})
 Options = dict[str, Any]
 Built = tuple[PreTrainedModel, PreTrainedTokenizerBase]
@@ -69,8 +59,9 @@ class Request:
         """
         known = set(model_options(config_class)) - unused if config_class else set()
         common = {"model", "encoder", "encoder_revision", "base_model", "min_frequency"}
+        common |= WORD_VECTOR_FLAGS if "embedding_dim" in known else set()
         chosen = {name: value for name, value in vars(self.arguments).items() if value is not None}
-        for name in chosen.keys() - known - common:
+        for name in sorted(chosen.keys() - known - common):
             encoder = " with --encoder" if self.arguments.encoder else " without --encoder" if name in unused else ""
             raise UserError(f"--{name} is not an option of --model {self.arguments.model}{encoder}")
         return {name: value for name, value in chosen.items() if name in known} | self.labels
@@ -86,6 +77,21 @@ class Request:
             raise UserError(f"no word stands {frequency} times in the training texts; lower --min_frequency")
         options["vocab_size"] = len(tokenizer)
         return tokenizer
+
+    def word_vectors(self, tokenizer: PreTrainedTokenizerBase, options: Options) -> WordVectors | None:
+        """Pretrained vectors of the vocabulary's words, if asked for; `embedding_dim` becomes their width."""
+        path, vocabulary_path = self.arguments.word_vectors, self.arguments.word_vectors_vocabulary
+        if path is None:
+            if vocabulary_path is not None:
+                raise UserError("--word_vectors_vocabulary belongs to --word_vectors; leave it out")
+            return None
+        vectors_FE, found_W = load_word_vectors(path, vocabulary_path, list(word_ids(tokenizer)))
+        width = vectors_FE.shape[1]
+        if options.setdefault("embedding_dim", width) != width:
+            raise UserError(
+                f"--embedding_dim {options['embedding_dim']} isn't {width}, the width of '{path}'; leave it out"
+            )
+        return vectors_FE, found_W
 
     def encoder_tokenizer(self) -> tuple[str, PreTrainedTokenizerBase]:
         """Where the encoder is, and its tokenizer.
@@ -112,81 +118,24 @@ class Request:
         return path, tokenizer
 
 
-def encoder_path(name: str) -> str:
-    """What transformers shall load for `--encoder`.
-
-    Raises:
-        UserError: The package or folder holds no model, or there is no such folder.
-    """
-    path = Path(name).expanduser()
-    is_hub_id = not path.is_absolute() and not name.startswith(".") and name.count("/") < 2
-    if not (is_hub_id or name.startswith(PACKAGE_PREFIX) or path.is_dir()):
-        raise UserError(f"--encoder {name}: there is no such folder")
-    try:
-        return locate_encoder(str(path))
-    except ValueError as error:
-        raise UserError(f"--encoder {one_line(error)}") from error
-
-
-def no_encoder(name: str, error: Exception) -> str:
-    """One sentence for an encoder that can't be loaded."""
-    reason = one_line(error)[:300]
-    if "trust_remote_code" in str(error):
-        reason = "it brings its own code, which is never run; choose one that transformers knows"
-    if Path(name).expanduser().is_dir() or name.startswith(PACKAGE_PREFIX):
-        return f"--encoder {name} can't be loaded: {reason}"
-    module = name.replace("-", "_")
-    if module.isidentifier() and find_spec(module):
-        return f"--encoder {name} is no Hub id; for the installed package write --encoder package:{module}"
-    return f"--encoder {name} is no folder here and can't be loaded from the Hub: {reason}"
-
-
-def misfit(name: str, error: RuntimeError) -> RuntimeError | UserError:
-    """What to raise where weights were loaded: a sentence if their shapes are wrong, else the error as it is."""
-    if "mismatch" not in str(error):
-        return error
-    return UserError(f"--encoder {name} can't be loaded: its weights have other shapes than its config.json says")
-
-
 def with_encoder(model_class: type[Any], request: Request, options: Options, tokens: bool) -> Built:
     """A model of ours on a pretrained encoder."""
     path, tokenizer = request.encoder_tokenizer()
+    name, revision = request.arguments.encoder, request.arguments.encoder_revision
     if tokens:
         options["sentence_end_ids"] = sentence_end_ids(tokenizer)
     try:
-        check_options(model_class, path, request, options)
-        model = model_class.from_encoder(path, tokenizer, revision=request.arguments.encoder_revision, **options)
+        check_options(model_class, path, name, revision, options)
+        model = model_class.from_encoder(path, tokenizer, revision=revision, **options)
     except (OSError, SafetensorError) as error:
-        raise UserError(no_encoder(request.arguments.encoder, error)) from error
+        raise UserError(no_encoder(name, error)) from error
     except RuntimeError as error:
-        raise misfit(request.arguments.encoder, error) from error
+        raise misfit(name, error) from error
     limit = position_limit(model.encoder)
     if model.config.window_size is not None and model.config.window_size > limit:
         raise UserError(f"--window_size {model.config.window_size} is more than the encoder's {limit} positions")
     tokenizer.model_max_length = int(1e30)  # the model reads any length: pipelines shall not warn of long texts
     return model, portable_tokenizer(tokenizer)
-
-
-def check_options(model_class: type[Any], path: str, request: Request, options: Options) -> None:
-    """Let the model look at the flags before gigabytes of weights are loaded.
-
-    Raises:
-        UserError: There is no encoder of texts.
-        ValueError: A flag is out of its range.
-    """
-    name = request.arguments.encoder
-    try:
-        encoder_config = AutoConfig.from_pretrained(
-            path, revision=request.arguments.encoder_revision, trust_remote_code=False
-        )
-    except (OSError, ValueError) as error:
-        raise UserError(no_encoder(name, error)) from error
-    if isinstance(encoder_config, SalienceConfig) or not hasattr(encoder_config, "hidden_size"):
-        raise UserError(f"--encoder {name} is a {encoder_config.model_type} model and no plain encoder of texts")
-    # How wide a window may be is known only with the weights.
-    known = {name: options[name] for name in options.keys() - WINDOW_OPTIONS}
-    with torch.device("meta"):
-        model_class(model_class.config_class(encoder_config=encoder_config, **known))
 
 
 def without_encoder(request: Request) -> None:
@@ -208,10 +157,11 @@ def hierarchical_attn(request: Request) -> Built:
     if has_encoder:
         return with_encoder(HierarchicalAttnForSequenceClassification, request, options, tokens=True)
     tokenizer = request.word_tokenizer(options)
+    vectors = request.word_vectors(tokenizer, options)
     config = HierarchicalAttnConfig(
         pad_token_id=tokenizer.pad_token_id, sentence_end_ids=sentence_end_ids(tokenizer), **options
     )
-    return HierarchicalAttnForSequenceClassification(config), tokenizer
+    return start_embeddings(HierarchicalAttnForSequenceClassification(config), tokenizer, vectors), tokenizer
 
 
 def baseline(request: Request) -> Built:
@@ -219,8 +169,9 @@ def baseline(request: Request) -> Built:
     without_encoder(request)
     options = request.options(BaselineConfig)
     tokenizer = request.word_tokenizer(options)
+    vectors = request.word_vectors(tokenizer, options)
     config = BaselineConfig(architecture=request.arguments.model, pad_token_id=tokenizer.pad_token_id, **options)
-    return BaselineForSequenceClassification(config), tokenizer
+    return start_embeddings(BaselineForSequenceClassification(config), tokenizer, vectors), tokenizer
 
 
 def transformer(request: Request) -> Built:
@@ -248,31 +199,6 @@ def sequence_classification(request: Request) -> Built:
     # Many tokenizers name no limit, or not the model's; the plain head reads what the encoder can number.
     tokenizer.model_max_length = min(tokenizer.model_max_length, position_limit(model))
     return model, portable_tokenizer(tokenizer)
-
-
-def load_plain_head(path: str, revision: str | None, **options: Any) -> PreTrainedModel:
-    """The classifier that transformers has for a pretrained encoder, in float32.
-
-    Args:
-        path: Folder or Hub id of the encoder.
-        revision: Branch, tag or commit of a Hub id.
-        options: `config`, or fields of it.
-
-    Raises:
-        ValueError: The checkpoint lacks weights of the encoder.
-    """
-    level = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # that the classifier has fresh weights is expected
-    try:
-        model, report = AutoModelForSequenceClassification.from_pretrained(
-            path, revision=revision, dtype="float32", output_loading_info=True, trust_remote_code=False, **options
-        )
-    finally:
-        transformers_logging.set_verbosity(level)
-    inside = [name for name in report["missing_keys"] if name.startswith(f"{model.base_model_prefix}.")]
-    if lacking := sorted(name for name in inside if ".pooler." not in name):
-        raise ValueError(f"{path} lacks weights of its encoder: {', '.join(lacking[:5])}")
-    return model
 
 
 MODELS: dict[str, Callable[[Request], Built]] = {

@@ -26,19 +26,20 @@ from salience.configuration.arguments import Arguments, RecipeParser
 from salience.configuration.training_arguments import SalienceTrainingArguments
 from salience.configuration.tuning_arguments import TuningArguments
 from salience.eval.explain import Reading, read_text
+from salience.eval.predictions import write_predictions
 from salience.eval.scoring import compute_scores, make_compute_metrics
 from salience.model_cards.card import write_card
-from salience.model_cards.run_folder import is_hub_id
 
 from .build import build_model
 from .data import TextData, load_splits
 from .errors import UserError
+from .flag_checks import check_flags, check_labels
 from .lora import ADAPTER_FOLDER, add_adapters, encoder_of, save_merged
 from .losses import LabelStatistics, TrainingLoss
 from .output_folder import check_folder, check_plan, last_checkpoint
 from .push import check_access, check_repo_name
 from .run_record import record_run, write_json
-from .tokenize import num_tokens, tokenize
+from .tokenize import document_counts, num_tokens, tokenize
 from .trainer import SalienceTrainer
 
 CLASS_SCORES = ("accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted", "roc_auc")
@@ -94,8 +95,11 @@ def train(arguments: Arguments, argv: list[str]) -> None:
         encoder_of(model).requires_grad_(False)
     held_out = {name: tokenize(rows, tokenizer) for name, rows in data.splits.items() if name != "train"}
     train_rows = tokenize(data.splits["train"], tokenizer, data_args.max_length)
+    if (idf := getattr(model.base_model, "idf", None)) is not None:
+        idf.set_counts(torch.from_numpy(document_counts(train_rows, len(idf.idf_V))), len(train_rows))
     # Held-out texts from the longest to the shortest: no score depends on their order, and little is padded.
-    held_out = {name: rows.select(np.argsort(-num_tokens(rows), kind="stable")) for name, rows in held_out.items()}
+    orders = {name: np.argsort(-num_tokens(rows), kind="stable") for name, rows in held_out.items()}
+    held_out = {name: rows.select(orders[name]) for name, rows in held_out.items()}
     tokenized = datasets.DatasetDict(train=train_rows, **held_out)
     lengths = num_tokens(train_rows).tolist() if tuning.length_grouped else None
     text_weights = balancing_weights(data, statistics) if statistics and tuning.balanced_sampling else None
@@ -119,7 +123,7 @@ def train(arguments: Arguments, argv: list[str]) -> None:
     trainer.save_metrics("train", {**fitted.metrics, "train_samples": len(tokenized["train"])}, combined=False)
     if statistics and tuning.prior_correction:
         correct_prior(trainer.accelerator.unwrap_model(trainer.model), tuning.prior_correction, statistics)
-    evaluate(trainer, tokenized, data)
+    evaluate(trainer, tokenized, data, orders)
     num_trainable = trainer.get_num_trainable_parameters()
     trained = save(trainer, tuning, model_args)
     trainer.save_state()
@@ -171,43 +175,6 @@ def label_statistics(data: TextData) -> LabelStatistics | None:
     return LabelStatistics(torch.tensor(counts), len(labels), data.problem_type)
 
 
-def check_flags(model_args: Any, tuning: TuningArguments, training: SalienceTrainingArguments) -> None:
-    """Refuse flags that don't go together, before anything is read."""
-    if (tuning.lora or tuning.freeze_encoder) and model_args.encoder is None:
-        flag = "--lora" if tuning.lora else "--freeze_encoder"
-        raise UserError(f"{flag} needs a pretrained encoder, and --encoder names none")
-    if tuning.prior_correction and model_args.model == "sequence_classification":
-        raise UserError("--prior_correction is kept in our models' configuration; the plain head has no place for it")
-    if training.push_to_hub and tuning.lora and not is_hub_id(model_args.base_model or model_args.encoder):
-        raise UserError("--push_to_hub with --lora needs --base_model USER/NAME: the adapter names its base on the Hub")
-    if tuning.lora and training.fsdp:
-        raise UserError("--lora is not offered with FSDP: the merged model is put together by one process")
-    for name, (used, where) in conditional_flags(tuning).items():
-        if not used and getattr(tuning, name) != TuningArguments.__dataclass_fields__[name].default:
-            raise UserError(f"--{name} belongs to {where}; leave it out")
-    if tuning.early_stopping_patience and training.eval_strategy == "no":
-        raise UserError("--early_stopping_patience needs evaluations: set --eval_strategy to epoch or steps")
-
-
-def conditional_flags(tuning: TuningArguments) -> dict[str, tuple[bool, str]]:
-    """Flags that only count beside another one: whether it is there, and which one."""
-    loss = {
-        "focal_gamma": "focal", "class_balanced_beta": "class_balanced", "logit_adjustment_tau": "logit_adjusted",
-        "ldam_max_margin": "ldam",
-    }  # fmt: skip
-    lora = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
-    of_loss = {name: (tuning.loss == which, f"--loss {which}") for name, which in loss.items()}
-    return of_loss | {name: (tuning.lora, "--lora true") for name in lora}
-
-
-def check_labels(tuning: TuningArguments, statistics: LabelStatistics | None) -> None:
-    """Refuse flags that the labels have no place for, before a model is loaded."""
-    if statistics is None and tuning.prior_correction:
-        raise UserError("--prior_correction needs classes, and the labels are numbers")
-    if tuning.balanced_sampling and (statistics is None or statistics.is_multi_label):
-        raise UserError("--balanced_sampling needs exactly one class for each text")
-
-
 def balancing_weights(data: TextData, statistics: LabelStatistics) -> torch.Tensor:
     """Chance of each training text to be drawn, the same in sum for every class."""
     return (1 / statistics.counts_C.double())[torch.tensor(data.splits["train"]["labels"])]
@@ -240,19 +207,35 @@ def correct_prior(model: PreTrainedModel, tau: float, statistics: LabelStatistic
     model.config.prior_correction = (tau * statistics.log_prior_C).tolist()
 
 
-def evaluate(trainer: SalienceTrainer, tokenized: datasets.DatasetDict, data: TextData) -> None:
-    """Score the validation split, and the test split once; write eval_results.json and test_results.json."""
-    metrics = trainer.evaluate()
-    trainer.save_metrics("eval", {**metrics, "eval_samples": len(tokenized["validation"])}, combined=False)
-    if "test" not in tokenized:
-        return
-    prediction = trainer.predict(tokenized["test"])
-    if trainer.is_world_process_zero():
+def evaluate(
+    trainer: SalienceTrainer, tokenized: datasets.DatasetDict, data: TextData, orders: dict[str, np.ndarray]
+) -> None:
+    """Score the validation split, and the test split once; write their results and predictions.
+
+    Args:
+        trainer: Trained.
+        tokenized: The splits.
+        data: What they came from.
+        orders: For each held-out split, which row of `data` each of its rows is.
+    """
+    for split, prefix in (("validation", "eval"), ("test", "test")):
+        if split not in tokenized:
+            continue
+        prediction = trainer.predict(tokenized[split], metric_key_prefix=prefix)
+        metrics: dict[str, Any] = prediction.metrics or {}
+        if split == "validation":
+            trainer.log(metrics)  # the last point of the curves; adds the epoch
+        if not trainer.is_world_process_zero():
+            continue
         logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
-        scores = compute_scores(logits, np.asarray(prediction.label_ids), data.problem_type, data.label_names)
-        results: dict[str, Any] = {**(prediction.metrics or {}), "test_samples": len(tokenized["test"])}
-        results |= {f"test_{name}": value for name, value in scores.items()}
-        write_json(Path(trainer.args.output_dir) / "test_results.json", results)
+        labels = np.asarray(prediction.label_ids)
+        results = {**metrics, f"{prefix}_samples": len(tokenized[split])}
+        if split == "test":
+            scores = compute_scores(logits, labels, data.problem_type, data.label_names)
+            results |= {f"test_{name}": value for name, value in scores.items()}
+        folder = Path(trainer.args.output_dir)
+        write_json(folder / f"{prefix}_results.json", results)
+        write_predictions(folder, split, orders[split], labels, logits)
 
 
 def save(trainer: SalienceTrainer, tuning: TuningArguments, model_args: Any) -> PreTrainedModel:
@@ -283,12 +266,14 @@ def changed_arguments(arguments: Arguments) -> dict[str, Any]:
 
 def describe_model(model_args: Any, model: PreTrainedModel, num_trainable: int) -> dict[str, Any]:
     """What run.json says of the model."""
+    found = getattr(model, "word_vectors_found", None)
     return {
         "family": model_args.model,
         "class": type(model).__name__,
         "encoder": model_args.base_model or encoder_name(model_args.encoder),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "trainable_parameters": num_trainable,
+        **({} if found is None else {"word_vectors_found": found}),
     }
 
 
@@ -323,3 +308,7 @@ def print_summary(folder: Path, reading: Reading | None, data: TextData) -> None
 def one_row(text: str) -> str:
     """A text on one line, without the control characters by which data could steer the terminal."""
     return " ".join("".join(each if each.isprintable() else " " for each in text).split())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

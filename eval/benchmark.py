@@ -1,0 +1,240 @@
+"""eval.py benchmark: how fast the hierarchical model is, beside baselines and beside its own dense version."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from salience.configuration.arguments import RecipeParser
+from salience.configuration.data_arguments import FileArguments
+from salience.train.errors import UserError
+from salience.train.run_record import describe_platform, versions, write_json
+
+from .benchmark_growth import Curve, Measurer
+from .benchmark_models import (
+    Batch,
+    Corpus,
+    baseline,
+    check_equal,
+    contestant,
+    cut_unread,
+    dense_contestant,
+    hierarchical,
+    hierarchical_config,
+    make_batch,
+    packed_lstm,
+    read_texts,
+)
+from .benchmark_report import TABLES, environment_text, growth_figures
+from .benchmark_timing import compared, interleaved, spread
+
+MODES = ("training", "inference")
+# Without limits on sentences and words; the first is the default.
+VARIANTS: dict[str, dict[str, str]] = {
+    f"{scope} attention, {kernel}": {"attention_scope": scope, "attention_kernel": kernel}
+    for scope in ("sentence", "document")
+    for kernel in ("softmax", "linear")
+}
+
+
+def _numbers(values: list[int], help: str) -> list[int]:
+    return field(default_factory=lambda: values, metadata={"help": help})
+
+
+@dataclass
+class BenchmarkArguments:
+    """What is measured, and how often.
+
+    Raises:
+        UserError: A value is out of its range.
+    """
+
+    suite: str = field(default="hierarchical", metadata={"help": "What is measured: hierarchical."})
+    parts: list[int] = _numbers(
+        [1, 2, 3],
+        "1: training step and inference beside the Bi-LSTM, the CNN and the dense grid; 2: time and memory by length "
+        "of a document; 3: time by batch size and number of documents.",
+    )
+    repetitions: int = field(default=7, metadata={"help": "Repetitions of each measurement, after a warm-up."})
+    output_dir: str | None = field(
+        default=None, metadata={"help": "Folder for benchmark.json and figures; unset: only print."}
+    )
+    batch_size: int = field(default=16, metadata={"help": "Documents of a batch, in part 1."})
+    num_batches: int = field(default=8, metadata={"help": "Batches of each kind, in part 1."})
+    words: list[int] = _numbers([100, 300, 1000, 3000, 10_000, 30_000, 100_000], "Lengths of a document, in part 2.")
+    point_seconds: float = field(default=30.0, metadata={"help": "Part 2 leaves out what would take longer."})
+    point_megabytes: float = field(default=8000.0, metadata={"help": "Part 2 leaves out what would need more memory."})
+    batch_sizes: list[int] = _numbers([1, 4, 16, 64], "Documents of a batch, in part 3.")
+    num_documents: list[int] = _numbers([64, 256, 1024], "Numbers of documents, in part 3.")
+    model_options: str | None = field(
+        default=None, metadata={"help": 'Other fields of the model: \'{"filter": "adaptive", "hidden_dim": 128}\'.'}
+    )
+    seed: int = field(default=0, metadata={"help": "Seed of the documents that are drawn."})
+
+    def __post_init__(self) -> None:
+        if self.suite != "hierarchical":
+            raise UserError(f'--suite "{self.suite}" is unknown; there is hierarchical')
+        if not self.parts or not set(self.parts) <= {1, 2, 3}:
+            raise UserError("--parts takes any of 1 2 3")
+        for name in ("repetitions", "batch_size", "num_batches", "words", "batch_sizes", "num_documents"):
+            value = getattr(self, name)
+            if not value or min(value if isinstance(value, list) else [value]) < 1:
+                raise UserError(f"--{name} must be at least 1")
+        try:
+            self.options: dict[str, Any] = json.loads(self.model_options or "{}")
+        except json.JSONDecodeError as error:
+            raise UserError(f"--model_options is no JSON: {error}") from error
+        if not isinstance(self.options, dict):
+            raise UserError('--model_options must be a JSON object such as {"hidden_dim": 128}')
+
+
+def main(argv: list[str]) -> None:
+    """`eval.py benchmark`: see `benchmark`.
+
+    Raises:
+        UserError: See `benchmark`; or a flag is wrong.
+    """
+    parser = RecipeParser((BenchmarkArguments, FileArguments), program="eval.py benchmark")
+    if {"-h", "--help"} & set(argv):
+        parser.print_help()
+    else:
+        benchmark(*parser.parse(argv))
+
+
+def benchmark(arguments: BenchmarkArguments, file_args: FileArguments) -> dict[str, Any]:
+    """Measure, print tables, and write `output_dir/benchmark.json` and figures if that folder is given.
+
+    Args:
+        arguments: What is measured.
+        file_args: The texts: `test_file`, or the test posts of 20 Newsgroups from the Hub.
+
+    Returns:
+        What the file holds: `environment` (device, device_name, threads, dtype, versions, platform, repetitions, seed,
+        options) and `parts`, by number. "1": `batch_size`, `difference` of dense and ragged logits, and `rows` with
+        `mode`, `batches`, `model`, `seconds` of a batch and `ratios` to lstm and hierarchical. "2": `words` and `rows`
+        (see `Curve.row`). "3": `batch_sizes`, rows with `seconds_per_document`, and `documents`, rows with `seconds`
+        of all and `documents_per_second`. All times are seconds with `median`, `low` and `high`, except those of "2".
+
+    Raises:
+        UserError: The texts can't be read, an option is wrong, or results are there already.
+    """
+    target = Path(arguments.output_dir) / "benchmark.json" if arguments.output_dir else None
+    if target and target.exists():
+        raise UserError(f"{target} exists; choose another --output_dir, or move it away")
+    corpus = Corpus(read_texts(file_args), arguments.seed, arguments.options.get("vocab_size", 20_000))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    environment = describe(arguments, device)
+    print(environment_text(environment))  # noqa: T201
+    parts = {}
+    for part in sorted(set(arguments.parts)):
+        parts[str(part)] = PARTS[part](corpus, arguments, device)
+        print(TABLES[str(part)](parts[str(part)]), flush=True)  # noqa: T201
+    results = {"environment": environment, "parts": parts}
+    if target:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_json(target, results)
+        if "2" in parts:
+            growth_figures(parts["2"], target.parent)
+    return results
+
+
+def describe(arguments: BenchmarkArguments, device: torch.device) -> dict[str, Any]:
+    """What everything runs on."""
+    platform = describe_platform()
+    return {
+        "device": device.type,
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform["cpu"],
+        "threads": torch.get_num_threads(),
+        "dtype": "float32",
+        "versions": versions(),
+        "platform": platform,
+        "repetitions": arguments.repetitions,
+        "seed": arguments.seed,
+        "options": arguments.options,
+    }
+
+
+def measure_steps(corpus: Corpus, arguments: BenchmarkArguments, device: torch.device) -> dict[str, Any]:
+    """Part 1, on batches of documents as they come, and on batches of like length as `--length_grouped true` makes."""
+    config = hierarchical_config(corpus, **arguments.options)
+    reader, size, count = hierarchical(config).eval(), arguments.batch_size, arguments.num_batches
+    mixed = batches_of(cut_unread(reader, corpus.draw(count * size)), size)
+    grouped = batches_of(cut_unread(reader, corpus.draw_grouped(count, size)), size)
+    models = {
+        "lstm": contestant(baseline("lstm", config), mixed, device),
+        "hierarchical": contestant(hierarchical(config), mixed, device),
+        "cnn": contestant(baseline("cnn", config), mixed, device),
+        "lstm, packed": contestant(packed_lstm(config), mixed, device),
+        "dense, to the longest": dense_contestant(config, mixed, device, whole_grid=False),
+        "dense, whole grid": dense_contestant(config, mixed, device, whole_grid=True),
+    }
+    difference = max(check_equal(models["hierarchical"], models[name]) for name in models if name.startswith("dense"))
+    slow = frozenset(name for name in models if name.startswith("dense"))
+    on_grouped = {name: contestant(models[name].model, grouped, device) for name in ("lstm", "hierarchical", "cnn")}
+    rows = []
+    for mode in MODES:
+        for kind, contestants in (("mixed lengths", models), ("grouped by length", on_grouped)):
+            calls = {name: each.calls(mode) for name, each in contestants.items()}
+            times = interleaved(calls, arguments.repetitions, device, f"1. {mode}, {kind}", one_each=slow)
+            rows += compared(times, ("lstm", "hierarchical"), mode=mode, batches=kind)
+    return {"batch_size": arguments.batch_size, "difference": difference, "rows": rows}
+
+
+def batches_of(documents: list[list[int]], batch_size: int) -> list[Batch]:
+    """Padded batches, in the order of the documents."""
+    return [make_batch(documents[start : start + batch_size]) for start in range(0, len(documents), batch_size)]
+
+
+def measure_growth(corpus: Corpus, arguments: BenchmarkArguments, device: torch.device) -> dict[str, Any]:
+    """Part 2; variants take turns at each length."""
+    limits = {"max_sentences": 0, "max_words": 0}
+    configs = {name: hierarchical_config(corpus, **arguments.options | limits | own) for name, own in VARIANTS.items()}
+    measurer = Measurer(device, arguments.repetitions, arguments.point_seconds, arguments.point_megabytes)
+    curves = [Curve(variant, mode) for variant in VARIANTS for mode in MODES]
+    lengths = sorted(set(arguments.words))
+    with tqdm(total=len(lengths) * len(curves), desc="2. growth", leave=False) as progress:
+        for length in lengths:
+            document = corpus.long_document(length)
+            for curve in curves:
+                measurer.extend(curve, configs[curve.variant], document)
+                progress.update()
+    return {"words": lengths, "rows": [curve.row() for curve in curves]}
+
+
+def measure_batches(corpus: Corpus, arguments: BenchmarkArguments, device: torch.device) -> dict[str, Any]:
+    """Part 3; all batch sizes divide the same documents, of which small ones take a few."""
+    config = hierarchical_config(corpus, **arguments.options)
+    most = max(*arguments.batch_sizes, *arguments.num_documents)
+    documents = cut_unread(hierarchical(config).eval(), corpus.draw(most))
+    models = {"lstm": baseline("lstm", config), "hierarchical": hierarchical(config)}
+    batch_rows = []
+    for mode in MODES:
+        for size in arguments.batch_sizes:
+            own = batches_of(documents[: max(arguments.batch_sizes)], size)[:4]
+            calls = {name: contestant(model, own, device).calls(mode) for name, model in models.items()}
+            times = interleaved(calls, arguments.repetitions, device, f"3. {mode}, batches of {size}")
+            for name, each in times.items():
+                row = {"mode": mode, "batch_size": size, "model": name, "seconds_per_document": spread(each / size)}
+                batch_rows.append(row)
+    rows = []
+    for count in arguments.num_documents:
+        own = batches_of(sorted(documents[:count], key=len), arguments.batch_size)
+        calls = {name: contestant(model, own, device).calls("inference") for name, model in models.items()}
+        times = interleaved(calls, min(arguments.repetitions, 3), device, f"3. {count} documents")
+        for name, each in times.items():
+            total = spread(each * len(own))
+            rows.append(
+                {"documents": count, "model": name, "seconds": total, "documents_per_second": count / total["median"]}
+            )
+    return {"batch_size": arguments.batch_size, "batch_sizes": batch_rows, "documents": rows}
+
+
+PARTS: dict[int, Callable[[Corpus, BenchmarkArguments, torch.device], dict[str, Any]]] = {
+    1: measure_steps,
+    2: measure_growth,
+    3: measure_batches,
+}

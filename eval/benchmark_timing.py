@@ -1,0 +1,102 @@
+"""Times of calls that take turns, so that whatever else the machine does slows all of them alike."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+Call = Callable[[], Any]
+
+
+def seconds(call: Call, device: torch.device) -> float:
+    """Wall-clock seconds of one call, to the end of its work on the device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def interleaved(
+    calls: dict[str, list[Call]],
+    repetitions: int,
+    device: torch.device,
+    title: str,
+    one_each: frozenset[str] = frozenset(),
+) -> dict[str, np.ndarray]:
+    """Time calls in turn: the first one of each name, the second one of each, ..., and all of it again.
+
+    Args:
+        calls: By name; as many for each. They are run once before anything is timed.
+        repetitions: How often.
+        device: Where they run.
+        title: Of the progress bar.
+        one_each: Names of which each repetition runs one call only, the next one each time, because they are slow.
+
+    Returns:
+        By name, the seconds of one call on average over a repetition, (repetitions,).
+    """
+    num_calls = len(next(iter(calls.values())))
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    with tqdm(total=(repetitions + 1) * num_calls, desc=title, leave=False) as progress:
+        for repetition in range(repetitions + 1):
+            spent: dict[str, list[float]] = {name: [] for name in calls}
+            for number in range(num_calls):
+                for name, own in calls.items():
+                    if name not in one_each or number == repetition % num_calls:
+                        spent[name].append(seconds(own[number], device))
+                progress.update()
+            if repetition:  # the first one is the warm-up
+                for name in calls:
+                    times[name].append(float(np.mean(spent[name])))
+    return {name: np.array(each) for name, each in times.items()}
+
+
+def spread(values: np.ndarray) -> dict[str, float]:
+    """Median, lowest and highest."""
+    return {"median": float(np.median(values)), "low": float(values.min()), "high": float(values.max())}
+
+
+def compared(times: dict[str, np.ndarray], references: tuple[str, ...], **facts: Any) -> list[dict[str, Any]]:
+    """A row for each name: what is known of it, its seconds, and their ratios to others' of the same repetition.
+
+    Args:
+        times: From `interleaved`.
+        references: Names by whose seconds each repetition's are divided.
+        facts: What else the rows hold.
+
+    Returns:
+        Rows with `facts`, `model`, `seconds` (as in `spread`) and `ratios` (reference -> as in `spread`).
+    """
+    return [
+        {
+            **facts,
+            "model": name,
+            "seconds": spread(each),
+            "ratios": {reference: spread(each / times[reference]) for reference in references},
+        }
+        for name, each in times.items()
+    ]
+
+
+def growth_exponent(sizes: list[int], values: list[float], smallest: int = 1000) -> float | None:
+    """Slope of the least-squares line through (log size, log value): 1 for what grows with the size, 2 with its square.
+
+    Args:
+        sizes: Above 0.
+        values: One for each size; those that aren't above 0 are left out.
+        smallest: Sizes below are left out, where what is constant would hide the growth.
+
+    Returns:
+        The slope; None for fewer than two points.
+    """
+    points = [(size, value) for size, value in zip(sizes, values, strict=True) if size >= smallest and value > 0]
+    if len(points) < 2:
+        return None
+    slope, _ = np.polyfit(*np.log(np.array(points, dtype=float)).T, deg=1)
+    return float(slope)

@@ -1,0 +1,100 @@
+"""eval.py score --model FOLDER_OR_HUB_ID --test_file FILE: how good a trained model is on labelled texts."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainingArguments,
+)
+
+import salience.modeling  # noqa: F401  the Auto classes know our models, so that no code of a repository is run
+from salience.configuration.arguments import RecipeParser, one_line
+from salience.configuration.data_arguments import FileArguments
+from salience.train.data import load_test
+from salience.train.errors import UserError
+from salience.train.run_record import write_json
+from salience.train.tokenize import tokenize
+
+from .explain import label_names
+from .scoring import compute_scores
+
+
+@dataclass
+class ScoreArguments:
+    """Which model is scored, and where the scores go."""
+
+    model: str | None = field(default=None, metadata={"help": "Folder or Hub id of a trained classifier."})
+    revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a Hub id."})
+    output_dir: str | None = field(default=None, metadata={"help": "Folder for scores.json; unset: only print."})
+    batch_size: int = field(default=32, metadata={"help": "Texts at a time."})
+
+
+def main(argv: list[str]) -> None:
+    """`eval.py score`: see `score`.
+
+    Raises:
+        UserError: See `score`; or a flag is wrong.
+    """
+    parser = RecipeParser((ScoreArguments, FileArguments), program="eval.py score")
+    if not argv or {"-h", "--help"} & set(argv):
+        parser.print_help()
+    else:
+        score(*parser.parse(argv))
+
+
+def score(arguments: ScoreArguments, data_args: FileArguments) -> None:
+    """Print the model's scores on the labelled file, and write them to `output_dir/scores.json` if that is given.
+
+    Raises:
+        UserError: There is no such model or file, or scores are there already.
+    """
+    target = Path(arguments.output_dir) / "scores.json" if arguments.output_dir else None
+    if arguments.batch_size < 1:
+        raise UserError(f"--batch_size {arguments.batch_size} must be at least 1")
+    if target and target.exists():
+        raise UserError(f"{target} exists; choose another --output_dir, or move it away")
+    model, tokenizer = load_model(arguments)
+    config = model.config
+    problem_type = config.problem_type or "single_label_classification"
+    names = label_names(model)
+    rows = load_test(data_args, names, problem_type)
+    tokens = tokenize(rows, tokenizer)
+    options = TrainingArguments(
+        output_dir=arguments.output_dir or ".",
+        per_device_eval_batch_size=arguments.batch_size,
+        report_to="none",
+        remove_unused_columns=False,
+        label_names=["labels"],
+    )
+    trainer = Trainer(model, options, processing_class=tokenizer, data_collator=DataCollatorWithPadding(tokenizer))
+    prediction = trainer.predict(tokens)
+    logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
+    scores = compute_scores(logits, np.asarray(prediction.label_ids), problem_type, names)
+    print(json.dumps(scores, indent=2, ensure_ascii=False))  # noqa: T201
+    if target:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_json(target, {"model": arguments.model, "revision": arguments.revision, "rows": len(rows), **scores})
+
+
+def load_model(arguments: ScoreArguments) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The classifier and its tokenizer.
+
+    Raises:
+        UserError: There is none.
+    """
+    if not arguments.model:
+        raise UserError("--model is missing: name the folder or Hub id of a trained classifier")
+    try:
+        trusted = {"revision": arguments.revision, "trust_remote_code": False}
+        model = AutoModelForSequenceClassification.from_pretrained(arguments.model, **trusted)
+        return model, AutoTokenizer.from_pretrained(arguments.model, **trusted)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"--model {arguments.model} can't be loaded: {one_line(error)}") from error

@@ -1,0 +1,45 @@
+"""A study's results as a table."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from salience.model_cards.markdown import escape, table
+
+LEGEND = (
+    "Mean ± standard deviation over the seeds, in percent. Points: difference of the test accuracies, with its 95 % "
+    "interval and p-value by a paired bootstrap over the test texts. Minutes: of cells that were not stopped."
+)
+
+
+def render(study: Mapping[str, Any]) -> str:
+    """A study's results as Markdown.
+
+    Args:
+        study: The content of study.json.
+    """
+    against = list(dict.fromkeys(name for name in (study["reference"], study["best_sparse"]) if name))
+    header = ["row", "seeds", "validation accuracy", "test accuracy", "test macro F1", "parameters", "training minutes"]
+    lines = []
+    for name, row in study["rows"].items():
+        if not row["seeds"]:
+            continue
+        mean, sd = row["mean"], row["sd"]
+        scores = [_percent(mean[key], sd[key]) for key in ("validation_accuracy", "accuracy", "f1_macro")]
+        minutes = "" if mean["train_seconds"] is None else f"{mean['train_seconds'] / 60:.2f}"
+        parameters = max(cell["parameters"] for cell in row["seeds"].values())
+        compared = [_difference(row["against"].get(other)) for other in against]
+        lines.append([name, len(row["seeds"]), *scores, parameters, minutes, *compared])
+    found = table([*header, *(f"points against {name}" for name in against)], lines)
+    return f"# {escape(study['name'])}\n\n{found}\n\n{LEGEND}\n"
+
+
+def _percent(mean: float, sd: float | None) -> str:
+    return f"{100 * mean:.2f}" + (f" ± {100 * sd:.2f}" if sd is not None else "")
+
+
+def _difference(found: Mapping[str, float] | None) -> str:
+    if found is None:
+        return ""
+    p_value = f"{found['p_value']:.3f}" if found["p_value"] > 0.001 else "≤ 0.001"
+    interval = f"{100 * found['low']:+.2f} to {100 * found['high']:+.2f}"
+    return f"{100 * found['difference']:+.2f} ({interval}, p {p_value})"

@@ -1,0 +1,299 @@
+import fcntl
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from salience.eval.cli import main
+from salience.eval.predictions import read_predictions
+from salience.eval.study import read_flags, read_study
+from salience.eval.study_cells import Cell, CellRunner
+from salience.train.errors import UserError
+from salience.train.push import hub_files
+from tests.toy import clean_environment, toy_csv
+
+EVAL = Path(__file__).parents[1] / "eval.py"
+STUDY = {
+    "name": "Toy <b>study</b>",
+    "arguments": {
+        "embedding_dim": 8, "hidden_dim": 8, "num_train_epochs": 25, "learning_rate": 0.01,
+        "report_to": "none",
+    },
+    "seeds": [0, 3],
+    "reference": "lstm",
+    "sparse": "tfidf_svm",
+    "rows": {"lstm": {"model": "lstm"}},
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return toy_csv(tmp_path_factory.mktemp("data"), num_train=60, num_test=45)
+
+
+def write_study(folder, **changes):
+    file = folder / "study.yaml"
+    file.write_text(yaml.safe_dump(STUDY | changes, sort_keys=False))
+    return str(file)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, data):
+    """A study that ran without being disturbed: its command and its folder."""
+    folder = tmp_path_factory.mktemp("study")
+    command = ["study", write_study(folder), "--output_dir", str(folder / "out"), *data]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        assert main(command) == 0
+    return command, folder / "out"
+
+
+def results(folder, with_seconds=False):
+    study = json.loads((folder / "study.json").read_text())
+    if not with_seconds:
+        for row in study["rows"].values():
+            for part in (*row["seeds"].values(), row["mean"], row["sd"]):
+                del part["train_seconds"]
+    return study
+
+
+def in_process(command, **options):
+    environment = clean_environment(Path(os.environ.get("HF_HOME", "~")).expanduser(), HF_HUB_OFFLINE="1")
+    return subprocess.Popen([sys.executable, EVAL, *command], env=environment, **options)
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_results_are_those_of_the_cells(finished):
+    _, folder = finished
+    study = results(folder, with_seconds=True)
+    assert list(study["rows"]) == ["tfidf_svm", "lstm"]
+    assert study["best_sparse"] == "tfidf_svm"
+    for name, row in study["rows"].items():
+        scores = []
+        for seed in ("0", "3"):
+            cell = folder / "cells" / name / f"seed_{seed}"
+            test, validation = (json.loads((cell / f"{each}_results.json").read_text()) for each in ("test", "eval"))
+            found = row["seeds"][seed]
+            assert found["accuracy"] == test["test_accuracy"] == read_predictions(cell, "test").is_right().mean()
+            assert validation["eval_accuracy"] == read_predictions(cell, "validation").is_right().mean()
+            assert found["validation_accuracy"] == validation["eval_accuracy"]
+            assert found["f1_macro"] == test["test_f1_macro"]
+            assert found["train_seconds"] > 0
+            scores.append(found["accuracy"])
+        assert row["mean"]["accuracy"] == pytest.approx(sum(scores) / 2)
+        assert row["sd"]["accuracy"] == pytest.approx(abs(scores[0] - scores[1]) / 2**0.5)
+    lstm, svm = (study["rows"][name] for name in ("lstm", "tfidf_svm"))
+    difference = lstm["mean"]["accuracy"] - svm["mean"]["accuracy"]
+    assert lstm["against"]["tfidf_svm"]["difference"] == pytest.approx(difference)
+    assert svm["against"]["lstm"]["difference"] == pytest.approx(-difference)
+
+
+def test_seeds_decide_weights_and_splits(finished):
+    _, folder = finished
+    runs = [json.loads((folder / f"cells/lstm/seed_{seed}/run.json").read_text()) for seed in (0, 3)]
+    assert [run["seed"] for run in runs] == [0, 3]
+    splits = [run["data"]["splits"] for run in runs]
+    assert splits[0]["validation"]["sha256"] != splits[1]["validation"]["sha256"]
+    sparse = json.loads((folder / "cells/tfidf_svm/seed_3/run.json").read_text())["data"]["splits"]
+    assert sparse == splits[1]
+
+
+def test_models_stay_and_checkpoints_go(finished):
+    _, folder = finished
+    assert len(list(folder.glob("cells/lstm/*/model.safetensors"))) == 2
+    assert not list(folder.glob("cells/*/*/checkpoint-*"))
+
+
+def test_predictions_are_never_published(finished):
+    _, folder = finished
+    assert (folder / "cells/lstm/seed_0/test_predictions.parquet").exists()
+    published = hub_files(folder / "cells/lstm/seed_0")
+    assert "model.safetensors" in published
+    assert not [name for name in published if "predictions" in name]
+
+
+def test_table_names_every_row(finished):
+    _, folder = finished
+    table = (folder / "study.md").read_text()
+    assert table.startswith("# Toy &lt;b&gt;study&lt;/b&gt;")
+    assert all(f"| {name} | 2 |" in table for name in ("tfidf\\_svm", "lstm"))
+
+
+def test_finished_cells_are_not_run_again(finished):
+    command, folder = finished
+    before = {file: file.stat().st_mtime_ns for file in folder.glob("cells/*/*/*")}
+    study = (folder / "study.json").read_text()
+    assert main(command) == 0
+    assert {file: file.stat().st_mtime_ns for file in folder.glob("cells/*/*/*")} == before
+    assert (folder / "study.json").read_text() == study
+
+
+def test_cells_with_other_flags_are_refused(finished, capsys):
+    command, folder = finished
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    assert main([*command, "--learning_rate", "0.02"]) == 2
+    assert "holds a run with another learning_rate" in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
+
+
+@pytest.mark.slow
+def test_two_jobs_give_the_same_as_one(finished, tmp_path, data):
+    _, folder = finished
+    command = ["study", write_study(tmp_path), "--jobs", "2", "--output_dir", str(tmp_path / "out"), *data]
+    assert main(command) == 0
+    assert results(tmp_path / "out") == results(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["kill", "end"])
+def test_a_stopped_study_continues_to_the_same_results(finished, tmp_path, data, how):
+    _, folder = finished
+    out = tmp_path / "out"
+    command = ["study", write_study(tmp_path), "--output_dir", str(out), *data]
+    process = in_process(command, start_new_session=True)
+    wait_for(lambda: list(out.glob("cells/lstm/seed_0/checkpoint-*/trainer_state.json")))
+    if how == "kill":
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.terminate()
+    assert process.wait(60) != 0
+    assert (out / "cells/tfidf_svm/seed_0/run.json").exists()
+    assert not (out / "cells/lstm/seed_0/run.json").exists()
+    sparse = (out / "cells/tfidf_svm/seed_0/run.json").read_bytes()
+    assert main(command) == 0
+    assert (out / "cells/tfidf_svm/seed_0/run.json").read_bytes() == sparse
+    assert "--resume_from_checkpoint" in json.loads((out / "cells/lstm/seed_0/run.json").read_text())["command"]
+    assert results(out) == results(folder)
+    assert results(out, with_seconds=True)["rows"]["lstm"]["seeds"]["0"]["train_seconds"] is None
+
+
+def test_a_failing_cell_is_named_and_the_others_go_on(tmp_path, data, capsys):
+    study = write_study(tmp_path, seeds=[0], reference="tfidf_svm", rows={"bad": {"model": "lstm", "window_size": 16}})
+    out = tmp_path / "out"
+    assert main(["study", study, "--output_dir", str(out), *data]) == 2
+    log = out / "cells/bad/seed_0.log"
+    assert f"1 of 2 cells failed, the others are finished; see {log}" in capsys.readouterr().err
+    assert "--window_size is not an option of --model lstm" in log.read_text()
+    assert list(results(out)["rows"]["tfidf_svm"]["seeds"]) == ["0"]
+    assert results(out)["rows"]["bad"]["seeds"] == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rows": {"lstm": {}, "typo": {"learning_rat": 1}}}, "row typo: .*did you mean --learning_rate"),
+        ({"rows": {"lstm": {"focal_gamma": 3.0}}}, "row lstm: --focal_gamma belongs to --loss focal"),
+        ({"rows": {"lstm": {}, "../up": {}}}, "'../up' can't be the name of a row"),
+        ({"rows": {"lstm": {}, "..": {}}}, "'..' can't be the name of a row"),
+        ({"rows": {"lstm": {}, "a/b": {}}}, "'a/b' can't be the name of a row"),
+        ({"rows": {"lstm": {}, False: {}}}, "False can't be the name of a row"),
+        ({"rows": {"lstm": {}, "tfidf_svm": {}}}, "no name of a sparse baseline"),
+        ({"rows": {"lstm": "cnn"}}, "row lstm must hold flags"),
+        ({"rows": {"lstm": {"output_dir": "x"}}}, "output_dir can't be set"),
+        ({"arguments": {"push_to_hub": True}}, "push_to_hub can't be set"),
+        ({"rows": {}, "sparse": []}, "must hold rows"),
+        ({"reference": "gru"}, "reference gru is no row"),
+        ({"sparse": ["tfidf_svn"]}, "tfidf_svn is unknown"),
+        ({"seeds": []}, "seeds must be"),
+        ({"seeds": [1, 1]}, "seeds must be"),
+        ({"seeds": 3}, "seeds can't be 3"),
+        ({"seed": [3]}, "unknown key seed"),
+        ({"recipe": "missing.yaml"}, "recipe missing.yaml can't be read"),
+    ],
+)
+def test_mistakes_stop_the_study_before_its_first_cell(tmp_path, data, capsys, changes, message):
+    out = tmp_path / "out"
+    assert main(["study", write_study(tmp_path, **changes), "--output_dir", str(out), *data]) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["--sed", "1"], "unknown flag --sed"), (["more.yaml"], "recipes come first"), (["--jobs", "0"], "--jobs 0"),
+     (["--jobs", "two"], "--jobs"), (["--seed", "1"], "seed can't be set")],
+)  # fmt: skip
+def test_mistakes_behind_the_study_are_one_sentence(tmp_path, capsys, words, message):
+    assert main(["study", write_study(tmp_path), "--output_dir", str(tmp_path / "out"), *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_flags_of_a_row_come_over_those_of_the_recipe(tmp_path):
+    recipe, other = tmp_path / "recipe.yaml", tmp_path / "other.yaml"
+    recipe.write_text("model: hierarchical_attn\nmax_words: 100\nseed: 7\noutput_dir: runs/x\nlearning_rate: 1e-3\n")
+    other.write_text("model: gat\n")
+    rows = {"plain": {}, "lstm": {"model": "lstm", "max_words": None}, "other": {"recipe": str(other)}}
+    file = write_study(tmp_path, recipe=str(recipe), arguments={"num_train_epochs": 3}, rows=rows, reference="plain")
+    study = read_study(
+        file, read_flags(["--learning_rate", "0.1", "--clean", "headers", "quotes", "--dataset_name", ""])
+    )
+    common = {"num_train_epochs": 3, "learning_rate": "0.1", "clean": ["headers", "quotes"], "dataset_name": ""}
+    assert study.flags(rows["plain"]) == {"model": "hierarchical_attn", "max_words": 100} | common
+    assert study.flags(rows["lstm"]) == {"model": "lstm"} | common
+    assert study.flags(rows["other"]) == {"model": "gat"} | common
+    sparse, plain = study.cells(tmp_path / "out")[:2]
+    where = {"split_seed": 0, "seed": 0, "output_dir": str(tmp_path / "out/cells/plain/seed_0")}
+    assert plain.recipe == {"model": "hierarchical_attn", "max_words": 100} | common | where
+    where["output_dir"] = str(tmp_path / "out/cells/tfidf_svm/seed_0")
+    assert sparse.recipe == {"clean": ["headers", "quotes"], "dataset_name": ""} | where
+
+
+def test_a_split_seed_of_the_study_counts(tmp_path):
+    study = read_study(write_study(tmp_path), {"split_seed": "5"})
+    assert {cell.recipe["split_seed"] for cell in study.cells(tmp_path)} == {"5"}
+
+
+@pytest.fixture
+def cell(tmp_path):
+    folder = tmp_path / "cells/row/seed_0"
+    return Cell("row", 0, folder, ("salience.train.cli",), {"model": "lstm", "output_dir": str(folder)})
+
+
+def test_an_unfinished_run_without_a_checkpoint_starts_anew(cell):
+    cell.prepare()
+    cell.folder.mkdir()
+    (cell.folder / "config.json").write_text("{}")
+    assert cell.prepare()[1:] == ["-m", "salience.train.cli", str(cell.recipe_file)]
+    assert not cell.folder.exists()
+
+
+def test_a_folder_of_somebody_else_is_left_alone(cell):
+    cell.folder.mkdir(parents=True)
+    with pytest.raises(UserError, match="was not made by this study"):
+        cell.check()
+
+
+def test_a_cell_that_another_study_runs_is_waited_for(cell):
+    cell.folder.mkdir(parents=True)
+    with cell.log_file.open("a") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        ended = []
+        thread = threading.Thread(target=lambda: ended.extend(CellRunner(1).run([cell])))
+        thread.start()
+        time.sleep(1.5)
+        assert not ended
+        (cell.folder / "run.json").write_text("{}")
+    thread.join(10)
+    assert ended == [(cell, True)]

@@ -1,0 +1,47 @@
+"""Flags that don't go together, or with the labels, told before anything heavy starts."""
+
+from typing import Any
+
+from salience.configuration.training_arguments import SalienceTrainingArguments
+from salience.configuration.tuning_arguments import TuningArguments
+from salience.model_cards.run_folder import is_hub_id
+
+from .errors import UserError
+from .losses import LabelStatistics
+
+
+def check_flags(model_args: Any, tuning: TuningArguments, training: SalienceTrainingArguments) -> None:
+    """Refuse flags that don't go together, before anything is read."""
+    if (tuning.lora or tuning.freeze_encoder) and model_args.encoder is None:
+        flag = "--lora" if tuning.lora else "--freeze_encoder"
+        raise UserError(f"{flag} needs a pretrained encoder, and --encoder names none")
+    if tuning.prior_correction and model_args.model == "sequence_classification":
+        raise UserError("--prior_correction is kept in our models' configuration; the plain head has no place for it")
+    if training.push_to_hub and tuning.lora and not is_hub_id(model_args.base_model or model_args.encoder):
+        raise UserError("--push_to_hub with --lora needs --base_model USER/NAME: the adapter names its base on the Hub")
+    if tuning.lora and training.fsdp:
+        raise UserError("--lora is not offered with FSDP: the merged model is put together by one process")
+    for name, (used, where) in conditional_flags(tuning).items():
+        if not used and getattr(tuning, name) != TuningArguments.__dataclass_fields__[name].default:
+            raise UserError(f"--{name} belongs to {where}; leave it out")
+    if tuning.early_stopping_patience and training.eval_strategy == "no":
+        raise UserError("--early_stopping_patience needs evaluations: set --eval_strategy to epoch or steps")
+
+
+def conditional_flags(tuning: TuningArguments) -> dict[str, tuple[bool, str]]:
+    """Flags that only count beside another one: whether it is there, and which one."""
+    loss = {
+        "focal_gamma": "focal", "class_balanced_beta": "class_balanced", "logit_adjustment_tau": "logit_adjusted",
+        "ldam_max_margin": "ldam",
+    }  # fmt: skip
+    lora = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
+    of_loss = {name: (tuning.loss == which, f"--loss {which}") for name, which in loss.items()}
+    return of_loss | {name: (tuning.lora, "--lora true") for name in lora}
+
+
+def check_labels(tuning: TuningArguments, statistics: LabelStatistics | None) -> None:
+    """Refuse flags that the labels have no place for, before a model is loaded."""
+    if statistics is None and tuning.prior_correction:
+        raise UserError("--prior_correction needs classes, and the labels are numbers")
+    if tuning.balanced_sampling and (statistics is None or statistics.is_multi_label):
+        raise UserError("--balanced_sampling needs exactly one class for each text")
