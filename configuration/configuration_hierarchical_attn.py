@@ -20,6 +20,7 @@ class HierarchicalAttnConfig(EncoderConfig):
         embedding_dim: Width of a word embedding.
         hidden_dim: Width of a contextual word vector: both directions of the Bi-LSTM together.
         num_layers: Layers of the Bi-LSTM.
+        embedding_skip: Whether a linear projection of the word embeddings is added to the Bi-LSTM's output.
         segmentation: How sentences are found: "punctuation" (a sentence ends with a run of `sentence_end_ids`),
             "sliding_window" (every `segment_stride` tokens begins a sentence of `segment_size`) or "learned" (boundaries
             are predicted from the token vectors, starting from those of "punctuation").
@@ -45,6 +46,8 @@ class HierarchicalAttnConfig(EncoderConfig):
         reconstruction_weight: Weight in the loss of the error in telling word embeddings from contextual vectors.
         num_heads: Heads of the cross-attention from words to sentences.
         fusion: How words and what they read in sentences are joined: "residual" or "gated".
+        document_pooling: What importance does: with "mean" it scales each kept word before the cross-attention, and the
+            document is the plain mean behind it (report); with "importance" it is the word's weight in that mean.
         feed_forward_dim: Inner width of the feed-forward network behind it; None for twice the hidden width.
         classifier_hidden_dim: Inner width of the classifier.
         dropout: Dropout of every component.
@@ -62,6 +65,7 @@ class HierarchicalAttnConfig(EncoderConfig):
         embedding_dim: int = 200,
         hidden_dim: int = 256,
         num_layers: int = 2,
+        embedding_skip: bool = False,
         segmentation: str = "punctuation",
         sentence_end_ids: list[int] | None = None,
         segment_size: int = 50,
@@ -81,17 +85,17 @@ class HierarchicalAttnConfig(EncoderConfig):
         reconstruction_weight: float = 0.0,
         num_heads: int = 4,
         fusion: str = "residual",
+        document_pooling: str = "mean",
         feed_forward_dim: int | None = None,
         classifier_hidden_dim: int = 128,
         dropout: float = 0.3,
-        embedding_skip: bool = False,
-        weighted_document: bool = False,
         **kwargs: Any,
     ) -> None:
         self.vocab_size = vocab_size
         self.embedding_dim = embedding_dim
         self.hidden_dim = hidden_dim
         self.num_layers = num_layers
+        self.embedding_skip = embedding_skip
         self.segmentation = segmentation
         self.sentence_end_ids = sentence_end_ids or []
         self.segment_size = segment_size
@@ -111,11 +115,10 @@ class HierarchicalAttnConfig(EncoderConfig):
         self.reconstruction_weight = reconstruction_weight
         self.num_heads = num_heads
         self.fusion = fusion
+        self.document_pooling = document_pooling
         self.feed_forward_dim = feed_forward_dim
         self.classifier_hidden_dim = classifier_hidden_dim
         self.dropout = dropout
-        self.embedding_skip = embedding_skip
-        self.weighted_document = weighted_document
         super().__init__(encoder_config=encoder_config, pad_token_id=pad_token_id, **kwargs)
         sizes = (
             "vocab_size", "embedding_dim", "hidden_dim", "num_layers", "segment_size", "feed_forward_dim",
@@ -137,6 +140,10 @@ class HierarchicalAttnConfig(EncoderConfig):
         require(
             attention_scope in ("sentence", "document"),
             f'attention_scope = "{attention_scope}" is unknown; choose from document, sentence',
+        )
+        require(
+            document_pooling in ("mean", "importance"),
+            f'document_pooling = "{document_pooling}" is unknown; choose from importance, mean',
         )
         require(0 <= dropout < 1, f"dropout = {dropout} must lie in [0, 1)")
         require(

@@ -173,8 +173,9 @@ def measure_steps(corpus: Corpus, arguments: BenchmarkArguments, device: torch.d
         "dense, whole grid": dense_contestant(config, mixed, device, whole_grid=True),
     }
     difference = max(check_equal(models["hierarchical"], models[name]) for name in models if name.startswith("dense"))
-    slow = frozenset(name for name in models if name.startswith("dense"))
-    on_grouped = {name: contestant(models[name].model, grouped, device) for name in ("lstm", "hierarchical", "cnn")}
+    fast = ("lstm", "hierarchical", "cnn")
+    slow = frozenset(models.keys() - fast)
+    on_grouped = {name: contestant(models[name].model, grouped, device) for name in fast}
     rows = []
     for mode in MODES:
         for kind, contestants in (("mixed lengths", models), ("grouped by length", on_grouped)):

@@ -1,6 +1,7 @@
 """What the benchmark runs: batches of real texts, the models that are compared, and a check that equals are equal."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -188,7 +189,7 @@ class Contestant:
     def __init__(
         self, model: nn.Module, inputs: list[Batch] | list[Grid], labels: list[Tensor], device: torch.device
     ) -> None:
-        self.model = model.to(device)
+        self.model: Any = model.to(device)
         self.inputs = [type(each)(*(part.to(device) for part in each)) for each in inputs]
         self.labels = [each.to(device) for each in labels]
         self.optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -246,22 +247,33 @@ def check_equal(ragged: Contestant, dense: Contestant) -> float:
     """The largest difference between the logits of two versions of one model, in evaluation mode and float64.
 
     In float32, rounding may turn the order of two words that are equally important to seven digits, of which the
-    filter keeps one.
+    filter keeps one. Both get the same noise on all weights for the time of the check: fresh weights that are zero
+    would hide what they multiply.
 
     Raises:
         RuntimeError: It is more than 1e-5: the two aren't the same model, and their times can't be compared.
     """
-    largest = 0.0
-    for version in (ragged, dense):
-        version.model.double().eval()
+    largest, versions = 0.0, (ragged, dense)
+    fresh = [deepcopy(version.model.state_dict()) for version in versions]
+    for version in versions:
+        add_noise(version.model.double().eval())
     with torch.no_grad():
         for number in range(len(ragged.inputs)):
             difference = ragged.logits(number) - dense.logits(number)
             largest = max(largest, difference.abs().max().item())
-    for version in (ragged, dense):
-        version.model.float()
+    for version, state in zip(versions, fresh, strict=True):
+        version.model.float().load_state_dict(state)
     if not largest <= TOLERANCE:
         raise RuntimeError(
-            f"the dense grid's logits differ by {largest:.1e} from the ragged ones, more than {TOLERANCE}"
+            f"logits of dense grid and ragged computation differ by {largest:.1e}, more than {TOLERANCE}"
         )
     return largest
+
+
+@torch.no_grad()
+def add_noise(model: nn.Module) -> None:
+    """Add the same normal noise (standard deviation 0.1) to the weights of all models of one shape."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        parameter.add_(0.1 * noise.to(parameter))

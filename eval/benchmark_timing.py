@@ -98,5 +98,5 @@ def growth_exponent(sizes: list[int], values: list[float], smallest: int = 1000)
     points = [(size, value) for size, value in zip(sizes, values, strict=True) if size >= smallest and value > 0]
     if len(points) < 2:
         return None
-    slope, _ = np.polyfit(*np.log(np.array(points, dtype=float)).T, deg=1)
-    return float(slope)
+    log_sizes, log_values = np.log(np.array(points, dtype=float)).T
+    return float(np.polyfit(log_sizes, log_values, deg=1)[0])

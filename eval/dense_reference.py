@@ -73,17 +73,22 @@ def dense_logits(model: HierarchicalAttnForSequenceClassification, grid: Grid) -
     num_documents, num_sentences, _ = grid.ids_BSW.shape
     mask_XW = grid.mask_BSW.flatten(0, 1)
     embeds_XWE = base.dropout(base.embeddings(grid.ids_BSW.flatten(0, 1)))
-    words_XWD = base.dropout(base.encoder_norm(base.bilstm(embeds_XWE, mask_XW)))
+    encoded_XWD = base.bilstm(embeds_XWE, mask_XW)
+    if base.skip is not None:
+        encoded_XWD = encoded_XWD + base.skip(embeds_XWE)
+    words_XWD = base.dropout(base.encoder_norm(encoded_XWD))
     vectors_XE = pooled_sentences(model, words_XWD, mask_XW, grid.membership_BSW.flatten(0, 1))
     vectors_BSE = vectors_XE.unflatten(0, (num_documents, num_sentences))
 
     features_BPD = self_attended(model, words_XWD, grid)
     importance_BP = importance(model, features_BPD, grid)
     share_BP = kept_share(model, importance_BP, words_XWD, grid) * grid.membership_BSW.flatten(1)
-    filtered_BPD = features_BPD * (importance_BP * share_BP)[:, :, None]
-    fused_BPD = cross_attended(model, filtered_BPD, vectors_BSE, grid.mask_BSW.any(2))
-    total_B1 = share_BP.sum(1, keepdim=True).clamp(min=1e-6)
-    return model.classifier(model.dropout((fused_BPD * share_BP[:, :, None]).sum(1) / total_B1))
+    weight_BP = importance_BP * share_BP
+    if model.config.document_pooling == "mean":
+        features_BPD, weight_BP = features_BPD * weight_BP[:, :, None], share_BP
+    fused_BPD = cross_attended(model, features_BPD, vectors_BSE, grid.mask_BSW.any(2))
+    total_B1 = weight_BP.sum(1, keepdim=True).clamp(min=1e-30)
+    return model.classifier(model.dropout((fused_BPD * weight_BP[:, :, None]).sum(1) / total_B1))
 
 
 def attended(kernel: nn.Module, query_BHQD: Tensor, key_BHKD: Tensor, value_BHKD: Tensor, mask_BK: Tensor) -> Tensor:
@@ -118,7 +123,9 @@ def importance(model: HierarchicalAttnForSequenceClassification, features_BPD: T
     importance_BP = logit_BP.sigmoid() * mask_BP
     if config.idf_prior:
         ids_BP = grid.ids_BSW.flatten(1).masked_fill(~mask_BP, -1)
-        count_BP = (ids_BP[:, :, None] == ids_BP[:, None]).sum(2)
+        position_BP = grid.position_BSW.flatten(1).masked_fill(~mask_BP, -1)
+        part_BP = 1 / (position_BP[:, :, None] == position_BP[:, None]).sum(2)  # of a token in several sentences
+        count_BP = ((ids_BP[:, :, None] == ids_BP[:, None]) * part_BP[:, None]).sum(2)
         weight_BP = (1 + count_BP.log()) * model.model.idf.idf_V[ids_BP] * mask_BP
         importance_BP = importance_BP * weight_BP / weight_BP.amax(1, keepdim=True).clamp(min=1e-9)
     if config.boundary_penalty:

@@ -105,10 +105,10 @@ class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
         kept_N = share_N > 0
         kept_words = Ragged(words.by_document.segment_N[kept_N].bincount(minlength=packed.mask_BT.shape[0]))
         query_KD = features_ND[kept_N]
-        if not self.config.weighted_document:
-            query_KD = query_KD * weight_N[kept_N, None].to(features_ND.dtype)
+        counts_K = weight_N[kept_N]
+        if self.config.document_pooling == "mean":
+            query_KD, counts_K = query_KD * counts_K[:, None].to(features_ND.dtype), share_N[kept_N]
         fused_KD = self.cross_attention(query_KD, kept_words, vectors_SE, sentences.documents)
-        counts_K = (weight_N if self.config.weighted_document else share_N)[kept_N]
         document_BD = kept_words.sum(fused_KD * shares(counts_K, kept_words)[:, None].to(fused_KD.dtype))
 
         attentions = None
@@ -195,7 +195,9 @@ class HierarchicalAttnForSequenceClassification(ClassifierMixin, HierarchicalAtt
         self.dropout = nn.Identity()  # the report has dropout inside the classifier only
         self.classifier = nn.Sequential(
             nn.Linear(config.hidden_size, config.classifier_hidden_dim),
-            nn.ReLU(),
+            # Not the report's ReLU: what all document vectors have in common is larger than what tells them apart, and
+            # the first steps of Adam along it can push every unit below zero for every document, for good.
+            nn.LeakyReLU(0.1),
             nn.Dropout(config.dropout),
             nn.Linear(config.classifier_hidden_dim, config.num_labels),  # type: ignore[arg-type]  # never None here
         )

@@ -101,8 +101,10 @@ class LearnedBoundaries(nn.Module):
     """Boundaries predicted from the token vectors, with a gradient (report, section 7.3).
 
     A token closes its sentence to the share b in 0 to 1, and the sum c of all b before a token is where it stands: at
-    c = 2.3 it belongs to sentence 2 with 0.7 and to sentence 3 with 0.3. With b of 0 and 1 only, this is a hard cut; it
-    is continuous in between, so that boundaries move by gradient descent. They start near those of `Punctuation`.
+    c = 2.3 it belongs to sentence 2 with 0.7 and to sentence 3 with 0.3. With b of 0 and 1 only, this is a hard cut; in
+    between, boundaries move by gradient descent through the shares, with which words count in sentence vectors and in
+    the document. They start near those of `Punctuation`. A word between two sentences is encoded in both, so that this
+    costs up to twice as much; the result jumps a little where a word begins to belong to a second sentence.
     """
 
     def __init__(self, vector_size: int, config: Any) -> None:
@@ -115,12 +117,13 @@ class LearnedBoundaries(nn.Module):
     def init_own_parameters(self) -> None:
         """Called where the model's fresh weights are set."""
         nn.init.zeros_(self.weight_E)
-        nn.init.constant_(self.bias, -2.0)
-        nn.init.constant_(self.end_mark_weight, 4.0)
+        nn.init.constant_(self.bias, -2.15)
+        nn.init.constant_(self.end_mark_weight, 4.3)
 
     def boundary(self, packed: PackedInputs, vectors_BTE: Tensor) -> Tensor:
         """How far each token closes its sentence, 0 to 1, (B, T); zero on padding."""
         ends_BT = end_marks(packed, self.config)
+        ends_BT[:, :-1] &= ~ends_BT[:, 1:]  # the last of a run
         logit_BT = vectors_BTE.float() @ self.weight_E.float() + self.bias + self.end_mark_weight * ends_BT
         # Stretched, so that exact zeros and ones are within reach (hard concrete, Louizos et al. 2018).
         return ((logit_BT.sigmoid() - 0.1) / 0.8).clamp(0, 1) * packed.mask_BT

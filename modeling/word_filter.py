@@ -60,8 +60,12 @@ def tf_idf(words: Words) -> Tensor:
     """(1 + log tf) idf of each word, divided by the highest of its document: (N,) in 0 to 1."""
     assert words.idf_N is not None and words.id_N is not None  # the model has made sure
     document_N = words.by_document.segment_N
-    _, same_N, count = ((document_N << 32) + words.id_N).unique(return_inverse=True, return_counts=True)
-    weight_N = (1 + count[same_N].to(words.idf_N.dtype).log()) * words.idf_N
+    _, same_N = ((document_N << 32) + words.id_N).unique(return_inverse=True)
+    # A token that stands in several sentences is counted once.
+    token_N = words.sentences.token_N
+    part_N = 1 / token_N.bincount()[token_N].to(words.idf_N.dtype)
+    count = torch.zeros_like(part_N).index_add(0, same_N, part_N)
+    weight_N = (1 + count[same_N].log()) * words.idf_N
     return weight_N / words.by_document.max(weight_N[:, None])[document_N, 0]
 
 
@@ -154,10 +158,7 @@ FILTERS: dict[str, type[nn.Module]] = {
 
 
 class WordFilter(nn.Module):
-    """Self-attention scores the words, and the best of them go on (component 2).
-
-    A kept word goes on multiplied by its importance, so that the filter learns what to keep.
-    """
+    """Self-attention scores the words, and the best of them go on (component 2)."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()

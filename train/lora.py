@@ -67,7 +67,7 @@ def modules_outside(module: nn.Module, encoder: nn.Module, prefix: str = "") -> 
                 yield f"{prefix}{name}.pooler"
         elif any(part is encoder for part in child.modules()):
             yield from modules_outside(child, encoder, f"{prefix}{name}.")
-        elif next(child.parameters(), None) is not None:
+        elif child.state_dict():  # buffers too
             yield prefix + name
 
 
