@@ -18,6 +18,10 @@ class SalienceConfig(PretrainedConfig):
         prior_correction: One number per class, subtracted from the logits outside of training: tau * log(prior) makes a
             classifier trained on unbalanced classes treat them alike (Menon et al. 2021, post-hoc logit adjustment).
             None for no correction.
+        ngram_weight: Weight of the evidence that counts of token n-grams give (`NgramEvidence`), added to the logits
+            outside of training; 0 for none. The network learns as if there were none.
+        ngram_size: Longest n-gram, in tokens.
+        ngram_buckets: Hash buckets of n-grams; the saved model has a number for each bucket and class.
         kwargs: Everything that `PretrainedConfig` takes (`id2label`, `label2id`, `num_labels`, `problem_type`, ...).
 
     Raises:
@@ -33,7 +37,14 @@ class SalienceConfig(PretrainedConfig):
         "auxiliary_loss",
     ]
 
-    def __init__(self, prior_correction: list[float] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        prior_correction: list[float] | None = None,
+        ngram_weight: float = 0.0,
+        ngram_size: int = 2,
+        ngram_buckets: int = 2**20,
+        **kwargs: Any,
+    ) -> None:
         family = type(self).__name__.removesuffix("Config")
         # All three, whichever class saves the model: one folder serves AutoModel and the classifier.
         kwargs.setdefault(
@@ -46,6 +57,12 @@ class SalienceConfig(PretrainedConfig):
         )
         super().__init__(**kwargs)
         self.prior_correction = prior_correction
+        self.ngram_weight = ngram_weight
+        self.ngram_size = ngram_size
+        self.ngram_buckets = ngram_buckets
+        require(ngram_weight >= 0, f"ngram_weight = {ngram_weight} must be 0 (no evidence of n-grams) or more")
+        require(ngram_size > 0, f"ngram_size = {ngram_size} must be at least 1")
+        require(0 < ngram_buckets < 2**31, f"ngram_buckets = {ngram_buckets} must lie between 1 and 2^31 - 1")
         require(
             prior_correction is None or len(prior_correction) == self.num_labels,
             f"prior_correction needs one number for each of the {self.num_labels} labels",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from .ragged import Ragged
+from .ragged import Groups, Ragged
 
 # Queries handled at a time, and computed anew for the gradient, so that memory grows with the block, not its square.
 QUERY_CHUNK = 1024
@@ -28,21 +28,18 @@ class SoftmaxAttention(nn.Module):
     def forward(self, query_QHE: Tensor, key_KHE: Tensor, value_KHE: Tensor, queries: Ragged, keys: Ragged) -> Tensor:
         """Attended values (Q, H, E); `queries` and `keys` have the same segments, and no keyless one has a query."""
 
-        def attend(segments_G: Tensor, query_GHLE: Tensor) -> Tensor:
-            items_GJ, mask_GJ = keys.grid(segments_G)
-            key_GHJE, value_GHJE = key_KHE[items_GJ].transpose(1, 2), value_KHE[items_GJ].transpose(1, 2)
+        def attend(query_GHLE: Tensor, mask_GJ: Tensor, key_GJHE: Tensor, value_GJHE: Tensor) -> Tensor:
+            key_GHJE, value_GHJE = key_GJHE.transpose(1, 2), value_GJHE.transpose(1, 2)
             mask_G11J = mask_GJ[:, None, None]
             if query_GHLE.shape[2] <= QUERY_CHUNK:
                 return F.scaled_dot_product_attention(query_GHLE, key_GHJE, value_GHJE, attn_mask=mask_G11J)
             chunks = [
-                checkpoint(
-                    F.scaled_dot_product_attention, chunk, key_GHJE, value_GHJE, mask_G11J, use_reentrant=False
-                )
+                checkpoint(F.scaled_dot_product_attention, chunk, key_GHJE, value_GHJE, mask_G11J, use_reentrant=False)
                 for chunk in query_GHLE.split(QUERY_CHUNK, dim=2)
             ]
             return torch.cat(chunks, dim=2)
 
-        return over_groups(attend, query_QHE, queries)
+        return over_groups(attend, query_QHE, queries, keys, key_KHE, value_KHE)
 
 
 class LinearAttention(nn.Module):
@@ -71,7 +68,8 @@ class LinearAttention(nn.Module):
 
     def forward(self, query_QHE: Tensor, key_KHE: Tensor, value_KHE: Tensor, queries: Ragged, keys: Ragged) -> Tensor:
         """Attended values (Q, H, E); see `SoftmaxAttention`."""
-        with torch.autocast(query_QHE.device.type, enabled=False):  # exponentials, and sums of as many as there are keys
+        # Without autocast: these are exponentials, and sums over as many as there are keys.
+        with torch.autocast(query_QHE.device.type, enabled=False):
             query_QHM, key_KHM = self.log_features(query_QHE.float()), self.log_features(key_KHE.float())
             # What is subtracted cancels between numerator and denominator, if it is the same for all keys of a segment.
             highest_SH = keys.max(key_KHM.detach().amax(2))
@@ -79,14 +77,13 @@ class LinearAttention(nn.Module):
             query_QHM = (query_QHM - query_QHM.detach().amax(2, keepdim=True)).exp()
             values_KHE = value_KHE.float()
 
-            def attend(segments_G: Tensor, query_GHLM: Tensor) -> Tensor:
-                items_GJ, mask_GJ = keys.grid(segments_G)
-                key_GHMJ = (key_KHM[items_GJ] * mask_GJ[:, :, None, None]).permute(0, 2, 3, 1)
-                summed_GHME = key_GHMJ @ values_KHE[items_GJ].transpose(1, 2)
+            def attend(query_GHLM: Tensor, mask_GJ: Tensor, key_GJHM: Tensor, value_GJHE: Tensor) -> Tensor:
+                key_GHMJ = (key_GJHM * mask_GJ[:, :, None, None]).permute(0, 2, 3, 1)
+                summed_GHME = key_GHMJ @ value_GJHE.transpose(1, 2)
                 total_GHM1 = key_GHMJ.sum(3, keepdim=True)
                 return (query_GHLM @ summed_GHME) / (query_GHLM @ total_GHM1).clamp(min=1e-30)
 
-            return over_groups(attend, query_QHM, queries).to(value_KHE.dtype)
+            return over_groups(attend, query_QHM, queries, keys, key_KHM, values_KHE).to(value_KHE.dtype)
 
     def log_features(self, x_XHE: Tensor) -> Tensor:
         """Logarithm of the random features, (X, H, M), of vectors whose products softmax attention scales."""
@@ -94,13 +91,16 @@ class LinearAttention(nn.Module):
         return x_XHE @ self.projection_EM.float() - x_XHE.square().sum(-1, keepdim=True) / 2
 
 
-def over_groups(attend: Any, query_QHX: Tensor, queries: Ragged) -> Tensor:
-    """`attend(segments_G, query_GHLX) -> (G, H, L, E)` for each group of segments, and its valid items as (Q, H, E)."""
-    results, items = [], []
-    for segments_G, items_GL, mask_GL in queries.groups():
-        results.append(attend(segments_G, query_QHX[items_GL].transpose(1, 2)).transpose(1, 2)[mask_GL])
-        items.append(items_GL[mask_GL])
-    return torch.cat(results)[torch.cat(items).argsort()]
+def over_groups(attend: Any, query_QHX: Tensor, queries: Ragged, keys: Ragged, *read: Tensor) -> Tensor:
+    """`attend(query_GHLX, mask_GJ, *read_GJHY) -> (G, H, L, E)` for each group, and its valid items as (Q, H, E)."""
+    groups = queries.groups()
+    of_keys = groups if keys is queries else Groups(keys, groups.segments)
+    read_groups = zip(*(of_keys.split(each) for each in read), strict=True)
+    results = [
+        attend(query_GLHX.transpose(1, 2), mask_GJ, *each).transpose(1, 2)
+        for query_GLHX, mask_GJ, each in zip(groups.split(query_QHX), of_keys.masks, read_groups, strict=True)
+    ]
+    return groups.join(results)
 
 
 ATTENTIONS: dict[str, type[SoftmaxAttention] | type[LinearAttention]] = {

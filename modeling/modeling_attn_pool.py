@@ -9,8 +9,10 @@ from transformers.utils.generic import can_return_tuple
 
 from .configuration_attn_pool import AttnPoolConfig
 from .encoders import EncoderPreTrainedModel, build_encoder
+from .ngram_evidence import NgramEvidence  # noqa: F401
 from .pooling import QUERIES, AttentionPooling
-from .salience_base import ClassifierMixin, DocumentOutput, registered
+from .ragged import Ragged  # noqa: F401
+from .salience_base import ClassifierMixin, DocumentOutput, ngram_evidence, registered
 from .windows import encode_windows, pack_inputs
 
 
@@ -74,6 +76,7 @@ class AttnPoolForSequenceClassification(ClassifierMixin, AttnPoolPreTrainedModel
         self.model = AttnPoolModel(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)  # type: ignore[arg-type]  # never None here
+        self.ngrams = ngram_evidence(config)
         self.post_init()
 
 

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_baseline import BaselineConfig
+from .ngram_evidence import NgramEvidence  # noqa: F401
 from .ragged import Ragged
-from .salience_base import ClassifierMixin, DocumentOutput, SaliencePreTrainedModel, registered
+from .salience_base import ClassifierMixin, DocumentOutput, SaliencePreTrainedModel, ngram_evidence, registered
 from .windows import PackedInputs, pack_inputs
 from .word_encoders import BiLSTM
 
@@ -178,6 +179,7 @@ class BaselineForSequenceClassification(ClassifierMixin, BaselinePreTrainedModel
         self.dropout = nn.Dropout(config.dropout)
         width = self.model.network.output_size
         self.classifier = nn.Linear(width, config.num_labels)  # type: ignore[arg-type]  # never None here
+        self.ngrams = ngram_evidence(config)
         self.post_init()
 
 

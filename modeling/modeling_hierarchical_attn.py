@@ -18,8 +18,9 @@ from .configuration_hierarchical_attn import HierarchicalAttnConfig
 from .cross_attention import CrossAttention
 from .encoders import EncoderPreTrainedModel, build_encoder
 from .penalties import concentration, entropy
+from .ngram_evidence import NgramEvidence  # noqa: F401
 from .ragged import Ragged
-from .salience_base import ClassifierMixin, DocumentOutput, registered
+from .salience_base import ClassifierMixin, DocumentOutput, ngram_evidence, registered
 from .segmentation import SEGMENTATIONS, Sentences
 from .windows import PackedInputs, encode_windows, pack_inputs
 from .word_encoders import BiLSTM
@@ -201,6 +202,7 @@ class HierarchicalAttnForSequenceClassification(ClassifierMixin, HierarchicalAtt
             nn.Dropout(config.dropout),
             nn.Linear(config.classifier_hidden_dim, config.num_labels),  # type: ignore[arg-type]  # never None here
         )
+        self.ngrams = ngram_evidence(config)
         self.post_init()
 
 

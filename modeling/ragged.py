@@ -5,13 +5,45 @@ Shape suffixes
     G = segments in a group of like length, L = longest segment of that group
 """
 
+from bisect import bisect_right
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-# Segments at most this long share one group: below it, one padded call costs less than several exact ones.
-SMALLEST_GROUP_LENGTH = 16
+# Cells (segments x longest) of a group. On CPU small groups of like length are faster: they need hardly any padding,
+# and their results are small enough for the allocator to reuse, where large ones come from the system page by page.
+CELLS_OF_GROUP = {"cpu": 512, "cuda": 65_536}
+
+
+class Groups:
+    """Segments of a layout in groups, each padded to its longest.
+
+    Args:
+        layout: The layout.
+        segments: Segments of each group.
+    """
+
+    def __init__(self, layout: "Ragged", segments: list[Tensor]) -> None:
+        grids = [layout.grid(segments_G) for segments_G in segments]
+        empty = layout.lengths_S[:0]
+        self.segments = segments
+        self.masks = [mask_GL for _, mask_GL in grids]
+        self.sizes = [mask_GL.numel() for mask_GL in self.masks]
+        # Cells C: one after the other, those of all groups. One gather for all of them, whose gradient is one too; a
+        # gather for each group would have a gradient as large as all items for each group.
+        self.item_C = torch.cat([empty, *(items_GL.flatten() for items_GL, _ in grids)])
+        cell_N = torch.cat([empty.bool(), *(mask_GL.flatten() for mask_GL in self.masks)]).nonzero()[:, 0]
+        self.cell_N = torch.empty_like(cell_N).scatter_(0, self.item_C[cell_N], cell_N)
+
+    def split(self, x_ND: Tensor) -> list[Tensor]:
+        """Items (N, ...) as (G, L, ...) for each group; padding repeats an item."""
+        parts = x_ND.index_select(0, self.item_C).split(self.sizes)
+        return [part.unflatten(0, mask_GL.shape) for part, mask_GL in zip(parts, self.masks, strict=True)]
+
+    def join(self, results: list[Tensor]) -> Tensor:
+        """Results (G, L, ...) of each group as items (N, ...), in the items' order."""
+        return torch.cat([each.flatten(0, 1) for each in results]).index_select(0, self.cell_N)
 
 
 class Ragged:
@@ -26,18 +58,22 @@ class Ragged:
         self.offsets_S = lengths_S.cumsum(0) - lengths_S
         self.segment_N = torch.repeat_interleave(lengths_S)
         self.num_segments = lengths_S.shape[0]
-        self._groups: list[tuple[Tensor, Tensor, Tensor]] | None = None
+        self._groups: Groups | None = None
 
-    def groups(self) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Non-empty segments in groups of like length (powers of two): (segments_G, items_GL, mask_GL) for each.
-
-        `items_GL` indexes the flat items; where `mask_GL` is False it repeats an item of the segment.
-        """
+    def groups(self) -> Groups:
+        """Non-empty segments in groups of like length, the shortest first."""
         if self._groups is None:
-            buckets_S = (self.lengths_S.clamp(min=SMALLEST_GROUP_LENGTH) - 1).log2().floor()
-            buckets_S = buckets_S.masked_fill(self.lengths_S == 0, -1)
-            rows = [(buckets_S == bucket).nonzero()[:, 0] for bucket in buckets_S.unique().tolist() if bucket >= 0]
-            self._groups = [(segments_G, *self.grid(segments_G)) for segments_G in rows]
+            limit = CELLS_OF_GROUP.get(self.lengths_S.device.type, CELLS_OF_GROUP["cuda"])
+            order_S = self.lengths_S.argsort(stable=True)
+            lengths = self.lengths_S[order_S].tolist()
+            start, rows = bisect_right(lengths, 0), []
+            while start < len(lengths):
+                # As many segments as fit, one at least.
+                ends = range(start + 1, len(lengths) + 1)
+                fit = bisect_right(ends, limit, key=lambda end, start=start: (end - start) * lengths[end - 1])
+                rows.append(order_S[start : start + max(fit, 1)])
+                start += max(fit, 1)
+            self._groups = Groups(self, rows)
         return self._groups
 
     def grid(self, segments_G: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,11 +88,9 @@ class Ragged:
         if x_ND.shape[0] == 0:
             # One item of padding tells the width of what the function returns.
             return function(x_ND.new_zeros(1, 1, x_ND.shape[1]), self.lengths_S.new_ones(1, 1).bool())[0, :0]
-        results, items = [], []
-        for _, items_GL, mask_GL in self.groups():
-            results.append(function(x_ND[items_GL], mask_GL)[mask_GL])
-            items.append(items_GL[mask_GL])
-        return torch.cat(results)[torch.cat(items).argsort()]
+        groups = self.groups()
+        inputs = zip(groups.split(x_ND), groups.masks, strict=True)
+        return groups.join([function(x_GLD, mask_GL) for x_GLD, mask_GL in inputs])
 
     def sum(self, x_ND: Tensor) -> Tensor:
         """Sum over each segment, (S, D); zero for an empty one."""

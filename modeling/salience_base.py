@@ -16,6 +16,9 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
+from .ngram_evidence import NgramEvidence
+from .windows import pack_inputs
+
 Registered = TypeVar("Registered")
 
 
@@ -114,6 +117,19 @@ def auxiliary_mean(auxiliary_B: Tensor, labels: Tensor, num_items_in_batch: Tens
     return auxiliary_B.sum() * (labels.numel() / auxiliary_B.shape[0]) / num_items_in_batch
 
 
+def ngram_evidence(config: PretrainedConfig) -> NgramEvidence | None:
+    """The evidence of n-grams that a configuration asks for, or None.
+
+    Raises:
+        ValueError: It asks for some, and texts don't have exactly one class each.
+    """
+    if not config.ngram_weight:
+        return None
+    if config.problem_type not in (None, "single_label_classification"):
+        raise ValueError(f"ngram_weight needs exactly one class for each text, not {config.problem_type}")
+    return NgramEvidence(config.num_labels, config.ngram_buckets, config.ngram_size)
+
+
 class SaliencePreTrainedModel(PreTrainedModel):
     """Base of all our models."""
 
@@ -124,7 +140,7 @@ class SaliencePreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     # AutoModel reads a classifier's checkpoint for its document vector.
-    _keys_to_ignore_on_load_unexpected = [r"^classifier\."]
+    _keys_to_ignore_on_load_unexpected = [r"^classifier\.", r"^ngrams\."]
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -174,12 +190,13 @@ class SaliencePreTrainedModel(PreTrainedModel):
 
 
 class ClassifierMixin:
-    """The classifier on a document model: a class needs `model`, `dropout` and `classifier`."""
+    """The classifier on a document model: a class needs `model`, `dropout`, `classifier` and `ngrams`."""
 
     config: PretrainedConfig
     model: SaliencePreTrainedModel
     dropout: nn.Module
     classifier: nn.Module
+    ngrams: NgramEvidence | None
     training: bool
     # The loss below is averaged over num_items_in_batch where Trainer gives it.
     accepts_loss_kwargs = True
@@ -224,6 +241,9 @@ class ClassifierMixin:
             **options,
         )
         logits_BC = self.classifier(self.dropout(document.pooler_output))
+        if self.ngrams is not None and not self.training:
+            packed = pack_inputs(attention_mask, input_ids=input_ids, inputs_embeds=inputs_embeds)
+            logits_BC = logits_BC + self.config.ngram_weight * self.ngrams(packed)
         if self.config.prior_correction is not None and not self.training:
             logits_BC = logits_BC - logits_BC.new_tensor(self.config.prior_correction)
         loss = None

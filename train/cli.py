@@ -31,6 +31,7 @@ from salience.eval.scoring import compute_scores, make_compute_metrics
 from salience.model_cards.card import write_card
 
 from .build import build_model
+from .counts import count_texts, needs_counts
 from .data import TextData, load_splits
 from .errors import UserError
 from .flag_checks import check_flags, check_labels
@@ -39,7 +40,7 @@ from .losses import LabelStatistics, TrainingLoss
 from .output_folder import check_folder, check_plan, last_checkpoint
 from .push import check_access, check_repo_name
 from .run_record import record_run, write_json
-from .tokenize import document_counts, num_tokens, tokenize
+from .tokenize import num_tokens, tokenize
 from .trainer import SalienceTrainer
 
 CLASS_SCORES = ("accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted", "roc_auc")
@@ -95,8 +96,8 @@ def train(arguments: Arguments, argv: list[str]) -> None:
         encoder_of(model).requires_grad_(False)
     held_out = {name: tokenize(rows, tokenizer) for name, rows in data.splits.items() if name != "train"}
     train_rows = tokenize(data.splits["train"], tokenizer, data_args.max_length)
-    if (idf := getattr(model.base_model, "idf", None)) is not None:
-        idf.set_counts(torch.from_numpy(document_counts(train_rows, len(idf.idf_V))), len(train_rows))
+    if needs_counts(model):
+        count_texts(model, tokenize(data.splits["train"], tokenizer) if data_args.max_length else train_rows)
     # Held-out texts from the longest to the shortest: no score depends on their order, and little is padded.
     orders = {name: np.argsort(-num_tokens(rows), kind="stable") for name, rows in held_out.items()}
     held_out = {name: rows.select(orders[name]) for name, rows in held_out.items()}
@@ -199,7 +200,7 @@ def with_best_metric(training: SalienceTrainingArguments, problem_type: str) -> 
 def plain_adam(training: SalienceTrainingArguments) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
     """torch.optim.Adam with the arguments' learning rate and weight decay."""
     betas = (training.adam_beta1, training.adam_beta2)
-    return torch.optim.Adam, {"lr": training.learning_rate, "betas": betas, "eps": training.adam_epsilon}
+    return torch.optim.Adam, {"lr": training.learning_rate, "betas": betas, "eps": training.adam_epsilon, "fused": True}
 
 
 def correct_prior(model: PreTrainedModel, tau: float, statistics: LabelStatistics) -> None:

@@ -33,13 +33,3 @@ def tokenize(rows: Rows, tokenizer: PreTrainedTokenizerBase, max_length: int | N
 def num_tokens(rows: datasets.Dataset) -> np.ndarray:
     """Tokens of each row, (rows,)."""
     return pc.list_value_length(rows.data["input_ids"]).to_numpy()
-
-
-def document_counts(rows: datasets.Dataset, vocab_size: int) -> np.ndarray:
-    """Rows in which each token stands, (vocab_size,)."""
-    counts = np.zeros(vocab_size, dtype=np.int64)
-    for chunk in rows.data["input_ids"].chunks:
-        row, token = pc.list_parent_indices(chunk).to_numpy(), pc.list_flatten(chunk).to_numpy()
-        distinct = np.unique(row.astype(np.int64) << 32 | token)
-        counts += np.bincount(distinct & 0xFFFFFFFF, minlength=vocab_size)
-    return counts

@@ -1,0 +1,51 @@
+"""What models count over the training texts before they are trained: document frequencies, and evidence of n-grams."""
+
+from collections.abc import Iterator
+
+import datasets
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from salience.modeling.windows import PackedInputs, pack_inputs
+
+from .tokenize import num_tokens
+
+TEXTS_AT_A_TIME = 256
+
+
+def needs_counts(model: PreTrainedModel) -> bool:
+    """Whether there is anything to count."""
+    return getattr(model, "ngrams", None) is not None or getattr(model.base_model, "idf", None) is not None
+
+
+def count_texts(model: PreTrainedModel, rows: datasets.Dataset) -> None:
+    """Set the model's document frequencies and evidence of n-grams.
+
+    Args:
+        model: Where `needs_counts`.
+        rows: The training texts: columns `input_ids` and `labels`.
+    """
+    if (idf := getattr(model.base_model, "idf", None)) is not None:
+        documents_V = torch.zeros(len(idf.idf_V), dtype=torch.long)
+        for packed, _ in packed_batches(rows, "counting words"):
+            size = len(documents_V)
+            in_text = packed.tokens["input_ids"] + torch.arange(len(packed.mask_BT))[:, None] * size
+            documents_V += (in_text[packed.mask_BT].unique() % size).bincount(minlength=size)
+        idf.set_counts(documents_V, len(rows))
+    if (ngrams := getattr(model, "ngrams", None)) is not None:
+        ngrams.count(packed_batches(rows, "counting n-grams"), packed_batches(rows, "weighing n-grams"))
+
+
+def packed_batches(rows: datasets.Dataset, what: str) -> Iterator[tuple[PackedInputs, Tensor]]:
+    """The texts, those of like length together, and their class ids, with a progress bar."""
+    order = np.argsort(num_tokens(rows), kind="stable")
+    for start in tqdm(range(0, len(order), TEXTS_AT_A_TIME), desc=what, leave=False):
+        batch = rows[order[start : start + TEXTS_AT_A_TIME]]
+        ids = [torch.tensor(each, dtype=torch.long) for each in batch["input_ids"]]
+        mask_BT = pad_sequence([torch.ones_like(each) for each in ids], batch_first=True)
+        packed = pack_inputs(mask_BT, input_ids=pad_sequence(ids, batch_first=True))
+        yield packed, torch.tensor(batch["labels"])
