@@ -1,5 +1,6 @@
 """Configuration of the hierarchical attention classifier."""
 
+import math
 from typing import Any, ClassVar
 
 from transformers import PretrainedConfig
@@ -22,8 +23,8 @@ class HierarchicalAttnConfig(EncoderConfig):
         num_layers: Layers of the Bi-LSTM.
         embedding_skip: Whether a linear projection of the word embeddings is added to the Bi-LSTM's output.
         segmentation: How sentences are found: "punctuation" (a sentence ends with a run of `sentence_end_ids`),
-            "sliding_window" (every `segment_stride` tokens begins a sentence of `segment_size`) or "learned" (boundaries
-            are predicted from the token vectors, starting from those of "punctuation").
+            "sliding_window" (every `segment_stride` tokens begins a sentence of `segment_size`) or "learned"
+            (boundaries are predicted from the token vectors, starting from those of "punctuation").
         sentence_end_ids: Ids of the tokens that end a sentence: . ! ? and line breaks.
         segment_size: Tokens of a sliding window.
         segment_stride: Tokens from one sliding window to the next.
@@ -129,6 +130,10 @@ class HierarchicalAttnConfig(EncoderConfig):
             require(value is None or value > 0, f"{name} = {value} must be at least 1")
         for name in ("max_sentences", "max_words"):
             require(getattr(self, name) >= 0, f"{name} = {getattr(self, name)} must be 0 (no limit) or more")
+        require(
+            not embedding_skip or self.encoder_config is None,
+            "embedding_skip = True is for the Bi-LSTM; a pretrained encoder has such connections inside",
+        )
         require(hidden_dim % 2 == 0, f"hidden_dim = {hidden_dim} must be even: half of it for each direction")
         require(
             0 < segment_stride <= segment_size,
@@ -136,6 +141,8 @@ class HierarchicalAttnConfig(EncoderConfig):
         )
         require(0 < filter_ratio <= 1, f"filter_ratio = {filter_ratio} must be above 0 and at most 1")
         require(0 <= boundary_penalty <= 1, f"boundary_penalty = {boundary_penalty} must lie in [0, 1]")
+        for name in ("entropy_weight", "diversity_weight", "reconstruction_weight"):
+            require(math.isfinite(getattr(self, name)), f"{name} = {getattr(self, name)} must be a finite number")
         require(reconstruction_weight >= 0, f"reconstruction_weight = {reconstruction_weight} must be 0 or more")
         require(
             attention_scope in ("sentence", "document"),

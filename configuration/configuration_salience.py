@@ -60,7 +60,7 @@ class SalienceConfig(PretrainedConfig):
         self.ngram_weight = ngram_weight
         self.ngram_size = ngram_size
         self.ngram_buckets = ngram_buckets
-        require(ngram_weight >= 0, f"ngram_weight = {ngram_weight} must be 0 (no evidence of n-grams) or more")
+        require(0 <= ngram_weight < float("inf"), f"ngram_weight = {ngram_weight} must be 0 (none) or more")
         require(ngram_size > 0, f"ngram_size = {ngram_size} must be at least 1")
         require(0 < ngram_buckets < 2**31, f"ngram_buckets = {ngram_buckets} must lie between 1 and 2^31 - 1")
         require(

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from salience.modeling import HierarchicalAttnForSequenceClassification
 from salience.modeling.attention import LinearAttention

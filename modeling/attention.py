@@ -20,7 +20,7 @@ QUERY_CHUNK = 1024
 
 
 class SoftmaxAttention(nn.Module):
-    """Exact scaled dot-product attention (Vaswani et al. 2017); time grows with queries x keys, memory with their sum."""
+    """Exact scaled dot-product attention (Vaswani et al. 2017): time grows with queries x keys, memory doesn't."""
 
     def __init__(self, head_size: int, config: Any) -> None:
         super().__init__()

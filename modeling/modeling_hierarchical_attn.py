@@ -17,8 +17,8 @@ from .attention import ATTENTIONS  # noqa: F401
 from .configuration_hierarchical_attn import HierarchicalAttnConfig
 from .cross_attention import CrossAttention
 from .encoders import EncoderPreTrainedModel, build_encoder
-from .penalties import concentration, entropy
 from .ngram_evidence import NgramEvidence  # noqa: F401
+from .penalties import concentration, entropy
 from .ragged import Ragged
 from .salience_base import ClassifierMixin, DocumentOutput, ngram_evidence, registered
 from .segmentation import SEGMENTATIONS, Sentences

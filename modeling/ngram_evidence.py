@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from .ragged import Ragged
 from .windows import PackedInputs
 
+Batches = Iterable[tuple[PackedInputs, Tensor]]  # texts, and their class ids
+
 # Added to every count, as in the best complement naive Bayes of the sparse baselines.
 SMOOTHING = 0.1
 
@@ -43,7 +45,7 @@ class NgramEvidence(nn.Module):
         nn.init.zeros_(self.weight_GC)
 
     def forward(self, packed: PackedInputs) -> Tensor:
-        """Evidence for each class, (B, C), with mean 0 over the classes of an n-gram; zero for a text without tokens."""
+        """Evidence for each class, (B, C), of mean 0 over the classes of an n-gram; 0 for a text without tokens."""
         text_M, bucket_M, weight_M = self.tf_idf(packed)
         parts_MC = self.weight_GC[bucket_M].float() * weight_M[:, None]
         return parts_MC.new_zeros(len(packed.mask_BT), parts_MC.shape[1]).index_add(0, text_M, parts_MC)
@@ -74,7 +76,7 @@ class NgramEvidence(nn.Module):
             text_N, start_N = mask_BT[:, size:].nonzero(as_tuple=True)
             yield text_N, mixed_BT[text_N, start_N] % self.weight_GC.shape[0]
 
-    def count(self, batches: Iterable[tuple[PackedInputs, Tensor]], again: Iterable[tuple[PackedInputs, Tensor]]) -> None:
+    def count(self, batches: Batches, again: Batches) -> None:
         """Set the weights from the training texts.
 
         Args:

@@ -30,7 +30,7 @@ class Words(NamedTuple):
 
 
 class InverseDocumentFrequency(nn.Module):
-    """log((1 + documents) / (1 + documents with the token)) + 1 of each token, counted once and saved in the weights."""
+    """Log((1 + documents) / (1 + documents with the token)) + 1 of each token, counted once, kept in the weights."""
 
     idf_V: Tensor
 
@@ -58,7 +58,8 @@ class InverseDocumentFrequency(nn.Module):
 
 def tf_idf(words: Words) -> Tensor:
     """(1 + log tf) idf of each word, divided by the highest of its document: (N,) in 0 to 1."""
-    assert words.idf_N is not None and words.id_N is not None  # the model has made sure
+    assert words.idf_N is not None  # the model has made sure
+    assert words.id_N is not None
     document_N = words.by_document.segment_N
     _, same_N = ((document_N << 32) + words.id_N).unique(return_inverse=True)
     # A token that stands in several sentences is counted once.

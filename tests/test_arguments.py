@@ -113,7 +113,7 @@ def test_every_recipe_writes_to_a_folder_of_its_own():
 
 
 def test_20_newsgroups_is_the_reports_section_8_1():
-    model, data, tuning, training = parse(RECIPES / "20_newsgroups" / "hierarchical_attn.yaml")
+    model, data, tuning, training = parse(RECIPES / "20_newsgroups" / "report.yaml")
     assert model.model == "hierarchical_attn" and model.encoder is None
     assert data.resplit and not data.clean  # the Hub has the posts cleaned
     assert (data.validation_size, data.test_size) == (0.15, 0.15)

@@ -48,6 +48,7 @@ SIZES = {
     "vocab_size", "embedding_dim", "hidden_dim", "num_layers", "num_heads", "feed_forward_dim", "classifier_hidden_dim",
     "dropout", "window_size", "window_stride",
 }  # fmt: skip
+ANY_FAMILY = {"ngram_weight", "ngram_size", "ngram_buckets"}  # tested by test_ngram_evidence.py
 # Added to all scores alike, which moves no softmax.
 SHIFTS = ("key.bias", "sentence_pooling.score.bias")
 ENCODERS = {"bilstm": {}, "encoder": {"encoder_config": tiny_encoder_config(), **WINDOWS}}
@@ -93,7 +94,7 @@ def with_weights_of(model, other):
 
 def test_each_option_is_tested():
     tested = set().union(*(options for options, _, _ in OPTIONS.values()))
-    assert tested == set(model_options(HierarchicalAttnConfig)) - SIZES
+    assert tested == set(model_options(HierarchicalAttnConfig)) - SIZES - ANY_FAMILY
 
 
 @cases
@@ -209,18 +210,44 @@ REFUSED = {
     "max_words": (-1, "max_words = -1 must be 0 (no limit) or more"),
     "num_heads": (3, "num_heads = 3 must divide the width 256"),
 }
+# Flags beside which an option counts at all.
+BESIDE = {
+    "linear_features": {"attention_kernel": "linear"},
+    "segment_size": {"segmentation": "sliding_window"},
+    "segment_stride": {"segmentation": "sliding_window"},
+}
 
 
 @pytest.mark.parametrize("option", REFUSED)
 def test_values_that_there_are_not_are_answered_by_one_sentence(option, tmp_path, capsys):
     value, sentence = REFUSED[option]
+    options = {option: value} | BESIDE.get(option, {})
     with pytest.raises(ValueError) as error:
-        HierarchicalAttnForSequenceClassification(HierarchicalAttnConfig(**{option: value}))
+        HierarchicalAttnForSequenceClassification(HierarchicalAttnConfig(**options))
     assert str(error.value) == sentence
-    flags = [*toy_csv(tmp_path), "--output_dir", str(tmp_path / "run"), "--bf16", "false", f"--{option}", str(value)]
+    flags = [*toy_csv(tmp_path), "--output_dir", str(tmp_path / "run"), "--bf16", "false"]
+    flags += [str(each) for name, value in options.items() for each in (f"--{name}", value)]
     assert cli.main(["--model", "hierarchical_attn", *flags]) == 2
     assert capsys.readouterr().err.strip().splitlines()[-1] == f"error: --model hierarchical_attn: {sentence}"
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--linear_features", "64"],
+        ["--segment_size", "40"],
+        ["--segment_stride", "20", "--segmentation", "learned"],
+        ["--filter_ratio", "0.3", "--filter", "adaptive"],
+        ["--filter_ratio", "0.3", "--filter", "none"],
+        ["--max_words", "0", "--segmentation", "sliding_window"],
+    ],
+    ids=" ".join,
+)
+def test_flags_without_an_effect_are_refused(flags, tmp_path, capsys):
+    run = [*toy_csv(tmp_path), "--output_dir", str(tmp_path / "run"), "--bf16", "false"]
+    assert cli.main(["--model", "hierarchical_attn", *run, *flags]) == 2
+    assert f"error: {flags[0]} has no effect here: it belongs to --" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["entropy_weight", "diversity_weight", "reconstruction_weight", "boundary_penalty"])

@@ -19,6 +19,8 @@ FAMILIES = [
     "attn_pool_learned_query",
     "hierarchical",
     "hierarchical_encoder",
+    "hierarchical_all_options",
+    "hierarchical_encoder_all_options",
     "lstm",
     "cnn",
     "gat",

@@ -38,7 +38,8 @@ def test_it_is_complement_naive_bayes_on_tf_idf():
 def test_tf_idf_of_words_and_pairs_by_hand():
     evidence = NgramEvidence(2, 10**6, 2)
     evidence.init_own_parameters()
-    packed = pack({"input_ids": torch.tensor([[7, 8, 7], [7, 9, 0]]), "attention_mask": torch.tensor([[1] * 3, [1, 1, 0]])})
+    ids = torch.tensor([[7, 8, 7], [7, 9, 0]])
+    packed = pack({"input_ids": ids, "attention_mask": (ids > 0).long()})
     labels = torch.tensor([0, 1])
     evidence.count([(packed, labels)], [(packed, labels)])
     text, _, weight = evidence.tf_idf(packed)

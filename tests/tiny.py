@@ -42,6 +42,20 @@ def _hierarchical(**options):
     return HierarchicalAttnForSequenceClassification(HierarchicalAttnConfig(**options))
 
 
+def _hierarchical_with_all_options(**options):
+    model = _hierarchical(
+        segmentation="learned", filter="adaptive", attention_scope="document", attention_kernel="linear",
+        linear_features=16, learn_temperature=True, idf_prior=True, boundary_penalty=0.5, entropy_weight=0.1,
+        diversity_weight=0.1, reconstruction_weight=0.1, fusion="gated", document_pooling="importance",
+        sentence_end_ids=list(range(5, 25)), **options,
+    )  # fmt: skip
+    model.model.idf.set_counts(torch.arange(VOCAB_SIZE), VOCAB_SIZE)
+    with torch.no_grad():  # where words lie between sentences
+        model.model.segment.bias.fill_(-1.0)
+        model.model.segment.end_mark_weight.fill_(2.0)
+    return model
+
+
 def _baseline(architecture):
     return BaselineForSequenceClassification(
         BaselineConfig(architecture=architecture, num_filters=8, **WORDS, **LABELS)
@@ -58,6 +72,10 @@ TINY_MODELS = {
     "hierarchical_windows": lambda: _hierarchical(segmentation="sliding_window", segment_size=6, segment_stride=4),
     "hierarchical_encoder": lambda: _hierarchical(
         encoder_config=tiny_encoder_config(), max_sentences=0, max_words=0, **WINDOWS
+    ),
+    "hierarchical_all_options": lambda: _hierarchical_with_all_options(embedding_skip=True),
+    "hierarchical_encoder_all_options": lambda: _hierarchical_with_all_options(
+        encoder_config=tiny_encoder_config(), **WINDOWS
     ),
     "lstm": lambda: _baseline("lstm"),
     "cnn": lambda: _baseline("cnn"),

@@ -24,7 +24,15 @@ from .word_tokenizer import build_word_tokenizer, portable_tokenizer, sentence_e
 from .word_vectors import WordVectors, load_word_vectors, start_embeddings, word_ids
 
 WORD_VECTOR_FLAGS = frozenset({"word_vectors", "word_vectors_vocabulary"})
-SCRATCH_OPTIONS = frozenset({"vocab_size", "embedding_dim", "hidden_dim", "num_layers"})
+SCRATCH_OPTIONS = frozenset({"vocab_size", "embedding_dim", "hidden_dim", "num_layers", "embedding_skip"})
+# Flags that only count where another one has one of these values.
+CONDITIONAL_OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "linear_features": ("attention_kernel", ("linear",)),
+    "filter_ratio": ("filter", ("top_k", "random", "idf")),
+    "segment_size": ("segmentation", ("sliding_window",)),
+    "segment_stride": ("segmentation", ("sliding_window",)),
+    "max_words": ("segmentation", ("punctuation", "learned")),
+}
 Options = dict[str, Any]
 Built = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
@@ -33,6 +41,11 @@ TRANSFORMER_SIZES: Options = {
     "hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024,
     "max_position_embeddings": 512,
 }  # fmt: skip
+
+
+def default_of(config_class: type[PretrainedConfig] | None, name: str) -> Any:
+    """What a configuration has where the flag isn't set."""
+    return model_options(config_class)[name].default if config_class else None
 
 
 class Request:
@@ -64,7 +77,11 @@ class Request:
         for name in sorted(chosen.keys() - known - common):
             encoder = " with --encoder" if self.arguments.encoder else " without --encoder" if name in unused else ""
             raise UserError(f"--{name} is not an option of --model {self.arguments.model}{encoder}")
-        return {name: value for name, value in chosen.items() if name in known} | self.labels
+        chosen = {name: value for name, value in chosen.items() if name in known}
+        for name, (other, values) in CONDITIONAL_OPTIONS.items():
+            if name in chosen and chosen.get(other, default_of(config_class, other)) not in values:
+                raise UserError(f"--{name} has no effect here: it belongs to --{other} {' or '.join(values)}")
+        return chosen | self.labels
 
     def word_tokenizer(self, options: Options) -> PreTrainedTokenizerBase:
         """A word-level vocabulary of the training texts; `vocab_size` in the options becomes its real size."""

@@ -19,6 +19,9 @@ from .errors import UserError
 from .push import push_folder
 from .sampling import EpochSampler, StepBatches
 
+# Learned numbers that have no reason to be near zero.
+SCALARS = ("alpha_logit", "log_temperature", "end_mark_weight")
+
 
 class SalienceTrainer(Trainer):
     """Trainer whose training order, card and uploads are ours.
@@ -85,10 +88,10 @@ class SalienceTrainer(Trainer):
         return output
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Weights that decay: Trainer's choice without the learned alpha; all of them for plain Adam (report, 8.1)."""
+        """Weights that decay: Trainer's choice without learned scalars; all of them for plain Adam (report, 8.1)."""
         if self.optimizer_cls_and_kwargs is not None:
             return [name for name, _ in model.named_parameters()]
-        return [name for name in super().get_decay_parameter_names(model) if not name.endswith("alpha_logit")]
+        return [name for name in super().get_decay_parameter_names(model) if not name.endswith(SCALARS)]
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         wanted = self.args.metric_for_best_model
