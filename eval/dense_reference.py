@@ -8,7 +8,7 @@ Shape suffixes
     E = width of a sentence vector, C = classes, H = heads, Q = queries, K = keys
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +68,7 @@ def make_grid(
 
 def dense_logits(model: HierarchicalAttnForSequenceClassification, grid: Grid) -> Tensor:
     """Logits (B, C) of the model, every cell of the grid computed."""
-    base = model.model
+    base: Any = model.model
     num_documents, num_sentences, _ = grid.ids_BSW.shape
     mask_XW = grid.mask_BSW.flatten(0, 1)
     embeds_XWE = base.dropout(base.embeddings(grid.ids_BSW.flatten(0, 1)))
@@ -115,7 +115,9 @@ def self_attended(model: HierarchicalAttnForSequenceClassification, words_XWD: T
 
 def importance(model: HierarchicalAttnForSequenceClassification, features_BPD: Tensor, grid: Grid) -> Tensor:
     """Importance of the words with all that weighs it, (B, P); zero where there is none."""
-    config, word_filter, mask_BP = model.config, model.model.word_filter, grid.mask_BSW.flatten(1)
+    config, mask_BP = model.config, grid.mask_BSW.flatten(1)
+    base: Any = model.model
+    word_filter = base.word_filter
     logit_BP = word_filter.score(features_BPD)[:, :, 0]
     if config.learn_temperature:
         logit_BP = logit_BP / word_filter.log_temperature.exp()
@@ -125,7 +127,7 @@ def importance(model: HierarchicalAttnForSequenceClassification, features_BPD: T
         position_BP = grid.position_BSW.flatten(1).masked_fill(~mask_BP, -1)
         part_BP = 1 / (position_BP[:, :, None] == position_BP[:, None]).sum(2)  # of a token in several sentences
         count_BP = ((ids_BP[:, :, None] == ids_BP[:, None]) * part_BP[:, None]).sum(2)
-        weight_BP = (1 + count_BP.log()) * model.model.idf.idf_V[ids_BP] * mask_BP
+        weight_BP = (1 + count_BP.log()) * base.idf.idf_V[ids_BP] * mask_BP
         importance_BP = importance_BP * weight_BP / weight_BP.amax(1, keepdim=True).clamp(min=1e-9)
     if config.boundary_penalty:
         position_BP = grid.position_BSW.flatten(1)
@@ -139,7 +141,8 @@ def kept_share(
     model: HierarchicalAttnForSequenceClassification, importance_BP: Tensor, words_XWD: Tensor, grid: Grid
 ) -> Tensor:
     """Share of each word that the filter keeps, (B, P)."""
-    config, base, mask_BSW = model.config, model.model, grid.mask_BSW
+    config, mask_BSW = model.config, grid.mask_BSW
+    base: Any = model.model
     if config.filter == "none":
         return mask_BSW.flatten(1).float()
     scores_BSW = importance_BP.view_as(grid.position_BSW)

@@ -66,16 +66,16 @@ class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
             self.skip = nn.Linear(config.embedding_dim, config.hidden_dim) if config.embedding_skip else None
         else:
             self.pretrained = build_encoder(config.encoder_config)
-        embedding = self.get_input_embeddings()
+        vocab_size, embedding_dim = self.get_input_embeddings().weight.shape  # type: ignore[misc, union-attr]
         vector_size = config.hidden_size if config.encoder_config is not None else config.embedding_dim
         self.segment = registered(SEGMENTATIONS, config.segmentation, "segmentation")(vector_size, config)
         self.encoder_norm = nn.LayerNorm(config.hidden_size)
         self.dropout = nn.Dropout(config.dropout)
-        self.idf = InverseDocumentFrequency(embedding.num_embeddings) if config.needs_idf else None
+        self.idf = InverseDocumentFrequency(vocab_size) if config.needs_idf else None
         self.word_filter = WordFilter(config)
         self.sentence_pooling = SentencePooling(config)
         self.cross_attention = CrossAttention(config)
-        self.decoder = nn.Linear(config.hidden_size, embedding.embedding_dim) if config.reconstruction_weight else None
+        self.decoder = nn.Linear(config.hidden_size, embedding_dim) if config.reconstruction_weight else None
         self.post_init()
 
     @can_return_tuple

@@ -46,6 +46,15 @@ class Groups:
         return torch.cat([each.flatten(0, 1) for each in results]).index_select(0, self.cell_N)
 
 
+def how_many_fit(lengths: list[int], start: int, limit: int) -> int:
+    """How many segments from `start` on, of ascending length, have at most `limit` cells in a group; one at least."""
+
+    def cells(end: int) -> int:
+        return (end - start) * lengths[end - 1]
+
+    return max(bisect_right(range(start + 1, len(lengths) + 1), limit, key=cells), 1)
+
+
 class Ragged:
     """The layout of N items in S consecutive segments.
 
@@ -68,11 +77,9 @@ class Ragged:
             lengths = self.lengths_S[order_S].tolist()
             start, rows = bisect_right(lengths, 0), []
             while start < len(lengths):
-                # As many segments as fit, one at least.
-                ends = range(start + 1, len(lengths) + 1)
-                fit = bisect_right(ends, limit, key=lambda end, start=start: (end - start) * lengths[end - 1])
-                rows.append(order_S[start : start + max(fit, 1)])
-                start += max(fit, 1)
+                fit = how_many_fit(lengths, start, limit)
+                rows.append(order_S[start : start + fit])
+                start += fit
             self._groups = Groups(self, rows)
         return self._groups
 

@@ -127,7 +127,8 @@ def ngram_evidence(config: PretrainedConfig) -> NgramEvidence | None:
         return None
     if config.problem_type not in (None, "single_label_classification"):
         raise ValueError(f"ngram_weight needs exactly one class for each text, not {config.problem_type}")
-    return NgramEvidence(config.num_labels, config.ngram_buckets, config.ngram_size)
+    num_classes: int = config.num_labels  # type: ignore[assignment]  # never None here
+    return NgramEvidence(num_classes, config.ngram_buckets, config.ngram_size)
 
 
 class SaliencePreTrainedModel(PreTrainedModel):
