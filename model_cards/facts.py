@@ -101,6 +101,8 @@ def _design(files: RunFolder) -> str:
         parts.append(f"the encoder is {escape(model['encoder'])}")
     if start := files.run.get("arguments", {}).get("word_vectors"):
         parts.append(f"its word embeddings started from {escape(start)}")
+    if is_number(weight := files.config.get("ngram_weight")) and weight > 0:
+        parts.append(f"counts of the training texts' n-grams weigh in beside it (naive Bayes, weight {weight:g})")
     if data.get("name"):
         rows = data.get("splits", {}).get("train", {}).get("rows")
         parts.append(f"it was trained on {escape(data['name'])}" + (f" ({rows:,} texts)" if is_number(rows) else ""))

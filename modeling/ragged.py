@@ -34,7 +34,7 @@ class Groups:
         # gather for each group would have a gradient as large as all items for each group.
         self.item_C = torch.cat([empty, *(items_GL.flatten() for items_GL, _ in grids)])
         cell_N = torch.cat([empty.bool(), *(mask_GL.flatten() for mask_GL in self.masks)]).nonzero()[:, 0]
-        self.cell_N = torch.empty_like(cell_N).scatter_(0, self.item_C[cell_N], cell_N)
+        self.cell_N = cell_N.new_zeros(layout.segment_N.shape[0]).scatter_(0, self.item_C[cell_N], cell_N)
 
     def split(self, x_ND: Tensor) -> list[Tensor]:
         """Items (N, ...) as (G, L, ...) for each group; padding repeats an item."""
