@@ -104,7 +104,8 @@ class LearnedBoundaries(nn.Module):
     c = 2.3 it belongs to sentence 2 with 0.7 and to sentence 3 with 0.3. With b of 0 and 1 only, this is a hard cut; in
     between, boundaries move by gradient descent through the shares, with which words count in sentence vectors and in
     the document. They start near those of `Punctuation`. A word between two sentences is encoded in both, so that this
-    costs up to twice as much; the result jumps a little where a word begins to belong to a second sentence.
+    costs up to twice as much, and the result jumps where a word begins to belong to a second sentence: the gradient is
+    right on either side of the jump, and doesn't see it. Boundaries that have reached 0 or 1 have no gradient.
     """
 
     def __init__(self, vector_size: int, config: Any) -> None:

@@ -31,8 +31,14 @@ def no_mixed_precision(monkeypatch):
 
 
 def tiny(problem_type, penalties):
+    """The same weights with and without penalties."""
     torch.manual_seed(0)
-    return TINY_MODELS["hierarchical"](problem_type=problem_type, dropout=0.0, **penalties)
+    model = TINY_MODELS["hierarchical"](problem_type=problem_type, dropout=0.0, **PENALTIES)
+    if not penalties:
+        weights = model.state_dict()
+        model = TINY_MODELS["hierarchical"](problem_type=problem_type, dropout=0.0)
+        model.load_state_dict(weights, strict=False)
+    return model
 
 
 def texts():
@@ -40,7 +46,7 @@ def texts():
     return [row[mask == 1].tolist() for row, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)]
 
 
-def trained(folder, tokenizer, problem_type, batch_size, accumulation, penalties=PENALTIES):
+def trained(folder, tokenizer, problem_type, batch_size, accumulation, penalties=True):
     """Loss and weights after one step on four texts, without anything random."""
     labels = LABELS[problem_type]
     counts = torch.bincount(torch.tensor(labels)) if problem_type == SINGLE else torch.tensor(labels).sum(0)
@@ -67,7 +73,7 @@ def trained(folder, tokenizer, problem_type, batch_size, accumulation, penalties
 def test_accumulated_steps_change_nothing(problem_type, tmp_path, tokenizer):
     first_loss, first = trained(tmp_path, tokenizer, problem_type, 4, 1)
     second_loss, second = trained(tmp_path, tokenizer, problem_type, 2, 2)
-    plain_loss, plain = trained(tmp_path, tokenizer, problem_type, 4, 1, {})
+    plain_loss, plain = trained(tmp_path, tokenizer, problem_type, 4, 1, penalties=False)
     assert first_loss == pytest.approx(second_loss, abs=1e-5)
     for name, weight in first.items():
         assert_close(second[name], weight, rtol=0, atol=1e-5)
@@ -78,12 +84,11 @@ def test_accumulated_steps_change_nothing(problem_type, tmp_path, tokenizer):
 @pytest.mark.parametrize("problem_type", LABELS)
 def test_the_trainers_loss_is_the_models_own(problem_type, tmp_path, tokenizer):
     loss, _ = trained(tmp_path, tokenizer, problem_type, 4, 1)
-    model, batch = tiny(problem_type, PENALTIES).train(), random_batch(TEXT_LENGTHS)
+    model, batch = tiny(problem_type, penalties=True).train(), random_batch(TEXT_LENGTHS)
     labels = torch.tensor(LABELS[problem_type])
     outputs = model(**batch, labels=labels)
     assert outputs.loss.item() == pytest.approx(loss, abs=1e-5)
-    without = tiny(problem_type, {}).train()
-    without.load_state_dict(model.state_dict(), strict=False)
+    without = tiny(problem_type, penalties=False).train()
     expected = without(**batch, labels=labels).loss + outputs.auxiliary_loss.mean()
     assert_close(outputs.loss, expected)
     outputs = model.eval()(**batch, labels=labels)

@@ -111,6 +111,19 @@ def test_limits_on_sentences_and_words():
     assert found.token_N.tolist() == [0, 1, 3, 4, 6, 7] and found.words.lengths_S.tolist() == [2, 2, 2]
 
 
+def test_a_word_between_two_sentences_counts_once_in_the_document():
+    model, batch = model_with(-1.5, 2.0, filter="none"), batch_with_marks()
+    packed = pack_inputs(batch["attention_mask"], input_ids=batch["input_ids"])
+    with torch.no_grad():
+        words = model.model.read_words(packed)
+        importance_N = model.model.word_filter(words)[1]
+        weights_BT = model(**batch).pooling_weights
+    share_N, token_N = words.sentences.membership_N, words.sentences.token_N
+    assert len(token_N) > 1.5 * sum(LENGTHS)
+    flat = torch.zeros(weights_BT.numel()).index_add(0, token_N, importance_N * share_N).view_as(weights_BT)
+    assert_close(weights_BT, flat / flat.sum(1, keepdim=True).clamp(min=1e-9), atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("name", ["bias", "end_mark_weight"])
 @pytest.mark.parametrize(
     "options", [{}, {"filter": "adaptive", "idf_prior": True, "fusion": "gated"}], ids=["plain", "all"]
