@@ -24,7 +24,7 @@ from .tuning_arguments import TuningArguments
 # What the program itself finds out, from the tokenizer, the encoder or the data.
 NOT_FLAGS = {
     "encoder_config", "num_prefix_tokens", "num_suffix_tokens", "pad_token_id", "sentence_end_ids", "architecture",
-    "prior_correction", "kwargs", "self",
+    "prior_correction", "num_ngrams", "kwargs", "self",
 }  # fmt: skip
 
 
@@ -87,6 +87,11 @@ ModelArguments = make_dataclass(
             "base_model",
             str | None,
             field(default=None, metadata={"help": "Hub id that the card names, if --encoder is a folder or package."}),
+        ),
+        (
+            "vocabulary",
+            str,
+            field(default="words", metadata={"help": "From scratch: words, or wordpieces that spell the rarer ones."}),
         ),
         (
             "min_frequency",

@@ -21,7 +21,8 @@ class SalienceConfig(PretrainedConfig):
         ngram_weight: Weight of the evidence that counts of token n-grams give (`NgramEvidence`), added to the logits
             outside of training; 0 for none. The network learns as if there were none.
         ngram_size: Longest n-gram, in tokens.
-        ngram_buckets: Hash buckets of n-grams; the saved model has a number for each bucket and class.
+        max_ngrams: N-grams that are counted at most, those of most texts; the model has a number for each and class.
+        num_ngrams: N-grams that were counted; set where they are.
         kwargs: Everything that `PretrainedConfig` takes (`id2label`, `label2id`, `num_labels`, `problem_type`, ...).
 
     Raises:
@@ -42,7 +43,8 @@ class SalienceConfig(PretrainedConfig):
         prior_correction: list[float] | None = None,
         ngram_weight: float = 0.0,
         ngram_size: int = 2,
-        ngram_buckets: int = 2**20,
+        max_ngrams: int = 2**20,
+        num_ngrams: int = 0,
         **kwargs: Any,
     ) -> None:
         family = type(self).__name__.removesuffix("Config")
@@ -59,10 +61,11 @@ class SalienceConfig(PretrainedConfig):
         self.prior_correction = prior_correction
         self.ngram_weight = ngram_weight
         self.ngram_size = ngram_size
-        self.ngram_buckets = ngram_buckets
+        self.max_ngrams = max_ngrams
+        self.num_ngrams = num_ngrams
         require(0 <= ngram_weight < float("inf"), f"ngram_weight = {ngram_weight} must be 0 (none) or more")
         require(ngram_size > 0, f"ngram_size = {ngram_size} must be at least 1")
-        require(0 < ngram_buckets < 2**31, f"ngram_buckets = {ngram_buckets} must lie between 1 and 2^31 - 1")
+        require(0 < max_ngrams < 2**31, f"max_ngrams = {max_ngrams} must lie between 1 and 2^31 - 1")
         require(
             prior_correction is None or len(prior_correction) == self.num_labels,
             f"prior_correction needs one number for each of the {self.num_labels} labels",

@@ -128,7 +128,7 @@ def ngram_evidence(config: PretrainedConfig) -> NgramEvidence | None:
     if config.problem_type not in (None, "single_label_classification"):
         raise ValueError(f"ngram_weight needs exactly one class for each text, not {config.problem_type}")
     num_classes: int = config.num_labels  # type: ignore[assignment]  # never None here
-    return NgramEvidence(num_classes, config.ngram_buckets, config.ngram_size)
+    return NgramEvidence(num_classes, config.num_ngrams, config.ngram_size)
 
 
 class SaliencePreTrainedModel(PreTrainedModel):

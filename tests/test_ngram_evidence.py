@@ -2,23 +2,23 @@ import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_matrix
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.naive_bayes import ComplementNB
 from torch.testing import assert_close
 
 from salience.modeling import AttnPoolConfig, AttnPoolForSequenceClassification
 from salience.modeling.ngram_evidence import NgramEvidence
 from salience.modeling.windows import pack_inputs
-from tests.tiny import LABELS, TINY_MODELS, VOCAB_SIZE, random_batch, tiny_encoder_config, tiny_model
+from tests.tiny import LABELS, TINY_MODELS, random_batch, tiny_encoder_config, tiny_model
 
 LENGTHS = [30, 0, 7, 90, 1, 2]
 CLASSES = torch.tensor([0, 1, 2, 1, 0, 2])
 
 
-def counted(buckets=5000, size=2, lengths=LENGTHS):
-    evidence = NgramEvidence(3, buckets, size)
-    evidence.init_own_parameters()
+def counted(size=2, limit=10**6, lengths=LENGTHS):
+    evidence = NgramEvidence(3, 0, size)
     packed = pack(random_batch(lengths))
-    evidence.count([(packed, CLASSES)], [(packed, CLASSES)])
+    evidence.count(lambda: [(packed, CLASSES)], limit)
     return evidence, packed
 
 
@@ -28,20 +28,19 @@ def pack(batch):
 
 def test_it_is_complement_naive_bayes_on_tf_idf():
     evidence, packed = counted()
-    text, bucket, weight = evidence.tf_idf(packed)
-    matrix = csr_matrix((weight.numpy(), (text.numpy(), bucket.numpy())), shape=(len(LENGTHS), 5000))
+    text, row, weight = evidence.tf_idf(packed)
+    matrix = csr_matrix((weight.numpy(), (text.numpy(), row.numpy())), shape=(len(LENGTHS), len(evidence.key_G)))
     expected = ComplementNB(alpha=0.1).fit(matrix, CLASSES.numpy()).predict_joint_log_proba(matrix)
     expected -= expected.mean(1, keepdims=True)
     assert_close(evidence(packed), torch.tensor(expected).float(), atol=5e-3, rtol=0)  # half precision
 
 
 def test_tf_idf_of_words_and_pairs_by_hand():
-    evidence = NgramEvidence(2, 10**6, 2)
-    evidence.init_own_parameters()
+    evidence = NgramEvidence(2, 0, 2)
     ids = torch.tensor([[7, 8, 7], [7, 9, 0]])
     packed = pack({"input_ids": ids, "attention_mask": (ids > 0).long()})
     labels = torch.tensor([0, 1])
-    evidence.count([(packed, labels)], [(packed, labels)])
+    evidence.count(lambda: [(packed, labels)], 100)
     text, _, weight = evidence.tf_idf(packed)
     rare = np.log(3 / 2) + 1
     first = np.array([rare, rare, rare, 1 + np.log(2)])  # 8, pair 7 8, pair 8 7; 7 stands twice and in both texts
@@ -54,13 +53,42 @@ def test_tf_idf_of_words_and_pairs_by_hand():
 def test_pairs_tell_orders_apart_and_words_alone_do_not():
     there, back = torch.tensor([[7, 8, 9]]), torch.tensor([[9, 8, 7]])
     for size, same in ((1, True), (2, False)):
-        evidence = NgramEvidence(2, 10**6, size)
-        evidence.init_own_parameters()
-        buckets = [
-            evidence.tf_idf(pack({"input_ids": ids, "attention_mask": torch.ones_like(ids)}))[1].tolist()
+        keys = [
+            NgramEvidence(2, 0, size).ngrams(pack({"input_ids": ids, "attention_mask": torch.ones_like(ids)}))[1]
             for ids in (there, back)
         ]
-        assert (buckets[0] == buckets[1]) is same
+        assert (set(keys[0].tolist()) == set(keys[1].tolist())) is same
+
+
+def test_it_is_tf_idf_and_naive_bayes_of_scikit_learn_from_texts_on():
+    batches = [pack(random_batch([40, 3, 25], seed=seed)) for seed in range(4)]
+    labels = torch.tensor([0, 1, 2])
+    evidence = NgramEvidence(3, 0, 2)
+    evidence.count(lambda: [(packed, labels) for packed in batches], 10**6)
+    texts = [
+        " ".join(map(str, ids[mask].tolist()))
+        for packed in batches
+        for ids, mask in zip(packed.tokens["input_ids"], packed.mask_BT, strict=True)
+    ]
+    vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), token_pattern=r"\d+")
+    bayes = ComplementNB(alpha=0.1).fit(vectorizer.fit_transform(texts), [0, 1, 2] * 4)
+    assert len(evidence.key_G) == len(vectorizer.vocabulary_)
+    unseen = random_batch([50, 8], seed=9)
+    expected = bayes.predict_joint_log_proba(
+        vectorizer.transform(
+            [" ".join(map(str, row[mask > 0].tolist())) for row, mask in zip(*unseen.values(), strict=True)]
+        )
+    )
+    expected = torch.tensor(expected - expected.mean(1, keepdims=True)).float()
+    assert_close(evidence(pack(unseen)), expected, atol=5e-3, rtol=0)  # half precision
+
+
+def test_a_limit_keeps_the_ngrams_of_most_texts():
+    ids = torch.tensor([[7, 8, 9, 9], [7, 8, 5, 4], [7, 3, 3, 3]])
+    evidence = NgramEvidence(2, 0, 1)
+    packed = pack({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+    evidence.count(lambda: [(packed, torch.tensor([0, 1, 1]))], 2)
+    assert evidence.key_G.tolist() == [8, 9]  # ids 7 and 8, counted from 1
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -79,34 +107,29 @@ def test_padding_and_company_change_nothing(side):
 def test_it_joins_the_logits_outside_of_training_only(name, tmp_path):
     torch.manual_seed(0)
     config = tiny_model(name).config
-    config.ngram_weight, config.ngram_buckets = 2.0, 100
+    config.ngram_weight = 2.0
     model_class = type(tiny_model(name))
     model, batch = model_class(config), random_batch([5, 9, 0])
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    model.ngrams.weight_GC.normal_()
+    packed = pack(batch)
+    model.ngrams.count(lambda: [(packed, torch.tensor([0, 1, 2]))], 1000)
+    model.config.num_ngrams = len(model.ngrams.key_G)
     evidence = model.ngrams(pack(batch))
     assert evidence[0].abs().max() > 0.01
     assert_close(model.eval()(**batch).logits, model.train()(**batch).logits + 2 * evidence, atol=1e-5, rtol=0)
     model.eval().save_pretrained(tmp_path)
     again = model_class.from_pretrained(tmp_path)
-    assert torch.equal(again.ngrams.weight_GC, model.ngrams.weight_GC)
-    assert torch.equal(again.ngrams.idf_G, model.ngrams.idf_G)
+    for name, value in model.ngrams.named_buffers():
+        assert torch.equal(getattr(again.ngrams, name), value)
+    assert torch.equal(again(**batch).logits, model(**batch).logits)
 
 
 def test_it_needs_one_class_for_each_text_and_ids():
     options = LABELS | {"problem_type": "multi_label_classification", "ngram_weight": 1.0}
     with pytest.raises(ValueError, match="exactly one class"):
         AttnPoolForSequenceClassification(AttnPoolConfig(encoder_config=tiny_encoder_config(), key_dim=8, **options))
-    model = TINY_MODELS["hierarchical"](ngram_weight=1.0, segmentation="sliding_window", ngram_buckets=9).eval()
+    model = TINY_MODELS["hierarchical"](ngram_weight=1.0, segmentation="sliding_window").eval()
     with pytest.raises(ValueError, match="needs input_ids"):
         model(inputs_embeds=torch.zeros(1, 3, 12))
-
-
-def test_no_bucket_is_left_out():
-    evidence = NgramEvidence(2, 64, 1)
-    evidence.init_own_parameters()
-    ids = torch.arange(VOCAB_SIZE * 4)[None]
-    buckets = evidence.tf_idf(pack({"input_ids": ids, "attention_mask": torch.ones_like(ids)}))[1]
-    assert len(buckets.unique()) == 64

@@ -20,7 +20,7 @@ from salience.modeling.encoders import position_limit
 
 from .encoder_loading import WINDOW_OPTIONS, check_options, encoder_path, load_plain_head, misfit, no_encoder
 from .errors import UserError
-from .word_tokenizer import build_word_tokenizer, portable_tokenizer, sentence_end_ids
+from .word_tokenizer import VOCABULARIES, build_word_tokenizer, portable_tokenizer, sentence_end_ids
 from .word_vectors import WordVectors, load_word_vectors, start_embeddings, word_ids
 
 WORD_VECTOR_FLAGS = frozenset({"word_vectors", "word_vectors_vocabulary"})
@@ -71,7 +71,7 @@ class Request:
             UserError: A flag was set that the model doesn't know.
         """
         known = set(model_options(config_class)) - unused if config_class else set()
-        common = {"model", "encoder", "encoder_revision", "base_model", "min_frequency"}
+        common = {"model", "encoder", "encoder_revision", "base_model", "min_frequency", "vocabulary"}
         common |= WORD_VECTOR_FLAGS if "embedding_dim" in known else set()
         chosen = {name: value for name, value in vars(self.arguments).items() if value is not None}
         for name in sorted(chosen.keys() - known - common):
@@ -89,7 +89,10 @@ class Request:
         for name, value in (("vocab_size", size), ("min_frequency", frequency)):
             if value < 1:
                 raise UserError(f"--{name} {value} must be at least 1")
-        tokenizer = build_word_tokenizer(self.texts, vocab_size=size, min_frequency=frequency)
+        vocabulary = self.arguments.vocabulary
+        if vocabulary not in VOCABULARIES:
+            raise UserError(f"--vocabulary {vocabulary} is unknown; choose from {', '.join(VOCABULARIES)}")
+        tokenizer = build_word_tokenizer(self.texts, vocab_size=size, min_frequency=frequency, vocabulary=vocabulary)
         if len(tokenizer) == len(tokenizer.all_special_ids):
             raise UserError(f"no word stands {frequency} times in the training texts; lower --min_frequency")
         options["vocab_size"] = len(tokenizer)

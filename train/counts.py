@@ -37,7 +37,8 @@ def count_texts(model: PreTrainedModel, rows: datasets.Dataset) -> None:
             documents_V += (in_text[packed.mask_BT].unique() % size).bincount(minlength=size)
         idf.set_counts(documents_V, len(rows))
     if (ngrams := getattr(model, "ngrams", None)) is not None:
-        ngrams.count(packed_batches(rows, "counting n-grams"), packed_batches(rows, "weighing n-grams"))
+        ngrams.count(lambda: packed_batches(rows, "counting n-grams"), model.config.max_ngrams)
+        model.config.num_ngrams = len(ngrams.key_G)
 
 
 def packed_batches(rows: datasets.Dataset, what: str) -> Iterator[tuple[PackedInputs, Tensor]]:

@@ -1,10 +1,10 @@
-"""A word-level tokenizer for models that are trained from scratch, and the tokens that end a sentence."""
+"""Tokenizers for models that are trained from scratch, and the tokens that end a sentence."""
 
 import re
 from collections.abc import Iterable
 
 import transformers
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 PAD_TOKEN, UNKNOWN_TOKEN = "[PAD]", "[UNK]"  # ids 0 and 1
 
@@ -46,8 +46,19 @@ def portable_tokenizer(tokenizer: transformers.PreTrainedTokenizerBase) -> trans
     return tokenizer
 
 
+# Models and trainers of a vocabulary: whole words, or pieces that spell the rarer ones (Wu et al. 2016).
+VOCABULARIES = {
+    "words": (models.WordLevel, trainers.WordLevelTrainer),
+    "wordpieces": (models.WordPiece, trainers.WordPieceTrainer),
+}
+
+
 def build_word_tokenizer(
-    texts: Iterable[str], vocab_size: int = 20_000, min_frequency: int = 2, lowercase: bool = True
+    texts: Iterable[str],
+    vocab_size: int = 20_000,
+    min_frequency: int = 2,
+    lowercase: bool = True,
+    vocabulary: str = "words",
 ) -> PreTrainedTokenizerFast:
     """Count the words of the training texts and make a tokenizer that knows the most frequent ones.
 
@@ -59,16 +70,20 @@ def build_word_tokenizer(
         vocab_size: Words kept at most, the two special tokens not counted.
         min_frequency: Words seen less often are left out.
         lowercase: Whether upper and lower case are the same word.
+        vocabulary: "words", or "wordpieces": a word that isn't known is then spelled in pieces of known ones.
 
     Returns:
         A tokenizer that gives `input_ids` and `attention_mask`; equal texts always give an equal vocabulary.
     """
-    tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN_TOKEN))
+    model_class, trainer_class = VOCABULARIES[vocabulary]
+    tokenizer = Tokenizer(model_class(unk_token=UNKNOWN_TOKEN))
     steps = [normalizers.NFC(), normalizers.Replace(Regex(r"\R"), "\n")]
     tokenizer.normalizer = normalizers.Sequence([*steps, normalizers.Lowercase()] if lowercase else steps)
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORDS), behavior="removed", invert=True)
     specials = [PAD_TOKEN, UNKNOWN_TOKEN]
-    trainer = trainers.WordLevelTrainer(
+    if vocabulary == "wordpieces":
+        tokenizer.decoder = decoders.WordPiece(cleanup=False)
+    trainer = trainer_class(
         vocab_size=vocab_size + len(specials),
         min_frequency=min_frequency,
         special_tokens=specials,
