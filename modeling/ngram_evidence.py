@@ -56,7 +56,7 @@ class NgramEvidence(nn.Module):
         return parts_MC.new_zeros(len(packed.mask_BT), parts_MC.shape[1]).index_add(0, text_M, parts_MC)
 
     def tf_idf(self, packed: PackedInputs) -> tuple[Tensor, Tensor, Tensor]:
-        """Text, row in the table, and weight of each text's known n-grams, (M,) each; a text's weights have length 1."""
+        """Text, row of the table, and weight of each text's known n-grams, (M,); a text's weights have length 1."""
         text_N, key_N = self.ngrams(packed)
         row_N = torch.searchsorted(self.key_G, key_N)
         known_N = (row_N < len(self.key_G)).nonzero()[:, 0]

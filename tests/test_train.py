@@ -16,6 +16,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 from salience.model_cards.card import usage_blocks
 from salience.train import cli
+from salience.train.lora import load_adapter
 from tests.hub_server import Hub
 from tests.toy import TOPICS, TRAIN, clean_environment, toy_csv, toy_texts, write_csv, write_jsonl
 
@@ -202,6 +203,22 @@ def test_prior_correction_is_stored_and_applied(train, tmp_path):
         corrected = model(**inputs).logits
         model.config.prior_correction = None
         assert_close(model(**inputs).logits - corrected, torch.tensor([stored]))
+
+
+@pytest.mark.parametrize("flags", [["--lora", True], []], ids=["lora", "full"])
+def test_evidence_of_ngrams_is_counted_saved_and_joined(train, data, flags):
+    # A vanishing learning rate: what is right is right by the evidence alone.
+    model = ["--encoder", "ENCODER", "--ngram_weight", 50, "--max_length", 2, "--learning_rate", 1e-9]
+    folder, _ = train(*data, *model, *flags, "--num_train_epochs", 1)
+    assert read(folder, "test_results.json")["test_accuracy"] == 1
+    assert "naive Bayes, weight 50" in (folder / "README.md").read_text()
+    texts = [text for text, _ in toy_texts(12, seed=1)]
+    if flags:
+        adapted = load_adapter(folder / "adapter").eval()
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        with torch.no_grad():
+            again = np.concatenate([adapted(**tokenizer(text, return_tensors="pt")).logits.numpy() for text in texts])
+        np.testing.assert_allclose(again, logits_of(folder, texts), atol=1e-5)
 
 
 def test_hostile_label_names_survive_and_stay_text(train, tmp_path, capsys):

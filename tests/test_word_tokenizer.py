@@ -132,3 +132,14 @@ def test_sentence_ends_of_byte_fallback():
 
 def test_no_sentence_ends():
     assert sentence_end_ids(build_word_tokenizer(["a b"], min_frequency=1)) == []
+
+
+def test_wordpieces_spell_the_words_that_are_not_known():
+    texts = ["unhappy people are unhappy", "happy people. kind people!", "unkind people are happy", "kind unkind"] * 3
+    words = build_word_tokenizer(texts, vocab_size=60, min_frequency=2)
+    pieces = build_word_tokenizer(texts, vocab_size=60, min_frequency=2, vocabulary="wordpieces")
+    assert words.unk_token in words.tokenize("unpeople")
+    spelled = pieces.tokenize("unpeople")
+    assert pieces.unk_token not in spelled and len(spelled) > 1
+    assert pieces.decode(pieces("unpeople are happy")["input_ids"]) == "unpeople are happy"
+    assert set(pieces.convert_ids_to_tokens(sentence_end_ids(pieces))) == {".", "!"}

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -47,7 +48,7 @@ def portable_tokenizer(tokenizer: transformers.PreTrainedTokenizerBase) -> trans
 
 
 # Models and trainers of a vocabulary: whole words, or pieces that spell the rarer ones (Wu et al. 2016).
-VOCABULARIES = {
+VOCABULARIES: dict[str, tuple[Any, Any]] = {
     "words": (models.WordLevel, trainers.WordLevelTrainer),
     "wordpieces": (models.WordPiece, trainers.WordPieceTrainer),
 }
