@@ -1,7 +1,7 @@
 """What the words and word pairs of a text say of its class by counts alone: naive Bayes beside the network.
 
 Shape suffixes
-    B = texts, T = tokens, C = classes, G = n-grams in the table, N = n-grams of all texts, M = distinct ones of each text
+    B = texts, T = tokens, C = classes, G = n-grams of the table, N = n-grams of all texts, M = distinct ones of a text
 """
 
 from collections.abc import Callable, Iterable
