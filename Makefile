@@ -27,7 +27,7 @@ train: $(VENV)/.done    ## train on BBC News with a pretrained encoder, about fi
 	$(VENV)/bin/python train.py configuration/recipes/bbc_news/attn_pool.yaml $(ARGS)
 
 test: $(VENV)/.done     ## all tests but slow and gpu
-	$(VENV)/bin/python -m pytest -q $(ARGS)
+	$(VENV)/bin/python -m pytest -q --numprocesses 2 --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.done  ## the slow tests: whole training runs, two processes, a killed run
 	$(VENV)/bin/python -m pytest -q -m slow $(ARGS)
