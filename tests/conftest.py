@@ -13,6 +13,12 @@ from transformers import AutoTokenizer
 from tests.tiny import TINY_TOKENIZER
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Tiny models are faster so, as in the processes that tests start: the order of sums depends on it."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)

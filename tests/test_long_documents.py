@@ -89,14 +89,6 @@ def trained(request, tmp_path_factory, encoder):
     return request.param, model, AutoTokenizer.from_pretrained(folder / "run")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @torch.no_grad()
 def logits_of(model, tokenizer, *texts):
     """Logits (texts, 2), each text alone and tokenized as train.py does."""

@@ -37,14 +37,6 @@ def run(folder, data, encoder, *flags):
     return cli.main(flags)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return toy_csv(tmp_path_factory.mktemp("data"))

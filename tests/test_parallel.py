@@ -35,14 +35,6 @@ NO_DROPOUT = {"hierarchical_attn": ["--dropout", "0"], "lstm": ["--dropout", "0"
 TOLERANCE = 1e-4
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in the processes that are started: the order of sums depends on it
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Flags of 42 training texts: neither whole batches nor an equal share for each process at the end of an epoch."""

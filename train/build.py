@@ -25,13 +25,15 @@ from .word_vectors import WordVectors, load_word_vectors, start_embeddings, word
 
 WORD_VECTOR_FLAGS = frozenset({"word_vectors", "word_vectors_vocabulary"})
 SCRATCH_OPTIONS = frozenset({"vocab_size", "embedding_dim", "hidden_dim", "num_layers", "embedding_skip"})
-# Flags that only count where another one has one of these values.
-CONDITIONAL_OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
+# Flags that only count where another one has one of these values, or (None) is set at all.
+CONDITIONAL_OPTIONS: dict[str, tuple[str, tuple[str, ...] | None]] = {
     "linear_features": ("attention_kernel", ("linear",)),
     "filter_ratio": ("filter", ("top_k", "random", "idf")),
     "segment_size": ("segmentation", ("sliding_window",)),
     "segment_stride": ("segmentation", ("sliding_window",)),
     "max_words": ("segmentation", ("punctuation", "learned")),
+    "ngram_size": ("ngram_weight", None),
+    "max_ngrams": ("ngram_weight", None),
 }
 Options = dict[str, Any]
 Built = tuple[PreTrainedModel, PreTrainedTokenizerBase]
@@ -79,8 +81,10 @@ class Request:
             raise UserError(f"--{name} is not an option of --model {self.arguments.model}{encoder}")
         chosen = {name: value for name, value in chosen.items() if name in known}
         for name, (other, values) in CONDITIONAL_OPTIONS.items():
-            if name in chosen and chosen.get(other, default_of(config_class, other)) not in values:
-                raise UserError(f"--{name} has no effect here: it belongs to --{other} {' or '.join(values)}")
+            value = chosen.get(other, default_of(config_class, other))
+            if name in chosen and not (value if values is None else value in values):
+                which = "" if values is None else f" {' or '.join(values)}"
+                raise UserError(f"--{name} has no effect here: it belongs to --{other}{which}")
         return chosen | self.labels
 
     def word_tokenizer(self, options: Options) -> PreTrainedTokenizerBase:
