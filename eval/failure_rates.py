@@ -4,6 +4,7 @@ Shapes
     N = texts
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +34,12 @@ class Band(NamedTuple):
     def as_json(self) -> dict[str, float | None]:
         """`low` and `high`, null where there is no limit."""
         return {name: float(limit) if np.isfinite(limit) else None for name, limit in self._asdict().items()}
+
+    @classmethod
+    def from_json(cls, limits: Mapping[str, float | None]) -> "Band":
+        """The band whose `as_json` is among `limits`."""
+        low, high = limits["low"], limits["high"]
+        return cls(-np.inf if low is None else low, np.inf if high is None else high)
 
 
 def occurrence(flagged: np.ndarray, is_wrong: np.ndarray) -> dict[str, Any]:
