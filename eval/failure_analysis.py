@@ -13,8 +13,8 @@
             one half of the documents: {low, high, chosen_on (documents), and seen on the other half: documents, share,
             right, wrong, odds_ratio, p_value, youden_j, auc: {auc, low, high} of the relative score for "the prediction
             is wrong"}
-        use: "seed" or "calibrated", the limits to look at; null where the report's don't discriminate and no others
-            could be chosen
+        use: "seed" or "calibrated", the limits to look at: the report's unless they don't discriminate or (mode 5) mean
+            something else in each document; null where no others could be chosen then
         scores, relative_scores: {right, wrong: {mean, sd, p5, p50, p95}, null without any}
         examples: row numbers of flagged wrong predictions by the limits in use, the farthest outside first, at most 5
         remedies: [{flag, advice, why, current, measured_effect}], see `salience.eval.remedies`}}
