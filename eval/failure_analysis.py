@@ -15,6 +15,8 @@
             is wrong"}
         use: "seed" or "calibrated", the limits to look at: the report's unless they don't discriminate or (mode 5) mean
             something else in each document; null where no others could be chosen then
+        goes_with_errors: whether it occurs more often among wrong predictions by the limits in use, with a p_value
+            below 0.05 / 5; null without limits in use
         scores, relative_scores: {right, wrong: {mean, sd, p5, p50, p95}, null without any}
         examples: row numbers of flagged wrong predictions by the limits in use, the farthest outside first, at most 5
         remedies: [{flag, advice, why, current, measured_effect}], see `salience.eval.remedies`}}
@@ -41,6 +43,8 @@ from .reader import Document, Reader
 # Limits that flag a smaller share of documents, or spare a smaller one, tell nothing of the others.
 SMALLEST_SHARE = 0.01
 NUM_EXAMPLES = 5
+# One in twenty, divided by the number of failure modes that are looked for (Bonferroni).
+LARGEST_P_VALUE = 0.05 / len(FAILURE_MODES)
 
 
 def failure_analysis(
@@ -115,10 +119,10 @@ def analyse_mode(mode: FailureMode, insides: Sequence[Insides], is_wrong: np.nda
     found = occurrence(flagged, is_wrong[scored])
     discriminates = found["share"] is not None and SMALLEST_SHARE <= found["share"] <= 1 - SMALLEST_SHARE
     calibrated = calibrate(relative[compared], is_wrong[compared], mode.tails, np.random.default_rng(seed))
+    use: str | None = "seed" if discriminates and not mode.needs_calibration else None
+    band, judged, seen = mode.seed, scores, found
     if calibrated and (mode.needs_calibration or not discriminates):
-        use, band, judged = "calibrated", Band.from_json(calibrated), relative
-    else:
-        use, band, judged = "seed" if discriminates and not mode.needs_calibration else None, mode.seed, scores
+        use, band, judged, seen = "calibrated", Band.from_json(calibrated), relative, calibrated
     return {
         "number": mode.number,
         "title": mode.title,
@@ -127,10 +131,16 @@ def analyse_mode(mode: FailureMode, insides: Sequence[Insides], is_wrong: np.nda
         "seed": {**mode.seed.as_json(), **found, "discriminates": discriminates},
         "calibrated": calibrated,
         "use": use,
+        "goes_with_errors": _goes_with_errors(seen) if use else None,
         "scores": _by_outcome(scores, is_wrong),
         "relative_scores": _by_outcome(relative, is_wrong),
         "examples": _examples(band, judged, is_wrong, mode.tails) if use else [],
     }
+
+
+def _goes_with_errors(found: Mapping[str, Any]) -> bool:
+    shares = [found[name]["share"] for name in ("wrong", "right")]
+    return None not in shares and shares[0] > shares[1] and found["p_value"] < LARGEST_P_VALUE
 
 
 def _examples(band: Band, scores: np.ndarray, is_wrong: np.ndarray, tails: str) -> list[int]:

@@ -53,17 +53,18 @@ def occurrence(flagged: np.ndarray, is_wrong: np.ndarray) -> dict[str, Any]:
         documents, share (flagged, of all; null without any), right and wrong, each {documents, flagged, share}, and the
         odds_ratio of being wrong (null where a count is 0) with the two-sided p_value of Fisher's exact test.
     """
-    groups = {}
+    groups: dict[str, dict[str, Any]] = {}
     for name, group in (("right", ~is_wrong), ("wrong", is_wrong)):
         documents, found = int(group.sum()), int((flagged & group).sum())
         groups[name] = {"documents": documents, "flagged": found, "share": found / documents if documents else None}
-    table = [[each["flagged"], each["documents"] - each["flagged"]] for each in (groups["wrong"], groups["right"])]
+    counts = [(each["flagged"], each["documents"]) for each in (groups["wrong"], groups["right"])]
+    table = np.array([[found, documents - found] for found, documents in counts])
     odds_ratio, p_value = fisher_exact(table)
     return {
         "documents": len(flagged),
         "share": float(flagged.mean()) if len(flagged) else None,
         **groups,
-        "odds_ratio": float(odds_ratio) if np.all(table) else None,
+        "odds_ratio": float(odds_ratio) if table.all() else None,
         "p_value": float(p_value),
     }
 

@@ -141,7 +141,7 @@ def _by_document(values_N: Tensor, documents: Ragged) -> list[np.ndarray]:
 
 
 def _read_hierarchical(reader: Reader, ids: list[np.ndarray]) -> list[Insides]:
-    model = reader.model.base_model
+    model: Any = reader.model.base_model
     seen: dict[str, Any] = {}
 
     def at_filter(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -166,6 +166,7 @@ def _read_hierarchical(reader: Reader, ids: list[np.ndarray]) -> list[Insides]:
 
 
 def _read_pooling(reader: Reader, ids: list[np.ndarray]) -> list[Insides]:
+    model: Any = reader.model.base_model
     seen: dict[str, Any] = {}
 
     def at_pooler(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -174,7 +175,7 @@ def _read_pooling(reader: Reader, ids: list[np.ndarray]) -> list[Insides]:
         seen["importance"] = _by_document(output[1][mask_BT], texts)
         seen["mean_cosine"] = mean_cosine(hidden_BTD[mask_BT], texts).tolist()
 
-    with hooked(reader.model.base_model.pooler, at_pooler):
+    with hooked(model.pooler, at_pooler):
         readings = reader.read(ids)
     return [
         Insides(

@@ -57,6 +57,7 @@ def forced_filter(model: PreTrainedModel, shares: Sequence[np.ndarray]) -> Itera
     Raises:
         ValueError: While the context lasts, for a batch of another number of texts.
     """
+    inner: Any = model.base_model
     share = torch.tensor(np.concatenate(shares), dtype=torch.float, device=model.device)
     first_B = torch.tensor(np.cumsum([0, *map(len, shares)])[:-1], device=model.device)
 
@@ -67,7 +68,7 @@ def forced_filter(model: PreTrainedModel, shares: Sequence[np.ndarray]) -> Itera
         forced_N = share[first_B[words.by_document.segment_N] + words.position_N].to(output.dtype)
         return torch.where(forced_N.isnan(), output, forced_N)
 
-    with hooked(model.base_model.word_filter.choose, decide):
+    with hooked(inner.word_filter.choose, decide):
         yield
 
 

@@ -216,12 +216,17 @@ def test_calibrated_limits_are_used_where_the_reports_tell_nothing():
     documents, is_wrong = [made(cosine=each) for each in cosine], cosine > 0.4
     found = analyse_mode(FAILURE_MODES["collapsed_context"], documents, is_wrong, seed=0)
     assert (found["seed"]["share"], found["seed"]["discriminates"], found["use"]) == (0.0, False, "calibrated")
+    assert found["goes_with_errors"]
     assert found["calibrated"]["high"] == pytest.approx(0.4, abs=0.02)
     assert found["examples"][0] == cosine.argmax()
     assert found == analyse_mode(FAILURE_MODES["collapsed_context"], documents, is_wrong, seed=0)
     documents = [made(cosine=0.6 + each) for each in cosine]
     found = analyse_mode(FAILURE_MODES["collapsed_context"], documents, is_wrong, seed=0)
-    assert (found["seed"]["discriminates"], found["use"]) == (True, "seed")
+    assert (found["seed"]["discriminates"], found["use"], found["goes_with_errors"]) == (True, "seed", True)
+    found = analyse_mode(FAILURE_MODES["collapsed_context"], documents, random.permutation(is_wrong), seed=0)
+    assert (found["use"], found["goes_with_errors"]) == ("seed", False)
+    found = analyse_mode(FAILURE_MODES["collapsed_context"], [made()] * 200, np.zeros(200, dtype=bool), seed=0)
+    assert (found["calibrated"], found["use"], found["goes_with_errors"], found["examples"]) == (None, None, None, [])
 
 
 @pytest.mark.parametrize("family", ["hierarchical_all_options", "attn_pool"])
