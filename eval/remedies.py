@@ -1,0 +1,110 @@
+"""Which flag of train.py to change against a failure, and what an ablation has measured of it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PretrainedConfig
+
+from salience.train.errors import UserError
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """A flag, and what to set it to.
+
+    Attributes:
+        flag: Its name, without dashes.
+        advice: The value, or where to look for one.
+        why: What it does against the failure.
+        option: Field of the model's configuration that holds it; None: it has the flag's name. Models without the field
+            don't have the flag.
+    """
+
+    flag: str
+    advice: str
+    why: str
+    option: str | None = None
+
+    def is_offered(self, config: PretrainedConfig) -> bool:
+        """Whether a model with this configuration has the flag."""
+        return hasattr(config, self.option or self.flag)
+
+    def as_json(self, config: PretrainedConfig, ablation: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The flag for one model.
+
+        Args:
+            config: Of the model, which has the flag.
+            ablation: See `measured_effect`.
+
+        Returns:
+            flag, advice, why, current (the model's value; of an encoder, its kind) and measured_effect.
+        """
+        value = getattr(config, self.option or self.flag)
+        return {
+            "flag": self.flag,
+            "advice": self.advice,
+            "why": self.why,
+            "current": value.model_type if isinstance(value, PretrainedConfig) else value,
+            "measured_effect": None if ablation is None else measured_effect(self.flag, ablation),
+        }
+
+
+def measured_effect(flag: str, ablation: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """What an ablation says of a flag: each row that has another value for it than the reference row.
+
+    Args:
+        flag: Its name, without dashes.
+        ablation: The content of a study.json; see `salience.eval.study`.
+
+    Returns:
+        For each such row: row, value and reference_value (null: that of the study's recipe), alone (whether no other
+        flag differs, so that the effect is this flag's), reference, accuracy and reference_accuracy (mean over seeds),
+        difference (row minus reference) with its interval low and high and p_value. None where there is no such row.
+
+    Raises:
+        UserError: It isn't the content of a study.json.
+    """
+    try:
+        name, rows = ablation["reference"], ablation["rows"]
+        if name is None or rows[name]["kind"] != "model":
+            return None
+        wanted = rows[name]["flags"]
+        effects = [
+            {
+                "row": row,
+                "value": found["flags"].get(flag),
+                "reference_value": wanted.get(flag),
+                "alone": all(found["flags"].get(key) == wanted.get(key) for key in {*found["flags"], *wanted} - {flag}),
+                "reference": name,
+                "accuracy": found["mean"]["accuracy"],
+                "reference_accuracy": rows[name]["mean"]["accuracy"],
+                **{key: found["against"][name][key] for key in ("difference", "low", "high", "p_value")},
+            }
+            for row, found in rows.items()
+            if found["kind"] == "model"
+            and found["flags"].get(flag) != wanted.get(flag)
+            and name in found["against"]  # not before both were trained
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError("the ablation is not a study.json: give the one that eval.py study has written") from error
+    return effects or None
+
+
+def read_ablation(file: str | Path) -> dict[str, Any]:
+    """The content of a study.json.
+
+    Raises:
+        UserError: It can't be read, or isn't one.
+    """
+    try:
+        content = json.loads(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"ablation {file} can't be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"ablation {file} is not valid JSON: give a study.json of eval.py study") from error
+    if not isinstance(content, dict) or not {"reference", "rows"} <= content.keys():
+        raise UserError(f"ablation {file} holds no study: give a study.json of eval.py study")
+    return content
