@@ -88,6 +88,7 @@ class Ragged:
         lengths_G1 = self.lengths_S[segments_G, None]
         position_1L = torch.arange(int(lengths_G1.max()), device=lengths_G1.device)[None]
         items_GL = self.offsets_S[segments_G, None] + position_1L.minimum((lengths_G1 - 1).clamp(min=0))
+        items_GL = items_GL.clamp(max=self.segment_N.shape[0] - 1)  # behind the last item, for an empty last segment
         return items_GL, position_1L < lengths_G1
 
     def map_groups(self, function: Callable[[Tensor, Tensor], Tensor], x_ND: Tensor) -> Tensor:

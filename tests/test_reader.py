@@ -4,7 +4,7 @@ import torch
 
 from salience.eval.reader import Reader
 
-from .tiny import TINY_MODELS, tiny_model
+from .tiny import TINY_MODELS, random_batch, tiny_model
 
 TEXTS = [
     "the bank left rates unchanged . shares rose",
@@ -39,3 +39,12 @@ def test_words_stand_in_the_text_and_go_with_all_their_tokens(tokenizer):
     (rest,) = reader.documents(["rates, unchanged!"])
     np.testing.assert_array_equal(document.keep_words(kept), rest.ids)
     np.testing.assert_allclose(document.per_word(np.ones(len(document.ids))).sum(), (document.word_of >= 0).sum())
+
+
+def test_cross_attention_of_texts_that_end_with_an_empty_one():
+    model = tiny_model("hierarchical")
+    batch = random_batch([9, 4, 0])
+    together = model(**batch, output_attentions=True).cross_attentions
+    alone = model(**{name: values[:2] for name, values in batch.items()}, output_attentions=True).cross_attentions
+    torch.testing.assert_close(together[:2], alone)
+    assert not together[2].any()
