@@ -41,6 +41,7 @@ from salience.configuration.data_arguments import DataArguments
 from salience.model_cards.markdown import one_line
 from salience.train.data import TextData, load_splits
 from salience.train.errors import UserError
+from salience.train.output_folder import check_folder
 from salience.train.run_record import RUN_FILE, write_json
 
 from .compare_report import render, text_table, write_figure
@@ -108,11 +109,9 @@ def main(argv: list[str]) -> None:
     runs = [read_run(name) for name in names]
     check_comparable(runs)
     out = Path(arguments.output_dir)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output_dir {out} can't be made ({error.strerror}): choose another folder") from error
+    check_folder(out, resuming=True)  # refuses the folder of a run; an earlier comparison is written anew
     results = collect(runs, made_baselines(runs, out, flags))
+    out.mkdir(parents=True, exist_ok=True)
     write_json(out / RESULTS_FILE, results)
     (out / "model_comparison.md").write_text(render(results), encoding="utf-8")
     write_figure(results, out / "model_comparison.png")
@@ -229,8 +228,8 @@ def load_data(reference: Run, tokens: Sequence[str]) -> TextData:
         data = load_splits(data_args)
     except UserError as error:
         raise UserError(
-            f"the TF-IDF baselines need the data of {reference.folder}: {error}; "
-            "name it behind the runs, as in --train_file FILE --test_file FILE"
+            f"the TF-IDF baselines need the data of {reference.folder} "
+            f"(name it behind the runs, as in --train_file FILE --test_file FILE): {error}"
         ) from error
     for split, sha256 in reference.splits.items():
         if split not in data.splits or data.fingerprint(split)["sha256"] != sha256:
