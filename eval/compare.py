@@ -195,10 +195,10 @@ def made_baselines(runs: Sequence[Run], out: Path, flags: Sequence[str]) -> list
     given = {run.family for run in runs if run.splits == reference.splits}
     folders = {name: out / "sparse" / name for name in BASELINES if name not in given}
     missing = [name for name, folder in folders.items() if not (folder / RUN_FILE).exists()]
-    for name in folders.keys() - set(missing):
-        if read_run(folders[name]).splits != reference.splits:
+    for name, folder in folders.items():
+        if name not in missing and read_run(folder).splits != reference.splits:
             raise UserError(
-                f"{folders[name]} was trained or tested on other texts: choose another --output_dir, or move it away"
+                f"{folder} was trained or tested on other texts: choose another --output_dir, or move it away"
             )
     if missing:
         recorded = reference.record.get("arguments") or {}
@@ -314,9 +314,9 @@ def distinct_names(folders: Sequence[Path]) -> list[str]:
     paths = [Path(os.path.abspath(folder)).parts for folder in folders]
     while len(paths) > 1 and len({parts[-1] for parts in paths}) == 1:
         paths = [parts[:-1] for parts in paths]
-    fewest = 2 if any(CELL_NAME.fullmatch(parts[-1]) for parts in paths) else 1
-    for depth in range(fewest, max(map(len, paths)) + 1):
-        names = [one_line("/".join(parts[-depth:]), limit=None) for parts in paths]
-        if len(set(names)) == len(names):
-            return names
-    return [f"{name} ({number})" for number, name in enumerate(names, 1)]  # they differ in control characters only
+    depth = 2 if any(CELL_NAME.fullmatch(parts[-1]) for parts in paths) else 1
+    while len({parts[-depth:] for parts in paths}) < len(paths):
+        depth += 1
+    names = [one_line("/".join(parts[-depth:]), limit=None) for parts in paths]
+    # Folders whose names differ in control characters only get numbers.
+    return [f"{name} ({place})" if names.count(name) > 1 else name for place, name in enumerate(names, 1)]
