@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from salience.model_cards.markdown import escape, one_line, table
@@ -54,8 +55,8 @@ def write_figure(results: Mapping[str, Any], file: Path) -> None:
         file: Where the PNG goes.
     """
     rows = _ranked(results)
-    figure = Figure(figsize=(WIDTH, HEIGHT + ROW_HEIGHT * len(rows)), layout="constrained")
-    figure.get_layout_engine().set(wspace=0.06)
+    size = (WIDTH, HEIGHT + ROW_HEIGHT * len(rows))
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(wspace=0.06))
     panels = figure.subplots(1, len(SCORES), sharey=True)
     for axes, score in zip(panels, SCORES, strict=True):
         _draw(axes, rows, score, results["best_sparse"])
