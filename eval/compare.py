@@ -48,8 +48,8 @@ from .compare_report import render, text_table, write_figure
 from .intervals import score_intervals
 from .paired import bootstrap, exact_mcnemar
 from .predictions import Predictions, read_predictions
-from .runs import best_by_validation, paired_answers, read_results, read_scores, texts_per_second
-from .sparse import SPARSE_MODELS, make_sparse_run
+from .runs import Run, best_by_validation, paired_answers, read_run, read_scores, texts_per_second
+from .sparse import make_sparse_run
 
 BASELINES = ("tfidf_svm", "tfidf_logistic", "tfidf_complement_nb")
 RESULTS_FILE = "model_comparison.json"
@@ -61,34 +61,6 @@ class CompareArguments:
     """Where a comparison goes."""
 
     output_dir: str = field(default="runs/comparison", metadata={"help": "Folder for table, figure and baselines."})
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run, as `read_run` found it.
-
-    Attributes:
-        folder: Where it is.
-        record: The content of its run.json.
-    """
-
-    folder: Path
-    record: dict[str, Any]
-
-    @property
-    def family(self) -> str:
-        """Value of --model, or name of the sparse baseline."""
-        return str(self.record["model"]["family"])
-
-    @property
-    def is_sparse(self) -> bool:
-        """Whether it is a TF-IDF baseline."""
-        return self.family in SPARSE_MODELS
-
-    @property
-    def splits(self) -> dict[str, str]:
-        """Fingerprint of each split."""
-        return {split: each["sha256"] for split, each in self.record["data"]["splits"].items()}
 
 
 def main(argv: list[str]) -> None:
@@ -120,25 +92,6 @@ def main(argv: list[str]) -> None:
 
 def _parser() -> RecipeParser:
     return RecipeParser((CompareArguments, DataArguments), program="eval.py compare")
-
-
-def read_run(name: str | Path) -> Run:
-    """A finished run.
-
-    Args:
-        name: Its folder.
-
-    Raises:
-        UserError: There is none, or it has no test split.
-    """
-    run = Run(Path(name), read_results(Path(name), RUN_FILE))
-    try:
-        has_test = "test" in run.splits and bool(run.family)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{run.folder / RUN_FILE} doesn't describe a run of train.py: make this run again") from error
-    if not has_test:
-        raise UserError(f"{run.folder} was not tested: train with --test_file or --test_size")
-    return run
 
 
 def check_comparable(runs: Sequence[Run]) -> None:

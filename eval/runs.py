@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,35 @@ from salience.train.errors import UserError
 from salience.train.run_record import RUN_FILE
 
 from .predictions import Predictions, read_predictions
+from .sparse import SPARSE_MODELS
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run, as `read_run` found it.
+
+    Attributes:
+        folder: Where it is.
+        record: The content of its run.json.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def family(self) -> str:
+        """Value of --model, or name of the sparse baseline."""
+        return str(self.record["model"]["family"])
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether it is a TF-IDF baseline."""
+        return self.family in SPARSE_MODELS
+
+    @property
+    def splits(self) -> dict[str, str]:
+        """Fingerprint of each split."""
+        return {split: each["sha256"] for split, each in self.record["data"]["splits"].items()}
 
 
 def read_results(folder: Path, name: str) -> dict[str, Any]:
@@ -34,6 +64,25 @@ def read_results(folder: Path, name: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{file} holds no results: make this run again")
     return content
+
+
+def read_run(name: str | Path) -> Run:
+    """A finished run.
+
+    Args:
+        name: Its folder.
+
+    Raises:
+        UserError: There is none, or it has no test split.
+    """
+    run = Run(Path(name), read_results(Path(name), RUN_FILE))
+    try:
+        has_test = "test" in run.splits and bool(run.family)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{run.folder / RUN_FILE} doesn't describe a run of train.py: make this run again") from error
+    if not has_test:
+        raise UserError(f"{run.folder} was not tested: train with --test_file or --test_size")
+    return run
 
 
 def read_scores(folder: Path) -> dict[str, Any]:
