@@ -19,7 +19,7 @@ OUT (default runs/comparison) gets model_comparison.md, model_comparison.png and
         same_training_texts: whether it was trained on the texts that the baselines were trained on
         validation_accuracy, accuracy, f1_macro: 0 to 1, the last two on the test texts
         intervals: {accuracy: [low, high], f1_macro: [low, high]}, 95 %, bootstrap over the test texts
-        parameters: number of trained weights or of weights of the sparse classifier
+        parameters: number of all weights of the model, or of those of the sparse classifier
         train_seconds: null for a run that was stopped and resumed
         texts_per_second: test texts classified in a second; null if that was too fast to tell
         against_best_sparse: null for the best baseline itself; else difference of the test accuracies, its 95 %
