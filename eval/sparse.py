@@ -121,13 +121,32 @@ def main(argv: list[str]) -> None:
     if (folder / RUN_FILE).exists():
         raise UserError(f"--output_dir {folder} holds a finished run; choose another folder, or move that one away")
     started = datetime.now(timezone.utc)
-    data = load_splits(data_args)
+    make_sparse_run(name, load_splits(data_args), folder, ["eval.py", "sparse", *argv], training.seed, started)
+
+
+def make_sparse_run(
+    name: str, data: TextData, folder: Path, command: list[str], seed: int, started: datetime | None = None
+) -> None:
+    """Fit a baseline, and leave in a folder what a run of train.py would.
+
+    Args:
+        name: One of `SPARSE_MODELS`.
+        data: Texts with exactly one class each.
+        folder: Is made if it isn't there.
+        command: The words that make this run again.
+        seed: For the record; these baselines draw nothing from it.
+        started: When the work began; None for now.
+
+    Raises:
+        UserError: See `run_sparse`.
+    """
+    started = started or datetime.now(timezone.utc)
     run = run_sparse(name, data)
     folder.mkdir(parents=True, exist_ok=True)
     _write_results(folder, run, data)
     record_run(
         folder,
-        command=["eval.py", "sparse", *argv],
+        command=command,
         arguments={},
         data={
             "name": data.name,
@@ -136,7 +155,7 @@ def main(argv: list[str]) -> None:
         },
         model={"family": name, "class": name, "encoder": None, "parameters": run.num_weights},
         precision="fp64",
-        seed=training.seed,
+        seed=seed,
         started=started,
     )
 
@@ -148,6 +167,11 @@ def _write_results(folder: Path, run: SparseRun, data: TextData) -> None:
         labels = np.asarray(data.splits[split]["labels"])
         scores = compute_scores(logits, labels, data.problem_type, data.label_names)
         results: dict[str, Any] = {f"{prefix}_{key}": value for key, value in scores.items()}
-        results |= {f"{prefix}_runtime": round(run.predict_seconds[split], 4), f"{prefix}_samples": len(labels)}
+        seconds = run.predict_seconds[split]
+        results |= {
+            f"{prefix}_runtime": round(seconds, 4),
+            f"{prefix}_samples_per_second": round(len(labels) / seconds, 3),
+            f"{prefix}_samples": len(labels),
+        }
         write_json(folder / f"{prefix}_results.json", results)
         write_predictions(folder, split, np.arange(len(labels)), labels, logits)

@@ -45,9 +45,10 @@ from salience.configuration.data_arguments import DataArguments
 from salience.train.errors import UserError
 from salience.train.flag_checks import check_flags
 
+from .runs import read_scores
 from .sparse import SPARSE_MODELS
 from .study_cells import Cell, CellRunner
-from .study_results import read_cell, write_results
+from .study_results import write_results
 
 ROW_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 # What the study says itself, and what would leave this machine.
@@ -245,7 +246,7 @@ def run_cells(study: Study, cells: list[Cell], folder: Path, jobs: int) -> list[
         for cell, is_finished in ended:
             if is_finished:
                 done.append(cell)
-                scores = read_cell(cell.folder)
+                scores = read_scores(cell.folder)
                 validation, test = scores["validation_accuracy"], scores["accuracy"]
                 progress.write(f"{cell}: accuracy {test:.4f} (validation {validation:.4f})", file=sys.stdout)
                 write_results(study, done, folder)

@@ -27,7 +27,7 @@ def render(study: Mapping[str, Any]) -> str:
         scores = [_percent(mean[key], sd[key]) for key in ("validation_accuracy", "accuracy", "f1_macro")]
         minutes = "" if mean["train_seconds"] is None else f"{mean['train_seconds'] / 60:.2f}"
         parameters = max(cell["parameters"] for cell in row["seeds"].values())
-        compared = [_difference(row["against"].get(other)) for other in against]
+        compared = [difference_text(row["against"].get(other)) for other in against]
         lines.append([name, len(row["seeds"]), *scores, parameters, minutes, *compared])
     found = table([*header, *(f"points against {name}" for name in against)], lines)
     return f"# {escape(study['name'])}\n\n{found}\n\n{LEGEND}\n"
@@ -37,9 +37,18 @@ def _percent(mean: float, sd: float | None) -> str:
     return f"{100 * mean:.2f}" + (f" ± {100 * sd:.2f}" if sd is not None else "")
 
 
-def _difference(found: Mapping[str, float] | None) -> str:
+def p_text(p_value: float) -> str:
+    """A p-value with three decimals."""
+    return f"{p_value:.3f}" if p_value > 0.001 else "≤ 0.001"
+
+
+def difference_text(found: Mapping[str, Any] | None) -> str:
+    """A difference of accuracies in points with its interval and p-value; empty for None.
+
+    Args:
+        found: What `salience.eval.paired.bootstrap` returns.
+    """
     if found is None:
         return ""
-    p_value = f"{found['p_value']:.3f}" if found["p_value"] > 0.001 else "≤ 0.001"
     interval = f"{100 * found['low']:+.2f} to {100 * found['high']:+.2f}"
-    return f"{100 * found['difference']:+.2f} ({interval}, p {p_value})"
+    return f"{100 * found['difference']:+.2f} ({interval}, p {p_text(found['p_value'])})"
