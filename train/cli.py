@@ -97,7 +97,9 @@ def train(arguments: Arguments, argv: list[str]) -> None:
     held_out = {name: tokenize(rows, tokenizer) for name, rows in data.splits.items() if name != "train"}
     train_rows = tokenize(data.splits["train"], tokenizer, data_args.max_length)
     if needs_counts(model):
-        count_texts(model, tokenize(data.splits["train"], tokenizer) if data_args.max_length else train_rows)
+        whole = tokenize(data.splits["train"], tokenizer) if data_args.max_length else train_rows
+        if (evidence := count_texts(model, whole)) is not None:
+            train_rows = train_rows.add_column("ngram_evidence", list(evidence))
     # Held-out texts from the longest to the shortest: no score depends on their order, and little is padded.
     orders = {name: np.argsort(-num_tokens(rows), kind="stable") for name, rows in held_out.items()}
     held_out = {name: rows.select(orders[name]) for name, rows in held_out.items()}

@@ -22,12 +22,16 @@ def needs_counts(model: PreTrainedModel) -> bool:
     return getattr(model, "ngrams", None) is not None or getattr(model.base_model, "idf", None) is not None
 
 
-def count_texts(model: PreTrainedModel, rows: datasets.Dataset) -> None:
+def count_texts(model: PreTrainedModel, rows: datasets.Dataset) -> np.ndarray | None:
     """Set the model's document frequencies and evidence of n-grams.
 
     Args:
         model: Where `needs_counts`.
         rows: The training texts: columns `input_ids` and `labels`.
+
+    Returns:
+        (rows, C) float32 evidence for each text by the others, beside which the network is to be trained; None for a
+        model without such evidence.
     """
     if (idf := getattr(model.base_model, "idf", None)) is not None:
         documents_V = torch.zeros(len(idf.idf_V), dtype=torch.long)
@@ -36,14 +40,25 @@ def count_texts(model: PreTrainedModel, rows: datasets.Dataset) -> None:
             in_text = packed.tokens["input_ids"] + torch.arange(len(packed.mask_BT))[:, None] * size
             documents_V += (in_text[packed.mask_BT].unique() % size).bincount(minlength=size)
         idf.set_counts(documents_V, len(rows))
-    if (ngrams := getattr(model, "ngrams", None)) is not None:
-        ngrams.count(lambda: packed_batches(rows, "counting n-grams"), model.config.max_ngrams)
-        model.config.num_ngrams = len(ngrams.key_G)
+    if (ngrams := getattr(model, "ngrams", None)) is None:
+        return None
+    others_GC = ngrams.count(lambda: packed_batches(rows, "counting n-grams"), model.config.max_ngrams)
+    model.config.num_ngrams = len(ngrams.key_G)
+    batches = packed_batches(rows, "leaving each text out")
+    evidence = torch.cat([ngrams.leave_one_out(packed, labels, others_GC) for packed, labels in batches])
+    in_order = np.empty(evidence.shape, dtype=np.float32)
+    in_order[by_length(rows)] = evidence.numpy()
+    return in_order
+
+
+def by_length(rows: datasets.Dataset) -> np.ndarray:
+    """Row numbers from the shortest text to the longest."""
+    return np.argsort(num_tokens(rows), kind="stable")
 
 
 def packed_batches(rows: datasets.Dataset, what: str) -> Iterator[tuple[PackedInputs, Tensor]]:
     """The texts, those of like length together, and their class ids, with a progress bar."""
-    order = np.argsort(num_tokens(rows), kind="stable")
+    order = by_length(rows)
     for start in tqdm(range(0, len(order), TEXTS_AT_A_TIME), desc=what, leave=False):
         batch = rows[order[start : start + TEXTS_AT_A_TIME]]
         ids = [torch.tensor(each, dtype=torch.long) for each in batch["input_ids"]]
