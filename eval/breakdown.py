@@ -1,4 +1,4 @@
-"""Where a classifier is good and where it fails: by length, by class frequency, by pairs of classes; and how sure that is.
+"""Where a classifier is good and where it fails: by length, by class frequency, by pair of classes; and how sure it is.
 
 All shares and scores lie from 0 to 1 and follow scikit-learn, with 0 where precision, recall or F1 has no denominator.
 Every result is ready for JSON.
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from scipy.special import softmax
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
+from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
 from .explain import one_row
 from .scoring import check_outputs
@@ -49,7 +49,7 @@ def with_intervals(
     """
     truths, answers = _indicators(labels, logits, problem_type)
     patterns, counts = np.unique(np.hstack([truths, answers]), axis=0, return_counts=True)
-    truths, answers = np.hsplit(patterns, 2)
+    truths, answers = np.hsplit(patterns.astype(float), 2)
     measured = _macro_scores(counts[None], truths, answers, problem_type)
     random = np.random.default_rng(seed)
     block = max(1, BLOCK_SIZE // len(counts))
@@ -58,9 +58,8 @@ def with_intervals(
         size = min(block, num_resamples - start)
         draws = random.multinomial(counts.sum(), counts / counts.sum(), size=size)
         blocks.append(_macro_scores(draws, truths, answers, problem_type))
-    return {
-        name: _interval(value[0], np.concatenate([each[name] for each in blocks])) for name, value in measured.items()
-    }
+    resampled = {name: np.concatenate([each[name] for each in blocks]) for name in measured}
+    return {name: _interval(value[0], resampled[name]) for name, value in measured.items()}
 
 
 def by_length(
@@ -131,7 +130,7 @@ def by_class_frequency(
         UserError: The logits hold NaN or infinity.
     """
     truths, answers = _indicators(labels, logits, problem_type, label_names)
-    columns = precision_recall_fscore_support(truths, answers, average=None, zero_division=0)
+    columns = _per_class(truths, answers)
     unknown = sorted(set(train_counts or ()) - set(label_names))
     if unknown:
         raise ValueError(f"train_counts has {unknown[0]!r}, which is none of the {len(label_names)} classes.")
@@ -233,9 +232,16 @@ def _indicators(
     names = [str(each) for each in range(num_classes)] if label_names is None else list(label_names)
     check_outputs(logits, labels, problem_type, names)
     if problem_type == "multi_label_classification":
-        return labels.astype(np.int64), (logits >= 0).astype(np.int64)
-    classes = np.eye(num_classes, dtype=np.int64)
+        return labels.astype(np.int8), (logits >= 0).astype(np.int8)
+    classes = np.eye(num_classes, dtype=np.int8)
     return classes[labels], classes[logits.argmax(1)]
+
+
+def _per_class(truths: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Precision, recall, F1 and support, each (C,)."""
+    # scikit-learn takes a single column for two classes, no and yes.
+    wanted = [1] if truths.shape[1] == 1 else None
+    return precision_recall_fscore_support(truths, answers, labels=wanted, average=None, zero_division=0)
 
 
 def _macro_scores(
@@ -264,7 +270,7 @@ def _length_row(truths: np.ndarray, answers: np.ndarray, num_words: np.ndarray) 
     if len(truths) == 0:
         return {"min_words": None, "max_words": None, "texts": 0, "accuracy": None, "f1_macro": None}
     present = np.flatnonzero(truths.any(0))
-    f1 = f1_score(truths, answers, labels=present, average="macro", zero_division=0) if len(present) else None
+    f1 = _per_class(truths, answers)[2][present].mean() if len(present) else None
     return {
         "min_words": int(num_words.min()),
         "max_words": int(num_words.max()),
@@ -276,8 +282,6 @@ def _length_row(truths: np.ndarray, answers: np.ndarray, num_words: np.ndarray) 
 
 def _group(rows: list[dict[str, Any]]) -> dict[str, Any]:
     present = [row for row in rows if row["support"]]
-    means = {
-        name: float(np.mean([row[name] for row in present])) if present else None
-        for name in ("precision", "recall", "f1")
-    }
+    scores = ("precision", "recall", "f1")
+    means = {name: float(np.mean([row[name] for row in present])) if present else None for name in scores}
     return {"classes": [row["name"] for row in rows], "texts": sum(row["support"] for row in rows), **means}

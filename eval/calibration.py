@@ -99,10 +99,9 @@ def calibration(logits: np.ndarray, labels: np.ndarray, problem_type: str) -> di
     """
     logits, labels = _checked(logits, labels, problem_type)
     answers = _answers(logits, labels)
-    quantiles = np.quantile(answers.confidence, np.linspace(0, 1, NUM_BINS + 1))
     tables = {
         "equal_width": reliability(answers, np.linspace(0, 1, NUM_BINS + 1)),
-        "equal_mass": reliability(answers, quantiles),
+        "equal_mass": reliability(answers, equal_mass_edges(answers.confidence)),
     }
     ranked = _by_confidence(answers)
     return {
@@ -151,14 +150,12 @@ def reliability(answers: Answers, edges: np.ndarray) -> list[dict[str, Any]]:
 
     Args:
         answers: Of a classifier.
-        edges: (bins + 1,) rising, from the lowest confidence or below to the highest or above.
+        edges: (bins + 1,) rising, from below the lowest confidence to the highest or above.
 
     Returns:
         For each bin that has answers low, high, confidence, accuracy and count.
     """
     edges = np.unique(edges)
-    if len(edges) == 1:  # one confidence for all
-        edges = np.repeat(edges, 2)
     bins = np.searchsorted(edges[1:-1], answers.confidence)
     size = len(edges) - 1
     counts = np.bincount(bins, minlength=size)
@@ -174,6 +171,13 @@ def reliability(answers: Answers, edges: np.ndarray) -> list[dict[str, Any]]:
         }
         for each in np.flatnonzero(counts)
     ]
+
+
+def equal_mass_edges(confidence: np.ndarray) -> np.ndarray:
+    """Edges (bins + 1,) from 0, between which equally many of the values (K,) lie, or one more."""
+    ranked, size = np.sort(confidence), len(confidence)
+    lasts = -(-np.arange(1, NUM_BINS + 1) * size // NUM_BINS) - 1
+    return np.r_[0, ranked[lasts]]
 
 
 def expected_error(table: list[dict[str, Any]]) -> float:
