@@ -43,7 +43,7 @@ def evaluate(
         wants_calibration: Fit a temperature on the validation split where there are classes and a place for it.
     """
     config: PretrainedConfig = trainer.accelerator.unwrap_model(trainer.model).config
-    is_calibrated = wants_calibration and isinstance(config, SalienceConfig) and data.problem_type != "regression"
+    wants_calibration = wants_calibration and data.problem_type != "regression"
     for split, prefix in (("validation", "eval"), ("test", "test")):
         if split not in tokenized:
             continue
@@ -53,7 +53,7 @@ def evaluate(
         metrics: dict[str, Any] = prediction.metrics or {}
         results: dict[str, Any] = {f"{prefix}_samples": len(tokenized[split])}
         if split == "validation":
-            if is_calibrated:
+            if wants_calibration and isinstance(config, SalienceConfig):
                 logits = calibrate(config, logits, labels, data.problem_type)
                 metrics |= scores_of(trainer, logits, labels)
                 results["eval_temperature"] = config.logit_temperature
@@ -93,5 +93,5 @@ def calibrate(config: SalienceConfig, logits: np.ndarray, labels: np.ndarray, pr
 
 def scores_of(trainer: SalienceTrainer, logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """The scores and the loss of `trainer.predict` on the validation split, had the model answered these logits."""
-    scores = trainer.compute_metrics(EvalPrediction(logits, labels))
+    scores = trainer.compute_metrics(EvalPrediction(logits, labels))  # type: ignore[misc]  # it was given
     return {f"eval_{name}": value for name, value in (scores | {"loss": trainer.loss_of(logits, labels)}).items()}
