@@ -24,7 +24,7 @@ from .tuning_arguments import TuningArguments
 # What the program itself finds out, from the tokenizer, the encoder or the data.
 NOT_FLAGS = {
     "encoder_config", "num_prefix_tokens", "num_suffix_tokens", "pad_token_id", "sentence_end_ids", "architecture",
-    "prior_correction", "num_ngrams", "kwargs", "self",
+    "logit_temperature", "prior_correction", "num_ngrams", "kwargs", "self",
 }  # fmt: skip
 
 

@@ -12,9 +12,12 @@ def require(condition: bool, message: str) -> None:
 
 
 class SalienceConfig(PretrainedConfig):
-    """Base of our configurations: a classifier whose logits can be corrected for class priors after training.
+    """Base of our configurations: a classifier whose logits can be calibrated and corrected for class priors.
 
     Args:
+        logit_temperature: By which logits are divided outside of training, before the prior correction, so that
+            softmax or sigmoid gives calibrated scores (Guo et al. 2017, temperature scaling); 1 changes nothing. Not
+            called `temperature`: transformers keeps that name for text generation.
         prior_correction: One number per class, subtracted from the logits outside of training: tau * log(prior) makes a
             classifier trained on unbalanced classes treat them alike (Menon et al. 2021, post-hoc logit adjustment).
             None for no correction.
@@ -40,6 +43,7 @@ class SalienceConfig(PretrainedConfig):
 
     def __init__(
         self,
+        logit_temperature: float = 1.0,
         prior_correction: list[float] | None = None,
         ngram_weight: float = 0.0,
         ngram_size: int = 2,
@@ -58,11 +62,13 @@ class SalienceConfig(PretrainedConfig):
             },
         )
         super().__init__(**kwargs)
+        self.logit_temperature = logit_temperature
         self.prior_correction = prior_correction
         self.ngram_weight = ngram_weight
         self.ngram_size = ngram_size
         self.max_ngrams = max_ngrams
         self.num_ngrams = num_ngrams
+        require(0 < logit_temperature < float("inf"), f"logit_temperature = {logit_temperature} must be above 0")
         require(0 <= ngram_weight < float("inf"), f"ngram_weight = {ngram_weight} must be 0 (none) or more")
         require(ngram_size > 0, f"ngram_size = {ngram_size} must be at least 1")
         require(0 < max_ngrams < 2**31, f"max_ngrams = {max_ngrams} must lie between 1 and 2^31 - 1")

@@ -26,6 +26,14 @@ class TuningArguments:
         default=0.0,
         metadata={"help": "Tau: after training, tau * log(class prior) is subtracted from the logits; 0 for none."},
     )
+    calibrate: bool = field(
+        default=True,
+        metadata={
+            "help": "After training, fit a temperature on the validation texts and keep it in the model's "
+            "configuration, so that scores are probabilities; changes no answer (without --prior_correction). Not for "
+            "regression, nor for --model sequence_classification, whose configuration has no place for it."
+        },
+    )
     plain_adam: bool = field(
         default=False,
         metadata={"help": "Use torch.optim.Adam, whose weight decay is an L2 penalty, instead of --optim."},

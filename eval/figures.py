@@ -104,7 +104,8 @@ def training_figure(history: Sequence[Row]) -> Figure:
     ):
         points = [(row["epoch"], row[key]) for row in history if key in row]
         if points:
-            axes.plot(*zip(*points, strict=True), color=colour, label=label, marker="o" if key != "loss" else None, ms=4)
+            marker = None if key == "loss" else "o"
+            axes.plot(*zip(*points, strict=True), color=colour, label=label, marker=marker, markersize=4)
             axes.legend(frameon=False, fontsize=9)
     return figure
 
@@ -121,8 +122,9 @@ def reliability_figure(bins: Sequence[Row], error: float) -> Figure:
     filled = [row for row in bins if row["count"]]
     largest = max(row["count"] for row in filled)
     sizes = [20 + 300 * row["count"] / largest for row in filled]
-    axes.plot([row["confidence"] for row in filled], [row["accuracy"] for row in filled], color=BLUE, linewidth=1)
-    axes.scatter([row["confidence"] for row in filled], [row["accuracy"] for row in filled], s=sizes, color=BLUE, alpha=0.7)
+    points = [row["confidence"] for row in filled], [row["accuracy"] for row in filled]
+    axes.plot(*points, color=BLUE, linewidth=1)
+    axes.scatter(*points, s=sizes, color=BLUE, alpha=0.7)
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
     axes.set_xlabel("confidence", color=MUTED)
     axes.set_ylabel("accuracy", color=MUTED)

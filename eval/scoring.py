@@ -37,7 +37,7 @@ def compute_scores(
         ValueError: there are no rows, shapes don't fit, or a label is not one of the C classes.
     """
     logits, labels = np.asarray(logits, dtype=np.float64), np.asarray(labels)
-    _check(logits, labels, problem_type, label_names)
+    check_outputs(logits, labels, problem_type, label_names)
     if problem_type == "regression":
         rows = len(labels)
         inputs: dict[str, Any] = {"predictions": logits.reshape(rows, -1), "references": labels.reshape(rows, -1)}
@@ -70,7 +70,8 @@ def make_compute_metrics(problem_type: str, label_names: list[str]) -> Callable[
     return compute_metrics
 
 
-def _check(logits: np.ndarray, labels: np.ndarray, problem_type: str, label_names: list[str]) -> None:
+def check_outputs(logits: np.ndarray, labels: np.ndarray, problem_type: str, label_names: list[str]) -> None:
+    """Refuse outputs and labels that don't belong together; see `compute_scores` for arguments and errors."""
     if len(labels) == 0 or len(labels) != len(logits):
         raise ValueError(f"Scores need at least one row and as many labels as logits, not {len(labels)}/{len(logits)}.")
     if not np.isfinite(logits).all():

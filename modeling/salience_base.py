@@ -249,6 +249,10 @@ class ClassifierMixin:
             ngram_evidence = self.ngrams(pack_inputs(attention_mask, input_ids=input_ids, inputs_embeds=inputs_embeds))
         if ngram_evidence is not None:
             logits_BC = logits_BC + self.config.ngram_weight * ngram_evidence
+        if self.config.logit_temperature != 1 and not self.training:
+            # Not in bfloat16, which would round some classes to a tie and so change answers.
+            precise = torch.promote_types(logits_BC.dtype, torch.float32)
+            logits_BC = logits_BC.to(precise) / self.config.logit_temperature
         if self.config.prior_correction is not None and not self.training:
             logits_BC = logits_BC - logits_BC.new_tensor(self.config.prior_correction)
         loss = None

@@ -9,8 +9,8 @@ from transformers import BertConfig, DataCollatorWithPadding
 from salience.configuration.training_arguments import SalienceTrainingArguments
 from salience.configuration.tuning_arguments import TuningArguments
 from salience.modeling import AttnPoolConfig, AttnPoolForSequenceClassification
-from salience.train.cli import correct_prior
 from salience.train.errors import UserError
+from salience.train.final_evaluation import correct_prior
 from salience.train.losses import LOSSES, LabelStatistics, TrainingLoss
 from salience.train.trainer import SalienceTrainer
 from tests.tiny import ENCODER, LABELS, random_batch, tiny_model

@@ -125,6 +125,9 @@ def test_two_processes_follow_the_curve_of_one(data, steady_encoder, tmp_path, n
     scores = [key for key in results[0] if "runtime" not in key and "per_second" not in key and key != "test_loss"]
     assert {key: results[1][key] for key in scores} == {key: results[0][key] for key in scores}
     assert results[1]["test_loss"] == pytest.approx(results[0]["test_loss"], rel=TOLERANCE)
+    temperatures = [read(folder, "eval_results.json")["eval_temperature"] for folder in (one, two)]
+    assert temperatures[1] == pytest.approx(temperatures[0], rel=TOLERANCE)
+    assert temperatures == [read(folder, "config.json")["logit_temperature"] for folder in (one, two)]
     weights, others = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
     assert all(torch.allclose(weights[key], others[key], atol=1e-3) for key in weights)
 

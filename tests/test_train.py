@@ -172,7 +172,7 @@ def test_early_stopping_stops(train, data):
 
 def test_the_best_checkpoint_is_what_is_saved(train, data):
     # The learning rate is such that training diverges after its first steps.
-    flags = ["--num_train_epochs", 4, "--learning_rate", 0.05, "--metric_for_best_model", "loss"]
+    flags = ["--num_train_epochs", 4, "--learning_rate", 0.05, "--metric_for_best_model", "loss", "--calibrate", "no"]
     folder, _ = train(*data, *MODELS["cnn"], *flags)
     history = read(folder, "trainer_state.json")["log_history"]
     losses = [entry["eval_loss"] for entry in history if "eval_loss" in entry]

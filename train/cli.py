@@ -25,21 +25,21 @@ from transformers import (
 from salience.configuration.arguments import Arguments, RecipeParser
 from salience.configuration.training_arguments import SalienceTrainingArguments
 from salience.configuration.tuning_arguments import TuningArguments
-from salience.eval.explain import Reading, read_text
-from salience.eval.predictions import write_predictions
-from salience.eval.scoring import compute_scores, make_compute_metrics
+from salience.eval.explain import Reading, one_row, read_text
+from salience.eval.scoring import make_compute_metrics
 from salience.model_cards.card import write_card
 
 from .build import build_model
-from .counts import count_texts, needs_counts
+from .counts import training_rows
 from .data import TextData, load_splits
 from .errors import UserError
+from .final_evaluation import correct_prior, evaluate
 from .flag_checks import check_flags, check_labels
 from .lora import ADAPTER_FOLDER, add_adapters, encoder_of, save_merged
 from .losses import LabelStatistics, TrainingLoss
 from .output_folder import check_folder, check_plan, last_checkpoint
 from .push import check_access, check_repo_name
-from .run_record import record_run, write_json
+from .run_record import record_run
 from .tokenize import num_tokens, tokenize
 from .trainer import SalienceTrainer
 
@@ -95,11 +95,7 @@ def train(arguments: Arguments, argv: list[str]) -> None:
     if tuning.freeze_encoder:
         encoder_of(model).requires_grad_(False)
     held_out = {name: tokenize(rows, tokenizer) for name, rows in data.splits.items() if name != "train"}
-    train_rows = tokenize(data.splits["train"], tokenizer, data_args.max_length)
-    if needs_counts(model):
-        whole = tokenize(data.splits["train"], tokenizer) if data_args.max_length else train_rows
-        if (evidence := count_texts(model, whole)) is not None:
-            train_rows = train_rows.add_column("ngram_evidence", list(evidence))
+    train_rows = training_rows(model, tokenizer, data.splits["train"], data_args.max_length)
     # Held-out texts from the longest to the shortest: no score depends on their order, and little is padded.
     orders = {name: np.argsort(-num_tokens(rows), kind="stable") for name, rows in held_out.items()}
     held_out = {name: rows.select(orders[name]) for name, rows in held_out.items()}
@@ -126,7 +122,7 @@ def train(arguments: Arguments, argv: list[str]) -> None:
     trainer.save_metrics("train", {**fitted.metrics, "train_samples": len(tokenized["train"])}, combined=False)
     if statistics and tuning.prior_correction:
         correct_prior(trainer.accelerator.unwrap_model(trainer.model), tuning.prior_correction, statistics)
-    evaluate(trainer, tokenized, data, orders)
+    evaluate(trainer, tokenized, data, orders, tuning.calibrate)
     num_trainable = trainer.get_num_trainable_parameters()
     trained = save(trainer, tuning, model_args)
     trainer.save_state()
@@ -205,42 +201,6 @@ def plain_adam(training: SalienceTrainingArguments) -> tuple[type[torch.optim.Op
     return torch.optim.Adam, {"lr": training.learning_rate, "betas": betas, "eps": training.adam_epsilon, "fused": True}
 
 
-def correct_prior(model: PreTrainedModel, tau: float, statistics: LabelStatistics) -> None:
-    """Store the post-hoc correction tau * log prior in the configuration (Menon et al. 2021)."""
-    model.config.prior_correction = (tau * statistics.log_prior_C).tolist()
-
-
-def evaluate(
-    trainer: SalienceTrainer, tokenized: datasets.DatasetDict, data: TextData, orders: dict[str, np.ndarray]
-) -> None:
-    """Score the validation split, and the test split once; write their results and predictions.
-
-    Args:
-        trainer: Trained.
-        tokenized: The splits.
-        data: What they came from.
-        orders: For each held-out split, which row of `data` each of its rows is.
-    """
-    for split, prefix in (("validation", "eval"), ("test", "test")):
-        if split not in tokenized:
-            continue
-        prediction = trainer.predict(tokenized[split], metric_key_prefix=prefix)
-        metrics: dict[str, Any] = prediction.metrics or {}
-        if split == "validation":
-            trainer.log(metrics)  # the last point of the curves; adds the epoch
-        if not trainer.is_world_process_zero():
-            continue
-        logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
-        labels = np.asarray(prediction.label_ids)
-        results = {**metrics, f"{prefix}_samples": len(tokenized[split])}
-        if split == "test":
-            scores = compute_scores(logits, labels, data.problem_type, data.label_names)
-            results |= {f"test_{name}": value for name, value in scores.items()}
-        folder = Path(trainer.args.output_dir)
-        write_json(folder / f"{prefix}_results.json", results)
-        write_predictions(folder, split, orders[split], labels, logits)
-
-
 def save(trainer: SalienceTrainer, tuning: TuningArguments, model_args: Any) -> PreTrainedModel:
     """Save the model, its code and tokenizer in the run's folder; with LoRA the adapters beside the merged model."""
     folder = Path(trainer.args.output_dir)
@@ -306,11 +266,6 @@ def print_summary(folder: Path, reading: Reading | None, data: TextData) -> None
     print(f"example  {one_row(reading.text)[:200]} ...\nlabel    {one_row(reading.label)} ({reading.score:.3f})")
     if reading.words:
         print(f"words    {' · '.join(f'{one_row(word)} {weight:.3f}' for word, weight in reading.words)}")
-
-
-def one_row(text: str) -> str:
-    """A text on one line, without the control characters by which data could steer the terminal."""
-    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
 
 
 if __name__ == "__main__":

@@ -8,25 +8,41 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from salience.modeling.windows import PackedInputs, pack_inputs
 
-from .tokenize import num_tokens
+from .tokenize import num_tokens, tokenize
 
 TEXTS_AT_A_TIME = 256
 
 
-def needs_counts(model: PreTrainedModel) -> bool:
-    """Whether there is anything to count."""
-    return getattr(model, "ngrams", None) is not None or getattr(model.base_model, "idf", None) is not None
+def training_rows(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: datasets.Dataset, max_length: int | None
+) -> datasets.Dataset:
+    """Training texts as token ids, and, of whole texts, what the model counts before it is trained.
+
+    Args:
+        model: Its counts are set, if it has any.
+        tokenizer: The model's.
+        texts: The training split: columns `text` and `labels`.
+        max_length: Tokens of a text to train on; None for all.
+
+    Returns:
+        `tokenize`'s columns, and `ngram_evidence` where the model counts n-grams: for each text what the others say.
+    """
+    rows = tokenize(texts, tokenizer, max_length)
+    if getattr(model, "ngrams", None) is None and getattr(model.base_model, "idf", None) is None:
+        return rows
+    evidence = count_texts(model, tokenize(texts, tokenizer) if max_length else rows)
+    return rows if evidence is None else rows.add_column("ngram_evidence", list(evidence))
 
 
 def count_texts(model: PreTrainedModel, rows: datasets.Dataset) -> np.ndarray | None:
-    """Set the model's document frequencies and evidence of n-grams.
+    """Set the model's document frequencies and evidence of n-grams, those of both that it has.
 
     Args:
-        model: Where `needs_counts`.
+        model: Its counts are set.
         rows: The training texts: columns `input_ids` and `labels`.
 
     Returns:

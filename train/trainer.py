@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
@@ -83,9 +84,13 @@ class SalienceTrainer(Trainer):
         output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
         if output.predictions is not None and output.metrics is not None and self.compute_loss_func is not None:
             logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
-            loss = self.compute_loss_func({"logits": torch.from_numpy(logits)}, torch.from_numpy(output.label_ids))
-            output.metrics[f"{metric_key_prefix}_loss"] = loss.item()
+            output.metrics[f"{metric_key_prefix}_loss"] = self.loss_of(logits, np.asarray(output.label_ids))
         return output
+
+    def loss_of(self, logits: np.ndarray, labels: np.ndarray) -> float:
+        """Mean loss of texts, without penalties: logits (N, C) float32 against labels (N,) or (N, C)."""
+        outputs = {"logits": torch.from_numpy(logits)}
+        return self.compute_loss_func(outputs, torch.from_numpy(labels)).item()  # type: ignore[misc]  # it was given
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Weights that decay: Trainer's choice without learned scalars; all of them for plain Adam (report, 8.1)."""
