@@ -1,0 +1,158 @@
+"""The words of many texts in flat arrays, with the attention that each got.
+
+Shape suffixes
+    N = texts, M = words of all texts, V = word types (words in lower case)
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.special import entr
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
+
+from salience.train.errors import UserError
+
+from .attributions import pooling_weights
+from .reader import Document, Reading
+
+KINDS = ("stop_word", "punctuation", "content")
+
+
+def lower_words(document: Document) -> list[str]:
+    """The words of a text, in lower case."""
+    return [word.lower() for word in document.words]
+
+
+@dataclass(frozen=True)
+class WordWeights:
+    """Texts of two words or more, of which any has weight.
+
+    Attributes:
+        rows: (N,) which of the given texts these are.
+        document_M: Text of each word, 0 to N - 1, ascending.
+        weight_M: Its share of the weight of its text's words; they sum to 1 over a text.
+        type_M: Its type.
+        types: (V,) the types.
+        tf_idf_NV: (1 + log tf) idf of each type in each text.
+        special_mass_N: Share of the weight that lies on special tokens.
+    """
+
+    rows: np.ndarray
+    document_M: np.ndarray
+    weight_M: np.ndarray
+    type_M: np.ndarray
+    types: Sequence[str]
+    tf_idf_NV: csr_array
+    special_mass_N: np.ndarray
+
+    @cached_property
+    def lengths_N(self) -> np.ndarray:
+        """Words of each text."""
+        return np.bincount(self.document_M, minlength=len(self.rows))
+
+    @cached_property
+    def position_M(self) -> np.ndarray:
+        """Place of each word in its text, from 0."""
+        return np.arange(len(self.document_M)) - (self.lengths_N.cumsum() - self.lengths_N)[self.document_M]
+
+    @cached_property
+    def relative_M(self) -> np.ndarray:
+        """Weight of each word over the mean of its text: 1 for an average word."""
+        return self.weight_M * self.lengths_N[self.document_M]
+
+    @cached_property
+    def kind_M(self) -> np.ndarray:
+        """Kind of each word, an index into `KINDS`."""
+        kind_V = [
+            0 if word in ENGLISH_STOP_WORDS else 2 if any(character.isalnum() for character in word) else 1
+            for word in self.types
+        ]
+        return np.array(kind_V)[self.type_M]
+
+    @cached_property
+    def tf_idf_M(self) -> np.ndarray:
+        """TF-IDF of each word in its text."""
+        return np.asarray(self.tf_idf_NV[self.document_M, self.type_M]).ravel()
+
+    @cached_property
+    def mean_relative_NV(self) -> csr_array:
+        """Mean over a text of the relative weight of each of its types; a type that got none is stored as 0."""
+        place_M = self.document_M * len(self.types) + self.type_M
+        place, inverse_M, count = np.unique(place_M, return_inverse=True, return_counts=True)
+        mean = np.bincount(inverse_M, weights=self.relative_M) / count
+        return csr_array((mean, divmod(place, len(self.types))), shape=(len(self.rows), len(self.types)))
+
+    def mass(self, chosen_M: np.ndarray) -> np.ndarray:
+        """Weight of the chosen words, bool (M,), in each text: (N,)."""
+        return np.bincount(self.document_M[chosen_M], weights=self.weight_M[chosen_M], minlength=len(self.rows))
+
+    def share(self, chosen_M: np.ndarray) -> np.ndarray:
+        """Share of the words of each text that are chosen: (N,)."""
+        return np.bincount(self.document_M[chosen_M], minlength=len(self.rows)) / self.lengths_N
+
+    def entropy(self) -> np.ndarray:
+        """Entropy of each text's weights over log n: 1 for even ones, 0 for a single word, (N,)."""
+        return np.bincount(self.document_M, weights=entr(self.weight_M)) / np.log(self.lengths_N)
+
+    def top_mass(self, fraction: float) -> np.ndarray:
+        """Weight of the heaviest words of each text, `fraction` of them rounded up, (N,)."""
+        order_M = np.lexsort((-self.weight_M, self.document_M))
+        is_top_M = np.zeros(len(order_M), dtype=bool)
+        counts_N = np.ceil(fraction * self.lengths_N - 1e-9)
+        is_top_M[order_M] = self.position_M < counts_N[self.document_M]
+        return self.mass(is_top_M)
+
+    def boundary_mass(self, ends: str = "both", width: int = 3) -> tuple[np.ndarray, np.ndarray]:
+        """Weight of the first and last words of each text, and their share of its words, (N,) each.
+
+        Args:
+            ends: "first", "last" or "both".
+            width: Words at each end.
+        """
+        is_first = self.position_M < width
+        is_last = self.lengths_N[self.document_M] - self.position_M <= width
+        chosen_M = {"first": is_first, "last": is_last, "both": is_first | is_last}[ends]
+        return self.mass(chosen_M), self.share(chosen_M)
+
+
+def word_weights(
+    documents: Sequence[Document], readings: Sequence[Reading], idf: Mapping[str, float] | None = None
+) -> WordWeights:
+    """Gather words and weights.
+
+    Args:
+        documents: Texts.
+        readings: What a model with pooling weights says of them.
+        idf: Inverse document frequency by lower-case word, an unknown one having the highest; None counts these texts.
+
+    Raises:
+        UserError: The model has no such weights, or no text has two words.
+    """
+    per_word = [
+        document.per_word(pooling_weights(reading)) for document, reading in zip(documents, readings, strict=True)
+    ]
+    rows = [row for row, weights in enumerate(per_word) if len(weights) > 1 and weights.sum() > 0]
+    if not rows:
+        raise UserError("attention is described on texts of two words or more, and there are none; give others")
+    vectorizer = TfidfVectorizer(analyzer=lower_words, sublinear_tf=True, norm=None)
+    tf_idf_NV = vectorizer.fit_transform(documents[row] for row in rows)
+    if idf is not None:
+        highest = max(idf.values(), default=1.0)
+        vectorizer.idf_ = np.array([idf.get(word, highest) for word in vectorizer.get_feature_names_out()])
+        tf_idf_NV = vectorizer.transform(documents[row] for row in rows)
+    weights = np.concatenate([per_word[row] for row in rows])
+    document_M = np.repeat(np.arange(len(rows)), [len(per_word[row]) for row in rows])
+    total_N = np.bincount(document_M, weights=weights)
+    type_of = vectorizer.vocabulary_
+    return WordWeights(
+        rows=np.array(rows),
+        document_M=document_M,
+        weight_M=weights / total_N[document_M],
+        type_M=np.array([type_of[word] for row in rows for word in lower_words(documents[row])]),
+        types=sorted(type_of, key=type_of.__getitem__),
+        tf_idf_NV=csr_array(tf_idf_NV),
+        special_mass_N=(1 - total_N).clip(0, 1),
+    )
