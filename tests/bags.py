@@ -27,7 +27,7 @@ def bag_reader(
         tokenizer: The tiny tokenizer.
         strengths: Of words, -1 (class "left") to 1 ("right"); 0 for others.
         appeals: The logarithm of a word's attention, -1 to 1 times a constant; 0 for others.
-        scale: Logit of a text of strength 1.
+        scale: Logit of "right" for a text of strength 1; that of "left" is its negative.
         options: Fields of the configuration.
     """
     encoder = BertConfig(
@@ -52,7 +52,7 @@ def bag_reader(
         embeddings = model.model.pretrained.embeddings
         embeddings.word_embeddings.weight.copy_(torch.tensor(_of_mean_0_and_variance_1(table)))
         embeddings.LayerNorm.weight.fill_(1.0)
-        model.classifier.weight[1, 0] = scale
+        model.classifier.weight[:, 0] = torch.tensor([-scale, scale])
         attention = model.model.pooler.attention
         if attention is not None:
             attention.key.weight[0, 2] = 1.0
