@@ -8,9 +8,10 @@ together, and entropies are divided by their highest value (1: even, 0: one word
     weights                     {edges, counts}: histogram of a word's weight over the mean of its text
     heaviest_tenth              {mean, quantiles}: weight of the heaviest 10 % of words; `quantiles` by name (0.05, ...)
     entropy                     {mean, quantiles, edges, right, wrong}: with histograms over texts by answer
-    tf_idf                      {mean, num_documents}: Spearman correlation of weight and TF-IDF within a text, -1 to 1
-    kinds.KIND                  {weight, words}: mean share of weight, and of words, on stop words (English),
-                                punctuation, and content words
+    tf_idf                      {mean, num_documents, even_mean}: Spearman correlation of weight and TF-IDF within a
+                                text, -1 to 1; even_mean with even weights
+    kinds.KIND                  {weight, even_weight, words}: mean share of weight, of even weights, and of words, on
+                                stop words (English), punctuation, and content words
     ends.{first,last,both}      the same for the first and last 3 words
     similar_documents           {similar, random, p_value, num_similar, num_random}: Spearman correlation of the weights
                                 of shared words between nearest neighbours by TF-IDF, and between random texts
@@ -21,6 +22,7 @@ together, and entropies are divided by their highest value (1: even, 0: one word
     cross_attention             null without, else [{entropy, normalized_entropy, own_sentence, own_sentence_by_chance}]
                                 by head, means over kept words; `entropy` in nats
 
+Even weights are the same for each token: long and rare words have several, so that much is no merit of attention.
 A correlation or p-value that is undefined is null.
 """
 
@@ -90,11 +92,8 @@ def attention_profile(
             "wrong": _histogram(entropy[~is_right], ENTROPY_EDGES)["counts"],
         },
         "tf_idf": _tf_idf_correlation(words),
-        "kinds": {
-            name: _mean_shares(words.mass(words.kind_M == number), words.share(words.kind_M == number))
-            for number, name in enumerate(KINDS)
-        },
-        "ends": {ends: _mean_shares(*words.boundary_mass(ends)) for ends in ("first", "last", "both")},
+        "kinds": {name: words.mean_shares(words.kind_M == number) for number, name in enumerate(KINDS)},
+        "ends": {ends: words.mean_shares(words.at_ends(ends)) for ends in ("first", "last", "both")},
         "similar_documents": _consistency(words, seed),
         "confidence": _confidence(entropy, probabilities.max(1)),
         "right_and_wrong": _right_and_wrong(words, is_right),
@@ -114,10 +113,6 @@ def _distribution(values: np.ndarray) -> dict[str, Any]:
     return {"mean": float(values.mean()), "quantiles": dict(zip(map(str, QUANTILES), quantiles, strict=True))}
 
 
-def _mean_shares(mass_N: np.ndarray, share_N: np.ndarray) -> dict[str, float]:
-    return {"weight": float(mass_N.mean()), "words": float(share_N.mean())}
-
-
 def rank_correlation(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float] | None:
     """Spearman's correlation and its p-value; None where either side is constant, or there are fewer than 3 values.
 
@@ -132,10 +127,21 @@ def rank_correlation(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float
 
 
 def _tf_idf_correlation(words: WordWeights) -> dict[str, Any]:
+    found, even = (
+        _correlations_by_text(words, values_M, words.tf_idf_M) for values_M in (words.weight_M, words.even_M)
+    )
+    return {"mean": _mean(found), "num_documents": len(found), "even_mean": _mean(even)}
+
+
+def _correlations_by_text(words: WordWeights, our_M: np.ndarray, their_M: np.ndarray) -> np.ndarray:
+    """Rank correlation of two values of words in each text where it is defined."""
     ends = words.lengths_N.cumsum()[:-1]
-    pairs = zip(np.split(words.weight_M, ends), np.split(words.tf_idf_M, ends), strict=True)
-    found = [each[0] for each in (rank_correlation(*pair) for pair in pairs) if each is not None]
-    return {"mean": float(np.mean(found)) if found else None, "num_documents": len(found)}
+    pairs = zip(np.split(our_M, ends), np.split(their_M, ends), strict=True)
+    return np.array([each[0] for each in (rank_correlation(*pair) for pair in pairs) if each is not None])
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean()) if len(values) else None
 
 
 def _consistency(words: WordWeights, seed: int) -> dict[str, Any]:
@@ -152,8 +158,8 @@ def _consistency(words: WordWeights, seed: int) -> dict[str, Any]:
     others = (asked + generator.integers(1, num_texts, len(asked))) % num_texts
     alike, at_random = _shared_correlations(words, asked, similar), _shared_correlations(words, asked, others)
     return {
-        "similar": float(alike.mean()) if len(alike) else None,
-        "random": float(at_random.mean()) if len(at_random) else None,
+        "similar": _mean(alike),
+        "random": _mean(at_random),
         "p_value": _mann_whitney(alike, at_random),
         "num_similar": len(alike),
         "num_random": len(at_random),
@@ -190,13 +196,13 @@ def _right_and_wrong(words: WordWeights, is_right: np.ndarray) -> dict[str, dict
     measures = {
         "entropy": words.entropy(),
         "heaviest_tenth": words.top_mass(0.1),
-        "ends": words.boundary_mass()[0],
+        "ends": words.mass(words.at_ends()),
         **{name: words.mass(words.kind_M == number) for number, name in enumerate(KINDS)},
     }
     return {
         name: {
-            "right": float(values[is_right].mean()) if is_right.any() else None,
-            "wrong": float(values[~is_right].mean()) if not is_right.all() else None,
+            "right": _mean(values[is_right]),
+            "wrong": _mean(values[~is_right]),
             "p_value": _mann_whitney(values[is_right], values[~is_right]),
         }
         for name, values in measures.items()
@@ -244,8 +250,10 @@ def cross_attention_profile(readings: Sequence[Reading]) -> list[dict[str, float
 def _text_measures(reading: Reading) -> np.ndarray:
     """Measures of each head for each kept word of a text, (H, 4, K)."""
     assert reading.cross_attention is not None and reading.sentence_of is not None  # a hierarchical model has both
-    num_sentences = int(reading.sentence_of.max(initial=-1)) + 1
-    is_kept = reading.cross_attention.sum((0, 2)) > 0
+    is_kept = reading.cross_attention.any((0, 2))
+    # A token of two sentences has the number of the first; beyond the text's last sentence there is no attention.
+    numbers = [*reading.sentence_of, *np.flatnonzero(reading.cross_attention.any((0, 1)))]
+    num_sentences = int(max(numbers, default=-1)) + 1
     if num_sentences < 2 or not is_kept.any():
         return np.zeros((len(reading.cross_attention), 4, 0))
     attention_HKS = reading.cross_attention[:, is_kept]

@@ -34,6 +34,7 @@ class WordWeights:
         rows: (N,) which of the given texts these are.
         document_M: Text of each word, 0 to N - 1, ascending.
         weight_M: Its share of the weight of its text's words; they sum to 1 over a text.
+        even_M: What its share would be if all tokens of its text weighed the same: long and rare words are several.
         type_M: Its type.
         types: (V,) the types.
         tf_idf_NV: (1 + log tf) idf of each type in each text.
@@ -43,6 +44,7 @@ class WordWeights:
     rows: np.ndarray
     document_M: np.ndarray
     weight_M: np.ndarray
+    even_M: np.ndarray
     type_M: np.ndarray
     types: Sequence[str]
     tf_idf_NV: csr_array
@@ -85,13 +87,21 @@ class WordWeights:
         mean = np.bincount(inverse_M, weights=self.relative_M) / count
         return csr_array((mean, divmod(place, len(self.types))), shape=(len(self.rows), len(self.types)))
 
-    def mass(self, chosen_M: np.ndarray) -> np.ndarray:
-        """Weight of the chosen words, bool (M,), in each text: (N,)."""
-        return np.bincount(self.document_M[chosen_M], weights=self.weight_M[chosen_M], minlength=len(self.rows))
+    def mass(self, chosen_M: np.ndarray, value_M: np.ndarray | None = None) -> np.ndarray:
+        """Sum over the chosen words of each text, (N,).
 
-    def share(self, chosen_M: np.ndarray) -> np.ndarray:
-        """Share of the words of each text that are chosen: (N,)."""
-        return np.bincount(self.document_M[chosen_M], minlength=len(self.rows)) / self.lengths_N
+        Args:
+            chosen_M: bool.
+            value_M: What is summed; None for the weight.
+        """
+        value_M = self.weight_M if value_M is None else value_M
+        return np.bincount(self.document_M[chosen_M], weights=value_M[chosen_M], minlength=len(self.rows))
+
+    def mean_shares(self, chosen_M: np.ndarray) -> dict[str, float]:
+        """Means over texts of the chosen words' share of weight, of the weight if it were even, and of the words."""
+        share_M = 1 / self.lengths_N[self.document_M]
+        values = {"weight": self.weight_M, "even_weight": self.even_M, "words": share_M}
+        return {name: float(self.mass(chosen_M, value_M).mean()) for name, value_M in values.items()}
 
     def entropy(self) -> np.ndarray:
         """Entropy of each text's weights over log n: 1 for even ones, 0 for a single word, (N,)."""
@@ -105,8 +115,8 @@ class WordWeights:
         is_top_M[order_M] = self.position_M < counts_N[self.document_M]
         return self.mass(is_top_M)
 
-    def boundary_mass(self, ends: str = "both", width: int = 3) -> tuple[np.ndarray, np.ndarray]:
-        """Weight of the first and last words of each text, and their share of its words, (N,) each.
+    def at_ends(self, ends: str = "both", width: int = 3) -> np.ndarray:
+        """Which words are the first and last of their text, bool (M,).
 
         Args:
             ends: "first", "last" or "both".
@@ -114,8 +124,7 @@ class WordWeights:
         """
         is_first = self.position_M < width
         is_last = self.lengths_N[self.document_M] - self.position_M <= width
-        chosen_M = {"first": is_first, "last": is_last, "both": is_first | is_last}[ends]
-        return self.mass(chosen_M), self.share(chosen_M)
+        return {"first": is_first, "last": is_last, "both": is_first | is_last}[ends]
 
 
 def word_weights(
@@ -146,11 +155,13 @@ def word_weights(
     weights = np.concatenate([per_word[row] for row in rows])
     document_M = np.repeat(np.arange(len(rows)), [len(per_word[row]) for row in rows])
     total_N = np.bincount(document_M, weights=weights)
+    tokens = np.concatenate([documents[row].per_word(np.ones(len(documents[row].ids))) for row in rows])
     type_of = vectorizer.vocabulary_
     return WordWeights(
         rows=np.array(rows),
         document_M=document_M,
         weight_M=weights / total_N[document_M],
+        even_M=tokens / np.bincount(document_M, weights=tokens)[document_M],
         type_M=np.array([type_of[word] for row in rows for word in lower_words(documents[row])]),
         types=sorted(type_of, key=type_of.__getitem__),
         tf_idf_NV=csr_array(tf_idf_NV),
