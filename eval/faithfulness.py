@@ -3,8 +3,9 @@
 `faithfulness` returns, with numbers from 0 to 1 unless said otherwise and intervals of 95 % by bootstrap over texts:
 
     num_documents, rows        how many texts were drawn, and which of the given ones
-    too_short, too_long        how many were left out: of fewer than 2 words, of more than `max_words`
-    max_words, fractions       the longest text looked at; shares of a text's words that were removed or kept
+    too_short, shortened       how many of the given ones have fewer than 2 words and were left out; how many of those
+                               drawn were longer than `max_tokens`, of which the first words were looked at
+    max_tokens, fractions      the longest text looked at; shares of a text's words that were removed or kept
     ngram_weight               of the evidence by counts of n-grams beside the network, 0 for none
     attributions.NAME
         comprehensiveness      {mean, low, high, curve}: fall of the predicted class's probability without the most
@@ -19,7 +20,8 @@
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import kendalltau
@@ -42,8 +44,8 @@ def faithfulness(
     documents: Sequence[Document],
     readings: Sequence[Reading],
     attributions: Mapping[str, Attribution] = ATTRIBUTIONS,
-    num_documents: int = 200,
-    max_words: int = 400,
+    num_documents: int = 100,
+    max_tokens: int = 256,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Test explanations of a classifier on a sample of texts.
@@ -54,17 +56,18 @@ def faithfulness(
         readings: What it says of them.
         attributions: By name, the explanations; the tests against others need those under their names.
         num_documents: Texts drawn at most.
-        max_words: Words of the longest text drawn: leaving out each word in turn is quadratic in the length.
+        max_tokens: Longer texts are cut behind a whole word, and the cut ones explained: leaving out each word in turn
+            is quadratic in the length.
         seed: Of all draws.
 
     Returns:
         What the module's documentation lists.
 
     Raises:
-        UserError: No text has between 2 and `max_words` words, or the model is no classifier.
+        UserError: No text has two words, or the model is no classifier.
     """
-    rows, too_short, too_long = _sample(documents, num_documents, max_words, seed)
-    documents, readings = [documents[row] for row in rows], [readings[row] for row in rows]
+    sample = draw(reader, documents, readings, num_documents, max_tokens, seed)
+    documents, readings = sample.documents, sample.readings
     importances: dict[str, list[np.ndarray]] = {}
     left_out = {}
     for name, attribution in attributions.items():
@@ -74,11 +77,11 @@ def faithfulness(
             left_out[name] = str(error)
     drops = {name: erasure(reader, documents, readings, each, seed) for name, each in importances.items()}
     return {
-        "num_documents": len(rows),
-        "rows": rows,
-        "too_short": too_short,
-        "too_long": too_long,
-        "max_words": max_words,
+        "num_documents": len(documents),
+        "rows": sample.rows,
+        "too_short": sample.too_short,
+        "shortened": sample.shortened,
+        "max_tokens": max_tokens,
         "fractions": list(FRACTIONS),
         "ngram_weight": float(getattr(reader.model.config, "ngram_weight", 0.0)),
         "attributions": {name: _summary(name, drops, importances) for name in importances},
@@ -87,14 +90,58 @@ def faithfulness(
     }
 
 
-def _sample(documents: Sequence[Document], num_documents: int, max_words: int, seed: int) -> tuple[list[int], int, int]:
-    """Rows of texts of fitting length, ascending, and how many were too short and too long."""
-    lengths = np.array([document.num_words for document in documents])
-    fitting = np.flatnonzero((lengths >= 2) & (lengths <= max_words))
+class Sample(NamedTuple):
+    """Texts that were drawn, cut where they are long, and what the classifier says of what is left."""
+
+    rows: list[int]  # which of the given texts, ascending
+    documents: list[Document]
+    readings: list[Reading]
+    too_short: int
+    shortened: int
+
+
+def draw(
+    reader: Reader,
+    documents: Sequence[Document],
+    readings: Sequence[Reading],
+    num_documents: int,
+    max_tokens: int,
+    seed: int,
+) -> Sample:
+    """Draw texts of two words or more; the arguments are those of `faithfulness`.
+
+    Raises:
+        UserError: There is no such text.
+    """
+    shorter = [cut(document, max_tokens) for document in documents]
+    fitting = np.array([row for row, document in enumerate(shorter) if document.num_words >= 2], dtype=int)
     if not len(fitting):
-        raise UserError(f"explanations are tested on texts of 2 to {max_words} words, and there are none; give others")
-    drawn = np.random.default_rng(seed).permutation(fitting)[:num_documents]
-    return np.sort(drawn).tolist(), int((lengths < 2).sum()), int((lengths > max_words).sum())
+        raise UserError(f"explanations need texts of two words or more within {max_tokens} tokens; give others")
+    rows = np.sort(np.random.default_rng(seed).permutation(fitting)[:num_documents]).tolist()
+    changed = [row for row in rows if shorter[row] is not documents[row]]
+    answers = dict(zip(changed, reader.read([shorter[row].ids for row in changed]), strict=True))
+    return Sample(
+        rows=rows,
+        documents=[shorter[row] for row in rows],
+        readings=[answers.get(row, readings[row]) for row in rows],
+        too_short=len(documents) - len(fitting),
+        shortened=len(changed),
+    )
+
+
+def cut(document: Document, max_tokens: int) -> Document:
+    """A text with as many of its first words as fit, special tokens included; itself if all do.
+
+    Args:
+        document: The text.
+        max_tokens: Tokens at most.
+    """
+    if len(document.ids) <= max_tokens:
+        return document
+    room = max_tokens - int((document.word_of < 0).sum())
+    tokens_of_words = np.bincount(document.word_of[document.word_of >= 0])
+    kept = document.word_of < np.searchsorted(tokens_of_words.cumsum(), room, side="right")
+    return replace(document, ids=document.ids[kept], spans=document.spans[kept], word_of=document.word_of[kept])
 
 
 def erasure(

@@ -10,6 +10,10 @@ MIN_PERMUTATION_EFFECT = 0.05
 """Shuffling the weights must move 5 points of probability on average; less, and others would have served as well."""
 
 
+MIN_DOCUMENTS = 20
+"""A bootstrap over fewer texts says little."""
+
+
 def is_faithful(result: Mapping[str, Any]) -> bool:
     """Whether nothing speaks against reading attention as an explanation; see `objections`.
 
@@ -25,7 +29,7 @@ def objections(result: Mapping[str, Any]) -> list[str]:
     Removing the words of most attention must lower the predicted class's probability by significantly more than
     removing random ones, keeping only them must lower it by significantly less, by comprehensiveness attention must
     come up to `MIN_SHARE_OF_GRADIENTS` of integrated gradients, and shuffling the weights must change the
-    probabilities by `MIN_PERMUTATION_EFFECT`. A test that wasn't made is an objection too.
+    probabilities by `MIN_PERMUTATION_EFFECT`. A test that wasn't made is an objection too, and so are too few texts.
 
     Args:
         result: What `faithfulness` returned.
@@ -33,6 +37,8 @@ def objections(result: Mapping[str, Any]) -> list[str]:
     found = result["attributions"].get("attention")
     if found is None:
         return [result["left_out"].get("attention", "attention was not tested")]
+    if result["num_documents"] < MIN_DOCUMENTS:
+        return [f"which are too few, since {MIN_DOCUMENTS} are needed to tell it from chance"]
     return [*_against_random(found), *_against_gradients(result), *_against_shuffling(result)]
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from salience.eval.attributions import ATTRIBUTIONS
-from salience.eval.faithfulness import FRACTIONS, erasure, faithfulness
+from salience.eval.faithfulness import FRACTIONS, cut, erasure, faithfulness
 from salience.eval.interventions import changed_weights, shuffled, uniform
 from salience.eval.reader import Reader
 from salience.eval.verdict import is_faithful, objections, verdict
@@ -230,18 +230,38 @@ def test_counts_of_ngrams_are_named_in_the_verdict(tokenizer):
     assert "counts words and word pairs" in verdict(found | {"ngram_weight": 0.5})
 
 
-def test_the_same_seed_draws_the_same_texts_of_fitting_length(tokenizer):
+def test_the_same_seed_draws_the_same_texts(tokenizer):
     reader = true_attention(tokenizer)
-    texts = [*one_word_decides(10), "goal", "", " ".join(FILLERS * 5)]
-    documents, readings = read(reader, texts)
-    options = {"num_documents": 6, "max_words": 40, "attributions": {"random": ATTRIBUTIONS["random"]}}
+    documents, readings = read(reader, [*one_word_decides(10), "goal", ""])
+    options = {"num_documents": 6, "attributions": {"random": ATTRIBUTIONS["random"]}}
     found = faithfulness(reader, documents, readings, **options)
     assert found == faithfulness(reader, documents, readings, **options)
-    assert (found["num_documents"], found["too_short"], found["too_long"]) == (6, 2, 1)
+    assert (found["num_documents"], found["too_short"], found["shortened"]) == (6, 2, 0)
     assert len(set(found["rows"])) == 6 and max(found["rows"]) < 10
     assert found["rows"] != faithfulness(reader, documents, readings, **options, seed=1)["rows"]
-    with pytest.raises(UserError, match="2 to 400 words"):
-        faithfulness(reader, documents[10:12], readings[10:12])
+    with pytest.raises(UserError, match="two words or more"):
+        faithfulness(reader, documents[10:], readings[10:])
+
+
+def test_long_texts_are_cut_behind_a_whole_word(tokenizer):
+    reader = true_attention(tokenizer)
+    documents, readings = read(reader, ["market the zyzzyva of goal", "the market"])
+    assert len(documents[0].ids) == 13  # the long word is seven tokens
+    for max_tokens, words in ((13, 5), (12, 4), (11, 3), (10, 2), (5, 2), (4, 2), (3, 1)):
+        assert cut(documents[0], max_tokens).words == documents[0].words[:words]
+        assert len(cut(documents[0], max_tokens).ids) <= max_tokens
+    found = faithfulness(reader, documents, readings, {"only": decider_only}, max_tokens=5)
+    assert found["shortened"] == 1
+    # Of the first text "market the" is left, which is sure; with its last word it was not.
+    assert readings[0].logits[1] == pytest.approx(0, abs=1e-3)
+    assert found["attributions"]["only"]["comprehensiveness"]["mean"] == pytest.approx(0.5, abs=1e-3)
+
+
+def test_few_texts_are_too_few(tokenizer):
+    reader = true_attention(tokenizer)
+    found = faithfulness(reader, *read(reader, one_word_decides(4)))
+    assert not is_faithful(found)
+    assert "on 4 texts, which are too few" in verdict(found)
 
 
 def test_several_labels_are_judged_one_by_one(tokenizer):
