@@ -5,7 +5,7 @@ together, and entropies are divided by their highest value (1: even, 0: one word
 
     num_documents, num_left_out
     special_tokens              mean share of the weight on special tokens, beside the words' 1
-    weights                     {edges, counts}: histogram of a word's weight over the mean of its text
+    weights                     {edges, counts}: histogram of a word's weight over its even weight
     heaviest_tenth              {mean, quantiles}: weight of the heaviest 10 % of words; `quantiles` by name (0.05, ...)
     entropy                     {mean, quantiles, edges, right, wrong}: with histograms over texts by answer
     tf_idf                      {mean, num_documents, even_mean}: Spearman correlation of weight and TF-IDF within a
@@ -14,11 +14,12 @@ together, and entropies are divided by their highest value (1: even, 0: one word
                                 stop words (English), punctuation, and content words
     ends.{first,last,both}      the same for the first and last 3 words
     similar_documents           {similar, random, p_value, num_similar, num_random}: Spearman correlation of the weights
-                                of shared words between nearest neighbours by TF-IDF, and between random texts
+                                (over even ones) of shared words between nearest neighbours by TF-IDF, and between
+                                random texts
     confidence                  {correlation, p_value}: Spearman correlation of entropy and highest probability
     right_and_wrong.MEASURE     {right, wrong, p_value}: means, and Mann-Whitney's U test
-    heaviest_words              [{label, words: [{word, weight, num_documents}]}] by predicted class; weight over the
-                                mean of the text
+    heaviest_words              [{label, words: [{word, weight, num_documents}]}] by predicted class; the mean
+                                of weight over even weight
     cross_attention             null without, else [{entropy, normalized_entropy, own_sentence, own_sentence_by_chance}]
                                 by head, means over kept words; `entropy` in nats
 
@@ -41,7 +42,7 @@ from .word_weights import KINDS, WordWeights, word_weights
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 WEIGHT_EDGES = (0, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
-"""Of the histogram of weights over the mean of their text; what is above lies in the last bin."""
+"""Of the histogram of weights over even ones; what is above lies in the last bin."""
 ENTROPY_EDGES = np.linspace(0, 1, 21)
 NUM_PAIRS = 500
 MIN_SHARED_WORDS = 5
@@ -83,7 +84,7 @@ def attention_profile(
         "num_documents": len(words.rows),
         "num_left_out": len(documents) - len(words.rows),
         "special_tokens": float(words.special_mass_N.mean()),
-        "weights": _histogram(words.relative_M.clip(max=WEIGHT_EDGES[-1]), WEIGHT_EDGES),
+        "weights": _histogram(words.lift_M.clip(max=WEIGHT_EDGES[-1]), WEIGHT_EDGES),
         "heaviest_tenth": _distribution(words.top_mass(0.1)),
         "entropy": _distribution(entropy)
         | {
@@ -168,7 +169,7 @@ def _consistency(words: WordWeights, seed: int) -> dict[str, Any]:
 
 def _shared_correlations(words: WordWeights, ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     """Rank correlation of the shared words' weights for each pair of texts that shares enough of them."""
-    weights_NV = words.mean_relative_NV
+    weights_NV = words.mean_lift_NV
     found = []
     for our, their in zip(ours, theirs, strict=True):
         (our_types, our_weights), (their_types, their_weights) = (_row(weights_NV, text) for text in (our, their))
@@ -210,10 +211,10 @@ def _right_and_wrong(words: WordWeights, is_right: np.ndarray) -> dict[str, dict
 
 
 def _heaviest_words(words: WordWeights, predicted: np.ndarray, label_names: Sequence[str]) -> list[dict[str, Any]]:
-    """The types of highest mean weight in the texts of each predicted class, of those that stand in several."""
+    """The types of highest mean lift in the texts of each predicted class, of those that stand in several."""
     found = []
     for number, label in enumerate(label_names):
-        weights_NV = words.mean_relative_NV[np.flatnonzero(predicted == number)]
+        weights_NV = words.mean_lift_NV[np.flatnonzero(predicted == number)]
         count_V = np.bincount(weights_NV.indices, minlength=len(words.types))
         sum_V = np.bincount(weights_NV.indices, weights=weights_NV.data, minlength=len(words.types))
         mean_V = np.where(count_V >= min(MIN_DOCUMENTS, max(weights_NV.shape[0], 1)), sum_V, 0) / count_V.clip(1)

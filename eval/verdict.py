@@ -86,7 +86,7 @@ def _points(difference: Mapping[str, float]) -> str:
 
 
 def verdict(result: Mapping[str, Any]) -> str:
-    """One or two sentences: whether the attention of this model may be read as an explanation, and why.
+    """Up to two sentences: whether the attention of this model may be read as an explanation, and why.
 
     Args:
         result: What `faithfulness` returned.
@@ -94,8 +94,9 @@ def verdict(result: Mapping[str, Any]) -> str:
     size = f"on {result['num_documents']} texts"
     reasons = objections(result)
     if reasons:
+        because = "; ".join(reasons)
         sentence = (
-            f"No: the attention of this model is not an explanation of its answers; {size}, {'; '.join(reasons)}."
+            f"No: the attention of this model may not be read as an explanation of its answers; {size}, {because}."
         )
     else:
         found = result["attributions"]["attention"]["comprehensiveness"]
@@ -107,7 +108,7 @@ def verdict(result: Mapping[str, Any]) -> str:
         )
     if result["ngram_weight"]:
         sentence += (
-            " It speaks of the network only: the model also counts words and word pairs, which attention doesn't see "
-            f"(ngram_weight {result['ngram_weight']:g})."
+            f" The model also counts words and word pairs (ngram_weight {result['ngram_weight']:g}), which attention "
+            "doesn't see: at best it explains the network's part of an answer."
         )
     return sentence

@@ -61,9 +61,9 @@ class WordWeights:
         return np.arange(len(self.document_M)) - (self.lengths_N.cumsum() - self.lengths_N)[self.document_M]
 
     @cached_property
-    def relative_M(self) -> np.ndarray:
-        """Weight of each word over the mean of its text: 1 for an average word."""
-        return self.weight_M * self.lengths_N[self.document_M]
+    def lift_M(self) -> np.ndarray:
+        """Weight of each word over what even weights would give it."""
+        return self.weight_M / self.even_M
 
     @cached_property
     def kind_M(self) -> np.ndarray:
@@ -80,11 +80,11 @@ class WordWeights:
         return np.asarray(self.tf_idf_NV[self.document_M, self.type_M]).ravel()
 
     @cached_property
-    def mean_relative_NV(self) -> csr_array:
-        """Mean over a text of the relative weight of each of its types; a type that got none is stored as 0."""
+    def mean_lift_NV(self) -> csr_array:
+        """Mean over a text of the lift of each of its types; a type that got no weight is stored as 0."""
         place_M = self.document_M * len(self.types) + self.type_M
         place, inverse_M, count = np.unique(place_M, return_inverse=True, return_counts=True)
-        mean = np.bincount(inverse_M, weights=self.relative_M) / count
+        mean = np.bincount(inverse_M, weights=self.lift_M) / count
         return csr_array((mean, divmod(place, len(self.types))), shape=(len(self.rows), len(self.types)))
 
     def mass(self, chosen_M: np.ndarray, value_M: np.ndarray | None = None) -> np.ndarray:

@@ -120,6 +120,8 @@ def test_even_attention_to_tokens_is_told_from_attention_to_rare_words(uniform):
     found = attention_profile(reader, documents, readings, labels(3))["tf_idf"]
     assert found["num_documents"] == 1  # the long word is seven tokens; elsewhere all weigh the same
     assert found["mean"] == found["even_mean"] == pytest.approx(1)
+    heaviest = attention_profile(reader, *read(reader, ["the zyzzyva market"] * 3), labels(3))["heaviest_words"]
+    assert [each["weight"] for each in heaviest[1]["words"]] == pytest.approx([1, 1, 1])
 
 
 def test_given_frequencies_take_the_place_of_counted_ones(uniform):

@@ -227,7 +227,7 @@ def test_counts_of_ngrams_are_named_in_the_verdict(tokenizer):
     documents, readings = read(reader, one_word_decides(4))
     found = faithfulness(reader, documents, readings)
     assert "counts words and word pairs" not in verdict(found)
-    assert "counts words and word pairs" in verdict(found | {"ngram_weight": 0.5})
+    assert "counts words and word pairs (ngram_weight 0.5)" in verdict(found | {"ngram_weight": 0.5})
 
 
 def test_the_same_seed_draws_the_same_texts(tokenizer):
