@@ -29,9 +29,9 @@ from scipy.stats import kendalltau
 from salience.train.errors import UserError
 
 from .attributions import ATTRIBUTIONS, Attribution, class_probabilities, predicted_classes
-from .weight_changes import Change, changed_weights, shuffled, uniform
 from .paired import bootstrap
 from .reader import Document, Reader, Reading
+from .weight_changes import Change, changed_weights, shuffled, uniform
 
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.5)
 """Shares of a text's words: the bins of ERASER (DeYoung et al. 2020, section 4.2)."""

@@ -85,37 +85,12 @@ class NgramEvidence(nn.Module):
             keys.append(key_BT[text_N, start_N])
         return torch.cat(texts), torch.cat(keys)
 
-    def leave_one_out(self, packed: PackedInputs, labels: Tensor, others_GC: Tensor) -> Tensor:
-        """Evidence for training texts, (B, C), as if each were not among those that were counted.
-
-        What a text itself adds to the counts tells its class: a network trained beside that would find nothing left to
-        learn. Left out, evidence is for a training text what it will be for a new one. The table's n-grams and their
-        inverse document frequencies stay those of all texts.
-
-        Args:
-            packed: Training texts.
-            labels: (B,) their class ids.
-            others_GC: From `count`.
-        """
-        text_M, row_M, weight_M = self.tf_idf(packed)
-        texts = Ragged(text_M.bincount(minlength=len(packed.mask_BT)))
-        # What a text added: its weights, to the counts of all classes but its own.
-        is_other_BC = (labels[:, None] != torch.arange(others_GC.shape[1], device=labels.device)).float()
-        sums_BC = others_GC.sum(0, dtype=torch.float64) - texts.sum(weight_M)[:, None] * is_other_BC
-        counts_MC = others_GC[row_M] - weight_M[:, None] * is_other_BC[text_M]
-        counts_MC = counts_MC.clamp(min=SMOOTHING)  # but for rounding, it is
-        parts_MC = sums_BC.log().float()[text_M] - counts_MC.log()
-        return texts.sum((parts_MC - parts_MC.mean(1, keepdim=True)) * weight_M[:, None])
-
-    def count(self, batches: Callable[[], Batches], limit: int) -> Tensor:
+    def count(self, batches: Callable[[], Batches], limit: int) -> None:
         """Make the table from the training texts.
 
         Args:
             batches: Gives the texts; called twice.
             limit: Most n-grams of the table; those of most texts stay.
-
-        Returns:
-            (G, C) TF-IDF of each n-gram in all classes but this one, smoothed: for `leave_one_out`.
         """
         self.set_keys(batches(), limit)
         num_classes = self.weight_GC.shape[1]
@@ -127,7 +102,6 @@ class NgramEvidence(nn.Module):
         others_GC = sums_GC.sum(1, keepdim=True) - sums_GC + SMOOTHING
         weight_GC = -(others_GC / others_GC.sum(0)).log()
         self.weight_GC = (weight_GC - weight_GC.mean(1, keepdim=True)).half()
-        return others_GC.float()
 
     def set_keys(self, batches: Batches, limit: int) -> None:
         """Find the n-grams of most texts, and their inverse document frequencies."""

@@ -209,7 +209,6 @@ class ClassifierMixin:
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
-        ngram_evidence: Tensor | None = None,
         labels: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
         output_attentions: bool | None = None,
@@ -222,8 +221,6 @@ class ClassifierMixin:
             attention_mask: (B, T), non-zero for a token; padding may lie on either side. None: no padding.
             token_type_ids: (B, T), for encoders that know them.
             inputs_embeds: (B, T, E) token embeddings instead of ids.
-            ngram_evidence: (B, C) instead of what the counts say of these texts: for training texts, what
-                `NgramEvidence.leave_one_out` says. None in training: the network alone.
             labels: (B,) class ids, (B, C) zeros and ones, or real values, by `config.problem_type`.
             num_items_in_batch: Labels in the accumulated batch, over which the loss is averaged; None for this batch.
             output_attentions: Return the cross-attention of hierarchical models.
@@ -245,10 +242,9 @@ class ClassifierMixin:
             **options,
         )
         logits_BC = self.classifier(self.dropout(document.pooler_output))
-        if self.ngrams is not None and ngram_evidence is None and not self.training:
-            ngram_evidence = self.ngrams(pack_inputs(attention_mask, input_ids=input_ids, inputs_embeds=inputs_embeds))
-        if ngram_evidence is not None:
-            logits_BC = logits_BC + self.config.ngram_weight * ngram_evidence
+        if self.ngrams is not None and not self.training:
+            packed = pack_inputs(attention_mask, input_ids=input_ids, inputs_embeds=inputs_embeds)
+            logits_BC = logits_BC + self.config.ngram_weight * self.ngrams(packed)
         if self.config.logit_temperature != 1 and not self.training:
             # Not in bfloat16, which would round some classes to a tie and so change answers.
             precise = torch.promote_types(logits_BC.dtype, torch.float32)

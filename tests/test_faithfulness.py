@@ -6,9 +6,9 @@ import torch
 
 from salience.eval.attributions import ATTRIBUTIONS
 from salience.eval.faithfulness import FRACTIONS, cut, erasure, faithfulness
-from salience.eval.weight_changes import changed_weights, shuffled, uniform
 from salience.eval.reader import Reader
 from salience.eval.verdict import is_faithful, objections, verdict
+from salience.eval.weight_changes import changed_weights, shuffled, uniform
 from salience.train.errors import UserError
 
 from .bags import SCALE, bag_reader

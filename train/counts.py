@@ -29,25 +29,20 @@ def training_rows(
         max_length: Tokens of a text to train on; None for all.
 
     Returns:
-        `tokenize`'s columns, and `ngram_evidence` where the model counts n-grams: for each text what the others say.
+        `tokenize`'s columns.
     """
     rows = tokenize(texts, tokenizer, max_length)
-    if getattr(model, "ngrams", None) is None and getattr(model.base_model, "idf", None) is None:
-        return rows
-    evidence = count_texts(model, tokenize(texts, tokenizer) if max_length else rows)
-    return rows if evidence is None else rows.add_column("ngram_evidence", list(evidence))
+    if getattr(model, "ngrams", None) is not None or getattr(model.base_model, "idf", None) is not None:
+        count_texts(model, tokenize(texts, tokenizer) if max_length else rows)
+    return rows
 
 
-def count_texts(model: PreTrainedModel, rows: datasets.Dataset) -> np.ndarray | None:
+def count_texts(model: PreTrainedModel, rows: datasets.Dataset) -> None:
     """Set the model's document frequencies and evidence of n-grams, those of both that it has.
 
     Args:
         model: Its counts are set.
         rows: The training texts: columns `input_ids` and `labels`.
-
-    Returns:
-        (rows, C) float32 evidence for each text by the others, beside which the network is to be trained; None for a
-        model without such evidence.
     """
     if (idf := getattr(model.base_model, "idf", None)) is not None:
         documents_V = torch.zeros(len(idf.idf_V), dtype=torch.long)
@@ -56,25 +51,14 @@ def count_texts(model: PreTrainedModel, rows: datasets.Dataset) -> np.ndarray | 
             in_text = packed.tokens["input_ids"] + torch.arange(len(packed.mask_BT))[:, None] * size
             documents_V += (in_text[packed.mask_BT].unique() % size).bincount(minlength=size)
         idf.set_counts(documents_V, len(rows))
-    if (ngrams := getattr(model, "ngrams", None)) is None:
-        return None
-    others_GC = ngrams.count(lambda: packed_batches(rows, "counting n-grams"), model.config.max_ngrams)
-    model.config.num_ngrams = len(ngrams.key_G)
-    batches = packed_batches(rows, "leaving each text out")
-    evidence = torch.cat([ngrams.leave_one_out(packed, labels, others_GC) for packed, labels in batches])
-    in_order = np.empty(evidence.shape, dtype=np.float32)
-    in_order[by_length(rows)] = evidence.numpy()
-    return in_order
-
-
-def by_length(rows: datasets.Dataset) -> np.ndarray:
-    """Row numbers from the shortest text to the longest."""
-    return np.argsort(num_tokens(rows), kind="stable")
+    if (ngrams := getattr(model, "ngrams", None)) is not None:
+        ngrams.count(lambda: packed_batches(rows, "counting n-grams"), model.config.max_ngrams)
+        model.config.num_ngrams = len(ngrams.key_G)
 
 
 def packed_batches(rows: datasets.Dataset, what: str) -> Iterator[tuple[PackedInputs, Tensor]]:
     """The texts, those of like length together, and their class ids, with a progress bar."""
-    order = by_length(rows)
+    order = np.argsort(num_tokens(rows), kind="stable")
     for start in tqdm(range(0, len(order), TEXTS_AT_A_TIME), desc=what, leave=False):
         batch = rows[order[start : start + TEXTS_AT_A_TIME]]
         ids = [torch.tensor(each, dtype=torch.long) for each in batch["input_ids"]]
