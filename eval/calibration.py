@@ -117,6 +117,32 @@ def calibration(logits: np.ndarray, labels: np.ndarray, problem_type: str) -> di
     }
 
 
+def at_threshold(
+    logits: np.ndarray, labels: np.ndarray, problem_type: str, threshold: float | None
+) -> dict[str, float | None]:
+    """What answering only from a confidence on gives on texts that it wasn't chosen on.
+
+    Args:
+        logits: (N, C).
+        labels: (N,) class ids, or (N, C) zeros and ones.
+        problem_type: `single_label_classification` or `multi_label_classification`.
+        threshold: Lowest confidence, 0 to 1; None for none.
+
+    Returns:
+        coverage, and the accuracy of what is answered: null where nothing is; both null without a threshold.
+
+    Raises:
+        ValueError: It is regression, or logits and labels don't belong together.
+        UserError: The logits hold NaN or infinity.
+    """
+    if threshold is None:
+        return {"coverage": None, "accuracy": None}
+    answers = _answers(*_checked(logits, labels, problem_type))
+    is_answered = answers.confidence >= threshold
+    accuracy = float(answers.is_right[is_answered].mean()) if is_answered.any() else None
+    return {"coverage": float(is_answered.mean()), "accuracy": accuracy}
+
+
 def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
     """Mean over texts, or over texts and classes, of -log p(truth), in nats.
 

@@ -17,6 +17,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "sparse": _command("sparse"),
     "study": _command("study"),
     "compare": _command("compare"),
+    "report": _command("report"),
     "benchmark": _command("benchmark"),
 }
 """What stands behind `eval.py`; each takes the words behind its name and raises `UserError`."""
@@ -26,6 +27,7 @@ HELP = """usage: eval.py COMMAND ...
   score --model FOLDER_OR_HUB_ID --test_file FILE   scores of a trained model on labelled texts
   sparse NAME RECIPE.yaml --output_dir OUT          a bag-of-words baseline on the splits of train.py
   study STUDY.yaml                                  a grid of runs with several seeds, in one table
+  report --model FOLDER_OR_HUB_ID                   all about one model: report.html, figures, failure_analysis.json
   compare RUN [RUN ...]                             finished runs and TF-IDF baselines in one table and figure
   benchmark --suite hierarchical                    time and memory of the hierarchical model and of others
 

@@ -30,16 +30,15 @@ OUT (default runs/comparison) gets model_comparison.md, model_comparison.png and
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from salience.configuration.arguments import RecipeParser, as_tokens
+from salience.configuration.arguments import RecipeParser
 from salience.configuration.data_arguments import DataArguments
 from salience.model_cards.markdown import one_line
-from salience.train.data import TextData, load_splits
 from salience.train.errors import UserError
 from salience.train.output_folder import check_folder
 from salience.train.run_record import RUN_FILE, write_json
@@ -48,7 +47,16 @@ from .compare_report import render, text_table, write_figure
 from .intervals import score_intervals
 from .paired import bootstrap, exact_mcnemar
 from .predictions import Predictions, read_predictions
-from .runs import Run, best_by_validation, paired_answers, read_run, read_scores, texts_per_second
+from .runs import (
+    Run,
+    best_by_validation,
+    data_flags,
+    load_data,
+    paired_answers,
+    read_run,
+    read_scores,
+    texts_per_second,
+)
 from .sparse import make_sparse_run
 
 BASELINES = ("tfidf_svm", "tfidf_logistic", "tfidf_complement_nb")
@@ -154,43 +162,13 @@ def made_baselines(runs: Sequence[Run], out: Path, flags: Sequence[str]) -> list
                 f"{folder} was trained or tested on other texts: choose another --output_dir, or move it away"
             )
     if missing:
-        recorded = reference.record.get("arguments") or {}
-        known = {each.name for each in fields(DataArguments)}
-        tokens = [token for key, value in recorded.items() if key in known for token in as_tokens(key, value)]
-        tokens += flags
-        data = load_data(reference, tokens)
+        tokens = [*data_flags(reference), *flags]
+        data = load_data(reference, _parser().parse(tokens)[1], "the TF-IDF baselines")
         seed = reference.record["seed"]
         for name in tqdm(missing, desc="TF-IDF baselines"):
             command = ["eval.py", "sparse", name, *tokens, f"--seed={seed}", f"--output_dir={folders[name]}"]
             make_sparse_run(name, data, folders[name], command, seed)
     return [read_run(folder) for folder in folders.values()]
-
-
-def load_data(reference: Run, tokens: Sequence[str]) -> TextData:
-    """The splits that a run was trained, validated and tested on.
-
-    Args:
-        reference: The run.
-        tokens: Data flags.
-
-    Raises:
-        UserError: The data isn't there, or isn't what the run had.
-    """
-    _, data_args = _parser().parse(tokens)
-    try:
-        data = load_splits(data_args)
-    except UserError as error:
-        raise UserError(
-            f"the TF-IDF baselines need the data of {reference.folder} "
-            f"(name it behind the runs, as in --train_file FILE --test_file FILE): {error}"
-        ) from error
-    for split, sha256 in reference.splits.items():
-        if split not in data.splits or data.fingerprint(split)["sha256"] != sha256:
-            raise UserError(
-                f"the {split} texts of {reference.folder} were others than those that its data flags give now: "
-                "name the files behind the runs, as in --train_file FILE --test_file FILE"
-            )
-    return data
 
 
 def collect(runs: Sequence[Run], baselines: Sequence[Run]) -> dict[str, Any]:

@@ -132,14 +132,14 @@ def reliability_figure(bins: Sequence[Row], error: float) -> Figure:
     return figure
 
 
-def risk_coverage_figure(curve: Sequence[Row]) -> Figure:
+def risk_coverage_figure(curve: dict[str, list[float]]) -> Figure:
     """Error rate among the texts of highest confidence, by how many of all they are.
 
     Args:
-        curve: Each with coverage and risk.
+        curve: Lists of coverage and risk.
     """
     figure, axes = new_figure(4.6, 4.2)
-    axes.plot([row["coverage"] for row in curve], [row["risk"] for row in curve], color=BLUE)
+    axes.plot(curve["coverage"], curve["risk"], color=BLUE)
     axes.set(xlim=(0, 1), ylim=(0, None))
     axes.set_xlabel("part of the texts that is answered, surest first", color=MUTED)
     axes.set_ylabel("errors among them", color=MUTED)

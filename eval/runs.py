@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from salience.configuration.arguments import as_tokens
+from salience.configuration.data_arguments import DataArguments
+from salience.train.data import TextData, load_splits
 from salience.train.errors import UserError
 from salience.train.run_record import RUN_FILE
 
@@ -83,6 +86,37 @@ def read_run(name: str | Path) -> Run:
     if not has_test:
         raise UserError(f"{run.folder} was not tested: train with --test_file or --test_size")
     return run
+
+
+def data_flags(run: Run) -> list[str]:
+    """The data flags that a run was given, as one would type them; without the folders of absolute paths."""
+    recorded = run.record.get("arguments") or {}
+    known = {each.name for each in fields(DataArguments)}
+    return [token for name, value in recorded.items() if name in known for token in as_tokens(name, value)]
+
+
+def load_data(run: Run, data_args: DataArguments, what: str) -> TextData:
+    """The splits that a run was trained, validated and tested on.
+
+    Args:
+        run: The run.
+        data_args: From its `data_flags`, and others.
+        what: What needs them, in the plural, for messages.
+
+    Raises:
+        UserError: The data isn't there, or isn't what the run had.
+    """
+    hint = "name its files as well, as in --train_file FILE --test_file FILE"
+    try:
+        data = load_splits(data_args)
+    except UserError as error:
+        raise UserError(f"{what} need the data of {run.folder} ({hint}): {error}") from error
+    for split, sha256 in run.splits.items():
+        if split not in data.splits or data.fingerprint(split)["sha256"] != sha256:
+            raise UserError(
+                f"the {split} texts of {run.folder} were others than those that its data flags give now: {hint}"
+            )
+    return data
 
 
 def read_scores(folder: Path) -> dict[str, Any]:

@@ -37,6 +37,21 @@ def write_card(
     Raises:
         UserError: the folder has no config.json, a results file is broken, or `repo_id` or `revision` isn't one.
     """
+    card = make_card(folder, repo_id, revision, language=language, license=license)
+    path = Path(folder) / "README.md"
+    card.save(path)
+    return path
+
+
+def make_card(
+    folder: str | Path,
+    repo_id: str | None = None,
+    revision: str | None = None,
+    *,
+    language: str | list[str] | None = None,
+    license: str | None = None,
+) -> ModelCard:
+    """The card of a finished run folder; arguments and errors are those of `write_card`."""
     files = RunFolder(Path(folder))
     if not files.config:
         raise UserError(f"{folder} has no config.json, so it isn't a finished run: give the output_dir of a training.")
@@ -52,10 +67,7 @@ def write_card(
     name = repo_id.split("/")[1] if repo_id else one_line(files.path.resolve().name)
     metadata = _metadata(files, name, languages, license or arguments.get("license"))
     facts = card_facts(files, languages) | {"title": escape(name), "repo": repo_id, "revision": revision}
-    card = ModelCard.from_template(metadata, template_path=str(TEMPLATE), **facts)
-    path = files.path / "README.md"
-    card.save(path)
-    return path
+    return ModelCard.from_template(metadata, template_path=str(TEMPLATE), **facts)
 
 
 def pin_usage(card_text: str, repo_id: str, revision: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from salience.model_cards.markdown import code_block, escape, one_line, table
+from salience.model_cards.report_facts import report_facts
 from salience.model_cards.run_folder import RunFolder, is_hub_id
 
 SPLITS = ("train", "validation", "test")
@@ -79,6 +80,7 @@ def card_facts(files: RunFolder, languages: list[str]) -> dict[str, Any]:
         "arguments": _arguments(run),
         "versions": ", ".join(f"{escape(name)} {escape(number)}" for name, number in run.get("versions", {}).items()),
         "limits": _limits(files, languages),
+        "report": report_facts(files),
     }
 
 

@@ -12,6 +12,10 @@ from huggingface_hub.utils import validate_repo_id
 from salience.train.errors import UserError
 
 ADAPTER_FOLDER = "adapter"
+REPORT_FOLDER = "report"
+"""Where `eval.py report` puts the report of a run."""
+RELIABILITY_FILE = "reliability.png"
+"""The figure of that report which a card shows, beside the card."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,16 @@ class RunFolder:
     def test(self) -> dict[str, Any]:
         """Scores on the test split, without their prefix."""
         return {name.removeprefix("test_"): value for name, value in self._result("test_results").items()}
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """What `eval.py report` found."""
+        return self._result(f"{REPORT_FOLDER}/report")
+
+    @cached_property
+    def failures(self) -> dict[str, Any]:
+        """The failure modes that `eval.py report` found."""
+        return self._result(f"{REPORT_FOLDER}/failure_analysis")
 
     @property
     def is_adapter(self) -> bool:

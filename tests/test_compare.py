@@ -5,7 +5,6 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from matplotlib.image import imread
 from scipy.stats import binomtest
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -56,14 +55,6 @@ def train(folder, *flags):
 
 def read(file):
     return json.loads(file.read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -80,9 +80,10 @@ class Request:
             encoder = " with --encoder" if self.arguments.encoder else " without --encoder" if name in unused else ""
             raise UserError(f"--{name} is not an option of --model {self.arguments.model}{encoder}")
         chosen = {name: value for name, value in chosen.items() if name in known}
-        for name, (other, values) in CONDITIONAL_OPTIONS.items():
+        for name in sorted(chosen.keys() & CONDITIONAL_OPTIONS.keys()):
+            other, values = CONDITIONAL_OPTIONS[name]
             value = chosen.get(other, default_of(config_class, other))
-            if name in chosen and not (value if values is None else value in values):
+            if not (value if values is None else value in values):
                 which = "" if values is None else f" {' or '.join(values)}"
                 raise UserError(f"--{name} has no effect here: it belongs to --{other}{which}")
         return chosen | self.labels
