@@ -241,6 +241,9 @@ def test_values_that_there_are_not_are_answered_by_one_sentence(option, tmp_path
         ["--filter_ratio", "0.3", "--filter", "adaptive"],
         ["--filter_ratio", "0.3", "--filter", "none"],
         ["--max_words", "0", "--segmentation", "sliding_window"],
+        ["--ngram_size", "3"],
+        ["--max_ngrams", "1000"],
+        ["--ngram_size", "3", "--ngram_weight", "0"],
     ],
     ids=" ".join,
 )
