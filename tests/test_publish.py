@@ -11,7 +11,7 @@ import torch
 from transformers import AutoTokenizer
 
 from salience.modeling import AttnPoolForSequenceClassification
-from salience.train.push import hub_files
+from salience.train.hub_files import hub_files
 from tests.hub_server import Hub
 from tests.tiny import TINY_MODELS, TINY_TOKENIZER
 

@@ -31,11 +31,11 @@ from .data import TextData, load_splits
 from .errors import UserError
 from .final_evaluation import correct_prior, evaluate
 from .flag_checks import check_flags, check_labels, check_model
+from .hub_access import check_access, check_repo_name
 from .lora import ADAPTER_FOLDER, add_adapters, encoder_of, save_merged
 from .losses import LabelStatistics, TrainingLoss
 from .output_folder import check_folder, check_plan, last_checkpoint
 from .preparation import PreparedTexts, balancing_weights, label_statistics, prepare_texts
-from .push import check_access, check_repo_name
 from .run_description import describe_model, describe_run, run_plan
 from .run_record import record_run
 from .tokenize import num_tokens
