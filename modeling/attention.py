@@ -71,24 +71,27 @@ class LinearAttention(nn.Module):
         # Without autocast: these are exponentials, and sums over as many as there are keys.
         with torch.autocast(query_QHE.device.type, enabled=False):
             query_QHM, key_KHM = self.log_features(query_QHE.float()), self.log_features(key_KHE.float())
-            # What is subtracted cancels between numerator and denominator, if it is the same for all keys of a segment.
-            highest_SH = keys.max(key_KHM.detach().amax(2))
-            key_KHM = (key_KHM - highest_SH[keys.segment_N, :, None]).exp()
-            query_QHM = (query_QHM - query_QHM.detach().amax(2, keepdim=True)).exp()
-            values_KHE = value_KHE.float()
-
-            def attend(query_GHLM: Tensor, mask_GJ: Tensor, key_GJHM: Tensor, value_GJHE: Tensor) -> Tensor:
-                key_GHMJ = (key_GJHM * mask_GJ[:, :, None, None]).permute(0, 2, 3, 1)
-                summed_GHME = key_GHMJ @ value_GJHE.transpose(1, 2)
-                total_GHM1 = key_GHMJ.sum(3, keepdim=True)
-                return (query_GHLM @ summed_GHME) / (query_GHLM @ total_GHM1).clamp(min=1e-30)
-
-            return over_groups(attend, query_QHM, queries, keys, key_KHM, values_KHE).to(value_KHE.dtype)
+            return over_groups(read_sums, query_QHM, queries, keys, key_KHM, value_KHE.float()).to(value_KHE.dtype)
 
     def log_features(self, x_XHE: Tensor) -> Tensor:
         """Logarithm of the random features, (X, H, M), of vectors whose products softmax attention scales."""
         x_XHE = x_XHE * x_XHE.shape[-1] ** -0.25
         return x_XHE @ self.projection_EM.float() - x_XHE.square().sum(-1, keepdim=True) / 2
+
+
+def read_sums(query_GHLM: Tensor, mask_GJ: Tensor, key_GJHM: Tensor, value_GJHE: Tensor) -> Tensor:
+    """Values (G, H, L, E) read by the logarithms of random features; every segment has a key.
+
+    Each feature's highest key moves over to the queries, and each query's highest feature cancels between numerator and
+    denominator: the denominator is at least 1, however large or small the features are.
+    """
+    key_GHMJ = key_GJHM.permute(0, 2, 3, 1).masked_fill(~mask_GJ[:, None, None], float("-inf"))
+    highest_GHM1 = key_GHMJ.detach().amax(3, keepdim=True)
+    key_GHMJ = (key_GHMJ - highest_GHM1).exp()
+    query_GHLM = query_GHLM + highest_GHM1.transpose(2, 3)
+    query_GHLM = (query_GHLM - query_GHLM.detach().amax(3, keepdim=True)).exp()
+    summed_GHME = key_GHMJ @ value_GJHE.transpose(1, 2)
+    return (query_GHLM @ summed_GHME) / (query_GHLM @ key_GHMJ.sum(3, keepdim=True))
 
 
 def over_groups(attend: Any, query_QHX: Tensor, queries: Ragged, keys: Ragged, *read: Tensor) -> Tensor:

@@ -24,6 +24,12 @@ def seed():
     torch.manual_seed(0)
 
 
+@pytest.fixture
+def in_tmp_path(tmp_path, monkeypatch):
+    """Names of files without a folder lie in the test's own."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="session")
 def tokenizer():
     return AutoTokenizer.from_pretrained(TINY_TOKENIZER)

@@ -101,7 +101,17 @@ def test_linear_attention_learns_in_the_direction_of_softmax():
         assert torch.cosine_similarity(mine.flatten(), expected.flatten(), dim=0) > 0.97
 
 
-@pytest.mark.parametrize("norm", [0.0, 1.0, 5.0, 10.0])
+def test_the_linear_kernel_is_its_formula_at_every_norm():
+    for norm in (1e-6, 1e-3, 1.0, 5.0, 10.0, 30.0):
+        kernel, (query, key, value, queries, keys) = linear_attention(64), ragged_inputs(norm=norm)
+        result = kernel(query, key, value, queries, keys)
+        logs = [kernel.log_features(x).double().split(lengths) for x, lengths in ((query, QUERIES), (key, KEYS))]
+        for q, k, v, read in zip(*logs, value.double().split(KEYS), result.split(QUERIES), strict=True):
+            weights = (q[:, None] + k).logsumexp(3).softmax(1)  # of each query, key and head
+            assert_close(read.double(), torch.einsum("qkh,khe->qhe", weights, v), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("norm", [0.0, 1e-6, 1e-3, 1.0, 5.0, 10.0, 100.0, 1e4])
 @pytest.mark.parametrize("name", ATTENTIONS)
 def test_what_is_read_is_a_mean_of_values(name, norm):
     query, key, value, queries, keys = ragged_inputs(norm=norm)

@@ -1,17 +1,15 @@
+"""Failure modes: their scores, what they are read from, and the analysis of a model."""
+
 import json
 
 import numpy as np
 import pytest
 import torch
-from scipy.stats import fisher_exact
-from sklearn.metrics import roc_auc_score, roc_curve
 
 from salience.eval.failure_analysis import analyse_mode, failure_analysis
 from salience.eval.failure_modes import FAILURE_MODES
-from salience.eval.failure_rates import Band, auc_of_wrong, best_band, calibrate, first_half, occurrence
 from salience.eval.internals import Insides, read_insides
 from salience.eval.reader import Reader
-from salience.eval.remedies import measured_effect, read_ablation
 from salience.modeling.windows import pack_inputs
 from salience.train.errors import UserError
 
@@ -139,77 +137,6 @@ def test_insides_of_attention_pooling_are_its_weights_and_token_vectors(tokenize
     assert len(insides.importance) == 0
 
 
-def test_occurrence_counts_right_and_wrong_apart():
-    flagged = np.array([1, 1, 1, 0, 1, 0, 0, 0, 0, 0], dtype=bool)
-    is_wrong = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 0], dtype=bool)
-    found = occurrence(flagged, is_wrong)
-    assert found["wrong"] == {"documents": 4, "flagged": 3, "share": 0.75}
-    assert found["right"] == {"documents": 6, "flagged": 1, "share": pytest.approx(1 / 6)}
-    assert (found["odds_ratio"], found["p_value"]) == pytest.approx((15.0, fisher_exact([[3, 1], [1, 5]]).pvalue))
-    assert found["share"] == 0.4
-    never = occurrence(np.zeros(10, dtype=bool), is_wrong)
-    assert (never["share"], never["odds_ratio"], never["p_value"]) == (0.0, None, 1.0)
-    assert occurrence(flagged[:0], is_wrong[:0])["share"] is None
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_the_best_band_has_the_largest_j(seed):
-    random = np.random.default_rng(seed)
-    scores, is_wrong = random.integers(0, 12, 80).astype(float), random.random(80) < 0.4
-
-    def j_of(band):
-        outside = band.outside(scores)
-        return outside[is_wrong].mean() - outside[~is_wrong].mean()
-
-    for tails, sign in (("high", 1), ("low", -1)):
-        false_rate, true_rate, _ = roc_curve(is_wrong, sign * scores, drop_intermediate=False)
-        band = best_band(scores, is_wrong, tails)
-        assert np.isinf(band.low if tails == "high" else band.high)
-        assert j_of(band) == pytest.approx((true_rate - false_rate).max())
-    limits = [*np.unique(scores), np.inf]
-    best = max(j_of(Band(low, high)) for low in [-np.inf, *limits] for high in limits)
-    assert j_of(best_band(scores, is_wrong, "both")) == pytest.approx(best)
-
-
-def test_there_are_no_limits_where_none_helps():
-    is_wrong = np.array([True, False] * 10)
-    for tails in ("low", "high", "both"):
-        assert best_band(np.ones(20), is_wrong, tails) == Band()
-    assert best_band(np.where(is_wrong, 0.0, 1.0), is_wrong, "high") == Band()
-    assert best_band(np.where(is_wrong, 0.0, 1.0), is_wrong, "low") == Band(low=1.0)
-
-
-def test_auc_is_scikit_learns_and_lies_in_its_interval():
-    random = np.random.default_rng(0)
-    is_wrong = random.random(300) < 0.3
-    badness = (random.normal(size=300) + is_wrong).round(1)
-    found = auc_of_wrong(badness, is_wrong, random)
-    assert found["auc"] == pytest.approx(roc_auc_score(is_wrong, badness))
-    assert found["auc"] - 0.1 < found["low"] < found["auc"] < found["high"] < found["auc"] + 0.1
-    assert auc_of_wrong(np.zeros(300), is_wrong, random) == {"auc": 0.5, "low": 0.5, "high": 0.5}
-
-
-def test_limits_are_chosen_on_one_half_and_judged_on_the_other():
-    random = np.random.default_rng(0)
-    scores = random.uniform(0, 1, 400)
-    is_wrong = (scores < 0.2) | (scores > 0.7)
-    found = calibrate(scores, is_wrong, "both", random)
-    assert (found["low"], found["high"]) == pytest.approx((0.2, 0.7), abs=0.03)
-    assert found["chosen_on"] == found["documents"] == 200
-    assert found["youden_j"] > 0.9
-    assert found["auc"]["low"] > 0.99
-    shuffled = calibrate(scores, random.permutation(is_wrong), "both", random)
-    assert shuffled["auc"]["low"] < 0.5 < shuffled["auc"]["high"]
-    assert calibrate(scores, np.arange(400) < 9, "both", random) is None
-
-
-def test_halves_share_wrong_and_right_evenly():
-    is_wrong = np.arange(100) < 30
-    first = first_half(is_wrong, np.random.default_rng(0))
-    assert (first.sum(), (first & is_wrong).sum()) == (50, 15)
-    assert not np.array_equal(first, first_half(is_wrong, np.random.default_rng(1)))
-
-
 def test_calibrated_limits_are_used_where_the_reports_tell_nothing():
     random = np.random.default_rng(0)
     cosine = random.uniform(0.2, 0.6, 200)
@@ -265,43 +192,3 @@ def test_a_model_without_attention_has_nothing_to_detect(tokenizer):
     assert "nothing to detect" in found["reason"]
     with pytest.raises(UserError, match="no texts"):
         failure_analysis(reader, [], np.zeros(0, dtype=int))
-
-
-def study(**rows):
-    """An ablation in which each row changes accuracy by 0.01 more than the one before."""
-    content = {"reference": "full", "rows": {}}
-    for number, (name, flags) in enumerate(rows.items()):
-        against = {"full": {"difference": number / 100, "low": 0.0, "high": 0.1, "p_value": 0.5, "mcnemar": {}}}
-        mean = {"accuracy": 0.5 + number / 100}
-        content["rows"][name] = {"kind": "model", "flags": flags, "mean": mean, "against": against if number else {}}
-    return content
-
-
-def test_an_ablation_says_what_a_remedy_brings():
-    ablation = study(
-        full={}, gated={"fusion": "gated"}, wide={"hidden_dim": 512}, both={"fusion": "gated", "hidden_dim": 512}
-    )
-    alone, together = measured_effect("fusion", ablation)
-    assert alone == {
-        "row": "gated", "value": "gated", "reference_value": None, "alone": True, "reference": "full",
-        "accuracy": 0.51, "reference_accuracy": 0.5, "difference": 0.01, "low": 0.0, "high": 0.1, "p_value": 0.5,
-    }  # fmt: skip
-    assert (together["row"], together["alone"]) == ("both", False)
-    assert measured_effect("idf_prior", ablation) is None
-    (removed,) = measured_effect("idf_prior", study(full={"idf_prior": True}, without={}))
-    assert (removed["value"], removed["reference_value"]) == (None, True)
-    assert measured_effect("fusion", {**ablation, "reference": None}) is None
-
-
-def test_what_is_no_study_is_refused_in_a_sentence(tmp_path):
-    with pytest.raises(UserError, match="not a study.json"):
-        measured_effect("fusion", {"rows": 3})
-    file = tmp_path / "study.json"
-    with pytest.raises(UserError, match="can't be read"):
-        read_ablation(file)
-    for content, message in (("{", "not valid JSON"), ("[]", "holds no study")):
-        file.write_text(content)
-        with pytest.raises(UserError, match=message):
-            read_ablation(file)
-    file.write_text(json.dumps(study(full={})))
-    assert read_ablation(file) == study(full={})

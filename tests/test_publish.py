@@ -1,7 +1,6 @@
 """Publishing, with the unmodified clients in processes of their own, against the stand-in Hub."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -11,9 +10,10 @@ import torch
 from transformers import AutoTokenizer
 
 from salience.modeling import AttnPoolForSequenceClassification
-from salience.train.push import hub_files
+from salience.train.hub_files import hub_files
 from tests.hub_server import Hub
-from tests.tiny import TINY_MODELS, TINY_TOKENIZER
+from tests.run_folders import finished_run
+from tests.toy import clean_environment
 
 TEXT = "the bank raised its rates"
 REPO_FILES = {
@@ -31,21 +31,6 @@ REPO_FILES = {
     "tokenizer_config.json",
     "train_results.json",
 }
-UNWANTED = [
-    ".env",
-    "checkpoint-8/model.safetensors",
-    "checkpoint-8/optimizer.pt",
-    "checkpoint-8/README.md",
-    "adapter/optimizer.pt",
-    "adapter/script.py",
-    "notes.txt",
-    "optimizer.bin",
-    "pytorch_model.bin",
-    "runs/events.out.tfevents.1",
-    "train.csv",
-    "trainer_state.json",
-    "training_args.bin",
-]
 LOAD = """
 import json, sys
 sys.modules["salience"] = None  # a stranger doesn't have the package
@@ -57,25 +42,6 @@ def logits(repo, text, **options):
     model = AutoModelForSequenceClassification.from_pretrained(repo, **options)
     return model.eval()(**tokenizer(text, return_tensors="pt")).logits[0].tolist()
 """
-
-
-def finished_run(folder, seed):
-    """A run folder as training leaves it: a tiny random model, its tokenizer, card and results, and much else."""
-    torch.manual_seed(seed)
-    TINY_MODELS["attn_pool"]().save_pretrained(folder)
-    AutoTokenizer.from_pretrained(TINY_TOKENIZER).save_pretrained(folder)
-    (folder / "adapter").mkdir()
-    (folder / "adapter" / "adapter_model.safetensors").write_bytes(b"adapter %d" % seed)
-    (folder / "adapter" / "adapter_config.json").write_text('{"base_model_name_or_path": "alice/news"}')
-    card = "---\nlibrary_name: transformers\npipeline_tag: text-classification\ntags: [salience]\n---\n# News\n"
-    for name in ("README.md", "adapter/README.md"):
-        (folder / name).write_text(card)
-    for name in ("train_results.json", "eval_results.json", "test_results.json", "run.json"):
-        (folder / name).write_text(json.dumps({"seed": seed}))
-    for name in UNWANTED:
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text("not for the Hub")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -99,14 +65,7 @@ def client(hub, tmp_path):
     """Starts Python as a user would, with an empty cache; `client(...)` waits for it and checks its status."""
 
     def start(*command, token="hf_writer", **variables):
-        inherited = {
-            key: value
-            for key, value in os.environ.items()
-            if not key.startswith(("HF_", "HUGGING", "TRANSFORMERS_")) and not key.lower().endswith("_proxy")
-        }
-        home = tmp_path / "home"
-        env = inherited | {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
-        env |= {"HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": "1", **variables}
+        env = clean_environment(tmp_path / "home", **{"HF_ENDPOINT": hub.url} | variables)
         if token:
             env["HF_TOKEN"] = token
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

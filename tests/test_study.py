@@ -17,7 +17,7 @@ from salience.eval.predictions import read_predictions
 from salience.eval.study import read_flags, read_study
 from salience.eval.study_cells import Cell, CellRunner
 from salience.train.errors import UserError
-from salience.train.push import hub_files
+from salience.train.hub_files import hub_files
 from tests.toy import clean_environment, toy_csv
 
 EVAL = Path(__file__).parents[1] / "eval.py"

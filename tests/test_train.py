@@ -1,9 +1,6 @@
 """Training runs, from flags to the folder that they leave: in this process, with tiny models and toy texts."""
 
-import json
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,15 +9,13 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from scipy.special import softmax
 from torch.testing import assert_close
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+from transformers import AutoTokenizer, pipeline
 
-from salience.model_cards.card import usage_blocks
 from salience.train import cli
 from salience.train.lora import load_adapter
-from tests.hub_server import Hub
-from tests.toy import TOPICS, TRAIN, clean_environment, toy_csv, toy_texts, write_csv, write_jsonl
+from tests.run_folders import QUIET, load, logits_of, read
+from tests.toy import TOPICS, toy_csv, toy_texts, write_csv, write_jsonl
 
-QUIET = ["--bf16", "false", "--report_to", "none", "--disable_tqdm", "true", "--learning_rate", "5e-3"]
 SIZES = ["--embedding_dim", "12", "--hidden_dim", "16", "--num_heads", "2"]
 # Name of the test -> flags; "ENCODER" stands for the tiny encoder's folder.
 MODELS = {
@@ -56,22 +51,6 @@ def train(tmp_path, encoder_folder, monkeypatch):
         return tmp_path / name, trained[-1].eval()
 
     return run
-
-
-def load(folder):
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    return AutoModelForSequenceClassification.from_pretrained(folder).eval(), tokenizer
-
-
-@torch.no_grad()
-def logits_of(folder, texts):
-    model, tokenizer = load(folder)
-    cut = {"truncation": True} if tokenizer.model_max_length < 1000 else {}
-    return np.concatenate([model(**tokenizer(text, return_tensors="pt", **cut)).logits.numpy() for text in texts])
-
-
-def read(folder, name):
-    return json.loads((folder / name).read_text())
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -315,56 +294,3 @@ def test_gradient_accumulation_changes_nothing(train, data):
     assert all(torch.allclose(first[key], second[key], atol=2e-5) for key in first)
     losses = [read(folder, "train_results.json")["train_loss"] for folder in (whole, parted)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-
-
-LOAD = """
-import json, sys
-sys.modules["salience"] = None  # a stranger doesn't have the package
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
-revision = {"revision": sys.argv[1], "trust_remote_code": True}
-tokenizer = AutoTokenizer.from_pretrained("alice/tiny", **revision)
-model = AutoModelForSequenceClassification.from_pretrained("alice/tiny", **revision).eval()
-logits = model(**tokenizer("the bank .", return_tensors="pt")).logits[0].tolist()
-pipe = pipeline("text-classification", model="alice/tiny", **revision)
-vector = AutoModel.from_pretrained("alice/tiny", **revision).eval()(**tokenizer("the bank .", return_tensors="pt"))
-scores = {each["label"]: each["score"] for each in pipe("the bank .", top_k=None)}
-print(json.dumps([logits, scores, list(vector.pooler_output.shape)]))
-"""
-
-
-def test_trained_pushed_and_loaded_by_name(tmp_path, encoder_folder):
-    folder, hub_name = tmp_path / "run", "alice/tiny"
-    flags = ["--output_dir", folder, *toy_csv(tmp_path), "--encoder", encoder_folder, "--num_train_epochs", 1, *QUIET]
-    flags += ["--push_to_hub", "true", "--hub_model_id", hub_name]
-    with Hub() as hub:
-        environment = clean_environment(tmp_path / "home", HF_ENDPOINT=hub.url, HF_TOKEN="hf_writer")
-
-        def python(*command, **variables):
-            command = [sys.executable, *map(str, command)]
-            pipes = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, "timeout": 120}
-            done = subprocess.run(command, env=environment | variables, cwd=tmp_path, **pipes)
-            assert done.returncode == 0, done.stderr[-3000:]
-            assert "hf_writer" not in done.stdout + done.stderr
-            return done.stdout
-
-        python(TRAIN, *flags)
-        repo = hub.repos[hub_name]
-        files = repo.files("main")
-        assert not [name for name in files if "checkpoint" in name or name.endswith((".bin", ".pt", ".pth"))]
-        assert files["model.safetensors"].data == (folder / "model.safetensors").read_bytes()
-        assert b"hf_writer" not in files["run.json"].data
-
-        text = files["README.md"].data.decode()
-        blocks = usage_blocks(text)
-        script = "\n".join([LOAD, *blocks])
-        printed = python("-c", script, repo.sha("main"), HF_HOME=str(tmp_path / "other")).splitlines()
-        logits, scores, width = json.loads(printed[0])
-        assert logits == pytest.approx(logits_of(folder, ["the bank ."])[0].tolist(), abs=1e-6)
-        assert [scores[label] for label in TOPICS] == pytest.approx(softmax(logits), abs=1e-5)
-        assert width == [1, 16]
-
-        numbers = {result.metric_name: result.metric_value for result in ModelCard(text).data.eval_results}
-        results = json.loads(files["test_results.json"].data)
-        assert numbers["Accuracy"] == results["test_accuracy"] and numbers["F1 (macro)"] == results["test_f1_macro"]
-        assert f'REPO = "{hub_name}"' in blocks[0] and 'REVISION = "main"' not in blocks[0] and len(blocks) >= 4
-        assert any(label in line for label in TOPICS for line in printed[1:])

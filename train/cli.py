@@ -7,12 +7,9 @@ import json
 import os
 import sys
 from datetime import datetime, timezone
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import datasets
-import numpy as np
 import torch
 from transformers import (
     DataCollatorWithPadding,
@@ -30,17 +27,18 @@ from salience.eval.scoring import make_compute_metrics
 from salience.model_cards.card import write_card
 
 from .build import build_model
-from .counts import training_rows
 from .data import TextData, load_splits
 from .errors import UserError
 from .final_evaluation import correct_prior, evaluate
-from .flag_checks import check_flags, check_labels
+from .flag_checks import check_flags, check_labels, check_model
+from .hub_access import check_access, check_repo_name
 from .lora import ADAPTER_FOLDER, add_adapters, encoder_of, save_merged
 from .losses import LabelStatistics, TrainingLoss
 from .output_folder import check_folder, check_plan, last_checkpoint
-from .push import check_access, check_repo_name
+from .preparation import PreparedTexts, balancing_weights, label_statistics, prepare_texts
+from .run_description import describe_model, describe_run, run_plan
 from .run_record import record_run
-from .tokenize import num_tokens, tokenize
+from .tokenize import num_tokens
 from .trainer import SalienceTrainer
 
 CLASS_SCORES = ("accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted", "roc_auc")
@@ -75,13 +73,7 @@ def train(arguments: Arguments, argv: list[str]) -> None:
     model_args, data_args, tuning, training = arguments
     started = datetime.now(timezone.utc)
     folder = Path(training.output_dir)
-    if training.process_index == 0:
-        check_folder(folder, resuming=training.resume_from_checkpoint is not None)
-    checkpoint = last_checkpoint(folder, training.resume_from_checkpoint)
-    check_flags(model_args, tuning, training)
-    if training.push_to_hub:
-        check_repo_name(training.hub_model_id or folder.resolve().name)
-        check_access(training.hub_token)
+    checkpoint = check_start(folder, arguments)
 
     set_seed(training.seed)
     data = load_splits(data_args)
@@ -89,27 +81,78 @@ def train(arguments: Arguments, argv: list[str]) -> None:
     check_labels(tuning, statistics)
     training = with_best_metric(training, data.problem_type)
     loss = TrainingLoss(tuning, data.problem_type, statistics, training.label_smoothing_factor)
+    model, tokenizer = fresh_model(arguments, data)
+    texts = prepare_texts(model, tokenizer, data, data_args.max_length)
+    trainer = make_trainer(model, tokenizer, data, texts, statistics, loss, tuning, training)
+    check_plan(folder, run_plan(model, data, tuning, training), resuming=checkpoint is not None)
+
+    fitted = trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_metrics("train", {**fitted.metrics, "train_samples": len(texts.splits["train"])}, combined=False)
+    if statistics and tuning.prior_correction:
+        correct_prior(trainer.accelerator.unwrap_model(trainer.model), tuning.prior_correction, statistics)
+    evaluate(trainer, texts.splits, data, texts.orders, tuning.calibrate)
+    num_trainable = trainer.get_num_trainable_parameters()
+    trained = save(trainer, tuning, model_args)
+    trainer.save_state()
+    reading = read_example(trained, tokenizer, data)  # on every process: sharded weights are gathered from all
+    if trainer.is_world_process_zero():
+        about_model = describe_model(model_args, trained, num_trainable)
+        record_run(folder, **describe_run(arguments, argv, data), model=about_model, started=started)
+        write_cards(folder, tuning)
+        print_summary(folder, reading, data)
+        if training.push_to_hub:
+            print(f"pushed   {trainer.push_to_hub()}")
+
+
+def check_start(folder: Path, arguments: Arguments) -> str | None:
+    """Refuse what can be refused before anything is read; the checkpoint to resume from, or None.
+
+    Raises:
+        UserError: The folder, the flags or the access to the Hub aren't fit for the run.
+    """
+    model_args, _, tuning, training = arguments
+    if training.process_index == 0:
+        check_folder(folder, resuming=training.resume_from_checkpoint is not None)
+    checkpoint = last_checkpoint(folder, training.resume_from_checkpoint)
+    check_flags(model_args, tuning, training)
+    if training.push_to_hub:
+        check_repo_name(training.hub_model_id or folder.resolve().name)
+        check_access(training.hub_token)
+    return checkpoint
+
+
+def fresh_model(arguments: Arguments, data: TextData) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model that the flags ask for, its encoder frozen if they say so, and its tokenizer.
+
+    Raises:
+        UserError: A flag doesn't fit the model.
+    """
+    model_args, _, tuning, training = arguments
     model, tokenizer = build_model(model_args, data.splits["train"]["text"], data.label_names, data.problem_type)
-    if training.gradient_checkpointing and not any(hasattr(part, "gradient_checkpointing") for part in model.modules()):
-        raise UserError(f"--gradient_checkpointing is for Transformers; leave it out with --model {model_args.model}")
+    check_model(model, model_args, training)
     if tuning.freeze_encoder:
         encoder_of(model).requires_grad_(False)
-    held_out = {name: tokenize(rows, tokenizer) for name, rows in data.splits.items() if name != "train"}
-    train_rows = training_rows(model, tokenizer, data.splits["train"], data_args.max_length)
-    # Held-out texts from the longest to the shortest: no score depends on their order, and little is padded.
-    orders = {name: np.argsort(-num_tokens(rows), kind="stable") for name, rows in held_out.items()}
-    held_out = {name: rows.select(orders[name]) for name, rows in held_out.items()}
-    tokenized = datasets.DatasetDict(train=train_rows, **held_out)
-    lengths = num_tokens(train_rows).tolist() if tuning.length_grouped else None
-    text_weights = balancing_weights(data, statistics) if statistics and tuning.balanced_sampling else None
+    return model, tokenizer
 
-    trainer = SalienceTrainer(
-        lengths=lengths,
-        text_weights=text_weights,
+
+def make_trainer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    data: TextData,
+    texts: PreparedTexts,
+    statistics: LabelStatistics | None,
+    loss: TrainingLoss,
+    tuning: TuningArguments,
+    training: SalienceTrainingArguments,
+) -> SalienceTrainer:
+    """The trainer that the flags ask for; with LoRA the model gets its adapters."""
+    return SalienceTrainer(
+        lengths=num_tokens(texts.splits["train"]).tolist() if tuning.length_grouped else None,
+        text_weights=balancing_weights(data, statistics) if statistics and tuning.balanced_sampling else None,
         model=add_adapters(model, tuning) if tuning.lora else model,
         args=training,
-        train_dataset=tokenized["train"],
-        eval_dataset=tokenized["validation"],
+        train_dataset=texts.splits["train"],
+        eval_dataset=texts.splits["validation"],
         processing_class=tokenizer,
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=make_compute_metrics(data.problem_type, data.label_names),
@@ -117,66 +160,13 @@ def train(arguments: Arguments, argv: list[str]) -> None:
         callbacks=[EarlyStoppingCallback(tuning.early_stopping_patience)] if tuning.early_stopping_patience else [],
         optimizer_cls_and_kwargs=plain_adam(training) if tuning.plain_adam else None,
     )
-    check_plan(folder, run_plan(model, data, tuning, training), resuming=checkpoint is not None)
-    fitted = trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_metrics("train", {**fitted.metrics, "train_samples": len(tokenized["train"])}, combined=False)
-    if statistics and tuning.prior_correction:
-        correct_prior(trainer.accelerator.unwrap_model(trainer.model), tuning.prior_correction, statistics)
-    evaluate(trainer, tokenized, data, orders, tuning.calibrate)
-    num_trainable = trainer.get_num_trainable_parameters()
-    trained = save(trainer, tuning, model_args)
-    trainer.save_state()
-    reading = read_example(trained, tokenizer, data)  # on every process: sharded weights are gathered from all
-    if trainer.is_world_process_zero():
-        record_run(
-            folder,
-            command=["train.py", *argv],
-            arguments=changed_arguments(arguments),
-            data={
-                "name": data.name,
-                "source": data.source,
-                "splits": {name: data.fingerprint(name) for name in data.splits},
-            },
-            model=describe_model(model_args, trained, num_trainable),
-            precision="bf16" if training.bf16 else "fp16" if training.fp16 else "fp32",
-            seed=training.seed,
-            started=started,
-        )
-        write_card(folder)
-        if tuning.lora:
-            write_card(folder / ADAPTER_FOLDER)
-        print_summary(folder, reading, data)
-        if training.push_to_hub:
-            print(f"pushed   {trainer.push_to_hub()}")
 
 
-def run_plan(
-    model: PreTrainedModel, data: TextData, tuning: TuningArguments, training: SalienceTrainingArguments
-) -> dict[str, Any]:
-    """What a resumed run must have in common with the one that was stopped."""
-    return {
-        "training texts": data.fingerprint("train")["sha256"],
-        "model": sha256(model.config.to_json_string().encode()).hexdigest(),
-        "tuning flags": vars(tuning),
-        "seed": training.seed,
-        "batch of a step": training.train_batch_size * training.gradient_accumulation_steps * training.world_size,
-        "learning rate": training.learning_rate,
-    }
-
-
-def label_statistics(data: TextData) -> LabelStatistics | None:
-    """Texts of each class in the training split; None for regression."""
-    if data.problem_type == "regression":
-        return None
-    labels = np.asarray(data.splits["train"]["labels"])
-    is_multi_label = data.problem_type == "multi_label_classification"
-    counts = labels.sum(0) if is_multi_label else np.bincount(labels, minlength=len(data.label_names))
-    return LabelStatistics(torch.tensor(counts), len(labels), data.problem_type)
-
-
-def balancing_weights(data: TextData, statistics: LabelStatistics) -> torch.Tensor:
-    """Chance of each training text to be drawn, the same in sum for every class."""
-    return (1 / statistics.counts_C.double())[torch.tensor(data.splits["train"]["labels"])]
+def write_cards(folder: Path, tuning: TuningArguments) -> None:
+    """The model's card, and with LoRA that of its adapters."""
+    write_card(folder)
+    if tuning.lora:
+        write_card(folder / ADAPTER_FOLDER)
 
 
 def with_best_metric(training: SalienceTrainingArguments, problem_type: str) -> SalienceTrainingArguments:
@@ -213,36 +203,6 @@ def save(trainer: SalienceTrainer, tuning: TuningArguments, model_args: Any) -> 
         trainer.processing_class.save_pretrained(folder)
         trainer.processing_class.save_pretrained(folder / ADAPTER_FOLDER)
     return trained
-
-
-def changed_arguments(arguments: Arguments) -> dict[str, Any]:
-    """Every flag that differs from its default."""
-    changed = {}
-    for group in arguments:
-        for name, each in type(group).__dataclass_fields__.items():
-            value = getattr(group, name)
-            default = each.default_factory() if callable(each.default_factory) else each.default
-            if each.init and value != default and isinstance(value, str | int | float | bool | list | dict):
-                changed[name] = value
-    return changed
-
-
-def describe_model(model_args: Any, model: PreTrainedModel, num_trainable: int) -> dict[str, Any]:
-    """What run.json says of the model."""
-    found = getattr(model, "word_vectors_found", None)
-    return {
-        "family": model_args.model,
-        "class": type(model).__name__,
-        "encoder": model_args.base_model or encoder_name(model_args.encoder),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "trainable_parameters": num_trainable,
-        **({} if found is None else {"word_vectors_found": found}),
-    }
-
-
-def encoder_name(encoder: str | None) -> str | None:
-    """What others may know of `--encoder`: a Hub id or package as it is, of a folder its name only."""
-    return Path(encoder).resolve().name if encoder and Path(encoder).is_dir() else encoder
 
 
 def read_example(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: TextData) -> Reading | None:

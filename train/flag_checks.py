@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from transformers import PreTrainedModel
+
 from salience.configuration.training_arguments import SalienceTrainingArguments
 from salience.configuration.tuning_arguments import TuningArguments
 from salience.model_cards.run_folder import is_hub_id
@@ -45,3 +47,9 @@ def check_labels(tuning: TuningArguments, statistics: LabelStatistics | None) ->
         raise UserError("--prior_correction needs classes, and the labels are numbers")
     if tuning.balanced_sampling and (statistics is None or statistics.is_multi_label):
         raise UserError("--balanced_sampling needs exactly one class for each text")
+
+
+def check_model(model: PreTrainedModel, model_args: Any, training: SalienceTrainingArguments) -> None:
+    """Refuse flags that the model, once built, has no place for."""
+    if training.gradient_checkpointing and not any(hasattr(part, "gradient_checkpointing") for part in model.modules()):
+        raise UserError(f"--gradient_checkpointing is for Transformers; leave it out with --model {model_args.model}")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
-from .push import hub_files
+from .hub_files import hub_files
 from .run_record import RUN_FILE, write_json
 
 PLAN_FILE = "started.json"
