@@ -32,7 +32,7 @@ class SentencePooling(nn.Module):
 
     def __init__(self, config: HierarchicalAttnConfig) -> None:
         super().__init__()
-        self.score = nn.Linear(config.hidden_size, 1, bias=False)  # a bias would move no softmax
+        self.score = nn.Linear(config.hidden_size, 1)
         self.norm = nn.LayerNorm(3 * config.hidden_size)
         self.dropout = nn.Dropout(config.dropout)
 

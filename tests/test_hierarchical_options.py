@@ -49,8 +49,8 @@ SIZES = {
     "dropout", "window_size", "window_stride",
 }  # fmt: skip
 ANY_FAMILY = {"ngram_weight", "ngram_size", "max_ngrams"}  # tested by test_ngram_evidence.py
-# Added to all of a query's scores alike, which moves no softmax.
-SHIFTS = ("key.bias",)
+# Added to all scores alike, which moves no softmax.
+SHIFTS = ("key.bias", "sentence_pooling.score.bias")
 ENCODERS = {"bilstm": {}, "encoder": {"encoder_config": tiny_encoder_config(), **WINDOWS}}
 CASES = [
     (name, kind) for name in OPTIONS for kind in ENCODERS if (name, kind) != ("embedding_skip", "encoder")
