@@ -6,7 +6,7 @@ export TOKENIZERS_PARALLELISM := false
 # The tests' tiny models are faster on one thread.
 test test-min test-slow: export OMP_NUM_THREADS := 1
 
-.PHONY: help install train test test-min test-slow check fix types
+.PHONY: help install train report test test-min test-slow check fix types
 
 help:           ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -25,6 +25,9 @@ install: $(VENV)/.done  ## make .venv with pinned versions
 
 train: $(VENV)/.done    ## train on BBC News with a pretrained encoder, about five minutes on two cores
 	$(VENV)/bin/python train.py configuration/recipes/bbc_news/attn_pool.yaml $(ARGS)
+
+report: $(VENV)/.done   ## all about the model of `make train`: runs/bbc_news/report/report.html
+	$(VENV)/bin/python eval.py report --model runs/bbc_news $(ARGS)
 
 test: $(VENV)/.done     ## all tests but slow and gpu
 	$(VENV)/bin/python -m pytest -q --numprocesses 2 --dist loadfile $(ARGS)

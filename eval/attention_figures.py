@@ -5,6 +5,7 @@ Shapes
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,9 @@ def distributions_figure(profile: Mapping[str, Any]) -> Figure:
     entropy.set_ylabel("share of the texts", color=MUTED)
     entropy.legend(frameon=False, fontsize=9)
     counts = np.array(profile["weights"]["counts"])
-    weights.stairs(counts / max(counts.sum(), 1), profile["weights"]["edges"], color=BLUE, fill=True)
+    edges = [f"{edge:g}" for edge in profile["weights"]["edges"]]
+    weights.bar(range(len(counts)), counts / max(counts.sum(), 1), color=BLUE)
+    weights.set_xticks(range(len(counts)), [f"{low}–{high}" for low, high in pairwise(edges)], rotation=40, ha="right")
     weights.set_xlabel("weight over the even weight", color=MUTED)
     weights.set_ylabel("share of the words", color=MUTED)
     shares = profile["kinds"] | {"first and last 3": profile["ends"]["both"]}

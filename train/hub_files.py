@@ -9,6 +9,7 @@ from .errors import UserError
 
 HUB_FILES = (
     "README.md",
+    "reliability.png",
     "config.json",
     "*.py",
     "model.safetensors",
