@@ -32,6 +32,7 @@ from salience.model_cards.card import write_card
 from .build import build_model
 from .counts import training_rows
 from .data import TextData, load_splits
+from .encoder_loading import encoder_name
 from .errors import UserError
 from .final_evaluation import correct_prior, evaluate
 from .flag_checks import check_flags, check_labels
@@ -238,11 +239,6 @@ def describe_model(model_args: Any, model: PreTrainedModel, num_trainable: int) 
         "trainable_parameters": num_trainable,
         **({} if found is None else {"word_vectors_found": found}),
     }
-
-
-def encoder_name(encoder: str | None) -> str | None:
-    """What others may know of `--encoder`: a Hub id or package as it is, of a folder its name only."""
-    return Path(encoder).resolve().name if encoder and Path(encoder).is_dir() else encoder
 
 
 def read_example(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: TextData) -> Reading | None:
