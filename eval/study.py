@@ -256,10 +256,11 @@ def check_cells(study: Study, cells: list[Cell]) -> None:
     Raises:
         UserError: A flag is wrong, or a cell's folder holds a run with other ones.
     """
+    parser = RecipeParser()
     for cell in cells:
         tokens = [token for key, value in cell.recipe.items() for token in as_tokens(key, value)]
         try:
-            model_args, _, tuning, training = RecipeParser().parse(tokens)
+            model_args, _, tuning, training = parser.parse(tokens)
             check_flags(model_args, tuning, training)
         except UserError as error:
             raise UserError(f"{study.file}, row {cell.row}: {error}") from error
