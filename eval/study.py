@@ -148,8 +148,8 @@ class Study:
     def _cell(self, folder: Path, name: str, row: dict[str, Any], seed: int) -> Cell:
         target = folder / "cells" / name / f"seed_{seed}"
         own = {"seed": seed, "output_dir": str(target)}
-        program, recipe = ("salience.train.cli",), self.flags(row)
-        kind = self.kind(name)
+        program: tuple[str, ...] = ("salience.train.cli",)
+        recipe, kind = self.flags(row), self.kind(name)
         if kind != "model":
             program = ("salience.eval.cli", "sparse", row["model"])
             counts = DATA_FLAGS | ENCODER_FLAGS if kind == "frozen" else DATA_FLAGS
