@@ -62,7 +62,7 @@ ROW_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 # What the study says itself, and what would leave this machine.
 RESERVED = ("seed", "output_dir", "resume_from_checkpoint", "push_to_hub", "hub_token")
 DATA_FLAGS = {each.name for each in fields(DataArguments)}
-ENCODER_FLAGS = {"encoder", "encoder_revision"}
+ENCODER_FLAGS = {"encoder", "encoder_revision", "base_model"}
 
 
 @dataclass
@@ -123,8 +123,10 @@ class Study:
     def _check_row(self, name: str, row: Any) -> None:
         if not isinstance(row, dict):
             raise UserError(f"{self.file}: row {name} must hold flags, as in {{filter: none}}, or {{}}")
-        if row.get("model") in BASELINES:
-            for key in row.keys() - DATA_FLAGS - ENCODER_FLAGS - {"model", "recipe"}:
+        if row.get("model") not in BASELINES:
+            return
+        for key in row:
+            if key not in baseline_flags(row["model"]) | {"model", "recipe"}:
                 raise UserError(f"{self.file}: row {name}: {key} has no effect on {row['model']}; leave it out")
 
     def _check_seeds(self) -> None:
@@ -142,7 +144,7 @@ class Study:
 
     def kind(self, name: str) -> str:
         """What a row is: "model", "sparse" or "frozen"."""
-        model = self.all_rows()[name].get("model")
+        model = str(self.all_rows()[name].get("model"))
         return "sparse" if model in SPARSE_MODELS else "frozen" if model in FROZEN_MODELS else "model"
 
     def _cell(self, folder: Path, name: str, row: dict[str, Any], seed: int) -> Cell:
@@ -152,8 +154,7 @@ class Study:
         recipe, kind = self.flags(row), self.kind(name)
         if kind != "model":
             program = ("salience.eval.cli", "sparse", row["model"])
-            counts = DATA_FLAGS | ENCODER_FLAGS if kind == "frozen" else DATA_FLAGS
-            recipe = {key: value for key, value in recipe.items() if key in counts}
+            recipe = {key: value for key, value in recipe.items() if key in baseline_flags(row["model"])}
         return Cell(name, seed, target, program, {"split_seed": seed, **recipe, **own})
 
     def flags(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -167,6 +168,11 @@ class Study:
             merged.pop(key, None)
         merged |= self.arguments | {key: value for key, value in row.items() if key != "recipe"} | self.overrides
         return {key: value for key, value in merged.items() if value is not None}
+
+
+def baseline_flags(name: str) -> set[str]:
+    """The flags that count for a baseline of `eval.py sparse`."""
+    return DATA_FLAGS | ENCODER_FLAGS if name in FROZEN_MODELS else DATA_FLAGS
 
 
 def main(argv: list[str]) -> None:
