@@ -1,5 +1,6 @@
 """The flags that say which texts and labels to read, and how to split them."""
 
+import math
 from dataclasses import dataclass, field
 
 from salience.train.errors import UserError
@@ -39,7 +40,7 @@ class FileArguments:
 
     def __post_init__(self) -> None:
         # A recipe may give one value where the command line gives a list.
-        for name in ("train_file", "clean", "encoding"):
+        for name in ("train_file", "clean", "encoding", "minority_labels"):
             if isinstance(getattr(self, name, None), str):
                 setattr(self, name, [getattr(self, name)])
         unknown = sorted(set(self.clean) - set(CLEANING_RULES))
@@ -98,6 +99,18 @@ class DataArguments(FileArguments):
     max_train_samples: int | None = field(
         default=None, metadata={"help": "Train on a stratified sample of this many rows."}
     )
+    minority_labels: list[str] = _default(
+        [],
+        "For studies of unbalanced classes: labels that become rare, in training and validation; the test split stays "
+        "as it is.",
+    )
+    minority_ratio: float = field(
+        default=1.0,
+        metadata={
+            "help": "Of the texts of --minority_labels, 1 / this number stay; --max_train_samples draws from what is "
+            "left, so that the same number at ratio 1 is the control of equal size."
+        },
+    )
     max_length: int | None = field(
         default=None,
         metadata={"help": "Tokens of a text to train on, for speed; held-out texts are read whole."},
@@ -123,3 +136,7 @@ class DataArguments(FileArguments):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"--{name} must be at least 1, not {value}")
+        if not 1 <= self.minority_ratio < math.inf:
+            raise UserError(f"--minority_ratio must be a number of at least 1, not {self.minority_ratio}")
+        if self.minority_ratio > 1 and not self.minority_labels:
+            raise UserError("--minority_ratio needs --minority_labels: name the labels that shall become rare")

@@ -1,4 +1,6 @@
-"""eval.py sparse NAME [RECIPE.yaml] --output_dir OUT ...: a bag-of-words baseline on the splits of train.py.
+"""eval.py sparse NAME [RECIPE.yaml] --output_dir OUT ...: a baseline without any trained network.
+
+Bags of words, or the document vectors of a frozen encoder (`frozen_...`, with --encoder), on the splits of train.py.
 
 OUT gets eval_results.json, test_results.json, train_results.json (the seconds to fit) and the predictions under the
 names that a run of train.py uses, and last run.json.
@@ -19,16 +21,19 @@ from sklearn.svm import LinearSVC
 
 from salience.configuration.arguments import RecipeParser
 from salience.train.data import TextData, load_splits
+from salience.train.encoder_loading import encoder_name
 from salience.train.errors import UserError
 from salience.train.run_record import RUN_FILE, record_run, write_json
 
+from .frozen import FROZEN_MODELS, frozen_vectors
 from .predictions import write_predictions
+from .prior_correction import PriorCorrectedLogistic
 from .scoring import compute_scores
 
 HELP = """usage: eval.py sparse NAME [RECIPE.yaml ...] --output_dir OUT [--flag value ...]
 
 NAME is one of {}.
-Recipes and flags are those of train.py; only the data flags count."""
+Recipes and flags are those of train.py; only the data flags count, and --encoder for frozen_..."""
 
 
 def _words(**options: Any) -> TfidfVectorizer:
@@ -43,6 +48,7 @@ def _words_and_characters() -> Pipeline:
 SPARSE_MODELS: dict[str, Callable[[], Pipeline]] = {
     "tfidf_svm": lambda: make_pipeline(_words(), LinearSVC(random_state=0)),
     "tfidf_logistic": lambda: make_pipeline(_words(), LogisticRegression(C=10, max_iter=1000)),
+    "tfidf_logistic_prior": lambda: make_pipeline(_words(), PriorCorrectedLogistic(C=10, max_iter=1000)),
     "tfidf_complement_nb": lambda: make_pipeline(_words(ngram_range=(1, 2)), ComplementNB(alpha=0.1)),
     "tfidf_word_char_svm": _words_and_characters,
 }
@@ -51,6 +57,8 @@ SPARSE_MODELS: dict[str, Callable[[], Pipeline]] = {
 C and alpha differ from scikit-learn's defaults where that is worth 2 points or more on the validation texts of
 20 Newsgroups: a baseline that was held down proves nothing.
 """
+BASELINES = (*SPARSE_MODELS, *FROZEN_MODELS)
+"""What `eval.py sparse` runs."""
 
 
 class SparseRun(NamedTuple):
@@ -62,19 +70,37 @@ class SparseRun(NamedTuple):
     num_weights: int
 
 
-def run_sparse(name: str, data: TextData) -> SparseRun:
+def build_baseline(name: str, model_args: Any = None) -> Pipeline:
+    """An untrained pipeline from texts to classes.
+
+    Args:
+        name: One of `BASELINES`.
+        model_args: `ModelArguments` that name the encoder of `FROZEN_MODELS`.
+
+    Raises:
+        UserError: There is no encoder, or a package is missing.
+    """
+    if name in SPARSE_MODELS:
+        return SPARSE_MODELS[name]()
+    if model_args is None or model_args.encoder is None:
+        raise UserError(f"{name} needs --encoder: a Hub id, a folder or package:NAME")
+    return FROZEN_MODELS[name](frozen_vectors(model_args.encoder, model_args.encoder_revision))
+
+
+def run_sparse(name: str, data: TextData, model_args: Any = None) -> SparseRun:
     """Fit a baseline on the training texts, and let it classify the held-out ones.
 
     Args:
-        name: One of `SPARSE_MODELS`.
+        name: One of `BASELINES`.
         data: Texts with exactly one class each.
+        model_args: See `build_baseline`.
 
     Raises:
-        UserError: The labels aren't classes, or the training texts hold no word.
+        UserError: See `build_baseline`; the labels aren't classes, or the training texts hold no word.
     """
     if data.problem_type != "single_label_classification":
         raise UserError(f"{name} needs exactly one class for each text; these labels are {data.problem_type}")
-    model = SPARSE_MODELS[name]()
+    model = build_baseline(name, model_args)
     train = data.splits["train"]
     started = time.perf_counter()
     try:
@@ -90,7 +116,8 @@ def run_sparse(name: str, data: TextData) -> SparseRun:
             seconds[split] = time.perf_counter() - started
     classifier = model[-1]
     weights = classifier.coef_ if hasattr(classifier, "coef_") else classifier.feature_log_prob_
-    return SparseRun(logits, fit_seconds, seconds, weights.size)
+    num_frozen = getattr(model[0], "num_weights", 0)
+    return SparseRun(logits, fit_seconds, seconds, weights.size + num_frozen)
 
 
 def _class_scores(model: Pipeline, texts: list[str], num_labels: int) -> np.ndarray:
@@ -111,37 +138,46 @@ def main(argv: list[str]) -> None:
         UserError: There is no such baseline, a flag or the data is wrong, or the folder holds a finished run.
     """
     if not argv or {"-h", "--help"} & set(argv):
-        print(HELP.format(", ".join(SPARSE_MODELS)))  # noqa: T201
+        print(HELP.format(", ".join(BASELINES)))  # noqa: T201
         return
     name = argv[0]
-    if name not in SPARSE_MODELS:
-        raise UserError(f'"{name}" is no sparse baseline; choose from {", ".join(SPARSE_MODELS)}')
-    _, data_args, _, training = RecipeParser(program="eval.py sparse").parse(argv[1:])
+    if name not in BASELINES:
+        raise UserError(f'"{name}" is no sparse baseline; choose from {", ".join(BASELINES)}')
+    model_args, data_args, _, training = RecipeParser(program="eval.py sparse").parse(argv[1:])
     folder = Path(training.output_dir)
     if (folder / RUN_FILE).exists():
         raise UserError(f"--output_dir {folder} holds a finished run; choose another folder, or move that one away")
     started = datetime.now(timezone.utc)
-    make_sparse_run(name, load_splits(data_args), folder, ["eval.py", "sparse", *argv], training.seed, started)
+    command = ["eval.py", "sparse", *argv]
+    make_sparse_run(name, load_splits(data_args), folder, command, training.seed, started, model_args)
 
 
 def make_sparse_run(
-    name: str, data: TextData, folder: Path, command: list[str], seed: int, started: datetime | None = None
+    name: str,
+    data: TextData,
+    folder: Path,
+    command: list[str],
+    seed: int,
+    started: datetime | None = None,
+    model_args: Any = None,
 ) -> None:
     """Fit a baseline, and leave in a folder what a run of train.py would.
 
     Args:
-        name: One of `SPARSE_MODELS`.
+        name: One of `BASELINES`.
         data: Texts with exactly one class each.
         folder: Is made if it isn't there.
         command: The words that make this run again.
         seed: For the record; these baselines draw nothing from it.
         started: When the work began; None for now.
+        model_args: See `build_baseline`.
 
     Raises:
         UserError: See `run_sparse`.
     """
     started = started or datetime.now(timezone.utc)
-    run = run_sparse(name, data)
+    run = run_sparse(name, data, model_args)
+    encoder = model_args.base_model or encoder_name(model_args.encoder) if name in FROZEN_MODELS else None
     folder.mkdir(parents=True, exist_ok=True)
     _write_results(folder, run, data)
     record_run(
@@ -153,7 +189,7 @@ def make_sparse_run(
             "source": data.source,
             "splits": {split: data.fingerprint(split) for split in data.splits},
         },
-        model={"family": name, "class": name, "encoder": None, "parameters": run.num_weights},
+        model={"family": name, "class": name, "encoder": encoder, "parameters": run.num_weights},
         precision="fp64",
         seed=seed,
         started=started,

@@ -9,24 +9,30 @@ command line count for every row.
     arguments: {num_train_epochs: 4}  # flags of every row
     seeds: [0, 1, 2]
     reference: full                   # row that the others are compared with
-    sparse: [tfidf_svm]               # baselines of `eval.py sparse`, each a row
+    sparse: [tfidf_svm]               # TF-IDF baselines of `eval.py sparse`, each a row
+    scores: [minority_recall]         # further scores of the test texts, beside those below
     rows:
       full: {}
       no_filter: {filter: none}
       lstm: {model: lstm, max_sentences: null}  # null takes a flag of the recipe away; `recipe:` names another one
+      rare: {model: tfidf_logistic_prior, minority_ratio: 6}  # any baseline of `eval.py sparse`, with data of its own
+
+Further scores are precision_macro, recall_macro, f1_weighted, roc_auc, and minority_ and majority_ before precision,
+recall and f1: means over the classes that `minority_labels` names, and over the others.
 
 OUT (default runs/studies/ and the name of the YAML file) gets cells/ROW/seed_S/ with each run, beside it its recipe
 seed_S.yaml and its log seed_S.log, study.md with the table, and study.json:
 
-    name, seeds, reference, best_sparse (by mean validation accuracy; null without), data (name, source, rows of splits)
+    name, seeds, reference, scores (the further ones), best_sparse (of those under `sparse`, by mean validation
+    accuracy; null without), data (name, source, and rows of the splits of one cell)
     rows: {row: {
-        kind: "model" or "sparse", flags: {those of the row},
-        seeds: {seed: {validation_accuracy, accuracy, f1_macro (test), train_seconds, parameters}},
-        mean, sd: {validation_accuracy, accuracy, f1_macro, train_seconds},
+        kind: "model", "sparse" (TF-IDF) or "frozen" (vectors of a frozen encoder), flags: {those of the row},
+        seeds: {seed: {validation_accuracy, accuracy, f1_macro (test), train_seconds, parameters, further scores}},
+        mean, sd: {validation_accuracy, accuracy, f1_macro, train_seconds, further scores},
         against: {other row: {difference, low, high, p_value, mcnemar: {seed: {only_this_right, only_other_right,
             p_value}}}}}}
 
-Scores run from 0 to 1. `train_seconds` is null for a cell that was stopped and resumed.
+Scores run from 0 to 1; null where one is not defined. `train_seconds` is null for a cell that was stopped and resumed.
 """
 
 import re
@@ -45,15 +51,18 @@ from salience.configuration.data_arguments import DataArguments
 from salience.train.errors import UserError
 from salience.train.flag_checks import check_flags
 
+from .frozen import FROZEN_MODELS
 from .runs import read_scores
-from .sparse import SPARSE_MODELS
+from .sparse import BASELINES, SPARSE_MODELS
 from .study_cells import Cell, CellRunner
 from .study_results import write_results
+from .study_scores import GROUP_SCORES, PLAIN_SCORES
 
 ROW_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 # What the study says itself, and what would leave this machine.
 RESERVED = ("seed", "output_dir", "resume_from_checkpoint", "push_to_hub", "hub_token")
 DATA_FLAGS = {each.name for each in fields(DataArguments)}
+ENCODER_FLAGS = {"encoder", "encoder_revision", "base_model"}
 
 
 @dataclass
@@ -83,28 +92,42 @@ class Study:
     arguments: dict[str, Any] = field(default_factory=dict)
     reference: str | None = None
     sparse: list[str] = field(default_factory=list)
+    scores: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.name = str(self.name or Path(self.file).stem)
         self.recipe = [self.recipe] if isinstance(self.recipe, str) else self.recipe
         self.sparse = [self.sparse] if isinstance(self.sparse, str) else self.sparse
+        self.scores = [self.scores] if isinstance(self.scores, str) else self.scores
         self._check_seeds()
+        for name in self.scores:
+            if name not in (*PLAIN_SCORES, *GROUP_SCORES):
+                known = ", ".join((*PLAIN_SCORES, *GROUP_SCORES))
+                raise UserError(f"{self.file}: score {name} is unknown; choose from {known}")
         for name in self.sparse:
             if name not in SPARSE_MODELS:
                 raise UserError(f"{self.file}: sparse {name} is unknown; choose from {', '.join(SPARSE_MODELS)}")
         for name, row in self.rows.items():
-            if not isinstance(name, str) or not ROW_NAME.fullmatch(name) or name in SPARSE_MODELS:
+            if not isinstance(name, str) or not ROW_NAME.fullmatch(name) or name in BASELINES:
                 raise UserError(
                     f"{self.file}: {name!r} can't be the name of a row; use letters, digits, '_', '.' and '-', "
                     "in quotes where YAML reads something else, and no name of a sparse baseline"
                 )
-            if not isinstance(row, dict):
-                raise UserError(f"{self.file}: row {name} must hold flags, as in {{filter: none}}, or {{}}")
+            self._check_row(name, row)
         if self.reference is not None and self.reference not in [*self.sparse, *self.rows]:
             raise UserError(f"{self.file}: reference {self.reference} is no row")
         for group in (self.arguments, self.overrides, *self.rows.values()):
             for key in set(RESERVED) & group.keys():
                 raise UserError(f"{self.file}: {key} can't be set for the cells of a study; leave it out")
+
+    def _check_row(self, name: str, row: Any) -> None:
+        if not isinstance(row, dict):
+            raise UserError(f"{self.file}: row {name} must hold flags, as in {{filter: none}}, or {{}}")
+        if row.get("model") not in BASELINES:
+            return
+        for key in row:
+            if key not in baseline_flags(row["model"]) | {"model", "recipe"}:
+                raise UserError(f"{self.file}: row {name}: {key} has no effect on {row['model']}; leave it out")
 
     def _check_seeds(self) -> None:
         ints = all(type(seed) is int and seed >= 0 for seed in self.seeds)
@@ -113,19 +136,26 @@ class Study:
 
     def cells(self, folder: Path) -> list[Cell]:
         """All cells, seed by seed, so that an early table compares all rows."""
-        cells = []
-        for seed in self.seeds:
-            for name in self.sparse:
-                recipe = {key: value for key, value in self.flags({}).items() if key in DATA_FLAGS}
-                cells.append(self._cell(folder, name, seed, ("salience.eval.cli", "sparse", name), recipe))
-            for name, row in self.rows.items():
-                cells.append(self._cell(folder, name, seed, ("salience.train.cli",), self.flags(row)))
-        return cells
+        return [self._cell(folder, name, row, seed) for seed in self.seeds for name, row in self.all_rows().items()]
 
-    def _cell(self, folder: Path, row: str, seed: int, program: tuple[str, ...], recipe: dict[str, Any]) -> Cell:
-        target = folder / "cells" / row / f"seed_{seed}"
+    def all_rows(self) -> dict[str, dict[str, Any]]:
+        """What each row says, the baselines under `sparse` first."""
+        return {name: {"model": name} for name in self.sparse} | self.rows
+
+    def kind(self, name: str) -> str:
+        """What a row is: "model", "sparse" or "frozen"."""
+        model = str(self.all_rows()[name].get("model"))
+        return "sparse" if model in SPARSE_MODELS else "frozen" if model in FROZEN_MODELS else "model"
+
+    def _cell(self, folder: Path, name: str, row: dict[str, Any], seed: int) -> Cell:
+        target = folder / "cells" / name / f"seed_{seed}"
         own = {"seed": seed, "output_dir": str(target)}
-        return Cell(row, seed, target, program, {"split_seed": seed, **recipe, **own})
+        program: tuple[str, ...] = ("salience.train.cli",)
+        recipe, kind = self.flags(row), self.kind(name)
+        if kind != "model":
+            program = ("salience.eval.cli", "sparse", row["model"])
+            recipe = {key: value for key, value in recipe.items() if key in baseline_flags(row["model"])}
+        return Cell(name, seed, target, program, {"split_seed": seed, **recipe, **own})
 
     def flags(self, row: dict[str, Any]) -> dict[str, Any]:
         """The flags of a row: of its recipes, of all rows, its own, and of the command line."""
@@ -138,6 +168,11 @@ class Study:
             merged.pop(key, None)
         merged |= self.arguments | {key: value for key, value in row.items() if key != "recipe"} | self.overrides
         return {key: value for key, value in merged.items() if value is not None}
+
+
+def baseline_flags(name: str) -> set[str]:
+    """The flags that count for a baseline of `eval.py sparse`."""
+    return DATA_FLAGS | ENCODER_FLAGS if name in FROZEN_MODELS else DATA_FLAGS
 
 
 def main(argv: list[str]) -> None:
@@ -188,7 +223,7 @@ def read_study(file: str, overrides: dict[str, Any]) -> Study:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"study {file} is not valid YAML: {one_line(error)}") from error
     kinds = {"name": str, "recipe": str | list, "arguments": dict, "seeds": list, "reference": str,
-             "sparse": str | list, "rows": dict}  # fmt: skip
+             "sparse": str | list, "scores": str | list, "rows": dict}  # fmt: skip
     if not isinstance(content, dict) or not content.get("rows") and not content.get("sparse"):
         raise UserError(f"study {file} must hold rows; see eval.py study --help")
     for key, value in content.items():
@@ -227,13 +262,17 @@ def check_cells(study: Study, cells: list[Cell]) -> None:
     Raises:
         UserError: A flag is wrong, or a cell's folder holds a run with other ones.
     """
+    parser = RecipeParser()
     for cell in cells:
         tokens = [token for key, value in cell.recipe.items() for token in as_tokens(key, value)]
         try:
-            model_args, _, tuning, training = RecipeParser().parse(tokens)
+            model_args, _, tuning, training = parser.parse(tokens)
             check_flags(model_args, tuning, training)
         except UserError as error:
             raise UserError(f"{study.file}, row {cell.row}: {error}") from error
+        for name in GROUP_SCORES.keys() & set(study.scores):
+            if not cell.recipe.get("minority_labels"):
+                raise UserError(f"{study.file}, row {cell.row}: score {name} needs minority_labels")
     for cell in cells:
         cell.check()
 

@@ -11,12 +11,13 @@ from salience.train.run_record import RUN_FILE, write_json
 from .paired import bootstrap, exact_mcnemar
 from .runs import best_by_validation, paired_answers, read_results, read_scores
 from .study_cells import Cell
+from .study_scores import further_scores
 from .study_table import render
 
 if TYPE_CHECKING:
     from .study import Study
 
-SCORES = ("validation_accuracy", "accuracy", "f1_macro", "train_seconds")
+MEASURES = ("validation_accuracy", "accuracy", "f1_macro", "train_seconds")
 
 
 def write_results(study: "Study", cells: Sequence[Cell], folder: Path) -> None:
@@ -45,14 +46,15 @@ def collect(study: "Study", cells: Sequence[Cell]) -> dict[str, Any]:
     Raises:
         UserError: Cells can't be compared.
     """
-    folders: dict[str, dict[int, Path]] = {name: {} for name in (*study.sparse, *study.rows)}
+    folders: dict[str, dict[int, Path]] = {name: {} for name in study.all_rows()}
+    scores: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in folders}
     for cell in sorted(cells, key=lambda cell: study.seeds.index(cell.seed)):
         folders[cell.row][cell.seed] = cell.folder
+        scores[cell.row][cell.seed] = read_scores(cell.folder) | further_scores(cell, study.scores)
     rows: dict[str, Any] = {}
-    for name, runs in folders.items():
-        scores = {seed: read_scores(folder) for seed, folder in runs.items()}
-        kind = "sparse" if name in study.sparse else "model"
-        rows[name] = {"kind": kind, "flags": study.rows.get(name, {}), "seeds": scores, **summarize(scores)}
+    for name, found in scores.items():
+        summary = summarize(found, (*MEASURES, *study.scores))
+        rows[name] = {"kind": study.kind(name), "flags": study.rows.get(name, {}), "seeds": found, **summary}
     best_sparse = best_by_validation(
         {name: rows[name]["mean"]["validation_accuracy"] for name in study.sparse if folders[name]}
     )
@@ -64,6 +66,7 @@ def collect(study: "Study", cells: Sequence[Cell]) -> dict[str, Any]:
         "name": study.name,
         "seeds": study.seeds,
         "reference": study.reference,
+        "scores": study.scores,
         "best_sparse": best_sparse,
         "data": describe_data(cells),
         "rows": rows,
@@ -77,11 +80,11 @@ def describe_data(cells: Sequence[Cell]) -> dict[str, Any]:
     return {**data, "splits": {split: each["rows"] for split, each in data["splits"].items()}}
 
 
-def summarize(cells: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
-    """Mean and standard deviation (ddof 1) over the seeds of a row, of each of `SCORES`; None where there is none."""
+def summarize(cells: Mapping[int, dict[str, Any]], measures: Sequence[str] = MEASURES) -> dict[str, Any]:
+    """Mean and standard deviation (ddof 1) over the seeds of a row, of each measure; None where there is none."""
     means: dict[str, float | None] = {}
     deviations: dict[str, float | None] = {}
-    for name in SCORES:
+    for name in measures:
         values = [cell[name] for cell in cells.values() if cell[name] is not None]
         means[name] = float(np.mean(values)) if values else None
         deviations[name] = float(np.std(values, ddof=1)) if len(values) > 1 else None

@@ -18,13 +18,15 @@ def render(study: Mapping[str, Any]) -> str:
         study: The content of study.json.
     """
     against = list(dict.fromkeys(name for name in (study["reference"], study["best_sparse"]) if name))
-    header = ["row", "seeds", "validation accuracy", "test accuracy", "test macro F1", "parameters", "training minutes"]
+    further = study.get("scores", [])  # a study of an earlier version has none
+    header = ["row", "seeds", "validation accuracy", "test accuracy", "test macro F1"]
+    header += [*(f"test {name.replace('_', ' ')}" for name in further), "parameters", "training minutes"]
     lines = []
     for name, row in study["rows"].items():
         if not row["seeds"]:
             continue
         mean, sd = row["mean"], row["sd"]
-        scores = [_percent(mean[key], sd[key]) for key in ("validation_accuracy", "accuracy", "f1_macro")]
+        scores = [_percent(mean[key], sd[key]) for key in ("validation_accuracy", "accuracy", "f1_macro", *further)]
         minutes = "" if mean["train_seconds"] is None else f"{mean['train_seconds'] / 60:.2f}"
         parameters = max(cell["parameters"] for cell in row["seeds"].values())
         compared = [difference_text(row["against"].get(other)) for other in against]
@@ -33,7 +35,9 @@ def render(study: Mapping[str, Any]) -> str:
     return f"# {escape(study['name'])}\n\n{found}\n\n{LEGEND}\n"
 
 
-def _percent(mean: float, sd: float | None) -> str:
+def _percent(mean: float | None, sd: float | None) -> str:
+    if mean is None:
+        return ""
     return f"{100 * mean:.2f}" + (f" ± {100 * sd:.2f}" if sd is not None else "")
 
 

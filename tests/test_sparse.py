@@ -11,6 +11,7 @@ from sklearn.svm import LinearSVC
 
 from salience.eval.cli import main
 from salience.eval.predictions import read_predictions
+from salience.eval.prior_correction import PriorCorrectedLogistic
 from salience.eval.sparse import SPARSE_MODELS, run_sparse
 from salience.train.data import TextData
 from salience.train.errors import UserError
@@ -20,6 +21,9 @@ BY_HAND = {
     "tfidf_svm": lambda: make_pipeline(TfidfVectorizer(sublinear_tf=True), LinearSVC(random_state=0)),
     "tfidf_logistic": lambda: make_pipeline(
         TfidfVectorizer(sublinear_tf=True), LogisticRegression(C=10, max_iter=1000)
+    ),
+    "tfidf_logistic_prior": lambda: make_pipeline(
+        TfidfVectorizer(sublinear_tf=True), PriorCorrectedLogistic(C=10, max_iter=1000)
     ),
     "tfidf_complement_nb": lambda: make_pipeline(
         TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2)), ComplementNB(alpha=0.1)

@@ -20,7 +20,7 @@ from salience.train.errors import UserError
 from salience.train.files import read_file
 from salience.train.hub_data import read_hub
 from salience.train.labels import LabelScheme
-from salience.train.splits import hold_out, sample_rows
+from salience.train.splits import hold_out, sample_rows, thin_classes
 
 logger = logging.getLogger(__name__)
 
@@ -199,11 +199,29 @@ def _split(splits: dict[str, Dataset], scheme: LabelScheme, args: DataArguments)
     if missing:
         rest, parts = hold_out(len(train), _classes(train, scheme), missing, args.split_seed)
         splits = {**splits, "train": train.select(rest), **{name: train.select(rows) for name, rows in parts.items()}}
+    if args.minority_labels:
+        rare = _class_ids(args.minority_labels, scheme)
+        for name in splits.keys() & {"train", "validation"}:  # as unbalanced as if the data had come like this
+            classes = _classes(splits[name], scheme)
+            assert classes is not None  # _class_ids has seen to it
+            splits[name] = splits[name].select(thin_classes(classes, rare, args.minority_ratio, args.split_seed))
     if args.max_train_samples is not None:
         train = splits["train"]
         rows = sample_rows(len(train), _classes(train, scheme), args.max_train_samples, args.split_seed)
         splits["train"] = train.select(rows)
     return {name: splits[name] for name in ("train", "validation", "test") if name in splits}
+
+
+def _class_ids(names: list[str], scheme: LabelScheme) -> list[int]:
+    """Ids of the labels that `--minority_labels` names."""
+    if scheme.problem_type != "single_label_classification":
+        raise UserError(f"--minority_labels needs exactly one class for each text; these are {scheme.problem_type}")
+    for name in names:
+        if name not in scheme.names:
+            raise UserError(f"--minority_labels {name} is no label of the training data; see --label_column")
+    if len(set(names)) == len(scheme.names):
+        raise UserError("--minority_labels names every class; leave out at least one, which stays frequent")
+    return [scheme.names.index(name) for name in names]
 
 
 def _classes(rows: Dataset, scheme: LabelScheme) -> np.ndarray | None:

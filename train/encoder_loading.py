@@ -34,6 +34,11 @@ def encoder_path(name: str) -> str:
         raise UserError(f"--encoder {one_line(error)}") from error
 
 
+def encoder_name(encoder: str | None) -> str | None:
+    """What others may know of `--encoder`: a Hub id or package as it is, of a folder its name only."""
+    return Path(encoder).resolve().name if encoder and Path(encoder).is_dir() else encoder
+
+
 def no_encoder(name: str, error: Exception) -> str:
     """One sentence for an encoder that can't be loaded."""
     reason = one_line(error)[:300]

@@ -1,7 +1,6 @@
 """What is written down of a run: what a resumed one must share with it, and what run.json says of it."""
 
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -11,6 +10,7 @@ from salience.configuration.training_arguments import SalienceTrainingArguments
 from salience.configuration.tuning_arguments import TuningArguments
 
 from .data import TextData
+from .encoder_loading import encoder_name
 
 
 def run_plan(
@@ -66,8 +66,3 @@ def describe_model(model_args: Any, model: PreTrainedModel, num_trainable: int) 
         "trainable_parameters": num_trainable,
         **({} if found is None else {"word_vectors_found": found}),
     }
-
-
-def encoder_name(encoder: str | None) -> str | None:
-    """What others may know of `--encoder`: a Hub id or package as it is, of a folder its name only."""
-    return Path(encoder).resolve().name if encoder and Path(encoder).is_dir() else encoder

@@ -72,6 +72,28 @@ def sample_rows(num_rows: int, classes: np.ndarray | None, count: int, seed: int
     return np.sort(chosen)
 
 
+def thin_classes(classes: np.ndarray, rare: list[int], ratio: float, seed: int) -> np.ndarray:
+    """Leave 1 / ratio of the rows of some classes, at least one of each, and all of the others.
+
+    What stays at a high ratio also stays at a lower one.
+
+    Args:
+        classes: Class id of each row.
+        rare: Ids of the classes to thin out.
+        ratio: 1 or more; 1 leaves all.
+        seed: Of the random choice.
+
+    Returns:
+        Row numbers, ascending.
+    """
+    random = np.random.default_rng(seed)
+    stays = np.ones(len(classes), bool)
+    for each in sorted(set(rare)):
+        rows = random.permutation(np.flatnonzero(classes == each))
+        stays[rows[max(1, round(len(rows) / ratio)) :]] = False
+    return np.flatnonzero(stays)
+
+
 def _divide(rows: np.ndarray, classes: np.ndarray | None, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Move `count` of the rows into a part of their own, each class in proportion where that is possible."""
     movable, stratify = rows, None

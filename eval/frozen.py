@@ -1,0 +1,92 @@
+"""Logistic regression on the document vectors of a pretrained encoder that stays as it is."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from salience.configuration.arguments import ModelArguments
+from salience.train.build import build_model
+from salience.train.errors import UserError
+
+from .prior_correction import PriorCorrectedLogistic
+
+
+class FrozenVectors(TransformerMixin, BaseEstimator):
+    """Texts to document vectors: the mean of the encoder's last hidden states over a text's tokens.
+
+    Args:
+        model: Document encoder whose `pooler_output` is that mean.
+        tokenizer: Its tokenizer.
+        batch_size: Texts at a time; texts of like length are read together.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int = 64) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.batch_size = batch_size
+
+    @property
+    def num_weights(self) -> int:
+        """Weights of the encoder."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def fit(self, texts: Sequence[str], labels: np.ndarray | None = None) -> "FrozenVectors":
+        """Nothing is learned."""
+        return self
+
+    @torch.inference_mode()
+    def transform(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors (N, D) float32 of N texts, of any length: long ones are read in windows."""
+        ids = self.tokenizer(list(texts), verbose=False)["input_ids"]
+        order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
+        parts = []
+        for start in range(0, len(order), self.batch_size):
+            rows = order[start : start + self.batch_size]
+            batch = self.tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt")
+            outputs = self.model(**batch.to(self.model.device))
+            parts.append(outputs.pooler_output.float().cpu().numpy())
+        return np.concatenate(parts)[np.argsort(order)]
+
+
+def frozen_vectors(encoder: str, revision: str | None = None) -> FrozenVectors:
+    """The document vectors of a pretrained encoder.
+
+    Args:
+        encoder: Hub id, folder, or `package:NAME`.
+        revision: Branch, tag or commit of a Hub id.
+
+    Raises:
+        UserError: There is no such encoder.
+    """
+    # The attention-pooling model that pools by the mean alone, without its untrained classifier.
+    arguments: Any = ModelArguments(model="attn_pool", encoder=encoder, encoder_revision=revision, alpha=1.0)
+    model, tokenizer = build_model(arguments, [], ["no", "yes"], "single_label_classification")
+    return FrozenVectors(model.base_model.eval(), tokenizer)
+
+
+def _with_smote(vectors: FrozenVectors) -> Pipeline:
+    try:
+        from imblearn.over_sampling import SMOTE
+        from imblearn.pipeline import make_pipeline as make_sampling_pipeline
+    except ImportError as error:
+        raise UserError("frozen_smote needs imbalanced-learn; run: pip install imbalanced-learn") from error
+    return make_sampling_pipeline(vectors, StandardScaler(), SMOTE(random_state=0), LogisticRegression(**LOGISTIC))
+
+
+LOGISTIC: dict[str, Any] = {"C": 0.01, "max_iter": 1000}
+FROZEN_MODELS: dict[str, Callable[[FrozenVectors], Pipeline]] = {
+    "frozen_logistic": lambda vectors: make_pipeline(vectors, StandardScaler(), LogisticRegression(**LOGISTIC)),
+    "frozen_logistic_prior": lambda vectors: make_pipeline(
+        vectors, StandardScaler(), PriorCorrectedLogistic(**LOGISTIC)
+    ),
+    "frozen_smote": _with_smote,
+}
+"""By name, an untrained pipeline from texts to classes; `frozen_smote` fills rare classes up with SMOTE (Chawla 2002),
+vectors between those of neighbours (5 by default: rarer classes can't be filled up)."""
