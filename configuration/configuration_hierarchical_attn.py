@@ -86,7 +86,7 @@ class HierarchicalAttnConfig(EncoderConfig):
         reconstruction_weight: float = 0.0,
         num_heads: int = 4,
         fusion: str = "residual",
-        document_pooling: str = "mean",
+        document_pooling: str = "importance",
         feed_forward_dim: int | None = None,
         classifier_hidden_dim: int = 128,
         dropout: float = 0.3,

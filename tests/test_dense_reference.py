@@ -28,11 +28,11 @@ OPTIONS = {
     "boundary_penalty": {"boundary_penalty": 0.8},
     "gated": {"fusion": "gated"},
     "embedding_skip": {"embedding_skip": True},
-    "importance_pooling": {"document_pooling": "importance"},
+    "mean_pooling": {"document_pooling": "mean"},
     "all_at_once": {
         "segmentation": "learned", "filter": "adaptive", "attention_scope": "document", "attention_kernel": "linear",
         "learn_temperature": True, "idf_prior": True, "boundary_penalty": 0.5, "fusion": "gated",
-        "embedding_skip": True, "document_pooling": "importance",
+        "embedding_skip": True, "document_pooling": "mean",
     },
 }  # fmt: skip
 

@@ -40,7 +40,7 @@ OPTIONS = {
     "diversity_weight": ({"diversity_weight": 0.5}, {}, []),
     "reconstruction_weight": ({"reconstruction_weight": 0.5}, {}, ["decoder."]),
     "gated": ({"fusion": "gated"}, {}, ["cross_attention.fusion.gate."]),
-    "importance_pooling": ({"document_pooling": "importance"}, {}, []),
+    "mean_pooling": ({"document_pooling": "mean"}, {}, []),
 }  # fmt: skip
 PENALTIES = ("entropy_weight", "diversity_weight", "reconstruction_weight")
 # Sizes, which the shapes of the weights show.

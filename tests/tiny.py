@@ -46,7 +46,7 @@ def _hierarchical_with_all_options(**options):
     model = _hierarchical(
         segmentation="learned", filter="adaptive", attention_scope="document", attention_kernel="linear",
         linear_features=16, learn_temperature=True, idf_prior=True, boundary_penalty=0.5, entropy_weight=0.1,
-        diversity_weight=0.1, reconstruction_weight=0.1, fusion="gated", document_pooling="importance",
+        diversity_weight=0.1, reconstruction_weight=0.1, fusion="gated", document_pooling="mean",
         sentence_end_ids=list(range(5, 25)), **options,
     )  # fmt: skip
     model.model.idf.set_counts(torch.arange(VOCAB_SIZE), VOCAB_SIZE)
