@@ -33,7 +33,10 @@ OPTIONS = {
     "document_scope": ({"attention_scope": "document"}, {}, []),
     "linear": (LINEAR, {}, []),
     "linear_features": (LINEAR | {"linear_features": 32}, LINEAR, []),
-    "temperature": ({"learn_temperature": True}, {}, ["word_filter.log_temperature"]),
+    "temperature": (
+        {"document_pooling": "mean", "learn_temperature": True}, {"document_pooling": "mean"},
+        ["word_filter.log_temperature"],
+    ),
     "idf_prior": ({"idf_prior": True}, {}, []),
     "boundary_penalty": ({"boundary_penalty": 0.8}, {}, []),
     "entropy_weight": ({"entropy_weight": 0.5}, {}, []),

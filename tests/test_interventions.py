@@ -18,7 +18,9 @@ def deciding_reader(tokenizer, wants_dog):
     The vector of a word is its embedding, it attends to itself only, and nothing is read from sentences.
     """
     options = {"embedding_skip": True, "classifier_hidden_dim": 8, "sentence_end_ids": [5]}
-    model = HierarchicalAttnForSequenceClassification(HierarchicalAttnConfig(**WORDS, **LABELS, **options))
+    model = HierarchicalAttnForSequenceClassification(
+        HierarchicalAttnConfig(**WORDS, **LABELS, document_pooling="mean", **options)
+    )
     inner = model.model
     dog = torch.zeros(12)
     dog[0] = 40.0
