@@ -17,6 +17,7 @@ from salience.train.data import TextData
 from salience.train.errors import UserError
 
 from .attention_profile import attention_profile, cross_attention_profile
+from .attributions import ATTRIBUTIONS
 from .breakdown import by_class_frequency, by_length, confused_pairs, shortened, with_intervals
 from .calibration import at_threshold, calibration
 from .failure_analysis import failure_analysis
@@ -30,6 +31,8 @@ from .verdict import verdict
 
 NUM_EXAMPLES = 8
 MAX_EXAMPLE_WORDS = 120
+MAX_EXPLAINED_TOKENS = 128
+"""Of longer texts the beginning is explained: leaving out each word in turn costs the square of the length."""
 MAX_CROSS_TOKENS = 2000
 """Cross-attention has as many numbers as words times sentences times heads: longer texts are left out there."""
 
@@ -114,7 +117,9 @@ def collect(
         bar.update()
         results["attention"] = describe_attention(reader, documents, readings, texts.labels[rows], sizes.seed)
         bar.update()
-        tested = faithfulness(reader, documents, readings, num_documents=sizes.explained, seed=sizes.seed)
+        tested = faithfulness(
+            reader, documents, readings, ATTRIBUTIONS, sizes.explained, MAX_EXPLAINED_TOKENS, sizes.seed
+        )
         tested["rows"] = [int(rows[row]) for row in tested["rows"]]
         results["faithfulness"] = tested | {"verdict": verdict(tested)}
         bar.update()
