@@ -124,7 +124,7 @@ def reliability_figure(bins: Sequence[Row], error: float) -> Figure:
     sizes = [20 + 300 * row["count"] / largest for row in filled]
     points = [row["confidence"] for row in filled], [row["accuracy"] for row in filled]
     axes.plot(*points, color=BLUE, linewidth=1)
-    axes.scatter(*points, s=sizes, color=BLUE, alpha=0.7)
+    axes.scatter(*points, s=sizes, color=BLUE, alpha=0.7, clip_on=False)
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
     axes.set_xlabel("confidence", color=MUTED)
     axes.set_ylabel("accuracy", color=MUTED)
