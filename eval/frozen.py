@@ -68,7 +68,7 @@ def frozen_vectors(encoder: str, revision: str | None = None) -> FrozenVectors:
     # The attention-pooling model that pools by the mean alone, without its untrained classifier.
     arguments: Any = ModelArguments(model="attn_pool", encoder=encoder, encoder_revision=revision, alpha=1.0)
     model, tokenizer = build_model(arguments, [], ["no", "yes"], "single_label_classification")
-    return FrozenVectors(model.base_model.eval(), tokenizer)
+    return FrozenVectors(model.base_model.eval(), tokenizer)  # type: ignore[arg-type]  # Module, to torch's types
 
 
 def _with_smote(vectors: FrozenVectors) -> Pipeline:
