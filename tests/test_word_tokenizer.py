@@ -1,5 +1,6 @@
 import json
 import pickle
+import random
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,21 @@ def test_the_most_frequent_words_are_kept_and_special_tokens_come_first():
 
 def test_the_vocabulary_is_the_same_each_time():
     assert build_word_tokenizer(TEXTS).get_vocab() == build_word_tokenizer(iter(TEXTS)).get_vocab()
+
+
+def test_word_pieces_are_the_same_each_time():
+    random_letters = random.Random(0)
+    words = ["".join(random_letters.choices("abcdefghäß中", k=random_letters.randint(2, 7))) for _ in range(400)]
+    texts = [" ".join(random_letters.choices(words, k=12)) for _ in range(100)]  # many pairs are equally frequent
+    vocabularies = [build_word_tokenizer(texts, 120, vocabulary="wordpieces").get_vocab() for _ in range(4)]
+    assert all(each == vocabularies[0] for each in vocabularies)
+    assert len(vocabularies[0]) == 122
+
+
+def test_a_piece_in_raw_text_is_no_piece():
+    tokenizer = build_word_tokenizer(["able cable table # e ##"] * 9, vocabulary="wordpieces")
+    assert tokenizer.tokenize("##e") == ["#", "#", "e"]
+    assert set(tokenizer.all_special_tokens) == {"[PAD]", "[UNK]"}
 
 
 def test_batches_are_padded_and_long_texts_are_neither_cut_nor_complained_about(caplog):

@@ -67,7 +67,7 @@ def build_word_tokenizer(
     numbers (3.14) stay whole. `[PAD]` is 0 and `[UNK]` is 1; no special token is added to a text, which is never cut.
 
     Args:
-        texts: The training texts; read once.
+        texts: The training texts; read twice for word pieces.
         vocab_size: Words kept at most, the two special tokens not counted.
         min_frequency: Words seen less often are left out.
         lowercase: Whether upper and lower case are the same word.
@@ -82,15 +82,17 @@ def build_word_tokenizer(
     tokenizer.normalizer = normalizers.Sequence([*steps, normalizers.Lowercase()] if lowercase else steps)
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORDS), behavior="removed", invert=True)
     specials = [PAD_TOKEN, UNKNOWN_TOKEN]
-    if vocabulary == "wordpieces":
-        tokenizer.decoder = decoders.WordPiece(cleanup=False)
+    endings = _inner_characters(tokenizer, texts) if vocabulary == "wordpieces" else []
     trainer = trainer_class(
         vocab_size=vocab_size + len(specials),
         min_frequency=min_frequency,
-        special_tokens=specials,
+        special_tokens=[*specials, *endings],
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    if vocabulary == "wordpieces":
+        tokenizer = _without_added_tokens(tokenizer)
+        tokenizer.decoder = decoders.WordPiece(cleanup=False)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD_TOKEN,
@@ -98,6 +100,27 @@ def build_word_tokenizer(
         model_input_names=["input_ids", "attention_mask"],
         clean_up_tokenization_spaces=False,
     )
+
+
+def _inner_characters(tokenizer: Tokenizer, texts: Iterable[str]) -> list[str]:
+    """Every character that stands inside of a word, as a piece, sorted.
+
+    The trainer numbers them in the random order of a hash map, and breaks ties between merges by these numbers: given
+    to it, they have the same numbers each time.
+    """
+    found: set[str] = set()
+    for text in texts:
+        normal = tokenizer.normalizer.normalize_str(text)
+        found.update(*(word[1:] for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)))
+    return [f"##{character}" for character in sorted(found)]
+
+
+def _without_added_tokens(tokenizer: Tokenizer) -> Tokenizer:
+    """The same tokenizer, in which no piece is looked for in raw text."""
+    plain = Tokenizer(models.WordPiece(tokenizer.get_vocab(), unk_token=UNKNOWN_TOKEN))
+    plain.normalizer, plain.pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
+    plain.add_special_tokens([PAD_TOKEN, UNKNOWN_TOKEN])
+    return plain
 
 
 def sentence_end_ids(tokenizer: transformers.PreTrainedTokenizerBase) -> list[int]:
