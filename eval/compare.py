@@ -43,8 +43,8 @@ from salience.train.errors import UserError
 from salience.train.output_folder import check_folder
 from salience.train.run_record import RUN_FILE, write_json
 
+from .breakdown import with_intervals
 from .compare_report import render, text_table, write_figure
-from .intervals import score_intervals
 from .paired import bootstrap, exact_mcnemar
 from .predictions import Predictions, read_predictions
 from .runs import (
@@ -203,7 +203,7 @@ def collect(runs: Sequence[Run], baselines: Sequence[Run]) -> dict[str, Any]:
             "family": run.family,
             "same_training_texts": run.splits["train"] == reference.splits["train"],
             **scores[name],
-            "intervals": score_intervals(read_predictions(run.folder, "test")),
+            "intervals": intervals(read_predictions(run.folder, "test")),
             "texts_per_second": texts_per_second(run.folder),
             "against_best_sparse": None if name == best else against(run, named[best]),
         }
@@ -215,6 +215,12 @@ def collect(runs: Sequence[Run], baselines: Sequence[Run]) -> dict[str, Any]:
         "best_sparse": best,
         "rows": rows,
     }
+
+
+def intervals(predictions: Predictions) -> dict[str, list[float]]:
+    """[low, high] of accuracy and macro F1, 95 %, by bootstrap over the test texts."""
+    found = with_intervals(predictions.labels, predictions.logits, "single_label_classification")
+    return {name: [found[name]["low"], found[name]["high"]] for name in ("accuracy", "f1_macro")}
 
 
 def against(run: Run, other: Run) -> dict[str, Any]:

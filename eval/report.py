@@ -41,6 +41,7 @@ from salience.configuration.data_arguments import DataArguments
 from salience.model_cards.card import make_card, write_card
 from salience.model_cards.run_folder import RELIABILITY_FILE, REPORT_FOLDER
 from salience.train.data import TextData, load_test
+from salience.train.encoder_loading import public_name
 from salience.train.errors import UserError
 from salience.train.run_record import RUN_FILE, redact_command, versions, write_json
 
@@ -122,7 +123,7 @@ def describe(arguments: ReportArguments, argv: list[str], reader: Reader, data: 
     """The keys model, data and made of report.json."""
     return {
         "model": {
-            "name": shown_name(arguments.model),
+            "name": public_name(arguments.model),
             "revision": arguments.revision,
             "class": type(reader.model).__name__,
             "parameters": reader.model.num_parameters(),
@@ -151,11 +152,6 @@ def untouched_card(run: Run | None, out: Path) -> Path | None:
     card = run.folder / "README.md"
     is_ours = card.is_file() and card.read_text(encoding="utf-8") == str(make_card(run.folder))
     return card if is_ours else None
-
-
-def shown_name(model: str | None) -> str:
-    """A Hub id as it is, of a folder its name only."""
-    return Path(str(model)).resolve().name if Path(str(model)).is_dir() else str(model)
 
 
 def output_folder(arguments: ReportArguments) -> Path:

@@ -8,16 +8,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from salience.model_cards.facts import METRICS
 from salience.model_cards.markdown import one_line
-
-WANTED_SCORES = {
-    "accuracy": "accuracy",
-    "precision_macro": "precision, macro",
-    "recall_macro": "recall, macro",
-    "f1_macro": "F1, macro",
-    "f1_weighted": "F1, weighted",
-    "roc_auc": "ROC-AUC, one against the rest",
-}
 
 
 def write_page(
@@ -50,7 +42,7 @@ def write_page(
         r=results,
         f=failures,
         pictures={name: data_uri(content) for name, content in pictures.items()},
-        score_names=WANTED_SCORES,
+        score_names={metric.key: metric.title for metric in METRICS},
     )
     file.write_text(page, encoding="utf-8")
 

@@ -21,7 +21,7 @@ from sklearn.svm import LinearSVC
 
 from salience.configuration.arguments import RecipeParser
 from salience.train.data import TextData, load_splits
-from salience.train.encoder_loading import encoder_name
+from salience.train.encoder_loading import public_name
 from salience.train.errors import UserError
 from salience.train.run_record import RUN_FILE, record_run, write_json
 
@@ -177,7 +177,7 @@ def make_sparse_run(
     """
     started = started or datetime.now(timezone.utc)
     run = run_sparse(name, data, model_args)
-    encoder = model_args.base_model or encoder_name(model_args.encoder) if name in FROZEN_MODELS else None
+    encoder = model_args.base_model or public_name(model_args.encoder) if name in FROZEN_MODELS else None
     folder.mkdir(parents=True, exist_ok=True)
     _write_results(folder, run, data)
     record_run(

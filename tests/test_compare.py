@@ -1,6 +1,5 @@
 """eval.py compare on runs of train.py that were trained here, with tiny models and noisy toy texts."""
 
-import json
 import shutil
 
 import numpy as np
@@ -16,13 +15,12 @@ from sklearn.svm import LinearSVC
 
 from salience.configuration.data_arguments import DataArguments
 from salience.eval.cli import main
-from salience.eval.compare import distinct_names
+from salience.eval.compare import distinct_names, intervals
 from salience.eval.compare_report import MAX_NAME, shorten, write_figure
-from salience.eval.intervals import score_intervals
 from salience.eval.predictions import Predictions, read_predictions
-from salience.train import cli
 from salience.train.data import load_splits
 from tests.toy import TOPICS, toy_texts, write_csv
+from tests.training import read, train
 
 HOSTILE = "$x_{ <script>alert(1)<" + "\x1b[31m" + "very_long_" * 12 + "$ | end"
 BASELINES = {
@@ -35,7 +33,6 @@ BASELINES = {
     ),
 }
 SIZES = ["--embedding_dim", "8", "--hidden_dim", "8", "--learning_rate", "0.02"]
-QUIET = ["--bf16", "false", "--report_to", "none", "--disable_tqdm", "true"]
 
 
 def noisy_texts(num_texts, seed):
@@ -45,16 +42,8 @@ def noisy_texts(num_texts, seed):
     return [(text, random.choice(list(TOPICS)) if random.random() < 0.25 else label) for text, label in rows]
 
 
-def train(folder, *flags):
-    with pytest.MonkeyPatch.context() as patch:
-        # transformers 4 leaves the precision of a run here, and the next run in the same process takes it.
-        patch.setenv("ACCELERATE_MIXED_PRECISION", "no")
-        assert cli.main(["--model", "lstm", "--output_dir", str(folder), *SIZES, *QUIET, *map(str, flags)]) == 0
-    return folder
-
-
-def read(file):
-    return json.loads(file.read_text(encoding="utf-8"))
+def train_lstm(folder, *flags):
+    return train(folder, "--model", "lstm", *SIZES, *flags)
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +57,8 @@ def home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         files = ["--train_file", "data/train.csv", "--test_file", "data/test.csv"]
-        train(folder / "runs/weak", *files, "--max_steps", 2)
-        train(folder / f"runs/{HOSTILE}", *files, "--num_train_epochs", 6, "--max_train_samples", 60)
+        train_lstm(folder / "runs/weak", *files, "--max_steps", 2)
+        train_lstm(folder / f"runs/{HOSTILE}", *files, "--num_train_epochs", 6, "--max_train_samples", 60)
     return folder
 
 
@@ -145,7 +134,7 @@ def test_intervals_are_those_of_texts_drawn_one_by_one():
     random = np.random.default_rng(5)
     labels = np.append(random.integers(0, 3, 199), 4)  # class 3 never occurs, class 4 not in every draw
     answers = np.where(random.random(200) < 0.7, labels, random.integers(0, 3, 200))
-    found = score_intervals(Predictions(labels, np.eye(5, dtype=np.float32)[answers]))
+    found = intervals(Predictions(labels, np.eye(5, dtype=np.float32)[answers]))
     draws = [random.integers(0, 200, 200) for _ in range(1000)]
     for score, name in ((accuracy_score, "accuracy"), (lambda *both: f1_score(*both, average="macro"), "f1_macro")):
         expected = np.percentile([score(labels[draw], answers[draw]) for draw in draws], [2.5, 97.5])
@@ -203,7 +192,7 @@ def test_figure_has_a_line_for_each_row(compared, tmp_path):
 
 
 def test_other_test_texts_are_refused(home, tmp_path, capsys):
-    other = train(
+    other = train_lstm(
         tmp_path / "other", "--train_file", "data/train.csv", "--test_file", "data/other.csv", "--max_steps", 1
     )
     capsys.readouterr()
@@ -221,7 +210,7 @@ def test_other_test_texts_are_refused(home, tmp_path, capsys):
 
 def test_other_problem_types_are_refused(home, tmp_path, capsys):
     numbers = write_csv(tmp_path / "numbers.csv", [(text, float(len(text)) + 0.5) for text, _ in noisy_texts(30, 3)])
-    regression = train(tmp_path / "regression", "--train_file", numbers, "--test_size", 0.3, "--max_steps", 1)
+    regression = train_lstm(tmp_path / "regression", "--train_file", numbers, "--test_size", 0.3, "--max_steps", 1)
     assert main(["compare", "runs/weak", str(regression)]) == 2
     assert f"and {regression} regression: compare runs of one problem type" in capsys.readouterr().err
     assert main(["compare", str(regression)]) == 2

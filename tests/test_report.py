@@ -1,6 +1,5 @@
 """eval.py report on runs of train.py that were trained here, with tiny models, hostile texts and hostile labels."""
 
-import json
 import re
 from html.parser import HTMLParser
 
@@ -12,14 +11,13 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from salience.eval.cli import main
 from salience.eval.predictions import read_predictions
 from salience.model_cards.card import make_card
-from salience.train import cli
 from tests.toy import toy_texts, write_jsonl
+from tests.training import read, train
 
 ATTACK = "<script>alert(1)</script>"
 LABELS = [f"{ATTACK} $x_{{", "../../money\u202e|", "wörld 🌍 `code`"]
 ATTACKS = [ATTACK, "\x00\x1b[31m", "\u202e\u2066", "🙂" * 50, "<img src=x onerror=alert(1)>", "a" * 1_000_000, ""]
 SIZES = ["--embedding_dim", "8", "--hidden_dim", "8", "--learning_rate", "0.02", "--num_train_epochs", "2"]
-QUIET = ["--bf16", "false", "--report_to", "none", "--disable_tqdm", "true"]
 SMALL = ["--num_documents", "40", "--num_explained", "20"]
 PICTURES = ("confusion_matrix", "per_class_performance", "training_curves", "reliability", "faithfulness")
 
@@ -30,18 +28,6 @@ def hostile_texts(num_texts, seed):
     rows = toy_texts(num_texts, seed, LABELS)
     rows = [(text, random.choice(LABELS) if random.random() < 0.25 else label) for text, label in rows]
     return [(f"{text} {attack}", label) for (text, label), attack in zip(rows, ATTACKS, strict=False)] + rows[7:]
-
-
-def train(folder, *flags):
-    with pytest.MonkeyPatch.context() as patch:
-        # transformers 4 leaves the precision of a run here, and the next run in the same process takes it.
-        patch.setenv("ACCELERATE_MIXED_PRECISION", "no")
-        assert cli.main(["--output_dir", str(folder), *QUIET, *map(str, flags)]) == 0
-    return folder
-
-
-def read(file):
-    return json.loads(file.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")

@@ -34,9 +34,9 @@ def encoder_path(name: str) -> str:
         raise UserError(f"--encoder {one_line(error)}") from error
 
 
-def encoder_name(encoder: str | None) -> str | None:
-    """What others may know of `--encoder`: a Hub id or package as it is, of a folder its name only."""
-    return Path(encoder).resolve().name if encoder and Path(encoder).is_dir() else encoder
+def public_name(name: str | None) -> str | None:
+    """What others may know of a model's name: a Hub id or package as it is, of a folder its name only."""
+    return Path(name).resolve().name if name and Path(name).is_dir() else name
 
 
 def no_encoder(name: str, error: Exception) -> str:

@@ -10,7 +10,7 @@ from salience.configuration.training_arguments import SalienceTrainingArguments
 from salience.configuration.tuning_arguments import TuningArguments
 
 from .data import TextData
-from .encoder_loading import encoder_name
+from .encoder_loading import public_name
 
 
 def run_plan(
@@ -61,7 +61,7 @@ def describe_model(model_args: Any, model: PreTrainedModel, num_trainable: int) 
     return {
         "family": model_args.model,
         "class": type(model).__name__,
-        "encoder": model_args.base_model or encoder_name(model_args.encoder),
+        "encoder": model_args.base_model or public_name(model_args.encoder),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "trainable_parameters": num_trainable,
         **({} if found is None else {"word_vectors_found": found}),

@@ -1,0 +1,21 @@
+"""train.py in this process, and what it leaves."""
+
+import json
+
+import pytest
+
+from salience.train import cli
+
+QUIET = ["--bf16", "false", "--report_to", "none", "--disable_tqdm", "true"]
+
+
+def train(folder, *flags):
+    with pytest.MonkeyPatch.context() as patch:
+        # transformers 4 leaves the precision of a run here, and the next run in the same process takes it.
+        patch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+        assert cli.main(["--output_dir", str(folder), *QUIET, *map(str, flags)]) == 0
+    return folder
+
+
+def read(file):
+    return json.loads(file.read_text(encoding="utf-8"))
