@@ -84,6 +84,17 @@ ModelArguments = make_dataclass(
             field(default=None, metadata={"help": "Branch, tag or commit of a Hub encoder."}),
         ),
         (
+            "encoder_cache",
+            str | None,
+            field(
+                default=None,
+                metadata={
+                    "help": "File that keeps what a frozen encoder says of each text (--freeze_encoder), so that "
+                    "further epochs and runs needn't ask it again; 80 MB for 1,000 texts of 50 tokens with MiniLM."
+                },
+            ),
+        ),
+        (
             "base_model",
             str | None,
             field(default=None, metadata={"help": "Hub id that the card names, if --encoder is a folder or package."}),

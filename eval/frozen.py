@@ -12,8 +12,11 @@ from sklearn.preprocessing import StandardScaler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from salience.configuration.arguments import ModelArguments
+from salience.configuration.training_arguments import does_bf16_well
 from salience.train.build import build_model
+from salience.train.encoder_cache import remember_encoder
 from salience.train.errors import UserError
+from salience.train.lora import encoder_of
 
 from .prior_correction import PriorCorrectedLogistic
 
@@ -25,12 +28,20 @@ class FrozenVectors(TransformerMixin, BaseEstimator):
         model: Document encoder whose `pooler_output` is that mean.
         tokenizer: Its tokenizer.
         batch_size: Texts at a time; texts of like length are read together.
+        bf16: Read in bfloat16; None: where the device does it in hardware, as in training.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int = 64) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        batch_size: int = 64,
+        bf16: bool | None = None,
+    ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.batch_size = batch_size
+        self.bf16 = bf16
 
     @property
     def num_weights(self) -> int:
@@ -41,33 +52,37 @@ class FrozenVectors(TransformerMixin, BaseEstimator):
         """Nothing is learned."""
         return self
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def transform(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors (N, D) float32 of N texts, of any length: long ones are read in windows."""
         ids = self.tokenizer(list(texts), verbose=False)["input_ids"]
         order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
-        parts = []
+        parts, device = [], self.model.device
+        bf16 = does_bf16_well(device.type == "cpu") if self.bf16 is None else self.bf16
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
             batch = self.tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt")
-            outputs = self.model(**batch.to(self.model.device))
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                outputs = self.model(**batch.to(device))
             parts.append(outputs.pooler_output.float().cpu().numpy())
         return np.concatenate(parts)[np.argsort(order)]
 
 
-def frozen_vectors(encoder: str, revision: str | None = None) -> FrozenVectors:
+def frozen_vectors(encoder: str, revision: str | None = None, cache: str | None = None) -> FrozenVectors:
     """The document vectors of a pretrained encoder.
 
     Args:
         encoder: Hub id, folder, or `package:NAME`.
         revision: Branch, tag or commit of a Hub id.
+        cache: File that keeps what the encoder says of each text (`EncoderCache`); None for none.
 
     Raises:
-        UserError: There is no such encoder.
+        UserError: There is no such encoder, or the cache can't be used.
     """
     # The attention-pooling model that pools by the mean alone, without its untrained classifier.
     arguments: Any = ModelArguments(model="attn_pool", encoder=encoder, encoder_revision=revision, alpha=1.0)
     model, tokenizer = build_model(arguments, [], ["no", "yes"], "single_label_classification")
+    remember_encoder(encoder_of(model), cache)
     return FrozenVectors(model.base_model.eval(), tokenizer)  # type: ignore[arg-type]  # Module, to torch's types
 
 

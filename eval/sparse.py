@@ -84,7 +84,9 @@ def build_baseline(name: str, model_args: Any = None) -> Pipeline:
         return SPARSE_MODELS[name]()
     if model_args is None or model_args.encoder is None:
         raise UserError(f"{name} needs --encoder: a Hub id, a folder or package:NAME")
-    return FROZEN_MODELS[name](frozen_vectors(model_args.encoder, model_args.encoder_revision))
+    return FROZEN_MODELS[name](
+        frozen_vectors(model_args.encoder, model_args.encoder_revision, model_args.encoder_cache)
+    )
 
 
 def run_sparse(name: str, data: TextData, model_args: Any = None) -> SparseRun:

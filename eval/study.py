@@ -62,7 +62,7 @@ ROW_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 # What the study says itself, and what would leave this machine.
 RESERVED = ("seed", "output_dir", "resume_from_checkpoint", "push_to_hub", "hub_token")
 DATA_FLAGS = {each.name for each in fields(DataArguments)}
-ENCODER_FLAGS = {"encoder", "encoder_revision", "base_model"}
+ENCODER_FLAGS = {"encoder", "encoder_revision", "encoder_cache", "base_model", "freeze_encoder"}
 
 
 @dataclass

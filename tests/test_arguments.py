@@ -23,7 +23,7 @@ FAMILIES = {
     "sequence_classification": None,
 }
 # Flags that are no field of a configuration.
-COMMON = {"model", "encoder", "encoder_revision", "base_model", "min_frequency", "vocabulary"}
+COMMON = {"model", "encoder", "encoder_revision", "encoder_cache", "base_model", "min_frequency", "vocabulary"}
 
 
 def parse(*argv: object):

@@ -73,7 +73,7 @@ class Request:
             UserError: A flag was set that the model doesn't know.
         """
         known = set(model_options(config_class)) - unused if config_class else set()
-        common = {"model", "encoder", "encoder_revision", "base_model", "min_frequency", "vocabulary"}
+        common = {"model", "encoder", "encoder_revision", "encoder_cache", "base_model", "min_frequency", "vocabulary"}
         common |= WORD_VECTOR_FLAGS if "embedding_dim" in known else set()
         chosen = {name: value for name, value in vars(self.arguments).items() if value is not None}
         for name in sorted(chosen.keys() - known - common):

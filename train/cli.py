@@ -28,6 +28,7 @@ from salience.model_cards.card import write_card
 
 from .build import build_model
 from .data import TextData, load_splits
+from .encoder_cache import remember_encoder
 from .errors import UserError
 from .final_evaluation import correct_prior, evaluate
 from .flag_checks import check_flags, check_labels, check_model
@@ -132,6 +133,7 @@ def fresh_model(arguments: Arguments, data: TextData) -> tuple[PreTrainedModel, 
     check_model(model, model_args, training)
     if tuning.freeze_encoder:
         encoder_of(model).requires_grad_(False)
+        remember_encoder(encoder_of(model), model_args.encoder_cache)
     return model, tokenizer
 
 

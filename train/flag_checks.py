@@ -17,6 +17,8 @@ def check_flags(model_args: Any, tuning: TuningArguments, training: SalienceTrai
     if (tuning.lora or tuning.freeze_encoder) and model_args.encoder is None:
         flag = "--lora" if tuning.lora else "--freeze_encoder"
         raise UserError(f"{flag} needs a pretrained encoder, and --encoder names none")
+    if model_args.encoder_cache is not None:
+        check_encoder_cache(model_args, tuning, training)
     if tuning.prior_correction and model_args.model == "sequence_classification":
         raise UserError("--prior_correction is kept in our models' configuration; the plain head has no place for it")
     if training.push_to_hub and tuning.lora and not is_hub_id(model_args.base_model or model_args.encoder):
@@ -28,6 +30,16 @@ def check_flags(model_args: Any, tuning: TuningArguments, training: SalienceTrai
             raise UserError(f"--{name} belongs to {where}; leave it out")
     if tuning.early_stopping_patience and training.eval_strategy == "no":
         raise UserError("--early_stopping_patience needs evaluations: set --eval_strategy to epoch or steps")
+
+
+def check_encoder_cache(model_args: Any, tuning: TuningArguments, training: SalienceTrainingArguments) -> None:
+    """Refuse `--encoder_cache` where the encoder's answers can't be kept."""
+    if not tuning.freeze_encoder:
+        raise UserError("--encoder_cache belongs to --freeze_encoder true: what is trained can't be kept")
+    if model_args.model == "sequence_classification":
+        raise UserError("--encoder_cache is for our models; leave it out with the plain head")
+    if training.fsdp or training.torch_compile:
+        raise UserError("--encoder_cache is not offered with FSDP or --torch_compile")
 
 
 def conditional_flags(tuning: TuningArguments) -> dict[str, tuple[bool, str]]:
