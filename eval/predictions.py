@@ -1,5 +1,6 @@
 """What a run answered for each held-out text: kept beside its results, never published."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ class Predictions(NamedTuple):
 
     labels: np.ndarray  # (N,) class ids, (N, C) zeros and ones, or numbers
     logits: np.ndarray  # (N, C) float32
+    num_words: np.ndarray | None = None  # (N,); None of a run of an earlier version
 
     def is_right(self) -> np.ndarray:
         """Whether a classifier's answer is right, with several labels: all of them, bool (N,)."""
@@ -28,8 +30,15 @@ def predictions_file(folder: str | Path, split: str) -> Path:
     return Path(folder) / f"{split}_predictions.parquet"
 
 
-def write_predictions(folder: str | Path, split: str, rows: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> None:
-    """Write `SPLIT_predictions.parquet` into a run folder, with the columns row, label and logits.
+def count_words(texts: Iterable[str]) -> np.ndarray:
+    """Words of each text, as white space parts them, (N,)."""
+    return np.array([len(text.split()) for text in texts], int)
+
+
+def write_predictions(
+    folder: str | Path, split: str, rows: np.ndarray, labels: np.ndarray, logits: np.ndarray, num_words: np.ndarray
+) -> None:
+    """Write `SPLIT_predictions.parquet` into a run folder, with the columns row, label, logits and words.
 
     Args:
         folder: The run folder.
@@ -37,9 +46,10 @@ def write_predictions(folder: str | Path, split: str, rows: np.ndarray, labels: 
         rows: (N,) place of each text in the split as it was loaded.
         labels: (N,) or (N, C).
         logits: (N, C), or (N,) for one value.
+        num_words: (N,) words of each text.
     """
     logits = np.asarray(logits, np.float32).reshape(len(rows), -1)
-    table = pa.table({"row": rows, "label": list(labels), "logits": list(logits)})
+    table = pa.table({"row": rows, "label": list(labels), "logits": list(logits), "words": num_words})
     pq.write_table(table, predictions_file(folder, split))
 
 
@@ -57,4 +67,6 @@ def read_predictions(folder: str | Path, split: str) -> Predictions:
     if not file.is_file():
         raise UserError(f"{file} is missing: train again, with a {split} split")
     table = pq.read_table(file).sort_by("row")
-    return Predictions(np.array(table["label"].to_pylist()), np.array(table["logits"].to_pylist(), np.float32))
+    num_words = table["words"].to_numpy() if "words" in table.column_names else None
+    logits = np.array(table["logits"].to_pylist(), np.float32)
+    return Predictions(np.array(table["label"].to_pylist()), logits, num_words)

@@ -23,7 +23,7 @@ from .calibration import at_threshold, calibration
 from .failure_analysis import failure_analysis
 from .faithfulness import faithfulness
 from .internals import has_filter
-from .predictions import Predictions, predictions_file, read_predictions
+from .predictions import Predictions, count_words, predictions_file, read_predictions
 from .reader import Document, Reader, Reading
 from .runs import Run, read_results
 from .scoring import compute_scores
@@ -146,7 +146,7 @@ def score(reader: Reader, texts: Texts, run: Run | None) -> dict[str, Any]:
         if is_single
         else None,
         "confused_pairs": confused_pairs(labels, logits, texts.raw, names) if is_single else None,
-        "length": by_length(labels, logits, [len(text.split()) for text in texts.raw], kind),
+        "length": by_length(labels, logits, count_words(texts.raw), kind),
         "class_frequency": by_class_frequency(labels, logits, names, kind, counts),
         "calibration": calibration(logits, labels, kind),
         "thresholds": thresholds(run, Predictions(labels, logits), kind),

@@ -126,8 +126,8 @@ def read_scores(folder: Path) -> dict[str, Any]:
         folder: Its run folder.
 
     Returns:
-        validation_accuracy, accuracy and f1_macro (test, 0 to 1), train_seconds (None if it was stopped and resumed)
-        and parameters.
+        validation_accuracy, accuracy and f1_macro (test, 0 to 1), train_seconds (None if it was stopped and resumed),
+        texts_per_second (of the test texts) and parameters.
 
     Raises:
         UserError: It isn't a classifier, or has no test texts.
@@ -146,6 +146,7 @@ def read_scores(folder: Path) -> dict[str, Any]:
             "accuracy": test["test_accuracy"],
             "f1_macro": test["test_f1_macro"],
             "train_seconds": None if was_resumed else round(trained["train_runtime"], 2),
+            "texts_per_second": texts_per_second(folder),
             "parameters": run["model"]["parameters"],
         }
     except KeyError as error:

@@ -26,7 +26,7 @@ from salience.train.errors import UserError
 from salience.train.run_record import RUN_FILE, record_run, write_json
 
 from .frozen import FROZEN_MODELS, frozen_vectors
-from .predictions import write_predictions
+from .predictions import count_words, write_predictions
 from .prior_correction import PriorCorrectedLogistic
 from .scoring import compute_scores
 
@@ -212,4 +212,5 @@ def _write_results(folder: Path, run: SparseRun, data: TextData) -> None:
             f"{prefix}_samples": len(labels),
         }
         write_json(folder / f"{prefix}_results.json", results)
-        write_predictions(folder, split, np.arange(len(labels)), labels, logits)
+        num_words = count_words(data.splits[split]["text"])
+        write_predictions(folder, split, np.arange(len(labels)), labels, logits, num_words)

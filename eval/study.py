@@ -17,8 +17,9 @@ command line count for every row.
       lstm: {model: lstm, max_sentences: null}  # null takes a flag of the recipe away; `recipe:` names another one
       rare: {model: tfidf_logistic_prior, minority_ratio: 6}  # any baseline of `eval.py sparse`, with data of its own
 
-Further scores are precision_macro, recall_macro, f1_weighted, roc_auc, and minority_ and majority_ before precision,
-recall and f1: means over the classes that `minority_labels` names, and over the others.
+Further scores are precision_macro, recall_macro, f1_weighted, roc_auc, ece (expected calibration error, bins of equal
+width), accuracy_short, _medium and _long (fewer than 100 words, 100 to 500, more), and minority_ and majority_ before
+precision, recall and f1: means over the classes that `minority_labels` names, and over the others.
 
 OUT (default runs/studies/ and the name of the YAML file) gets cells/ROW/seed_S/ with each run, beside it its recipe
 seed_S.yaml and its log seed_S.log, study.md with the table, and study.json:
@@ -27,12 +28,14 @@ seed_S.yaml and its log seed_S.log, study.md with the table, and study.json:
     accuracy; null without), data (name, source, and rows of the splits of one cell)
     rows: {row: {
         kind: "model", "sparse" (TF-IDF) or "frozen" (vectors of a frozen encoder), flags: {those of the row},
-        seeds: {seed: {validation_accuracy, accuracy, f1_macro (test), train_seconds, parameters, further scores}},
-        mean, sd: {validation_accuracy, accuracy, f1_macro, train_seconds, further scores},
+        seeds: {seed: {validation_accuracy, accuracy, f1_macro (test), train_seconds, texts_per_second, parameters,
+            further scores}},
+        mean, sd: {validation_accuracy, accuracy, f1_macro, train_seconds, texts_per_second, further scores},
         against: {other row: {difference, low, high, p_value, mcnemar: {seed: {only_this_right, only_other_right,
             p_value}}}}}}
 
-Scores run from 0 to 1; null where one is not defined. `train_seconds` is null for a cell that was stopped and resumed.
+Scores run from 0 to 1; null where one is not defined. `train_seconds` is null for a cell that was stopped and resumed;
+`texts_per_second` is that of the test texts, read whole. Both depend on what else the machine did.
 """
 
 import re
@@ -56,7 +59,7 @@ from .runs import read_scores
 from .sparse import BASELINES, SPARSE_MODELS
 from .study_cells import Cell, CellRunner
 from .study_results import write_results
-from .study_scores import GROUP_SCORES, PLAIN_SCORES
+from .study_scores import GROUP_SCORES, KNOWN_SCORES
 
 ROW_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 # What the study says itself, and what would leave this machine.
@@ -101,9 +104,8 @@ class Study:
         self.scores = [self.scores] if isinstance(self.scores, str) else self.scores
         self._check_seeds()
         for name in self.scores:
-            if name not in (*PLAIN_SCORES, *GROUP_SCORES):
-                known = ", ".join((*PLAIN_SCORES, *GROUP_SCORES))
-                raise UserError(f"{self.file}: score {name} is unknown; choose from {known}")
+            if name not in KNOWN_SCORES:
+                raise UserError(f"{self.file}: score {name} is unknown; choose from {', '.join(KNOWN_SCORES)}")
         for name in self.sparse:
             if name not in SPARSE_MODELS:
                 raise UserError(f"{self.file}: sparse {name} is unknown; choose from {', '.join(SPARSE_MODELS)}")

@@ -17,7 +17,7 @@ from .study_table import render
 if TYPE_CHECKING:
     from .study import Study
 
-MEASURES = ("validation_accuracy", "accuracy", "f1_macro", "train_seconds")
+MEASURES = ("validation_accuracy", "accuracy", "f1_macro", "train_seconds", "texts_per_second")
 
 
 def write_results(study: "Study", cells: Sequence[Cell], folder: Path) -> None:

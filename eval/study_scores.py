@@ -1,10 +1,15 @@
-"""Scores that a study can ask for beside accuracy and macro F1: of all classes, and of rare and frequent ones apart."""
+"""Scores that a study can ask for beside accuracy and macro F1: of all classes, of rare ones, of long texts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from salience.train.errors import UserError
+
+from .breakdown import by_length
+from .calibration import calibration
+from .predictions import Predictions, predictions_file, read_predictions
 from .runs import read_results
 from .study_cells import Cell
 
@@ -13,6 +18,9 @@ GROUP_SCORES = {
     f"{group}_{score}": (group, score) for group in ("minority", "majority") for score in ("precision", "recall", "f1")
 }
 """By name, the group of classes and the score that is averaged over them."""
+LENGTHS = {"accuracy_short": 0, "accuracy_medium": 1, "accuracy_long": 2}
+"""By name, the bin of `by_length`: texts of fewer than 100 words, of 100 to 500, and of more."""
+KNOWN_SCORES = (*PLAIN_SCORES, *GROUP_SCORES, "ece", *LENGTHS)
 
 
 def further_scores(cell: Cell, names: Sequence[str]) -> dict[str, float | None]:
@@ -20,23 +28,50 @@ def further_scores(cell: Cell, names: Sequence[str]) -> dict[str, float | None]:
 
     Args:
         cell: Its flag `minority_labels` says which classes are the minority, whatever its `minority_ratio`.
-        names: Of `PLAIN_SCORES` and `GROUP_SCORES`.
+        names: Of `KNOWN_SCORES`; `ece` is the expected calibration error with bins of equal width.
 
     Returns:
         By name, 0 to 1; None where a score isn't defined.
 
     Raises:
-        UserError: There are no test results.
+        UserError: There are no test results, or they are those of an earlier version.
     """
     test = read_results(cell.folder, "test_results.json")
     listed = cell.recipe.get("minority_labels", [])
     minority = {str(name) for name in ([listed] if isinstance(listed, str) else listed)}
-    return {
-        name: group_score(test["test_per_class"], minority, *GROUP_SCORES[name])
-        if name in GROUP_SCORES
-        else test.get(f"test_{name}")
-        for name in names
-    }
+    found: dict[str, float | None] = {}
+    for name in names:
+        if name in GROUP_SCORES:
+            found[name] = group_score(test["test_per_class"], minority, *GROUP_SCORES[name])
+        elif name in PLAIN_SCORES:
+            found[name] = test.get(f"test_{name}")
+        else:
+            found[name] = score_of_answers(name, cell)
+    return found
+
+
+def score_of_answers(name: str, cell: Cell) -> float | None:
+    """A score that is counted from a finished cell's answers to its test texts.
+
+    Args:
+        name: `ece`, or one of `LENGTHS`.
+        cell: The cell.
+
+    Returns:
+        0 to 1; None if no text is of that length.
+
+    Raises:
+        UserError: There are no answers, or an earlier version wrote them.
+    """
+    answers: Predictions = read_predictions(cell.folder, "test")
+    kind = "multi_label_classification" if answers.labels.ndim == 2 else "single_label_classification"
+    if name == "ece":
+        return float(calibration(answers.logits, answers.labels, kind)["ece_equal_width"])
+    if answers.num_words is None:
+        raise UserError(f"{predictions_file(cell.folder, 'test')} doesn't say how long texts are: run the cell again")
+    bins = by_length(answers.labels, answers.logits, answers.num_words, kind)["bins"]
+    accuracy: float | None = bins[LENGTHS[name]]["accuracy"]
+    return accuracy
 
 
 def group_score(per_class: Mapping[str, Mapping[str, Any]], minority: set[str], group: str, score: str) -> float | None:

@@ -7,7 +7,8 @@ from salience.model_cards.markdown import escape, table
 
 LEGEND = (
     "Mean ± standard deviation over the seeds, in percent. Points: difference of the test accuracies, with its 95 % "
-    "interval and p-value by a paired bootstrap over the test texts. Minutes: of cells that were not stopped."
+    "interval and p-value by a paired bootstrap over the test texts. Minutes: of cells that were not stopped. "
+    "Texts per second: test texts, read whole; minutes and these depend on what else the machine did."
 )
 
 
@@ -20,7 +21,12 @@ def render(study: Mapping[str, Any]) -> str:
     against = list(dict.fromkeys(name for name in (study["reference"], study["best_sparse"]) if name))
     further = study.get("scores", [])  # a study of an earlier version has none
     header = ["row", "seeds", "validation accuracy", "test accuracy", "test macro F1"]
-    header += [*(f"test {name.replace('_', ' ')}" for name in further), "parameters", "training minutes"]
+    header += [
+        *(f"test {name.replace('_', ' ')}" for name in further),
+        "parameters",
+        "training minutes",
+        "texts per second",
+    ]
     lines = []
     for name, row in study["rows"].items():
         if not row["seeds"]:
@@ -28,9 +34,11 @@ def render(study: Mapping[str, Any]) -> str:
         mean, sd = row["mean"], row["sd"]
         scores = [_percent(mean[key], sd[key]) for key in ("validation_accuracy", "accuracy", "f1_macro", *further)]
         minutes = "" if mean["train_seconds"] is None else f"{mean['train_seconds'] / 60:.2f}"
+        speed = mean.get("texts_per_second")  # nor has it this
+        texts_per_second = "" if speed is None else f"{speed:.0f}"
         parameters = max(cell["parameters"] for cell in row["seeds"].values())
         compared = [difference_text(row["against"].get(other)) for other in against]
-        lines.append([name, len(row["seeds"]), *scores, parameters, minutes, *compared])
+        lines.append([name, len(row["seeds"]), *scores, parameters, minutes, texts_per_second, *compared])
     found = table([*header, *(f"points against {name}" for name in against)], lines)
     return f"# {escape(study['name'])}\n\n{found}\n\n{LEGEND}\n"
 

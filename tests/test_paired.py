@@ -22,7 +22,7 @@ def run_folder(folder, is_right, test_set="a", labels=None):
     folder.mkdir()
     found = predictions(is_right)
     labels = found.labels if labels is None else np.array(labels)
-    write_predictions(folder, "test", np.arange(len(labels)), labels, found.logits)
+    write_predictions(folder, "test", np.arange(len(labels)), labels, found.logits, np.ones(len(labels), int))
     (folder / "run.json").write_text(json.dumps({"data": {"splits": {"test": {"sha256": test_set}}}}))
     return folder
 
@@ -91,7 +91,7 @@ def test_different_test_texts_are_refused(tmp_path, labels):
 
 def test_predictions_come_back_in_the_order_of_their_rows(tmp_path):
     logits = np.arange(6, dtype=np.float32).reshape(3, 2)
-    write_predictions(tmp_path, "test", np.array([2, 0, 1]), np.array([0, 1, 1]), logits)
+    write_predictions(tmp_path, "test", np.array([2, 0, 1]), np.array([0, 1, 1]), logits, np.array([7, 8, 9]))
     found = read_predictions(tmp_path, "test")
     assert found.labels.tolist() == [1, 1, 0]
     assert found.logits.tolist() == [[2, 3], [4, 5], [0, 1]]
@@ -100,7 +100,9 @@ def test_predictions_come_back_in_the_order_of_their_rows(tmp_path):
 
 def test_several_labels_must_all_be_right(tmp_path):
     labels = np.array([[1, 0], [1, 1], [0, 0]], np.float32)
-    write_predictions(tmp_path, "validation", np.arange(3), labels, np.array([[2, -1], [2, -1], [-1, -2]]))
+    write_predictions(
+        tmp_path, "validation", np.arange(3), labels, np.array([[2, -1], [2, -1], [-1, -2]]), np.ones(3, int)
+    )
     assert read_predictions(tmp_path, "validation").is_right().tolist() == [True, False, True]
 
 

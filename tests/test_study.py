@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from salience.eval.calibration import calibration
 from salience.eval.cli import main
 from salience.eval.predictions import read_predictions
 from salience.eval.study import read_flags, read_study
@@ -30,6 +31,7 @@ STUDY = {
     "seeds": [0, 3],
     "reference": "lstm",
     "sparse": "tfidf_svm",
+    "scores": ["recall_macro", "ece", "accuracy_short", "accuracy_long"],
     "rows": {"lstm": {"model": "lstm"}},
 }  # fmt: skip
 
@@ -66,7 +68,7 @@ def results(folder, with_seconds=False):
     if not with_seconds:
         for row in study["rows"].values():
             for part in (*row["seeds"].values(), row["mean"], row["sd"]):
-                del part["train_seconds"]
+                del part["train_seconds"], part["texts_per_second"]
     return study
 
 
@@ -99,6 +101,13 @@ def test_results_are_those_of_the_cells(finished):
             assert found["f1_macro"] == test["test_f1_macro"]
             assert found["train_seconds"] > 0
             scores.append(found["accuracy"])
+            answers = read_predictions(folder / "cells" / name / f"seed_{seed}", "test")
+            short, long = answers.num_words < 100, answers.num_words > 500
+            assert found["accuracy_short"] == pytest.approx(answers.is_right()[short].mean())
+            assert found["accuracy_long"] is None and not long.any()
+            table = calibration(answers.logits, answers.labels, "single_label_classification")
+            assert found["ece"] == table["ece_equal_width"]
+            assert found["texts_per_second"] > 0
         assert row["mean"]["accuracy"] == pytest.approx(sum(scores) / 2)
         assert row["sd"]["accuracy"] == pytest.approx(abs(scores[0] - scores[1]) / 2**0.5)
     lstm, svm = (study["rows"][name] for name in ("lstm", "tfidf_svm"))

@@ -10,7 +10,7 @@ from transformers import EvalPrediction, PretrainedConfig, PreTrainedModel
 
 from salience.configuration.configuration_salience import SalienceConfig
 from salience.eval.calibration import fit_temperature
-from salience.eval.predictions import write_predictions
+from salience.eval.predictions import count_words, write_predictions
 from salience.eval.scoring import compute_scores
 
 from .data import TextData
@@ -65,7 +65,8 @@ def evaluate(
             results |= {f"test_{name}": value for name, value in scores.items()}
         folder = Path(trainer.args.output_dir)
         write_json(folder / f"{prefix}_results.json", metrics | results)
-        write_predictions(folder, split, orders[split], labels, logits)
+        num_words = count_words(data.splits[split]["text"])[orders[split]]
+        write_predictions(folder, split, orders[split], labels, logits, num_words)
 
 
 def calibrate(config: SalienceConfig, logits: np.ndarray, labels: np.ndarray, problem_type: str) -> np.ndarray:
