@@ -22,7 +22,8 @@ width), accuracy_short, _medium and _long (fewer than 100 words, 100 to 500, mor
 precision, recall and f1: means over the classes that `minority_labels` names, and over the others.
 
 OUT (default runs/studies/ and the name of the YAML file) gets cells/ROW/seed_S/ with each run, beside it its recipe
-seed_S.yaml and its log seed_S.log, study.md with the table, and study.json:
+seed_S.yaml and its log seed_S.log, study.md with the table, study.png (rows called NAME_NUMBER become curves, where
+several names have numbers in common), and study.json:
 
     name, seeds, reference, scores (the further ones), best_sparse (of those under `sparse`, by mean validation
     accuracy; null without), data (name, source, and rows of the splits of one cell)

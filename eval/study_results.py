@@ -11,17 +11,19 @@ from salience.train.run_record import RUN_FILE, write_json
 from .paired import bootstrap, exact_mcnemar
 from .runs import best_by_validation, paired_answers, read_results, read_scores
 from .study_cells import Cell
+from .study_figure import draw_study
 from .study_scores import further_scores
 from .study_table import render
 
 if TYPE_CHECKING:
     from .study import Study
 
+DPI = 120
 MEASURES = ("validation_accuracy", "accuracy", "f1_macro", "train_seconds", "texts_per_second")
 
 
 def write_results(study: "Study", cells: Sequence[Cell], folder: Path) -> None:
-    """Write study.json and study.md.
+    """Write study.json, study.md and study.png.
 
     Args:
         study: The study.
@@ -34,6 +36,7 @@ def write_results(study: "Study", cells: Sequence[Cell], folder: Path) -> None:
     results = collect(study, cells)
     write_json(folder / "study.json", results)
     (folder / "study.md").write_text(render(results), encoding="utf-8")
+    draw_study(results).savefig(folder / "study.png", dpi=DPI)
 
 
 def collect(study: "Study", cells: Sequence[Cell]) -> dict[str, Any]:

@@ -40,7 +40,8 @@ def render(study: Mapping[str, Any]) -> str:
         compared = [difference_text(row["against"].get(other)) for other in against]
         lines.append([name, len(row["seeds"]), *scores, parameters, minutes, texts_per_second, *compared])
     found = table([*header, *(f"points against {name}" for name in against)], lines)
-    return f"# {escape(study['name'])}\n\n{found}\n\n{LEGEND}\n"
+    figure = "![Scores of each row, with standard deviations](study.png)"
+    return f"# {escape(study['name'])}\n\n{found}\n\n{LEGEND}\n\n{figure}\n"
 
 
 def _percent(mean: float | None, sd: float | None) -> str:

@@ -140,6 +140,10 @@ def test_predictions_are_never_published(finished):
     assert not [name for name in published if "predictions" in name]
 
 
+def test_a_figure_is_drawn(finished):
+    assert (finished[1] / "study.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_table_names_every_row(finished):
     _, folder = finished
     table = (folder / "study.md").read_text()
