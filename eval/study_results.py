@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,17 +12,15 @@ from .paired import bootstrap, exact_mcnemar
 from .runs import best_by_validation, paired_answers, read_results, read_scores
 from .study_cells import Cell
 from .study_figure import draw_study
+from .study_file import Study
 from .study_scores import further_scores
 from .study_table import render
-
-if TYPE_CHECKING:
-    from .study import Study
 
 DPI = 120
 MEASURES = ("validation_accuracy", "accuracy", "f1_macro", "train_seconds", "texts_per_second")
 
 
-def write_results(study: "Study", cells: Sequence[Cell], folder: Path) -> None:
+def write_results(study: Study, cells: Sequence[Cell], folder: Path) -> None:
     """Write study.json, study.md and study.png.
 
     Args:
@@ -39,7 +37,7 @@ def write_results(study: "Study", cells: Sequence[Cell], folder: Path) -> None:
     draw_study(results).savefig(folder / "study.png", dpi=DPI)
 
 
-def collect(study: "Study", cells: Sequence[Cell]) -> dict[str, Any]:
+def collect(study: Study, cells: Sequence[Cell]) -> dict[str, Any]:
     """The content of study.json; see `salience.eval.study`.
 
     Args:

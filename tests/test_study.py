@@ -15,8 +15,8 @@ import yaml
 from salience.eval.calibration import calibration
 from salience.eval.cli import main
 from salience.eval.predictions import read_predictions
-from salience.eval.study import read_flags, read_study
 from salience.eval.study_cells import Cell, CellRunner
+from salience.eval.study_file import read_flags, read_study
 from salience.train.errors import UserError
 from salience.train.hub_files import hub_files
 from tests.toy import clean_environment, toy_csv
@@ -224,6 +224,10 @@ def test_a_failing_cell_is_named_and_the_others_go_on(tmp_path, data, capsys):
         ({"rows": {"lstm": {"output_dir": "x"}}}, "output_dir can't be set"),
         ({"arguments": {"push_to_hub": True}}, "push_to_hub can't be set"),
         ({"rows": {}, "sparse": []}, "must hold rows"),
+        ({"grid": ["lstm"]}, "grid must be groups of rows"),
+        ({"grid": [{"lstm": "cnn"}]}, "grid must be groups of rows"),
+        ({"grid": [{"lstm": {}}]}, "row lstm stands under rows and in the grid"),
+        ({"grid": [{"a": {}}, {"b/c": {}}]}, "'a_b/c' can't be the name of a row"),
         ({"reference": "gru"}, "reference gru is no row"),
         ({"sparse": ["tfidf_svn"]}, "tfidf_svn is unknown"),
         ({"seeds": []}, "seeds must be"),
@@ -271,6 +275,23 @@ def test_flags_of_a_row_come_over_those_of_the_recipe(tmp_path):
     assert plain.recipe == {"model": "hierarchical_attn", "max_words": 100} | common | where
     where["output_dir"] = str(tmp_path / "out/cells/tfidf_svm/seed_0")
     assert sparse.recipe == {"clean": ["headers", "quotes"], "dataset_name": ""} | where
+
+
+def test_a_grid_takes_a_part_of_each_group(tmp_path):
+    groups = [
+        {"focal": {"loss": "focal"}, "plain": {}},
+        {2: {"minority_ratio": 2}, 6: {"minority_ratio": 6, "loss": "ldam"}},
+    ]
+    file = write_study(tmp_path, rows={"lstm": {}}, grid=groups)
+    assert read_study(file, {}).rows == {
+        "lstm": {},
+        "focal_2": {"loss": "focal", "minority_ratio": 2},
+        "focal_6": {"loss": "ldam", "minority_ratio": 6},
+        "plain_2": {"minority_ratio": 2},
+        "plain_6": {"loss": "ldam", "minority_ratio": 6},
+    }
+    alone = write_study(tmp_path, rows={}, sparse=[], reference="plain", grid=groups[:1])
+    assert list(read_study(alone, {}).rows) == ["focal", "plain"]
 
 
 def test_a_split_seed_of_the_study_counts(tmp_path):

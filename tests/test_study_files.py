@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from salience.configuration.arguments import RecipeParser, as_tokens
-from salience.eval.study import check_cells, read_study
+from salience.eval.study import check_cells
+from salience.eval.study_file import read_study
 from salience.train.build import build_model
 from tests.tiny import save_tiny_encoder
 from tests.toy import toy_texts

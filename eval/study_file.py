@@ -1,0 +1,190 @@
+"""A study's YAML file: its rows, their flags, and the cells that they make; see `salience.eval.study`."""
+
+import re
+from dataclasses import dataclass, field, fields
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from salience.configuration.arguments import RecipeParser, one_line
+from salience.configuration.data_arguments import DataArguments
+from salience.train.errors import UserError
+
+from .frozen import FROZEN_MODELS
+from .sparse import BASELINES, SPARSE_MODELS
+from .study_cells import Cell
+from .study_scores import KNOWN_SCORES
+
+ROW_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+# What the study says itself, and what would leave this machine.
+RESERVED = ("seed", "output_dir", "resume_from_checkpoint", "push_to_hub", "hub_token")
+DATA_FLAGS = {each.name for each in fields(DataArguments)}
+ENCODER_FLAGS = {"encoder", "encoder_revision", "encoder_cache", "base_model", "freeze_encoder"}
+
+
+@dataclass
+class Study:
+    """A study file, and the flags behind it.
+
+    Raises:
+        UserError: Something in it is wrong.
+    """
+
+    file: str
+    overrides: dict[str, Any]
+    rows: dict[str, dict[str, Any]]
+    seeds: list[int]
+    name: str = ""
+    recipe: list[str] = field(default_factory=list)
+    arguments: dict[str, Any] = field(default_factory=dict)
+    reference: str | None = None
+    sparse: list[str] = field(default_factory=list)
+    scores: list[str] = field(default_factory=list)
+    grid: list[dict[str, dict[str, Any]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.name = str(self.name or Path(self.file).stem)
+        self.recipe = [self.recipe] if isinstance(self.recipe, str) else self.recipe
+        self.sparse = [self.sparse] if isinstance(self.sparse, str) else self.sparse
+        self.scores = [self.scores] if isinstance(self.scores, str) else self.scores
+        self._check_seeds()
+        self.rows, self.grid = self.rows | self._grid_rows(), []
+        for name in self.scores:
+            if name not in KNOWN_SCORES:
+                raise UserError(f"{self.file}: score {name} is unknown; choose from {', '.join(KNOWN_SCORES)}")
+        for name in self.sparse:
+            if name not in SPARSE_MODELS:
+                raise UserError(f"{self.file}: sparse {name} is unknown; choose from {', '.join(SPARSE_MODELS)}")
+        for name, row in self.rows.items():
+            if not isinstance(name, str) or not ROW_NAME.fullmatch(name) or name in BASELINES:
+                raise UserError(
+                    f"{self.file}: {name!r} can't be the name of a row; use letters, digits, '_', '.' and '-', "
+                    "in quotes where YAML reads something else, and no name of a sparse baseline"
+                )
+            self._check_row(name, row)
+        if self.reference is not None and self.reference not in [*self.sparse, *self.rows]:
+            raise UserError(f"{self.file}: reference {self.reference} is no row")
+        for group in (self.arguments, self.overrides, *self.rows.values()):
+            for key in set(RESERVED) & group.keys():
+                raise UserError(f"{self.file}: {key} can't be set for the cells of a study; leave it out")
+
+    def _grid_rows(self) -> dict[str, dict[str, Any]]:
+        if not all(
+            isinstance(group, dict) and all(isinstance(row, dict) for row in group.values()) for group in self.grid
+        ):
+            raise UserError(f"{self.file}: grid must be groups of rows, as in [{{a: {{loss: focal}}}}, {{2: {{}}}}]")
+        rows: dict[str, dict[str, Any]] = {}
+        for parts in product(*(group.items() for group in self.grid)) if self.grid else ():
+            name = "_".join(str(part) for part, _ in parts)
+            if name in self.rows:
+                raise UserError(f"{self.file}: row {name} stands under rows and in the grid; rename one of them")
+            rows[name] = {key: value for _, flags in parts for key, value in flags.items()}
+        return rows
+
+    def _check_row(self, name: str, row: Any) -> None:
+        if not isinstance(row, dict):
+            raise UserError(f"{self.file}: row {name} must hold flags, as in {{filter: none}}, or {{}}")
+        if row.get("model") not in BASELINES:
+            return
+        for key in row:
+            if key not in baseline_flags(row["model"]) | {"model", "recipe"}:
+                raise UserError(f"{self.file}: row {name}: {key} has no effect on {row['model']}; leave it out")
+
+    def _check_seeds(self) -> None:
+        ints = all(type(seed) is int and seed >= 0 for seed in self.seeds)
+        if not self.seeds or not ints or len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f"{self.file}: seeds must be different whole numbers, as in [0, 1, 2]")
+
+    def cells(self, folder: Path) -> list[Cell]:
+        """All cells, seed by seed, so that an early table compares all rows."""
+        return [self._cell(folder, name, row, seed) for seed in self.seeds for name, row in self.all_rows().items()]
+
+    def all_rows(self) -> dict[str, dict[str, Any]]:
+        """What each row says, the baselines under `sparse` first."""
+        return {name: {"model": name} for name in self.sparse} | self.rows
+
+    def kind(self, name: str) -> str:
+        """What a row is: "model", "sparse" or "frozen"."""
+        model = str(self.all_rows()[name].get("model"))
+        return "sparse" if model in SPARSE_MODELS else "frozen" if model in FROZEN_MODELS else "model"
+
+    def _cell(self, folder: Path, name: str, row: dict[str, Any], seed: int) -> Cell:
+        target = folder / "cells" / name / f"seed_{seed}"
+        own = {"seed": seed, "output_dir": str(target)}
+        program: tuple[str, ...] = ("salience.train.cli",)
+        recipe, kind = self.flags(row), self.kind(name)
+        if kind != "model":
+            program = ("salience.eval.cli", "sparse", row["model"])
+            recipe = {key: value for key, value in recipe.items() if key in baseline_flags(row["model"])}
+        return Cell(name, seed, target, program, {"split_seed": seed, **recipe, **own})
+
+    def flags(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The flags of a row: of its recipes, of all rows, its own, and of the command line."""
+        recipes = row.get("recipe", self.recipe)
+        merged: dict[str, Any] = {}
+        for name in [recipes] if isinstance(recipes, str) else recipes:
+            RecipeParser().recipe_tokens(name)  # its errors are sentences
+            merged |= yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+        for key in RESERVED:
+            merged.pop(key, None)
+        merged |= self.arguments | {key: value for key, value in row.items() if key != "recipe"} | self.overrides
+        return {key: value for key, value in merged.items() if value is not None}
+
+
+def baseline_flags(name: str) -> set[str]:
+    """The flags that count for a baseline of `eval.py sparse`."""
+    return DATA_FLAGS | ENCODER_FLAGS if name in FROZEN_MODELS else DATA_FLAGS
+
+
+def read_study(file: str, overrides: dict[str, Any]) -> Study:
+    """A study from its YAML file.
+
+    Args:
+        file: Its name.
+        overrides: Flags for every row.
+
+    Raises:
+        UserError: It can't be read, or something in it is wrong.
+    """
+    try:
+        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"study {file} can't be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"study {file} is not valid YAML: {one_line(error)}") from error
+    kinds = {"name": str, "recipe": str | list, "arguments": dict, "seeds": list, "reference": str,
+             "sparse": str | list, "scores": str | list, "rows": dict, "grid": list}  # fmt: skip
+    if not isinstance(content, dict) or not {"rows", "grid", "sparse"} & {
+        key for key, value in content.items() if value
+    }:
+        raise UserError(f"study {file} must hold rows; see eval.py study --help")
+    for key, value in content.items():
+        if key not in kinds:
+            raise UserError(f"study {file}: unknown key {key}; known are {', '.join(kinds)}")
+        if not isinstance(value, kinds[key]):
+            raise UserError(f"study {file}: {key} can't be {value!r}; see eval.py study --help")
+    return Study(file=file, overrides=overrides, **{"rows": {}, "seeds": [], **content})
+
+
+def read_flags(tokens: list[str]) -> dict[str, Any]:
+    """Flags of train.py, as typed, by name.
+
+    Raises:
+        UserError: A word belongs to no flag, or a flag is unknown.
+    """
+    flags: dict[str, list[str]] = {}
+    parser = RecipeParser()
+    for token in tokens:
+        if token.startswith("--"):
+            flag, equals, value = token.removeprefix("--").partition("=")
+            key = flag.replace("-", "_")
+            if key not in parser.known():
+                raise UserError(parser.unknown("flag", f"--{flag}", "--"))
+            flags[key] = [value] if equals else []
+        elif not flags:
+            raise UserError(parser.unknown("flag", token, "--"))
+        else:
+            flags[key].append(token)
+    return {key: values if len(values) > 1 else values[0] if values else True for key, values in flags.items()}
