@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .figures import BLUE, GREY, INK, MUTED, bare, plain
+from .study_scores import score_title
 
 NUMBERED = re.compile(r"(.+)_(\d+(?:\.\d+)?)")
 MARKERS = "osD^vP*X<>"
@@ -80,7 +81,7 @@ def draw_curves(axes: Axes, rows: Rows, score: str, curves: Curves) -> None:
         axes.set_xscale("log")
     axes.set_xticks(numbers, [f"{x:g}" for x in numbers])
     axes.minorticks_off()
-    axes.set_ylabel(f"{title(score)}, %", color=MUTED, fontsize=9)
+    axes.set_ylabel(f"{score_title(score)}, %", color=MUTED, fontsize=9)
 
 
 def draw_points(axes: Axes, rows: Rows, score: str, reference: str | None) -> None:
@@ -93,9 +94,4 @@ def draw_points(axes: Axes, rows: Rows, score: str, reference: str | None) -> No
         axes.axvline(100 * mean, color=GREY, linestyle=":", linewidth=1, zorder=0)
     axes.set_yticks(range(len(rows)), [plain(name, 40) for name in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlabel(f"{title(score)}, %", color=MUTED, fontsize=9)
-
-
-def title(score: str) -> str:
-    """A score's name for people."""
-    return f"test {score.replace('_', ' ')}"
+    axes.set_xlabel(f"{score_title(score)}, %", color=MUTED, fontsize=9)

@@ -20,7 +20,9 @@ GROUP_SCORES = {
 """By name, the group of classes and the score that is averaged over them."""
 LENGTHS = {"accuracy_short": 0, "accuracy_medium": 1, "accuracy_long": 2}
 """By name, the bin of `by_length`: texts of fewer than 100 words, of 100 to 500, and of more."""
-KNOWN_SCORES = (*PLAIN_SCORES, *GROUP_SCORES, "ece", *LENGTHS)
+CHOICE_SCORES = {f"validation_{name}": f"eval_{name}" for name in PLAIN_SCORES}
+"""By name, the score of the validation texts, for choosing where accuracy isn't what matters."""
+KNOWN_SCORES = (*PLAIN_SCORES, *CHOICE_SCORES, *GROUP_SCORES, "ece", *LENGTHS)
 
 
 def further_scores(cell: Cell, names: Sequence[str]) -> dict[str, float | None]:
@@ -45,9 +47,16 @@ def further_scores(cell: Cell, names: Sequence[str]) -> dict[str, float | None]:
             found[name] = group_score(test["test_per_class"], minority, *GROUP_SCORES[name])
         elif name in PLAIN_SCORES:
             found[name] = test.get(f"test_{name}")
+        elif name in CHOICE_SCORES:
+            found[name] = read_results(cell.folder, "eval_results.json").get(CHOICE_SCORES[name])
         else:
             found[name] = score_of_answers(name, cell)
     return found
+
+
+def score_title(name: str) -> str:
+    """A score's name for people, with the split that it is of."""
+    return name.replace("_", " ") if name.startswith("validation_") else f"test {name.replace('_', ' ')}"
 
 
 def score_of_answers(name: str, cell: Cell) -> float | None:

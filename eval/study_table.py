@@ -5,6 +5,8 @@ from typing import Any
 
 from salience.model_cards.markdown import escape, table
 
+from .study_scores import score_title
+
 LEGEND = (
     "Mean ± standard deviation over the seeds, in percent. Points: difference of the test accuracies, with its 95 % "
     "interval and p-value by a paired bootstrap over the test texts. Minutes: of cells that were not stopped. "
@@ -22,7 +24,7 @@ def render(study: Mapping[str, Any]) -> str:
     further = study.get("scores", [])  # a study of an earlier version has none
     header = ["row", "seeds", "validation accuracy", "test accuracy", "test macro F1"]
     header += [
-        *(f"test {name.replace('_', ' ')}" for name in further),
+        *(score_title(name) for name in further),
         "parameters",
         "training minutes",
         "texts per second",

@@ -31,7 +31,7 @@ STUDY = {
     "seeds": [0, 3],
     "reference": "lstm",
     "sparse": "tfidf_svm",
-    "scores": ["recall_macro", "ece", "accuracy_short", "accuracy_long"],
+    "scores": ["recall_macro", "validation_recall_macro", "ece", "accuracy_short", "accuracy_long"],
     "rows": {"lstm": {"model": "lstm"}},
 }  # fmt: skip
 
@@ -101,6 +101,8 @@ def test_results_are_those_of_the_cells(finished):
             assert found["f1_macro"] == test["test_f1_macro"]
             assert found["train_seconds"] > 0
             scores.append(found["accuracy"])
+            assert found["recall_macro"] == test["test_recall_macro"]
+            assert found["validation_recall_macro"] == validation["eval_recall_macro"]
             answers = read_predictions(folder / "cells" / name / f"seed_{seed}", "test")
             short, long = answers.num_words < 100, answers.num_words > 500
             assert found["accuracy_short"] == pytest.approx(answers.is_right()[short].mean())
