@@ -43,8 +43,10 @@ Scores run from 0 to 1; null where one is not defined. `train_seconds` is null f
 `texts_per_second` is that of the test texts, read whole. Both depend on what else the machine did.
 """
 
+import math
 import signal
 import sys
+import time
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,6 +62,10 @@ from .study_cells import Cell, CellRunner
 from .study_file import Study, read_flags, read_study
 from .study_results import write_results
 from .study_scores import GROUP_SCORES
+
+
+# Comparing a hundred cells takes seconds, and most of them may be finished already.
+SECONDS_BETWEEN_WRITES = 20
 
 
 @dataclass
@@ -125,9 +131,10 @@ def check_cells(study: Study, cells: list[Cell]) -> None:
 
 
 def run_cells(study: Study, cells: list[Cell], folder: Path, jobs: int) -> list[Cell]:
-    """Run what isn't finished, and write the results after each cell. Returns the cells that failed."""
+    """Run what isn't finished, and write the results now and then, and at the end. Returns the cells that failed."""
     failed = []
     done: list[Cell] = []
+    last_write = -math.inf
     with closing(CellRunner(jobs).run(cells)) as ended, tqdm(total=len(cells), desc="cells") as progress:
         for cell, is_finished in ended:
             if is_finished:
@@ -135,11 +142,14 @@ def run_cells(study: Study, cells: list[Cell], folder: Path, jobs: int) -> list[
                 scores = read_scores(cell.folder)
                 validation, test = scores["validation_accuracy"], scores["accuracy"]
                 progress.write(f"{cell}: accuracy {test:.4f} (validation {validation:.4f})", file=sys.stdout)
-                write_results(study, done, folder)
+                if time.monotonic() - last_write > SECONDS_BETWEEN_WRITES:
+                    write_results(study, done, folder)
+                    last_write = time.monotonic()
             else:
                 failed.append(cell)
                 progress.write(f"{cell}: failed, see {cell.log_file}", file=sys.stdout)
             progress.update()
     if done:
+        write_results(study, done, folder)
         progress.write((folder / "study.md").read_text(encoding="utf-8"), file=sys.stdout)
     return failed
