@@ -63,7 +63,6 @@ from .study_file import Study, read_flags, read_study
 from .study_results import write_results
 from .study_scores import GROUP_SCORES
 
-
 # Comparing a hundred cells takes seconds, and most of them may be finished already.
 SECONDS_BETWEEN_WRITES = 20
 
