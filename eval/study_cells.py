@@ -94,6 +94,15 @@ class Cell:
             shutil.rmtree(folder)
 
 
+def locked(file: IO[str]) -> bool:
+    """Lock an open file, if nobody else has."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 class CellRunner:
     """Runs cells, `jobs` at a time.
 
@@ -108,6 +117,7 @@ class CellRunner:
         threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores // jobs)))
         self.environment = {**os.environ, "OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}
         self.processes: set[subprocess.Popen] = set()
+        self.waiting: list[Cell] = []
         self.guard = threading.Lock()
         self.is_stopped = False
 
@@ -116,35 +126,40 @@ class CellRunner:
 
         Whoever leaves the loop early, by Ctrl-C too, ends the processes.
         """
+        self.waiting = list(cells)
         with ThreadPoolExecutor(self.jobs) as pool:
-            futures = {pool.submit(self._run_cell, cell): cell for cell in cells}
+            futures = [pool.submit(self._run_next) for _ in cells]
             try:
                 for future in as_completed(futures):
-                    yield futures[future], future.result()
+                    yield future.result()
             finally:
                 self._stop()
                 pool.shutdown(cancel_futures=True)
 
-    def _run_cell(self, cell: Cell) -> bool:
-        cell.log_file.parent.mkdir(parents=True, exist_ok=True)
-        with cell.log_file.open("a", encoding="utf-8") as log:
-            self._lock(log)
+    def _run_next(self) -> tuple[Cell, bool]:
+        cell, log = self._take()
+        with log:
             if self.is_stopped or not cell.is_finished and not self._call(cell.prepare(), log):
-                return False
+                return cell, False
             cell.remove_checkpoints()
-        return cell.is_finished
+        return cell, cell.is_finished
 
-    def _lock(self, log: IO[str]) -> None:
-        """Wait while another process runs the cell.
+    def _take(self) -> tuple[Cell, IO[str]]:
+        """The first cell that no other process runs, and its locked log; waits while there is none.
 
         The lock is on the open file, which the cell's process inherits: a cell whose study was killed keeps it to its
         end.
         """
-        while not self.is_stopped:
-            try:
-                return fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(1)
+        while True:
+            with self.guard:
+                for cell in self.waiting:
+                    cell.log_file.parent.mkdir(parents=True, exist_ok=True)
+                    log = cell.log_file.open("a", encoding="utf-8")
+                    if self.is_stopped or locked(log):
+                        self.waiting.remove(cell)
+                        return cell, log
+                    log.close()
+            time.sleep(1)
 
     def _call(self, command: list[str], log: IO[str]) -> bool:
         with self.guard:

@@ -333,3 +333,17 @@ def test_a_cell_that_another_study_runs_is_waited_for(cell):
         (cell.folder / "run.json").write_text("{}")
     thread.join(10)
     assert ended == [(cell, True)]
+
+
+def test_cells_that_others_run_are_passed_over(cell, tmp_path):
+    folder = tmp_path / "cells/other/seed_0"
+    free = Cell("other", 0, folder, cell.program, cell.recipe)
+    for each in (cell, free):
+        each.folder.mkdir(parents=True)
+    (free.folder / "run.json").write_text("{}")
+    with cell.log_file.open("a") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        ended = CellRunner(1).run([cell, free])
+        assert next(ended) == (free, True)
+        (cell.folder / "run.json").write_text("{}")
+    assert list(ended) == [(cell, True)]
