@@ -64,11 +64,11 @@ def draw_curves(axes: Axes, rows: Rows, score: str, curves: Curves) -> None:
     """A curve for each name, and a line across for each row without a number."""
     colours = matplotlib.colormaps["tab20"].colors  # type: ignore[attr-defined]  # of a listed map
     for number, (name, curve) in enumerate(curves.items()):
-        points = [(x, rows[row], row) for x, row in sorted(curve.items()) if rows[row]["mean"][score] is not None]
+        points = [(x, rows[row]) for x, row in sorted(curve.items()) if rows[row]["mean"][score] is not None]
         axes.errorbar(
-            [x for x, _, _ in points],
-            [100 * row["mean"][score] for _, row, _ in points],
-            yerr=[100 * (row["sd"][score] or 0) for _, row, _ in points],
+            [x for x, _ in points],
+            [100 * row["mean"][score] for _, row in points],
+            yerr=[100 * (row["sd"][score] or 0) for _, row in points],
             label=name, color=colours[number % 20], marker=MARKERS[number % len(MARKERS)], markersize=4, linewidth=1.2,
             capsize=2,
         )  # fmt: skip

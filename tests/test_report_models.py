@@ -12,7 +12,7 @@ from transformers import (
 
 from salience.eval.cli import main
 from tests.tiny import TINY_TOKENIZER, VOCAB_SIZE
-from tests.toy import TOPICS, toy_texts, write_jsonl
+from tests.toy import TOPICS, texts_with_several_labels, toy_texts, write_jsonl
 from tests.training import read, train
 
 SMALL = ["--num_documents", "12", "--num_explained", "4"]
@@ -63,11 +63,7 @@ def test_a_model_of_transformers_is_told_as_far_as_its_outputs_allow(name, tmp_p
 
 @pytest.mark.parametrize("name", ["attn_pool", "cnn"])
 def test_texts_with_several_labels(name, tmp_path, encoder_folder):
-    rows = [
-        (f"{one} {other}", [first, second][: number % 3])
-        for number, ((one, first), (other, second)) in enumerate(zip(toy_texts(60), toy_texts(61)[1:], strict=False))
-    ]
-    file = write_jsonl(tmp_path / "train.jsonl", rows)
+    file = write_jsonl(tmp_path / "train.jsonl", texts_with_several_labels(60))
     encoder = ["--encoder", encoder_folder] if name == "attn_pool" else []
     folder = train(
         tmp_path / "run", "--train_file", file, "--test_size", 0.3, "--model", name, *encoder, "--num_train_epochs", 1

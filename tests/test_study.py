@@ -1,11 +1,9 @@
-import fcntl
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -15,9 +13,7 @@ import yaml
 from salience.eval.calibration import calibration
 from salience.eval.cli import main
 from salience.eval.predictions import read_predictions
-from salience.eval.study_cells import Cell, CellRunner
 from salience.eval.study_file import read_flags, read_study
-from salience.train.errors import UserError
 from salience.train.hub_files import hub_files
 from tests.toy import clean_environment, toy_csv
 
@@ -299,51 +295,3 @@ def test_a_grid_takes_a_part_of_each_group(tmp_path):
 def test_a_split_seed_of_the_study_counts(tmp_path):
     study = read_study(write_study(tmp_path), {"split_seed": "5"})
     assert {cell.recipe["split_seed"] for cell in study.cells(tmp_path)} == {"5"}
-
-
-@pytest.fixture
-def cell(tmp_path):
-    folder = tmp_path / "cells/row/seed_0"
-    return Cell("row", 0, folder, ("salience.train.cli",), {"model": "lstm", "output_dir": str(folder)})
-
-
-def test_an_unfinished_run_without_a_checkpoint_starts_anew(cell):
-    cell.prepare()
-    cell.folder.mkdir()
-    (cell.folder / "config.json").write_text("{}")
-    assert cell.prepare()[1:] == ["-m", "salience.train.cli", str(cell.recipe_file)]
-    assert not cell.folder.exists()
-
-
-def test_a_folder_of_somebody_else_is_left_alone(cell):
-    cell.folder.mkdir(parents=True)
-    with pytest.raises(UserError, match="was not made by this study"):
-        cell.check()
-
-
-def test_a_cell_that_another_study_runs_is_waited_for(cell):
-    cell.folder.mkdir(parents=True)
-    with cell.log_file.open("a") as log:
-        fcntl.flock(log, fcntl.LOCK_EX)
-        ended = []
-        thread = threading.Thread(target=lambda: ended.extend(CellRunner(1).run([cell])))
-        thread.start()
-        time.sleep(1.5)
-        assert not ended
-        (cell.folder / "run.json").write_text("{}")
-    thread.join(10)
-    assert ended == [(cell, True)]
-
-
-def test_cells_that_others_run_are_passed_over(cell, tmp_path):
-    folder = tmp_path / "cells/other/seed_0"
-    free = Cell("other", 0, folder, cell.program, cell.recipe)
-    for each in (cell, free):
-        each.folder.mkdir(parents=True)
-    (free.folder / "run.json").write_text("{}")
-    with cell.log_file.open("a") as log:
-        fcntl.flock(log, fcntl.LOCK_EX)
-        ended = CellRunner(1).run([cell, free])
-        assert next(ended) == (free, True)
-        (cell.folder / "run.json").write_text("{}")
-    assert list(ended) == [(cell, True)]

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, pipeline
 from salience.train import cli
 from salience.train.lora import load_adapter
 from tests.run_folders import QUIET, load, logits_of, read
-from tests.toy import TOPICS, toy_csv, toy_texts, write_csv, write_jsonl
+from tests.toy import TOPICS, texts_with_several_labels, toy_csv, toy_texts, write_csv, write_jsonl
 
 SIZES = ["--embedding_dim", "12", "--hidden_dim", "16", "--num_heads", "2"]
 # Name of the test -> flags; "ENCODER" stands for the tiny encoder's folder.
@@ -101,11 +101,7 @@ def test_the_plain_head_reads_no_more_than_its_encoder_numbers(train, data):
 
 @pytest.mark.parametrize("name", ["attn_pool", "cnn"])
 def test_several_labels_for_a_text(train, tmp_path, name):
-    rows = [
-        (f"{one} {other}", [first, second][: number % 3])
-        for number, ((one, first), (other, second)) in enumerate(zip(toy_texts(40), toy_texts(41)[1:], strict=False))
-    ]
-    file = write_jsonl(tmp_path / "train.jsonl", rows)
+    file = write_jsonl(tmp_path / "train.jsonl", texts_with_several_labels(40))
     folder, _ = train("--train_file", file, "--test_size", 0.2, *MODELS[name], "--num_train_epochs", 2)
     results = read(folder, "test_results.json")
     assert set(results["test_per_class"]) == set(TOPICS)

@@ -47,6 +47,15 @@ def write_jsonl(path: Path, rows: list[tuple[str, object]]) -> Path:
     return path
 
 
+def texts_with_several_labels(num_texts: int) -> list[tuple[str, list[str]]]:
+    """Pairs of toy texts put together, with none, one or both of their labels."""
+    pairs = zip(toy_texts(num_texts), toy_texts(num_texts + 1)[1:], strict=True)
+    return [
+        (f"{one} {other}", [first, second][: number % 3])
+        for number, ((one, first), (other, second)) in enumerate(pairs)
+    ]
+
+
 def toy_csv(folder: Path, num_train: int = 48, num_test: int = 12) -> list[str]:
     """Write train.csv and test.csv; returns the flags that name them."""
     train = write_csv(folder / "train.csv", toy_texts(num_train))
