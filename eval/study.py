@@ -2,7 +2,7 @@
 
 A study names rows, and seeds for each of them; a cell is one row with one seed, a run of train.py in a process of its
 own. `seed: S` is given to it, and `split_seed: S` unless the study or a recipe says `split_seed`. Further flags on the
-command line count for every row.
+command line count for every row that doesn't take them away (null).
 
     name: 20 Newsgroups, hierarchical
     recipe: configuration/recipes/20_newsgroups/hierarchical_attn.yaml  # one or a list; relative to the current folder

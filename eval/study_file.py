@@ -121,7 +121,10 @@ class Study:
         return Cell(name, seed, target, program, {"split_seed": seed, **recipe, **own})
 
     def flags(self, row: dict[str, Any]) -> dict[str, Any]:
-        """The flags of a row: of its recipes, of all rows, its own, and of the command line."""
+        """The flags of a row: of its recipes, of all rows, its own, and of the command line.
+
+        What a row takes away stays away: `--encoder` on the command line isn't for its models from scratch.
+        """
         recipes = row.get("recipe", self.recipe)
         merged: dict[str, Any] = {}
         for name in [recipes] if isinstance(recipes, str) else recipes:
@@ -130,6 +133,7 @@ class Study:
         for key in RESERVED:
             merged.pop(key, None)
         merged |= self.arguments | {key: value for key, value in row.items() if key != "recipe"} | self.overrides
+        merged |= {key: None for key, value in row.items() if value is None}
         return {key: value for key, value in merged.items() if value is not None}
 
 

@@ -261,16 +261,15 @@ def test_flags_of_a_row_come_over_those_of_the_recipe(tmp_path):
     other.write_text("model: gat\n")
     rows = {"plain": {}, "lstm": {"model": "lstm", "max_words": None}, "other": {"recipe": str(other)}}
     file = write_study(tmp_path, recipe=str(recipe), arguments={"num_train_epochs": 3}, rows=rows, reference="plain")
-    study = read_study(
-        file, read_flags(["--learning_rate", "0.1", "--clean", "headers", "quotes", "--dataset_name", ""])
-    )
+    typed = "--learning_rate 0.1 --clean headers quotes --dataset_name= --max_words 9".split()
+    study = read_study(file, read_flags(typed))
     common = {"num_train_epochs": 3, "learning_rate": "0.1", "clean": ["headers", "quotes"], "dataset_name": ""}
-    assert study.flags(rows["plain"]) == {"model": "hierarchical_attn", "max_words": 100} | common
-    assert study.flags(rows["lstm"]) == {"model": "lstm"} | common
-    assert study.flags(rows["other"]) == {"model": "gat"} | common
+    assert study.flags(rows["plain"]) == {"model": "hierarchical_attn", "max_words": "9"} | common
+    assert study.flags(rows["lstm"]) == {"model": "lstm"} | common, "what a row takes away stays away"
+    assert study.flags(rows["other"]) == {"model": "gat", "max_words": "9"} | common
     sparse, plain = study.cells(tmp_path / "out")[:2]
     where = {"split_seed": 0, "seed": 0, "output_dir": str(tmp_path / "out/cells/plain/seed_0")}
-    assert plain.recipe == {"model": "hierarchical_attn", "max_words": 100} | common | where
+    assert plain.recipe == {"model": "hierarchical_attn", "max_words": "9"} | common | where
     where["output_dir"] = str(tmp_path / "out/cells/tfidf_svm/seed_0")
     assert sparse.recipe == {"clean": ["headers", "quotes"], "dataset_name": ""} | where
 
