@@ -119,7 +119,8 @@ def check_cells(study: Study, cells: list[Cell]) -> None:
         tokens = [token for key, value in cell.recipe.items() for token in as_tokens(key, value)]
         try:
             model_args, _, tuning, training = parser.parse(tokens)
-            check_flags(model_args, tuning, training)
+            if study.kind(cell.row) == "model":
+                check_flags(model_args, tuning, training)
         except UserError as error:
             raise UserError(f"{study.file}, row {cell.row}: {error}") from error
         for name in GROUP_SCORES.keys() & set(study.scores):

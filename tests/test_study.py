@@ -198,12 +198,13 @@ def test_a_stopped_study_continues_to_the_same_results(finished, tmp_path, data,
 
 
 def test_a_failing_cell_is_named_and_the_others_go_on(tmp_path, data, capsys):
-    study = write_study(tmp_path, seeds=[0], reference="tfidf_svm", rows={"bad": {"model": "lstm", "window_size": 16}})
+    rows = {"bad": {"model": "lstm", "min_frequency": 9999}}
+    study = write_study(tmp_path, seeds=[0], reference="tfidf_svm", rows=rows)
     out = tmp_path / "out"
     assert main(["study", study, "--output_dir", str(out), *data]) == 2
     log = out / "cells/bad/seed_0.log"
     assert f"1 of 2 cells failed, the others are finished; see {log}" in capsys.readouterr().err
-    assert "--window_size is not an option of --model lstm" in log.read_text()
+    assert "no word stands 9999 times in the training texts" in log.read_text()
     assert list(results(out)["rows"]["tfidf_svm"]["seeds"]) == ["0"]
     assert results(out)["rows"]["bad"]["seeds"] == {}
 
@@ -211,8 +212,11 @@ def test_a_failing_cell_is_named_and_the_others_go_on(tmp_path, data, capsys):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rows": {"lstm": {}, "typo": {"learning_rat": 1}}}, "row typo: .*did you mean --learning_rate"),
-        ({"rows": {"lstm": {"focal_gamma": 3.0}}}, "row lstm: --focal_gamma belongs to --loss focal"),
+        ({"rows": {"lstm": {"model": "lstm"}, "typo": {"learning_rat": 1}}}, "typo: .*did you mean --learning_rate"),
+        ({"rows": {"lstm": {"model": "lstm", "focal_gamma": 3.0}}}, "row lstm: --focal_gamma belongs to --loss focal"),
+        ({"rows": {"lstm": {"model": "lstm", "window_size": 16}}}, "row lstm: --window_size is not an option of --mod"),
+        ({"rows": {"lstm": {"model": "lstm", "encoder": "a/b"}}}, "row lstm: .*from scratch; leave out --encoder"),
+        ({"rows": {"lstm": {}}}, "row lstm: --model attn_pool needs --encoder"),
         ({"rows": {"lstm": {}, "../up": {}}}, "'../up' can't be the name of a row"),
         ({"rows": {"lstm": {}, "..": {}}}, "'..' can't be the name of a row"),
         ({"rows": {"lstm": {}, "a/b": {}}}, "'a/b' can't be the name of a row"),

@@ -1,8 +1,9 @@
 """A model and its tokenizer, by the name that `--model` gives."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from safetensors import SafetensorError
 from transformers import AutoTokenizer, BertConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -24,6 +25,9 @@ from .word_tokenizer import VOCABULARIES, build_word_tokenizer, portable_tokeniz
 from .word_vectors import WordVectors, load_word_vectors, start_embeddings, word_ids
 
 WORD_VECTOR_FLAGS = frozenset({"word_vectors", "word_vectors_vocabulary"})
+COMMON_FLAGS = frozenset(
+    {"model", "encoder", "encoder_revision", "encoder_cache", "base_model", "min_frequency", "vocabulary"}
+)
 SCRATCH_OPTIONS = frozenset({"vocab_size", "embedding_dim", "hidden_dim", "num_layers", "embedding_skip"})
 # Flags that only count where another one has one of these values, or (None) is set at all.
 CONDITIONAL_OPTIONS: dict[str, tuple[str, tuple[str, ...] | None]] = {
@@ -50,47 +54,24 @@ def default_of(config_class: type[PretrainedConfig] | None, name: str) -> Any:
     return model_options(config_class)[name].default if config_class else None
 
 
+@dataclass
 class Request:
     """What a builder may draw on.
 
     Args:
         arguments: The model's flags (`ModelArguments`).
         texts: The training texts, for a vocabulary from scratch.
-        labels: `id2label`, `label2id` and `problem_type`.
+        options: The flags that were set for the model's configuration, with its `id2label`, `label2id` and
+            `problem_type`; a builder adds what it finds out.
     """
 
-    def __init__(self, arguments: Any, texts: Iterable[str], labels: Options) -> None:
-        self.arguments, self.texts, self.labels = arguments, texts, labels
+    arguments: Any
+    texts: Iterable[str]
+    options: Options
 
-    def options(self, config_class: type[PretrainedConfig] | None, unused: frozenset[str] = frozenset()) -> Options:
-        """The flags that were set, if they belong to the model.
-
-        Args:
-            config_class: Its fields are the model's flags; None for none.
-            unused: Those among them that would have no effect.
-
-        Raises:
-            UserError: A flag was set that the model doesn't know.
-        """
-        known = set(model_options(config_class)) - unused if config_class else set()
-        common = {"model", "encoder", "encoder_revision", "encoder_cache", "base_model", "min_frequency", "vocabulary"}
-        common |= WORD_VECTOR_FLAGS if "embedding_dim" in known else set()
-        chosen = {name: value for name, value in vars(self.arguments).items() if value is not None}
-        for name in sorted(chosen.keys() - known - common):
-            encoder = " with --encoder" if self.arguments.encoder else " without --encoder" if name in unused else ""
-            raise UserError(f"--{name} is not an option of --model {self.arguments.model}{encoder}")
-        chosen = {name: value for name, value in chosen.items() if name in known}
-        for name in sorted(chosen.keys() & CONDITIONAL_OPTIONS.keys()):
-            other, values = CONDITIONAL_OPTIONS[name]
-            value = chosen.get(other, default_of(config_class, other))
-            if not (value if values is None else value in values):
-                which = "" if values is None else f" {' or '.join(values)}"
-                raise UserError(f"--{name} has no effect here: it belongs to --{other}{which}")
-        return chosen | self.labels
-
-    def word_tokenizer(self, options: Options) -> PreTrainedTokenizerBase:
+    def word_tokenizer(self) -> PreTrainedTokenizerBase:
         """A word-level vocabulary of the training texts; `vocab_size` in the options becomes its real size."""
-        size, frequency = options.get("vocab_size", 20_000), self.arguments.min_frequency
+        size, frequency = self.options.get("vocab_size", 20_000), self.arguments.min_frequency
         for name, value in (("vocab_size", size), ("min_frequency", frequency)):
             if value < 1:
                 raise UserError(f"--{name} {value} must be at least 1")
@@ -100,21 +81,19 @@ class Request:
         tokenizer = build_word_tokenizer(self.texts, vocab_size=size, min_frequency=frequency, vocabulary=vocabulary)
         if len(tokenizer) == len(tokenizer.all_special_ids):
             raise UserError(f"no word stands {frequency} times in the training texts; lower --min_frequency")
-        options["vocab_size"] = len(tokenizer)
+        self.options["vocab_size"] = len(tokenizer)
         return tokenizer
 
-    def word_vectors(self, tokenizer: PreTrainedTokenizerBase, options: Options) -> WordVectors | None:
+    def word_vectors(self, tokenizer: PreTrainedTokenizerBase) -> WordVectors | None:
         """Pretrained vectors of the vocabulary's words, if asked for; `embedding_dim` becomes their width."""
         path, vocabulary_path = self.arguments.word_vectors, self.arguments.word_vectors_vocabulary
         if path is None:
-            if vocabulary_path is not None:
-                raise UserError("--word_vectors_vocabulary belongs to --word_vectors; leave it out")
             return None
         vectors_FE, found_W = load_word_vectors(path, vocabulary_path, list(word_ids(tokenizer)))
         width = vectors_FE.shape[1]
-        if options.setdefault("embedding_dim", width) != width:
+        if self.options.setdefault("embedding_dim", width) != width:
             raise UserError(
-                f"--embedding_dim {options['embedding_dim']} isn't {width}, the width of '{path}'; leave it out"
+                f"--embedding_dim {self.options['embedding_dim']} isn't {width}, the width of '{path}'; leave it out"
             )
         return vectors_FE, found_W
 
@@ -125,8 +104,6 @@ class Request:
             UserError: There is none at the place that `--encoder` names.
         """
         name = self.arguments.encoder
-        if name is None:
-            raise UserError(f"--model {self.arguments.model} needs --encoder: a Hub id, a folder or package:NAME")
         path = encoder_path(name)
         if self.arguments.encoder_revision and Path(path).is_dir():
             raise UserError(f"--encoder_revision belongs to a Hub id, and --encoder {name} is a folder; leave it out")
@@ -143,10 +120,10 @@ class Request:
         return path, tokenizer
 
 
-def with_encoder(model_class: type[Any], request: Request, options: Options, tokens: bool) -> Built:
+def with_encoder(model_class: type[Any], request: Request, tokens: bool) -> Built:
     """A model of ours on a pretrained encoder."""
     path, tokenizer = request.encoder_tokenizer()
-    name, revision = request.arguments.encoder, request.arguments.encoder_revision
+    name, revision, options = request.arguments.encoder, request.arguments.encoder_revision, request.options
     if tokens:
         options["sentence_end_ids"] = sentence_end_ids(tokenizer)
     try:
@@ -163,59 +140,46 @@ def with_encoder(model_class: type[Any], request: Request, options: Options, tok
     return model, portable_tokenizer(tokenizer)
 
 
-def without_encoder(request: Request) -> None:
-    """Refuse `--encoder` for a model that is trained from scratch."""
-    if request.arguments.encoder is not None:
-        raise UserError(f"--model {request.arguments.model} is trained from scratch; leave out --encoder")
-
-
 def attn_pool(request: Request) -> Built:
     """Attention pooling on a pretrained encoder."""
-    options = request.options(AttnPoolConfig)
-    return with_encoder(AttnPoolForSequenceClassification, request, options, tokens=False)
+    return with_encoder(AttnPoolForSequenceClassification, request, tokens=False)
 
 
 def hierarchical_attn(request: Request) -> Built:
     """Hierarchical attention, from scratch or on a pretrained encoder."""
-    has_encoder = request.arguments.encoder is not None
-    options = request.options(HierarchicalAttnConfig, unused=SCRATCH_OPTIONS if has_encoder else WINDOW_OPTIONS)
-    if has_encoder:
-        return with_encoder(HierarchicalAttnForSequenceClassification, request, options, tokens=True)
-    tokenizer = request.word_tokenizer(options)
-    vectors = request.word_vectors(tokenizer, options)
+    if request.arguments.encoder is not None:
+        return with_encoder(HierarchicalAttnForSequenceClassification, request, tokens=True)
+    tokenizer = request.word_tokenizer()
+    vectors = request.word_vectors(tokenizer)
     config = HierarchicalAttnConfig(
-        pad_token_id=tokenizer.pad_token_id, sentence_end_ids=sentence_end_ids(tokenizer), **options
+        pad_token_id=tokenizer.pad_token_id, sentence_end_ids=sentence_end_ids(tokenizer), **request.options
     )
     return start_embeddings(HierarchicalAttnForSequenceClassification(config), tokenizer, vectors), tokenizer
 
 
 def baseline(request: Request) -> Built:
     """Bi-LSTM, CNN or graph attention from scratch."""
-    without_encoder(request)
-    options = request.options(BaselineConfig)
-    tokenizer = request.word_tokenizer(options)
-    vectors = request.word_vectors(tokenizer, options)
-    config = BaselineConfig(architecture=request.arguments.model, pad_token_id=tokenizer.pad_token_id, **options)
+    tokenizer = request.word_tokenizer()
+    vectors = request.word_vectors(tokenizer)
+    architecture = request.arguments.model
+    config = BaselineConfig(architecture=architecture, pad_token_id=tokenizer.pad_token_id, **request.options)
     return start_embeddings(BaselineForSequenceClassification(config), tokenizer, vectors), tokenizer
 
 
 def transformer(request: Request) -> Built:
     """A Transformer from scratch: the attention-pooling model on an untrained encoder, pooling by the plain mean."""
-    without_encoder(request)
-    options = request.options(AttnPoolConfig)
-    tokenizer = request.word_tokenizer(options)
+    tokenizer = request.word_tokenizer()
+    options = {"alpha": 1.0, "window_size": TRANSFORMER_SIZES["max_position_embeddings"]} | request.options
     vocabulary: Options = {"vocab_size": options.pop("vocab_size"), "pad_token_id": tokenizer.pad_token_id}
-    options = {"alpha": 1.0, "window_size": TRANSFORMER_SIZES["max_position_embeddings"]} | options
     config = AttnPoolConfig(encoder_config=BertConfig(**TRANSFORMER_SIZES, **vocabulary), **options)
     return AttnPoolForSequenceClassification(config), tokenizer
 
 
 def sequence_classification(request: Request) -> Built:
     """The plain classification head that transformers has for the encoder."""
-    options = request.options(None)
     path, tokenizer = request.encoder_tokenizer()
     try:
-        model = load_plain_head(path, request.arguments.encoder_revision, **options)
+        model = load_plain_head(path, request.arguments.encoder_revision, **request.options)
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(no_encoder(request.arguments.encoder, error)) from error
     except RuntimeError as error:
@@ -226,15 +190,65 @@ def sequence_classification(request: Request) -> Built:
     return model, portable_tokenizer(tokenizer)
 
 
-MODELS: dict[str, Callable[[Request], Built]] = {
-    "attn_pool": attn_pool,
-    "hierarchical_attn": hierarchical_attn,
-    "lstm": baseline,
-    "cnn": baseline,
-    "gat": baseline,
-    "transformer": transformer,
-    "sequence_classification": sequence_classification,
+@dataclass(frozen=True)
+class Family:
+    """One value of `--model`.
+
+    Args:
+        build: Makes the model and its tokenizer.
+        config: Its fields are the model's flags; None for none.
+        encoder: Whether `--encoder` is "needed", "possible" or "refused" (trained from scratch).
+    """
+
+    build: Callable[[Request], Built]
+    config: type[PretrainedConfig] | None
+    encoder: Literal["needed", "possible", "refused"]
+
+
+MODELS = {
+    "attn_pool": Family(attn_pool, AttnPoolConfig, "needed"),
+    "hierarchical_attn": Family(hierarchical_attn, HierarchicalAttnConfig, "possible"),
+    "lstm": Family(baseline, BaselineConfig, "refused"),
+    "cnn": Family(baseline, BaselineConfig, "refused"),
+    "gat": Family(baseline, BaselineConfig, "refused"),
+    "transformer": Family(transformer, AttnPoolConfig, "refused"),
+    "sequence_classification": Family(sequence_classification, None, "needed"),
 }
+
+
+def chosen_options(arguments: Any) -> Options:
+    """The flags that were set for the model's configuration.
+
+    Args:
+        arguments: `ModelArguments`.
+
+    Raises:
+        UserError: The model is unknown, or a flag was set that it doesn't know or that would have no effect.
+    """
+    if arguments.model not in MODELS:
+        raise UserError(f"--model {arguments.model} is unknown; choose from {', '.join(MODELS)}")
+    family, has_encoder = MODELS[arguments.model], arguments.encoder is not None
+    if has_encoder and family.encoder == "refused":
+        raise UserError(f"--model {arguments.model} is trained from scratch; leave out --encoder")
+    if not has_encoder and family.encoder == "needed":
+        raise UserError(f"--model {arguments.model} needs --encoder: a Hub id, a folder or package:NAME")
+    unused = (SCRATCH_OPTIONS if has_encoder else WINDOW_OPTIONS) if family.encoder == "possible" else frozenset()
+    known = set(model_options(family.config)) - unused if family.config else set()
+    common = COMMON_FLAGS | (WORD_VECTOR_FLAGS if "embedding_dim" in known else set())
+    chosen = {name: value for name, value in vars(arguments).items() if value is not None}
+    for name in sorted(chosen.keys() - known - common):
+        encoder = " with --encoder" if has_encoder else " without --encoder" if name in unused else ""
+        raise UserError(f"--{name} is not an option of --model {arguments.model}{encoder}")
+    if arguments.word_vectors is None and arguments.word_vectors_vocabulary is not None:
+        raise UserError("--word_vectors_vocabulary belongs to --word_vectors; leave it out")
+    chosen = {name: value for name, value in chosen.items() if name in known}
+    for name in sorted(chosen.keys() & CONDITIONAL_OPTIONS.keys()):
+        other, values = CONDITIONAL_OPTIONS[name]
+        value = chosen.get(other, default_of(family.config, other))
+        if not (value if values is None else value in values):
+            which = "" if values is None else f" {' or '.join(values)}"
+            raise UserError(f"--{name} has no effect here: it belongs to --{other}{which}")
+    return chosen
 
 
 def build_model(arguments: Any, texts: Iterable[str], label_names: list[str], problem_type: str) -> Built:
@@ -249,8 +263,7 @@ def build_model(arguments: Any, texts: Iterable[str], label_names: list[str], pr
     Raises:
         UserError: A flag doesn't fit the model, is out of range, or there is no such encoder.
     """
-    if arguments.model not in MODELS:
-        raise UserError(f"--model {arguments.model} is unknown; choose from {', '.join(MODELS)}")
+    options = chosen_options(arguments)
     label_names = label_names or ["value"]  # regression
     labels = {
         "id2label": dict(enumerate(label_names)),
@@ -258,7 +271,7 @@ def build_model(arguments: Any, texts: Iterable[str], label_names: list[str], pr
         "problem_type": problem_type,
     }
     try:
-        model, tokenizer = MODELS[arguments.model](Request(arguments, texts, labels))
+        model, tokenizer = MODELS[arguments.model].build(Request(arguments, texts, options | labels))
     except UserError:
         raise
     except ValueError as error:  # a configuration looked at its values

@@ -8,12 +8,14 @@ from salience.configuration.training_arguments import SalienceTrainingArguments
 from salience.configuration.tuning_arguments import TuningArguments
 from salience.model_cards.run_folder import is_hub_id
 
+from .build import chosen_options
 from .errors import UserError
 from .losses import LabelStatistics
 
 
 def check_flags(model_args: Any, tuning: TuningArguments, training: SalienceTrainingArguments) -> None:
     """Refuse flags that don't go together, before anything is read."""
+    chosen_options(model_args)
     if (tuning.lora or tuning.freeze_encoder) and model_args.encoder is None:
         flag = "--lora" if tuning.lora else "--freeze_encoder"
         raise UserError(f"{flag} needs a pretrained encoder, and --encoder names none")
