@@ -1,4 +1,4 @@
-"""eval.py benchmark: how fast the hierarchical model is, beside baselines and beside its own dense version."""
+"""eval.py benchmark: how fast our models are, beside baselines and, the hierarchical one, beside its dense version."""
 
 import json
 from collections.abc import Callable
@@ -16,23 +16,23 @@ from salience.train.run_record import describe_platform, versions, write_json
 
 from .benchmark_growth import Curve, Measurer
 from .benchmark_models import (
-    Batch,
+    HUB_DATA,
     Corpus,
     baseline,
+    batches_of,
     check_equal,
     contestant,
     cut_unread,
     dense_contestant,
     hierarchical,
     hierarchical_config,
-    make_batch,
     packed_lstm,
     read_texts,
 )
+from .benchmark_pooling import ENCODER, measure_pooling
 from .benchmark_report import TABLES, environment_text, growth_figures
-from .benchmark_timing import compared, interleaved, spread
+from .benchmark_timing import MODES, compared, interleaved, spread
 
-MODES = ("training", "inference")
 # Without limits on sentences and words; the first is the default.
 VARIANTS: dict[str, dict[str, str]] = {
     f"{scope} attention, {kernel}": {"attention_scope": scope, "attention_kernel": kernel}
@@ -53,12 +53,18 @@ class BenchmarkArguments:
         UserError: A value is out of its range.
     """
 
-    suite: str = field(default="hierarchical", metadata={"help": "What is measured: hierarchical."})
-    parts: list[int] = _numbers(
-        [1, 2, 3],
-        "1: training step and inference beside the Bi-LSTM, the CNN and the dense grid; 2: time and memory by length "
-        "of a document; 3: time by batch size and number of documents.",
+    suite: str = field(
+        default="hierarchical",
+        metadata={
+            "help": "hierarchical, or attn_pool: attention pooling beside the plain head and models from scratch."
+        },
     )
+    parts: list[int] = _numbers(
+        [],
+        "Unset: all. 1: training step and inference beside other models; of hierarchical also 2: time and memory by "
+        "length of a document, and 3: time by batch size and number of documents.",
+    )
+    encoder: str | None = field(default=None, metadata={"help": f"Encoder of the suite attn_pool; unset: {ENCODER}."})
     repetitions: int = field(default=7, metadata={"help": "Repetitions of each measurement, after a warm-up."})
     output_dir: str | None = field(
         default=None, metadata={"help": "Folder for benchmark.json and figures; unset: only print."}
@@ -76,10 +82,14 @@ class BenchmarkArguments:
     seed: int = field(default=0, metadata={"help": "Seed of the documents that are drawn."})
 
     def __post_init__(self) -> None:
-        if self.suite != "hierarchical":
-            raise UserError(f'--suite "{self.suite}" is unknown; there is hierarchical')
-        if not self.parts or not set(self.parts) <= {1, 2, 3}:
-            raise UserError("--parts takes any of 1 2 3")
+        if self.suite not in SUITES:
+            raise UserError(f'--suite "{self.suite}" is unknown; choose from {", ".join(SUITES)}')
+        if self.suite != "attn_pool" and self.encoder is not None:
+            raise UserError("--encoder belongs to --suite attn_pool; leave it out")
+        own = SUITES[self.suite]
+        if not set(self.parts) <= own.keys():
+            raise UserError(f"--parts of --suite {self.suite} are {' '.join(map(str, own))}")
+        self.parts = sorted(set(self.parts or own))
         for name in ("repetitions", "batch_size", "num_batches", "words", "batch_sizes", "num_documents"):
             value = getattr(self, name)
             if not value or min(value if isinstance(value, list) else [value]) < 1:
@@ -110,12 +120,14 @@ def benchmark(arguments: BenchmarkArguments, file_args: FileArguments) -> dict[s
 
     Args:
         arguments: What is measured.
-        file_args: The texts: `test_file`, or the test posts of 20 Newsgroups from the Hub.
+        file_args: The texts: `test_file`, or else the test texts of 20 Newsgroups (hierarchical) or AG News (attn_pool)
+            from the Hub.
 
     Returns:
         What the file holds: `environment` (device, device_name, threads, dtype, versions, platform, repetitions, seed,
-        options) and `parts`, by number. "1": `batch_size`, `difference` of dense and ragged logits, and `rows` with
-        `mode`, `batches`, `model`, `seconds` of a batch and `ratios` to lstm and hierarchical. "2": `words` and `rows`
+        suite, options) and `parts`, by number. "1": `batch_size`, `rows` with `mode`, `batches`, `model`, `seconds` of
+        a batch and `ratios` to some of the models, and `difference` of dense and ragged logits (hierarchical) or
+        `encoder` (attn_pool). "2": `words` and `rows`
         (see `Curve.row`). "3": `batch_sizes`, rows with `seconds_per_document`, and `documents`, rows with `seconds`
         of all and `documents_per_second`. All times are seconds with `median`, `low` and `high`, except those of "2".
 
@@ -125,13 +137,15 @@ def benchmark(arguments: BenchmarkArguments, file_args: FileArguments) -> dict[s
     target = Path(arguments.output_dir) / "benchmark.json" if arguments.output_dir else None
     if target and target.exists():
         raise UserError(f"{target} exists; choose another --output_dir, or move it away")
-    corpus = Corpus(read_texts(file_args), arguments.seed, arguments.options.get("vocab_size", 20_000))
+    corpus = Corpus(
+        read_texts(file_args, HUB_DATA[arguments.suite]), arguments.seed, arguments.options.get("vocab_size", 20_000)
+    )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     environment = describe(arguments, device)
     print(environment_text(environment))  # noqa: T201
     parts = {}
-    for part in sorted(set(arguments.parts)):
-        parts[str(part)] = PARTS[part](corpus, arguments, device)
+    for part in arguments.parts:
+        parts[str(part)] = SUITES[arguments.suite][part](corpus, arguments, device)
         print(TABLES[str(part)](parts[str(part)]), flush=True)  # noqa: T201
     results = {"environment": environment, "parts": parts}
     if target:
@@ -154,6 +168,7 @@ def describe(arguments: BenchmarkArguments, device: torch.device) -> dict[str, A
         "platform": platform,
         "repetitions": arguments.repetitions,
         "seed": arguments.seed,
+        "suite": arguments.suite,
         "options": arguments.options,
     }
 
@@ -184,11 +199,6 @@ def measure_steps(corpus: Corpus, arguments: BenchmarkArguments, device: torch.d
             times = interleaved(calls, arguments.repetitions, device, f"1. {mode}, {kind}", one_each=slow)
             rows += compared(times, ("lstm", "hierarchical"), mode=mode, batches=kind)
     return {"batch_size": arguments.batch_size, "difference": difference, "rows": rows}
-
-
-def batches_of(documents: list[list[int]], batch_size: int) -> list[Batch]:
-    """Padded batches, in the order of the documents."""
-    return [make_batch(documents[start : start + batch_size]) for start in range(0, len(documents), batch_size)]
 
 
 def measure_growth(corpus: Corpus, arguments: BenchmarkArguments, device: torch.device) -> dict[str, Any]:
@@ -235,8 +245,7 @@ def measure_batches(corpus: Corpus, arguments: BenchmarkArguments, device: torch
     return {"batch_size": arguments.batch_size, "batch_sizes": batch_rows, "documents": rows}
 
 
-PARTS: dict[int, Callable[[Corpus, BenchmarkArguments, torch.device], dict[str, Any]]] = {
-    1: measure_steps,
-    2: measure_growth,
-    3: measure_batches,
+SUITES: dict[str, dict[int, Callable[[Corpus, BenchmarkArguments, torch.device], dict[str, Any]]]] = {
+    "hierarchical": {1: measure_steps, 2: measure_growth, 3: measure_batches},
+    "attn_pool": {1: measure_pooling},
 }

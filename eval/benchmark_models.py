@@ -30,22 +30,25 @@ from .dense_reference import Grid, dense_logits, make_grid
 
 NUM_LABELS = 20
 TOLERANCE = 1e-5
-# Data of the report, without headers, footers and quotes.
-HUB_DATA = DataArguments(dataset_name="SetFit/20_newsgroups", label_column="label_text")
+# By suite: the posts of the report, without headers, footers and quotes, and the news of the paper.
+HUB_DATA = {
+    "hierarchical": DataArguments(dataset_name="SetFit/20_newsgroups", label_column="label_text"),
+    "attn_pool": DataArguments(dataset_name="fancyzhx/ag_news"),
+}
 
 
-def read_texts(file_args: FileArguments) -> list[str]:
-    """The texts of `test_file`, or, without one, the test posts of 20 Newsgroups from the Hub.
+def read_texts(file_args: FileArguments, hub_data: DataArguments) -> list[str]:
+    """The texts of `test_file`, or, without one, the test texts of a data set of the Hub.
 
     Raises:
         UserError: The file or the data set can't be read, or no text has a word.
     """
-    table = read_file(file_args.test_file, file_args) if file_args.test_file else read_hub(HUB_DATA)[0]["test"]
+    table = read_file(file_args.test_file, file_args) if file_args.test_file else read_hub(hub_data)[0]["test"]
     texts: list[str] = table["text"].to_pylist()
     for rule in (rule for rule in CLEANERS if rule in file_args.clean):
         texts = [CLEANERS[rule](text) for text in texts]
     if not any(text.strip() for text in texts):
-        raise UserError(f"no text of {file_args.test_file or HUB_DATA.dataset_name} has a word; give other texts")
+        raise UserError(f"no text of {file_args.test_file or hub_data.dataset_name} has a word; give other texts")
     return texts
 
 
@@ -65,11 +68,16 @@ def make_batch(documents: list[list[int]]) -> Batch:
     return Batch(ids, mask, torch.arange(len(rows)) % NUM_LABELS)
 
 
+def batches_of(documents: list[list[int]], batch_size: int) -> list[Batch]:
+    """Padded batches, in the order of the documents."""
+    return [make_batch(documents[start : start + batch_size]) for start in range(0, len(documents), batch_size)]
+
+
 class Corpus:
     """Real texts as token ids, drawn from by seed.
 
     Args:
-        texts: The texts; their vocabulary is the models'.
+        texts: The texts; their vocabulary is that of models from scratch.
         seed: Seed of what is drawn.
         vocab_size: Words of the vocabulary at most, the two special tokens not counted.
     """
@@ -78,6 +86,7 @@ class Corpus:
         self.tokenizer: PreTrainedTokenizerBase = build_word_tokenizer(texts, vocab_size=vocab_size)
         ids: list[list[int]] = self.tokenizer(texts)["input_ids"]
         order = np.random.default_rng(seed).permutation(len(ids))
+        self.texts = [texts[number] for number in order]
         self.documents = [ids[number] for number in order]
 
     def draw(self, count: int) -> list[list[int]]:

@@ -49,10 +49,12 @@ def environment_text(environment: Row) -> str:
 
 def step_tables(results: Row) -> str:
     """Part 1: one table for each mode and kind of batches."""
-    text = [
-        f"\nLogits of dense grid and ragged computation differ by {results['difference']:.1e} at most (float64). "
-        "Of packed and dense models, each repetition runs one batch only."
-    ]
+    text = []
+    if "difference" in results:
+        text.append(
+            f"\nLogits of dense grid and ragged computation differ by {results['difference']:.1e} at most (float64). "
+            "Of packed and dense models, each repetition runs one batch only."
+        )
     for mode, batches in dict.fromkeys((row["mode"], row["batches"]) for row in results["rows"]):
         rows = [row for row in results["rows"] if (row["mode"], row["batches"]) == (mode, batches)]
         references = list(rows[0]["ratios"])

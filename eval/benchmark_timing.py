@@ -9,6 +9,7 @@ import torch
 from tqdm.auto import tqdm
 
 Call = Callable[[], Any]
+MODES = ("training", "inference")
 
 
 def seconds(call: Call, device: torch.device) -> float:

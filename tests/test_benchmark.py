@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from salience.eval.benchmark import BenchmarkArguments, batches_of
+from salience.eval.benchmark import BenchmarkArguments
 from salience.eval.benchmark_growth import Curve, Measurer, Point
 from salience.eval.benchmark_models import (
     Corpus,
     baseline,
+    batches_of,
     check_equal,
     contestant,
     cut_unread,
@@ -21,6 +22,7 @@ from salience.eval.benchmark_models import (
 from salience.eval.benchmark_timing import compared, growth_exponent, interleaved
 from salience.eval.cli import main
 from salience.train.errors import UserError
+from tests.tiny import save_tiny_encoder
 from tests.toy import toy_texts, write_csv
 
 CPU = torch.device("cpu")
@@ -73,10 +75,31 @@ def test_command_prints_tables_and_writes_what_its_docstring_says(tmp_path, caps
     assert run(tmp_path, "--output_dir", str(tmp_path / "out")) == 2  # nothing is overwritten
 
 
+def test_attention_pooling_is_timed_beside_the_plain_head_and_models_from_scratch(tmp_path, capsys):
+    encoder = str(save_tiny_encoder(tmp_path / "encoder"))
+    flags = ["--suite", "attn_pool", "--encoder", encoder, "--output_dir", str(tmp_path / "out")]
+    assert run(tmp_path, *flags, "--model_options", '{"projection_dim": 6}') == 0
+    results = json.loads((tmp_path / "out" / "benchmark.json").read_text())
+    assert results["environment"]["suite"] == "attn_pool" and results["parts"].keys() == {"1"}
+    part = results["parts"]["1"]
+    assert part["encoder"] == encoder and part["batch_size"] == 4
+    for mode in ("training", "inference"):
+        rows = {row["model"]: row for row in part["rows"] if row["mode"] == mode}
+        assert len(rows) == 7 and rows.keys() >= {"attention pooling", "mean pooling", "CNN from scratch"}
+        ratios = rows["plain head"]["ratios"]
+        assert ratios["plain head"]["median"] == 1.0 and ratios.keys() < rows.keys() and len(ratios) == 3
+    printed = capsys.readouterr().out
+    assert "graph attention from scratch " in printed and "/ Bi-LSTM from scratch" in printed
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
         (["--suite", "all"], "--suite"),
+        (["--suite", "attn_pool", "--parts", "2"], "--parts"),
+        (["--suite", "attn_pool", "--model_options", '{"hidden_dim": 8}'], "hidden_dim"),
+        (["--suite", "attn_pool", "--encoder", "./nowhere", "--model_options", "{}"], "nowhere"),
+        (["--encoder", "some/encoder"], "--encoder"),
         (["--parts", "4"], "--parts"),
         (["--repetitions", "0"], "--repetitions"),
         (["--model_options", "{"], "--model_options"),
