@@ -78,11 +78,11 @@ def test_command_prints_tables_and_writes_what_its_docstring_says(tmp_path, caps
 def test_attention_pooling_is_timed_beside_the_plain_head_and_models_from_scratch(tmp_path, capsys):
     encoder = str(save_tiny_encoder(tmp_path / "encoder"))
     flags = ["--suite", "attn_pool", "--encoder", encoder, "--output_dir", str(tmp_path / "out")]
-    assert run(tmp_path, *flags, "--model_options", '{"projection_dim": 6}') == 0
+    assert run(tmp_path, *flags, "--batch_size", "24", "--model_options", '{"projection_dim": 6}') == 0
     results = json.loads((tmp_path / "out" / "benchmark.json").read_text())
     assert results["environment"]["suite"] == "attn_pool" and results["parts"].keys() == {"1"}
     part = results["parts"]["1"]
-    assert part["encoder"] == encoder and part["batch_size"] == 4
+    assert part["encoder"] == encoder and part["batch_size"] == 24
     for mode in ("training", "inference"):
         rows = {row["model"]: row for row in part["rows"] if row["mode"] == mode}
         assert len(rows) == 7 and rows.keys() >= {"attention pooling", "mean pooling", "CNN from scratch"}
