@@ -128,7 +128,8 @@ def benchmark(arguments: BenchmarkArguments, file_args: FileArguments) -> dict[s
         suite, options) and `parts`, by number. "1": `batch_size`, `rows` with `mode`, `batches`, `model`, `seconds` of
         a batch and `ratios` to some of the models, and `difference` of dense and ragged logits (hierarchical) or
         `encoder` (attn_pool). "2": `words` and `rows` (see `Curve.row`). "3": `batch_sizes`, rows with
-        `seconds_per_document`, and `documents`, rows with `seconds` of all and `documents_per_second`. All times are seconds with `median`, `low` and `high`, except those of "2".
+        `seconds_per_document`, and `documents`, rows with `seconds` of all and `documents_per_second`.
+        All times are seconds with `median`, `low` and `high`, except those of "2".
 
     Raises:
         UserError: The texts can't be read, an option is wrong, or results are there already.
