@@ -143,6 +143,8 @@ CASES = {
     f"{TOY} --model hierarchical_attn --encoder encoder --hidden_dim 8": "--hidden_dim is not an option",
     f"{TOY} --model nonsense": "--model nonsense is unknown; choose from attn_pool, hierarchical_attn, lstm",
     f"{TOY} --model lstm --alpha 0.5": "--alpha is not an option of --model lstm",
+    # told before data is read
+    "--train_file nowhere.csv --model lstm --alpha 0.5 --output_dir out": "--alpha is not an option",
     f"{TOY} --model lstm --encoder encoder": "--model lstm is trained from scratch; leave out --encoder",
     f"{TOY} --model lstm --vocab_size 0": "--vocab_size 0 must be at least 1",
     f"{TOY} --model lstm --min_frequency 1000": "lower --min_frequency",
