@@ -12,14 +12,15 @@
         calibrated: null with too few right or wrong predictions, or limits that were chosen for the relative score on
             one half of the documents: {low, high, chosen_on (documents), and seen on the other half: documents, share,
             right, wrong, odds_ratio, p_value, youden_j, auc: {auc, low, high} of the relative score for "the prediction
-            is wrong"}
+            is wrong", discriminates (as above, and youden_j above 0)}
         use: "seed" or "calibrated", the limits to look at: the report's unless they don't discriminate or (mode 5) mean
-            something else in each document; null where no others could be chosen then
+            something else in each document; null where the others don't discriminate either
         goes_with_errors: whether it occurs more often among wrong predictions by the limits in use, with a p_value
             below 0.05 / 5; null without limits in use
         scores, relative_scores: {right, wrong: {mean, sd, p5, p50, p95}, null without any}
         examples: row numbers of flagged wrong predictions by the limits in use, the farthest outside first, at most 5
-        remedies: [{flag, advice, why, current, measured_effect}], see `salience.eval.remedies`}}
+        remedies: [{flag, advice, why, current, measured_effect}], see `salience.eval.remedies`: for whoever sees it
+            go with errors; none that the model has already}}
     interventions: see `salience.eval.interventions`; null for a model without a word filter
 
 Shapes
@@ -86,7 +87,7 @@ def failure_analysis(
     for name, mode in FAILURE_MODES.items():
         modes[name] = analyse_mode(mode, insides, is_wrong, seed) if mode.can_occur(insides) else None
         if modes[name]:
-            offered = [remedy for remedy in mode.remedies if remedy.is_offered(config)]
+            offered = [each for each in mode.remedies if each.is_offered(config)]
             modes[name]["remedies"] = [remedy.as_json(config, ablation) for remedy in offered]
     filtered = has_filter(reader.model)
     return {
@@ -117,18 +118,20 @@ def analyse_mode(mode: FailureMode, insides: Sequence[Insides], is_wrong: np.nda
     scored, compared = ~np.isnan(scores), ~np.isnan(relative)
     flagged = mode.seed.outside(scores[scored])
     found = occurrence(flagged, is_wrong[scored])
-    discriminates = found["share"] is not None and SMALLEST_SHARE <= found["share"] <= 1 - SMALLEST_SHARE
+    found["discriminates"] = _discriminates(found)
     calibrated = calibrate(relative[compared], is_wrong[compared], mode.tails, np.random.default_rng(seed))
-    use: str | None = "seed" if discriminates and not mode.needs_calibration else None
+    if calibrated:
+        calibrated["discriminates"] = _discriminates(calibrated) and calibrated["youden_j"] > 0
+    use: str | None = "seed" if found["discriminates"] and not mode.needs_calibration else None
     band, judged, seen = mode.seed, scores, found
-    if calibrated and (mode.needs_calibration or not discriminates):
+    if not use and calibrated and calibrated["discriminates"]:
         use, band, judged, seen = "calibrated", Band.from_json(calibrated), relative, calibrated
     return {
         "number": mode.number,
         "title": mode.title,
         "score": mode.score_name,
         "relative_score": mode.relative_score_name or mode.score_name,
-        "seed": {**mode.seed.as_json(), **found, "discriminates": discriminates},
+        "seed": {**mode.seed.as_json(), **found},
         "calibrated": calibrated,
         "use": use,
         "goes_with_errors": _goes_with_errors(seen) if use else None,
@@ -136,6 +139,10 @@ def analyse_mode(mode: FailureMode, insides: Sequence[Insides], is_wrong: np.nda
         "relative_scores": _by_outcome(relative, is_wrong),
         "examples": _examples(band, judged, is_wrong, mode.tails) if use else [],
     }
+
+
+def _discriminates(found: Mapping[str, Any]) -> bool:
+    return found["share"] is not None and SMALLEST_SHARE <= found["share"] <= 1 - SMALLEST_SHARE
 
 
 def _goes_with_errors(found: Mapping[str, Any]) -> bool:

@@ -128,8 +128,8 @@ FAILURE_MODES: dict[str, FailureMode] = {
         relative_score_name="standard deviation of importance over its mean",
         relative_score=relative_deviation,
         remedies=(
-            Remedy("learn_temperature", "true", "a learned temperature can sharpen the scores"),
-            Remedy("entropy_weight", "above 0, as 0.1", "the loss rewards scores that differ"),
+            Remedy("learn_temperature", "true", "a learned temperature can sharpen the scores", unset=(False,)),
+            Remedy("entropy_weight", "above 0, as 0.1", "the loss rewards scores that differ", unset=(0,)),
             Remedy("alpha", "lower", "alpha is the share of the plain mean, for which all words are alike"),
         ),
     ),
@@ -141,8 +141,12 @@ FAILURE_MODES: dict[str, FailureMode] = {
         seed=Band(high=0.9),
         tails="high",
         remedies=(
-            Remedy("encoder", "a pretrained one", "its vectors tell words apart before training", "encoder_config"),
-            Remedy("reconstruction_weight", "above 0, as 1.0", "a word's vector must tell which word it is"),
+            Remedy(
+                "encoder", "a pretrained one", "its vectors tell words apart before training", "encoder_config", (None,)
+            ),
+            Remedy(
+                "reconstruction_weight", "above 0, as 1.0", "a word's vector must tell which word it is", unset=(0,)
+            ),
         ),
     ),
     "concentration": FailureMode(
@@ -153,7 +157,7 @@ FAILURE_MODES: dict[str, FailureMode] = {
         seed=Band(high=0.8),
         tails="high",
         remedies=(
-            Remedy("diversity_weight", "above 0, as 0.1", "the loss punishes concentration"),
+            Remedy("diversity_weight", "above 0, as 0.1", "the loss punishes concentration", unset=(0,)),
             Remedy("alpha", "higher", "alpha is the share of the plain mean, in which all words count"),
         ),
     ),
@@ -167,8 +171,8 @@ FAILURE_MODES: dict[str, FailureMode] = {
         relative_score_name="the same share over the share of words that stand there",
         relative_score=relative_boundary_mass,
         remedies=(
-            Remedy("idf_prior", "true", "common words lose importance"),
-            Remedy("boundary_penalty", "above 0, as 0.5", "the outermost words lose importance"),
+            Remedy("idf_prior", "true", "common words lose importance", unset=(False,)),
+            Remedy("boundary_penalty", "above 0, as 0.5", "the outermost words lose importance", unset=(0,)),
         ),
     ),
     "misaligned_cross_attention": FailureMode(
@@ -182,6 +186,8 @@ FAILURE_MODES: dict[str, FailureMode] = {
         relative_score=relative_cross_entropy,
         part="entropy",
         needs_calibration=True,
-        remedies=(Remedy("fusion", "gated", "a gate balances each word with what it read in sentences"),),
+        remedies=(
+            Remedy("fusion", "gated", "a gate balances each word with what it read in sentences", unset=("residual",)),
+        ),
     ),
 }

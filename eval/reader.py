@@ -16,6 +16,7 @@ from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from salience.modeling.encoders import position_limit
 from salience.modeling.salience_base import SaliencePreTrainedModel
+from salience.train.errors import UserError
 
 from .explain import label_names
 
@@ -85,6 +86,9 @@ class Reader:
         model: The classifier; set to evaluation mode.
         tokenizer: Its fast tokenizer.
         batch_size: Texts at a time; texts of like length are read together.
+
+    Raises:
+        UserError: The tokenizer is a slow one.
     """
 
     model: PreTrainedModel
@@ -93,6 +97,9 @@ class Reader:
     label_names: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
+        if not self.tokenizer.is_fast:
+            name = type(self.tokenizer).__name__
+            raise UserError(f"{name} doesn't tell where tokens stand in a text: a fast tokenizer is needed")
         self.model.eval()
         self.label_names = label_names(self.model)
 
@@ -168,9 +175,10 @@ class Reader:
         is_token = batch["attention_mask"].bool().cpu().numpy()
         columns = {name: self._rows(outputs, name) for name in ("pooling_weights", "sentence_ids")}
         attention = self._rows(outputs, "cross_attentions") if cross_attention else None
+        logits = outputs.logits.float().cpu().numpy()
         return [
             Reading(
-                logits=outputs.logits[row].float().cpu().numpy(),
+                logits=logits[row],
                 weights=None if columns["pooling_weights"] is None else columns["pooling_weights"][row][is_token[row]],
                 sentence_of=None if columns["sentence_ids"] is None else columns["sentence_ids"][row][is_token[row]],
                 cross_attention=None if attention is None else attention[row][:, is_token[row]],

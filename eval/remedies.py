@@ -8,7 +8,15 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
+from salience import model_cards
 from salience.train.errors import UserError
+
+RESULTS = Path(model_cards.__file__).parent / "results"
+ABLATIONS = {
+    "salience_attn_pool": RESULTS / "ag_news_pooling" / "study.json",
+    "salience_hierarchical_attn": RESULTS / "20_newsgroups_ablation" / "study.json",
+}
+"""By model_type, our own study that has options of such models on and off."""
 
 
 @dataclass(frozen=True)
@@ -21,16 +29,19 @@ class Remedy:
         why: What it does against the failure.
         option: Field of the model's configuration that holds it; None: it has the flag's name. Models without the field
             don't have the flag.
+        unset: Values with which a model doesn't follow the advice yet; empty: there is always more to follow.
     """
 
     flag: str
     advice: str
     why: str
     option: str | None = None
+    unset: tuple[Any, ...] = ()
 
     def is_offered(self, config: PretrainedConfig) -> bool:
-        """Whether a model with this configuration has the flag."""
-        return hasattr(config, self.option or self.flag)
+        """Whether a model with this configuration has the flag, and doesn't follow the advice already."""
+        option = self.option or self.flag
+        return hasattr(config, option) and (not self.unset or getattr(config, option) in self.unset)
 
     def as_json(self, config: PretrainedConfig, ablation: Mapping[str, Any] | None) -> dict[str, Any]:
         """The flag for one model.
@@ -40,29 +51,28 @@ class Remedy:
             ablation: See `measured_effect`.
 
         Returns:
-            flag, advice, why, current (the model's value; of an encoder, its kind) and measured_effect.
+            flag, advice, why, current (the model's value) and measured_effect.
         """
-        value = getattr(config, self.option or self.flag)
         return {
             "flag": self.flag,
             "advice": self.advice,
             "why": self.why,
-            "current": value.model_type if isinstance(value, PretrainedConfig) else value,
+            "current": getattr(config, self.option or self.flag),
             "measured_effect": None if ablation is None else measured_effect(self.flag, ablation),
         }
 
 
 def measured_effect(flag: str, ablation: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """What an ablation says of a flag: each row that has another value for it than the reference row.
+    """What an ablation says of a flag: each row that differs from the reference row by nothing but this flag's value.
 
     Args:
         flag: Its name, without dashes.
         ablation: The content of a study.json; see `salience.eval.study`.
 
     Returns:
-        For each such row: row, value and reference_value (null: that of the study's recipe), alone (whether no other
-        flag differs, so that the effect is this flag's), reference, accuracy and reference_accuracy (mean over seeds),
-        difference (row minus reference) with its interval low and high and p_value. None where there is no such row.
+        For each such row: study (its name), row, value and reference_value (null: that of the study's recipe),
+        reference, accuracy and reference_accuracy (mean over seeds), difference (row minus reference) with its interval
+        low and high and p_value. None where there is no such row.
 
     Raises:
         UserError: It isn't the content of a study.json.
@@ -74,10 +84,10 @@ def measured_effect(flag: str, ablation: Mapping[str, Any]) -> list[dict[str, An
         wanted = rows[name]["flags"]
         effects = [
             {
+                "study": ablation.get("name"),
                 "row": row,
                 "value": found["flags"].get(flag),
                 "reference_value": wanted.get(flag),
-                "alone": all(found["flags"].get(key) == wanted.get(key) for key in {*found["flags"], *wanted} - {flag}),
                 "reference": name,
                 "accuracy": found["mean"]["accuracy"],
                 "reference_accuracy": rows[name]["mean"]["accuracy"],
@@ -85,7 +95,7 @@ def measured_effect(flag: str, ablation: Mapping[str, Any]) -> list[dict[str, An
             }
             for row, found in rows.items()
             if found["kind"] == "model"
-            and found["flags"].get(flag) != wanted.get(flag)
+            and {key for key in {*found["flags"], *wanted} if found["flags"].get(key) != wanted.get(key)} == {flag}
             and name in found["against"]  # not before both were trained
         ]
     except (KeyError, TypeError, AttributeError) as error:
@@ -94,7 +104,7 @@ def measured_effect(flag: str, ablation: Mapping[str, Any]) -> list[dict[str, An
 
 
 def read_ablation(file: str | Path) -> dict[str, Any]:
-    """The content of a study.json.
+    """The content of a study.json, for the flag --ablation.
 
     Raises:
         UserError: It can't be read, or isn't one.
@@ -102,9 +112,9 @@ def read_ablation(file: str | Path) -> dict[str, Any]:
     try:
         content = json.loads(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"ablation {file} can't be read: {error.strerror}") from error
+        raise UserError(f"--ablation {file} can't be read: {error.strerror}") from error
     except ValueError as error:
-        raise UserError(f"ablation {file} is not valid JSON: give a study.json of eval.py study") from error
+        raise UserError(f"--ablation {file} is not valid JSON: give a study.json of eval.py study") from error
     if not isinstance(content, dict) or not {"reference", "rows"} <= content.keys():
-        raise UserError(f"ablation {file} holds no study: give a study.json of eval.py study")
+        raise UserError(f"--ablation {file} holds no study: give a study.json of eval.py study")
     return content

@@ -18,16 +18,15 @@ visualizations/ with its figures, failure_analysis.json (see `salience.eval.fail
     length: see `salience.eval.breakdown.by_length`; a text's words are what stands between white space
     class_frequency: see `salience.eval.breakdown.by_class_frequency`
     calibration: of these texts, see `salience.eval.calibration`
-    thresholds: chosen_on ("validation", or "test" for want of validation predictions: too good to be true), and rows:
+    thresholds: chosen_on ("validation", or "same" where there are no others than these: too good to be true), and rows:
         wanted_accuracy, threshold (null where none gives it), and on these texts its coverage and accuracy
     training: log_history of the run; null for other models
     attention: see `salience.eval.attention_profile`, or only `reason` for a model without such weights
-    faithfulness: see `salience.eval.faithfulness`, and verdict, in words
+    faithfulness: see `salience.eval.faithfulness`, or only `reason` where nothing can be tested; and verdict, in words
     examples: row, true, predicted, confidence, and words [[word, share of the attention], ...] of some texts; `words`
         is null for a model without weights
 """
 
-import json
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -38,18 +37,20 @@ from datasets import DatasetDict
 
 from salience.configuration.arguments import RecipeParser
 from salience.configuration.data_arguments import DataArguments
-from salience.model_cards.card import make_card, write_card
+from salience.model_cards.card import make_card, without_report, write_card
 from salience.model_cards.run_folder import RELIABILITY_FILE, REPORT_FOLDER
 from salience.train.data import TextData, load_test
 from salience.train.encoder_loading import public_name
 from salience.train.errors import UserError
+from salience.train.output_folder import check_writable
 from salience.train.run_record import RUN_FILE, redact_command, versions, write_json
 
 from .reader import Reader
+from .remedies import ABLATIONS, read_ablation
 from .report_content import Sizes, Texts, collect
 from .report_page import write_page
 from .report_pictures import draw, write_pictures
-from .runs import Run, data_flags, load_data, read_results
+from .runs import Run, data_flags, load_data, read_run
 from .score import ScoreArguments, load_model
 
 REPORT_FILE = "report.json"
@@ -65,7 +66,8 @@ class ReportArguments(ScoreArguments):
         metadata={"help": "Folder of the report; unset: report/ in the model's folder, or runs/report for a Hub id."},
     )
     ablation: str | None = field(
-        default=None, metadata={"help": "study.json that tells what the remedies against failures brought."}
+        default=None,
+        metadata={"help": "study.json that tells what remedies bring; unset: our own."},
     )
     num_documents: int = field(default=500, metadata={"help": "Texts whose attention and failures are looked at."})
     num_explained: int = field(
@@ -91,8 +93,9 @@ def main(argv: list[str]) -> None:
         return
     arguments, data_args = parser.parse(argv)
     out = output_folder(arguments)
-    ablation = read_study(Path(arguments.ablation)) if arguments.ablation else None
     model, tokenizer = load_model(arguments)
+    study = arguments.ablation or ABLATIONS.get(model.config.model_type)
+    ablation = read_ablation(study) if study else None
     model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]  # its decorator
     reader = Reader(model, tokenizer, arguments.batch_size)
     if model.config.problem_type == "regression" or len(reader.label_names) < 2:
@@ -146,47 +149,41 @@ def describe(arguments: ReportArguments, argv: list[str], reader: Reader, data: 
 
 
 def untouched_card(run: Run | None, out: Path) -> Path | None:
-    """The card of a run that can tell of a report inside the run's folder, if nobody has edited it."""
+    """The card of a run that can tell of a report inside the run's folder, if nobody has edited it.
+
+    An edit within its section on a report doesn't count: that section is of an earlier report, and is replaced.
+    """
     if run is None or out.resolve() != (run.folder / REPORT_FOLDER).resolve():
         return None
     card = run.folder / "README.md"
-    is_ours = card.is_file() and card.read_text(encoding="utf-8") == str(make_card(run.folder))
-    return card if is_ours else None
+    if not card.is_file():
+        return None
+    ours, found = str(make_card(run.folder)), card.read_text(encoding="utf-8")
+    return card if without_report(found) == without_report(ours) else None
 
 
 def output_folder(arguments: ReportArguments) -> Path:
     """Where the report goes.
 
     Raises:
-        UserError: There is one already.
+        UserError: There is one already, or it can't be written.
     """
     model = Path(str(arguments.model))
     out = Path(arguments.output_dir or (model / REPORT_FOLDER if model.is_dir() else "runs/report"))
     if (out / REPORT_FILE).exists():
         raise UserError(f"{out / REPORT_FILE} exists: choose another --output_dir, or move it away")
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--output_dir {out} is a file: choose another one")
+    check_writable(out)
     return out
 
 
 def finished_run(model: str | None) -> Run | None:
-    """The run of train.py whose folder this is, if it is one."""
-    folder = Path(str(model))
-    return Run(folder, read_results(folder, RUN_FILE)) if (folder / RUN_FILE).is_file() else None
-
-
-def read_study(file: Path) -> dict[str, Any]:
-    """The content of a study.json.
+    """The run of train.py whose folder this is, if it is one.
 
     Raises:
-        UserError: It can't be read.
+        UserError: Its run.json is damaged.
     """
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--ablation {file} can't be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"--ablation {file} is not valid JSON: name the study.json of a study") from error
+    folder = Path(str(model))
+    return read_run(folder, tested=False) if (folder / RUN_FILE).is_file() else None
 
 
 def file_data(data_args: DataArguments, reader: Reader) -> TextData:

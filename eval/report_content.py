@@ -6,6 +6,7 @@ Shapes
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from salience.train.data import TextData
 from salience.train.errors import UserError
 
 from .attention_profile import attention_profile, cross_attention_profile
-from .attributions import ATTRIBUTIONS
+from .attributions import ATTRIBUTIONS, random_importance
 from .breakdown import by_class_frequency, by_length, confused_pairs, shortened, with_intervals
 from .calibration import at_threshold, calibration
 from .failure_analysis import failure_analysis
@@ -62,6 +63,7 @@ class Texts:
         documents: The N texts as the model reads them.
         readings: What it answers.
         problem_type: `single_label_classification` or `multi_label_classification`.
+        split: Which of a run's texts they are, "validation" or "test"; a file of its own is "test".
     """
 
     raw: list[str]
@@ -69,6 +71,7 @@ class Texts:
     documents: list[Document]
     readings: list[Reading]
     problem_type: str
+    split: str
 
     @classmethod
     def of(cls, data: TextData, split: str, reader: Reader) -> "Texts":
@@ -77,7 +80,7 @@ class Texts:
         labels = np.array(data.splits[split]["labels"])
         documents = reader.documents(raw)
         readings = reader.read([each.ids for each in documents], progress="reading texts")
-        return cls(raw, labels, documents, readings, data.problem_type)
+        return cls(raw, labels, documents, readings, data.problem_type, split)
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -117,11 +120,7 @@ def collect(
         bar.update()
         results["attention"] = describe_attention(reader, documents, readings, texts.labels[rows], sizes.seed)
         bar.update()
-        tested = faithfulness(
-            reader, documents, readings, ATTRIBUTIONS, sizes.explained, MAX_EXPLAINED_TOKENS, sizes.seed
-        )
-        tested["rows"] = [int(rows[row]) for row in tested["rows"]]
-        results["faithfulness"] = tested | {"verdict": verdict(tested)}
+        results["faithfulness"] = test_explanations(reader, documents, readings, rows, sizes)
         bar.update()
         failures = failure_analysis(
             reader, documents, texts.labels[rows], ablation, sizes.seed, num_interventions=sizes.explained
@@ -149,7 +148,7 @@ def score(reader: Reader, texts: Texts, run: Run | None) -> dict[str, Any]:
         "length": by_length(labels, logits, count_words(texts.raw), kind),
         "class_frequency": by_class_frequency(labels, logits, names, kind, counts),
         "calibration": calibration(logits, labels, kind),
-        "thresholds": thresholds(run, Predictions(labels, logits), kind),
+        "thresholds": thresholds(run if texts.split == "test" else None, Predictions(labels, logits), kind),
         "training": training_history(run),
     }
 
@@ -170,12 +169,18 @@ def training_history(run: Run | None) -> list[dict[str, float]] | None:
 
 
 def thresholds(run: Run | None, tested: Predictions, problem_type: str) -> dict[str, Any]:
-    """Confidence from which on a wanted accuracy is reached on validation texts, and what it gives on these."""
+    """Confidence from which on a wanted accuracy is reached on validation texts, and what it gives on these.
+
+    Args:
+        run: Whose validation answers are known; None: it is chosen on these texts.
+        tested: Answers to these texts.
+        problem_type: Of the labels.
+    """
     has_validation = run is not None and predictions_file(run.folder, "validation").is_file()
     chosen = read_predictions(run.folder, "validation") if run and has_validation else tested
     rows = calibration(chosen.logits, chosen.labels, problem_type)["thresholds"]
     return {
-        "chosen_on": "validation" if has_validation else "test",
+        "chosen_on": "validation" if has_validation else "same",
         "rows": [
             {"wanted_accuracy": row["wanted_accuracy"], "threshold": row["threshold"]}
             | at_threshold(tested.logits, tested.labels, problem_type, row["threshold"])
@@ -196,6 +201,27 @@ def describe_attention(
         short = [each.ids for each in documents if len(each.ids) <= MAX_CROSS_TOKENS]
         profile["cross_attention"] = cross_attention_profile(reader.read(short, cross_attention=True))
     return profile
+
+
+def test_explanations(
+    reader: Reader, documents: list[Document], readings: list[Reading], rows: np.ndarray, sizes: Sizes
+) -> dict[str, Any]:
+    """See `salience.eval.faithfulness`, with a verdict; only `reason` and verdict where nothing can be tested.
+
+    Args:
+        reader: The model.
+        documents: N texts.
+        readings: What it says of them.
+        rows: (N,) their row numbers.
+        sizes: How many are tested.
+    """
+    methods = ATTRIBUTIONS | {"random": partial(random_importance, seed=sizes.seed)}
+    try:
+        tested = faithfulness(reader, documents, readings, methods, sizes.explained, MAX_EXPLAINED_TOKENS, sizes.seed)
+    except UserError as error:
+        return {"reason": str(error), "verdict": f"Nobody knows, so it may not: nothing could be tested ({error})."}
+    tested["rows"] = [int(rows[row]) for row in tested["rows"]]
+    return tested | {"verdict": verdict(tested)}
 
 
 def examples(reader: Reader, texts: Texts, rows: np.ndarray) -> list[dict[str, Any]]:

@@ -47,7 +47,8 @@ def draw(results: Mapping[str, Any], reader: Reader, texts: Texts) -> Iterator[t
     yield "length", length_figure(results["length"]["bins"])
     if results["training"]:
         yield "training_curves", training_figure(results["training"])
-    yield "faithfulness", faithfulness_figure(results["faithfulness"])
+    if "reason" not in results["faithfulness"]:
+        yield "faithfulness", faithfulness_figure(results["faithfulness"])
     if "reason" not in results["attention"]:
         yield "attention_distributions", distributions_figure(results["attention"])
         for example in results["examples"]:

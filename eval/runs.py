@@ -69,21 +69,22 @@ def read_results(folder: Path, name: str) -> dict[str, Any]:
     return content
 
 
-def read_run(name: str | Path) -> Run:
+def read_run(name: str | Path, tested: bool = True) -> Run:
     """A finished run.
 
     Args:
         name: Its folder.
+        tested: Whether it must have a test split.
 
     Raises:
-        UserError: There is none, or it has no test split.
+        UserError: There is none, or it lacks the test split.
     """
     run = Run(Path(name), read_results(Path(name), RUN_FILE))
     try:
         has_test = "test" in run.splits and bool(run.family)
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{run.folder / RUN_FILE} doesn't describe a run of train.py: make this run again") from error
-    if not has_test:
+    if tested and not has_test:
         raise UserError(f"{run.folder} was not tested: train with --test_file or --test_size")
     return run
 
@@ -185,6 +186,6 @@ def paired_answers(ours: Path, theirs: Path) -> tuple[Predictions, Predictions]:
         UserError: The test texts differ, or there are no predictions.
     """
     our, their = read_predictions(ours, "test"), read_predictions(theirs, "test")
-    if not np.array_equal(our.labels, their.labels):
+    if read_run(ours).splits["test"] != read_run(theirs).splits["test"] or not np.array_equal(our.labels, their.labels):
         raise UserError(f"{ours} and {theirs} were tested on different texts: give them the same splits")
     return our, their

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -85,16 +86,32 @@ def score(arguments: ScoreArguments, data_args: FileArguments) -> None:
 
 
 def load_model(arguments: ScoreArguments) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The classifier and its tokenizer.
+    """The classifier and its tokenizer, which can pad.
 
     Raises:
-        UserError: There is none.
+        UserError: There is none, or its classifier was never trained.
     """
     if not arguments.model:
         raise UserError("--model is missing: name the folder or Hub id of a trained classifier")
     try:
         trusted = {"revision": arguments.revision, "trust_remote_code": False}
-        model = AutoModelForSequenceClassification.from_pretrained(arguments.model, **trusted)
-        return model, AutoTokenizer.from_pretrained(arguments.model, **trusted)
-    except (OSError, RuntimeError, ValueError) as error:
+        model, loading = AutoModelForSequenceClassification.from_pretrained(
+            arguments.model, output_loading_info=True, **trusted
+        )
+        tokenizer = AutoTokenizer.from_pretrained(arguments.model, **trusted)
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise UserError(f"--model {arguments.model} can't be loaded: {one_line(error)}") from error
+    names = label_names(model)
+    if doubled := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"--model {arguments.model} has two classes named {doubled!r}: mend id2label in config.json")
+    if missing := sorted(loading["missing_keys"]):
+        raise UserError(
+            f"--model {arguments.model} lacks weights of a classifier ({missing[0]}): name one that was trained"
+        )
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise UserError(f"--model {arguments.model}: its tokenizer has no pad_token: set one and save it again")
+        tokenizer.pad_token = tokenizer.eos_token  # masked, so that it may be any
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = tokenizer.pad_token_id
+    return model, tokenizer

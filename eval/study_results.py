@@ -1,15 +1,18 @@
 """From the finished cells of a study to study.json and study.md."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from salience.configuration.data_arguments import DataArguments
+from salience.train.errors import UserError
 from salience.train.run_record import RUN_FILE, write_json
 
 from .paired import bootstrap, exact_mcnemar
-from .runs import best_by_validation, paired_answers, read_results, read_scores
+from .runs import best_by_validation, paired_answers, read_results, read_run, read_scores
 from .study_cells import Cell
 from .study_figure import draw_study
 from .study_file import Study
@@ -52,6 +55,7 @@ def collect(study: Study, cells: Sequence[Cell]) -> dict[str, Any]:
     for cell in sorted(cells, key=lambda cell: study.seeds.index(cell.seed)):
         folders[cell.row][cell.seed] = cell.folder
         scores[cell.row][cell.seed] = read_scores(cell.folder) | further_scores(cell, study.scores)
+    check_same_texts(cells)
     rows: dict[str, Any] = {}
     for name, found in scores.items():
         summary = summarize(found, (*MEASURES, *study.scores))
@@ -72,6 +76,28 @@ def collect(study: Study, cells: Sequence[Cell]) -> dict[str, Any]:
         "data": describe_data(cells),
         "rows": rows,
     }
+
+
+def check_same_texts(cells: Sequence[Cell]) -> None:
+    """Make sure that equal data flags meant equal texts.
+
+    Args:
+        cells: Finished ones.
+
+    Raises:
+        UserError: They did not: a file has changed between two cells.
+    """
+    names = sorted(each.name for each in fields(DataArguments))
+    seen: dict[str, tuple[Cell, dict[str, str]]] = {}
+    for cell in cells:
+        found = read_run(cell.folder).splits
+        flags = repr((cell.seed, [cell.recipe.get(name) for name in names]))
+        first, splits = seen.setdefault(flags, (cell, found))
+        if found != splits:
+            raise UserError(
+                f"{first.folder} and {cell.folder} had other texts by the same flags: files have changed since; "
+                "choose another --output_dir, or move the older of the two away"
+            )
 
 
 def describe_data(cells: Sequence[Cell]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from .study_scores import score_title
 LEGEND = (
     "Mean ± standard deviation over the seeds, in percent. Points: difference of the test accuracies, with its 95 % "
     "interval and p-value by a paired bootstrap over the test texts. Minutes: of cells that were not stopped. "
-    "Texts per second: test texts, read whole; minutes and these depend on what else the machine did."
+    "Texts per second: test texts, read whole; minutes and these depend on what else the machine did, and with an "
+    "encoder_cache they are those of looking up what the encoder said."
 )
 
 

@@ -14,15 +14,6 @@ MIN_DOCUMENTS = 20
 """A bootstrap over fewer texts says little."""
 
 
-def is_faithful(result: Mapping[str, Any]) -> bool:
-    """Whether nothing speaks against reading attention as an explanation; see `objections`.
-
-    Args:
-        result: What `faithfulness` returned.
-    """
-    return not objections(result)
-
-
 def objections(result: Mapping[str, Any]) -> list[str]:
     """What speaks against reading attention as an explanation, each a clause; none if nothing does.
 

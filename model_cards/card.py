@@ -70,6 +70,16 @@ def make_card(
     return ModelCard.from_template(metadata, template_path=str(TEMPLATE), **facts)
 
 
+def without_report(card_text: str) -> str:
+    """The card without its section on a report.
+
+    Args:
+        card_text: A card that `write_card` made.
+    """
+    section = re.compile(r"\n## Where it is good, and how far to trust it\n.*?(?=\n## How to use it\n)", re.DOTALL)
+    return section.sub("", card_text)
+
+
 def pin_usage(card_text: str, repo_id: str, revision: str) -> str:
     """The card with the repository and revision of its usage blocks set.
 

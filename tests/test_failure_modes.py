@@ -156,6 +156,26 @@ def test_calibrated_limits_are_used_where_the_reports_tell_nothing():
     assert (found["calibrated"], found["use"], found["goes_with_errors"], found["examples"]) == (None, None, None, [])
 
 
+def test_chosen_limits_that_tell_nothing_on_the_other_half_are_not_used():
+    """Wrong answers lie on the harmless side: no limit helps, though the scores tell them apart."""
+    cosine = np.random.default_rng(0).uniform(0.2, 0.6, 200)
+    found = analyse_mode(FAILURE_MODES["collapsed_context"], [made(cosine=each) for each in cosine], cosine < 0.4, 0)
+    assert found["calibrated"]["youden_j"] == 0
+    assert (found["calibrated"]["discriminates"], found["use"], found["goes_with_errors"]) == (False, None, None)
+
+
+def test_remedies_are_those_that_a_model_has_and_does_not_use(tokenizer):
+    reader = Reader(tiny_model("hierarchical"), tokenizer)
+    found = failure_analysis(reader, reader.documents(TEXTS), np.zeros(4, dtype=int), num_interventions=1)["modes"]
+    flags = {name: [each["flag"] for each in mode["remedies"]] for name, mode in found.items() if mode}
+    assert flags["uniform_scores"] == ["learn_temperature", "entropy_weight"]
+    assert flags["collapsed_context"] == ["encoder", "reconstruction_weight"]
+    pooling = failure_analysis(
+        Reader(tiny_model("attn_pool"), tokenizer), reader.documents(TEXTS), np.zeros(4, dtype=int)
+    )["modes"]
+    assert pooling["collapsed_context"]["remedies"] == []  # its encoder is a pretrained one
+
+
 @pytest.mark.parametrize("family", ["hierarchical_all_options", "attn_pool"])
 def test_the_analysis_is_json_and_the_same_each_time(family, tokenizer):
     reader = Reader(tiny_model(family), tokenizer, batch_size=16)
@@ -171,7 +191,7 @@ def test_the_analysis_is_json_and_the_same_each_time(family, tokenizer):
     assert (found["modes"]["misaligned_cross_attention"] is None) == is_pooling
     assert (found["interventions"] is None) == is_pooling
     flags = [remedy["flag"] for remedy in found["modes"]["uniform_scores"]["remedies"]]
-    assert flags == (["alpha"] if is_pooling else ["learn_temperature", "entropy_weight"])
+    assert flags == (["alpha"] if is_pooling else [])  # the other model has all options already
 
 
 def test_several_labels_for_a_text_are_right_together(tokenizer):

@@ -23,7 +23,8 @@ def run_folder(folder, is_right, test_set="a", labels=None):
     found = predictions(is_right)
     labels = found.labels if labels is None else np.array(labels)
     write_predictions(folder, "test", np.arange(len(labels)), labels, found.logits, np.ones(len(labels), int))
-    (folder / "run.json").write_text(json.dumps({"data": {"splits": {"test": {"sha256": test_set}}}}))
+    record = {"model": {"family": "lstm"}, "data": {"splits": {"test": {"sha256": test_set}}}}
+    (folder / "run.json").write_text(json.dumps(record))
     return folder
 
 
@@ -85,6 +86,12 @@ def test_texts_that_all_seeds_share_count_once(tmp_path):
 def test_different_test_texts_are_refused(tmp_path, labels):
     ours = run_folder(tmp_path / "ours", [1, 0, 1])
     theirs = run_folder(tmp_path / "theirs", [1, 0, 1][: len(labels)], labels=labels)
+    with pytest.raises(UserError, match="different texts"):
+        compare({0: ours}, {0: theirs})
+
+
+def test_other_texts_with_the_same_labels_are_refused(tmp_path):
+    ours, theirs = (run_folder(tmp_path / name, [1, 0, 1], test_set=name) for name in ("ours", "theirs"))
     with pytest.raises(UserError, match="different texts"):
         compare({0: ours}, {0: theirs})
 

@@ -1,16 +1,19 @@
 """eval.py report on runs of train.py that were trained here, with tiny models, hostile texts and hostile labels."""
 
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+from transformers import BertModel
 
 from salience.eval.cli import main
 from salience.eval.predictions import read_predictions
 from salience.model_cards.card import make_card
+from tests.tiny import tiny_encoder_config
 from tests.toy import toy_texts, write_jsonl
 from tests.training import read, train
 
@@ -164,17 +167,49 @@ def test_a_report_is_never_overwritten(report, capsys):
     assert "report.json exists" in capsys.readouterr().err
 
 
-def test_a_card_that_was_edited_stays(report, home):
-    card = home / "run/README.md"
-    ours = card.read_text(encoding="utf-8")
-    card.write_text(ours + "\nMine.\n", encoding="utf-8")
-    (report[0] / "report.json").rename(report[0] / "report_before.json")
+@pytest.mark.parametrize("edit", ["", "\nMine.\n"])
+def test_another_report_is_told_unless_the_card_was_edited(edit, report, home):
+    card, file = home / "run/README.md", report[0] / "report.json"
+    ours, before = card.read_text(encoding="utf-8"), file.read_text(encoding="utf-8")
+    old = ours.replace("Expected calibration error", "Of a report before") + edit
+    card.write_text(old, encoding="utf-8")
+    file.unlink()
     try:
-        assert main(["report", "--model", "run", *SMALL]) == 0
-        assert card.read_text(encoding="utf-8").endswith("\nMine.\n")
+        assert main(["report", "--model", "run", "--num_documents", "12", "--num_explained", "5"]) == 0
+        now = card.read_text(encoding="utf-8")
+        assert now == (old if edit else str(make_card(home / "run")))
     finally:
         card.write_text(ours, encoding="utf-8")
-    assert str(make_card(home / "run"))  # the new report can be told
+        file.write_text(before, encoding="utf-8")
+
+
+def test_without_a_test_split_it_is_told_that_validation_is_what_was_looked_at(home, capsys):
+    train(home / "untested", "--model", "cnn", *SIZES, "--train_file", "data/train.jsonl", "--validation_size", 0.4)
+    assert main(["report", "--model", "untested", *SMALL]) == 0
+    results = read(home / "untested/report/report.json")
+    assert (results["data"]["split"], results["thresholds"]["chosen_on"]) == ("validation", "same")
+    assert "These are the validation texts" in (home / "untested/report/report.html").read_text(encoding="utf-8")
+    capsys.readouterr()
+
+
+def test_texts_of_one_word_lose_the_explanations_only(home, capsys):
+    write_jsonl(home / "data/words.jsonl", [("word", label) for label in LABELS] * 4)
+    assert main(["report", "--model", "run", "--test_file", "data/words.jsonl", "--output_dir", "words", *SMALL]) == 0
+    found = read(home / "words/report.json")
+    assert "two words" in found["faithfulness"]["reason"]
+    assert found["data"]["texts"] == 12
+    assert "nothing could be tested" in capsys.readouterr().out
+
+
+def test_more_classes_than_a_picture_holds(home, capsys):
+    labels = [f"class {number}" for number in range(61)]
+    write_jsonl(home / "data/many.jsonl", toy_texts(183, 0, labels))
+    flags = ["--train_file", "data/many.jsonl", "--test_file", "data/many.jsonl", "--validation_size", 0.34]
+    train(home / "many", "--model", "cnn", *SIZES, *flags)
+    assert main(["report", "--model", "many", "--num_documents", "5", "--num_explained", "2"]) == 0
+    page = (home / "many/report/report.html").read_text(encoding="utf-8")
+    assert "61 classes are too many for a picture" in page
+    capsys.readouterr()
 
 
 def test_other_texts_and_a_model_without_attention(home, capsys):
@@ -193,19 +228,42 @@ def test_other_texts_and_a_model_without_attention(home, capsys):
     assert "report     few/report.html" in capsys.readouterr().out
 
 
+def broken_models(home, tokenizer):
+    """bare has no classifier, cut has half of its weights, damaged has a run.json that says nothing."""
+    if (home / "bare").exists():
+        return
+    BertModel(tiny_encoder_config()).save_pretrained(home / "bare")
+    tokenizer.save_pretrained(home / "bare")
+    for name in ("cut", "damaged"):
+        shutil.copytree(home / "run", home / name)
+    weights = home / "cut/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    (home / "damaged/run.json").write_text("{}")
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--model", "nowhere"], "--model nowhere can't be loaded"),
         (["--model", "run", "--num_documents", "0"], "--num_documents 0 must be at least 1"),
         (["--model", "run", "--ablation", "none.json"], "--ablation none.json can't be read"),
+        (["--model", "run", "--ablation", "run/run.json"], "--ablation run/run.json holds no study"),
+        (["--model", "bare"], "--model bare lacks weights of a classifier (classifier."),
+        (["--model", "cut"], "--model cut can't be loaded: "),
+        (["--model", "damaged"], "doesn't describe a run of train.py"),
         (["--model", "run", "--train_file", "data/test.jsonl"], "were others"),
     ],
 )
-def test_bad_input_is_one_sentence(flags, message, home, capsys):
+def test_bad_input_is_one_sentence(flags, message, home, tokenizer, capsys):
+    broken_models(home, tokenizer)
     assert main(["report", *flags, "--output_dir", "bad"]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.splitlines()[-1].startswith("error: ")
     assert "Traceback" not in error
     assert not (home / "bad").exists()
+
+
+def test_a_folder_that_can_not_be_made_is_told_before_the_work(home, capsys):
+    assert main(["report", "--model", "run", "--output_dir", "data/train.jsonl/out"]) == 2
+    assert "data/train.jsonl is a file" in capsys.readouterr().err

@@ -28,6 +28,7 @@ FOREIGN = {
         max_position_embeddings=40, **SIZE,
     ),
     "gpt2": GPT2Config(n_embd=16, n_layer=1, n_head=2, n_positions=40, **SIZE),
+    "gpt2_as_it_comes": GPT2Config(n_embd=16, n_layer=1, n_head=2, n_positions=40, vocab_size=VOCAB_SIZE),
 }  # fmt: skip
 
 
@@ -39,6 +40,8 @@ def test_a_model_of_transformers_is_told_as_far_as_its_outputs_allow(name, tmp_p
     AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path / "model")
     tokenizer = AutoTokenizer.from_pretrained(TINY_TOKENIZER)
     tokenizer.model_max_length = 32
+    if config.pad_token_id is None:
+        tokenizer.eos_token, tokenizer.pad_token = tokenizer.sep_token, None
     tokenizer.save_pretrained(tmp_path / "model")
     rows = [(text * (1 + 9 * (number == 3)), label) for number, (text, label) in enumerate(toy_texts(24))]
     file = write_jsonl(tmp_path / "test.jsonl", [*rows, ("", rows[0][1])])

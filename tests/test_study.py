@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -164,6 +165,16 @@ def test_cells_with_other_flags_are_refused(finished, capsys):
     assert main([*command, "--learning_rate", "0.02"]) == 2
     assert "holds a run with another learning_rate" in capsys.readouterr().err
     assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
+
+
+def test_texts_that_changed_between_two_cells_are_refused(finished, tmp_path, data, capsys):
+    out = shutil.copytree(finished[1], tmp_path / "out")
+    file = out / "cells/tfidf_svm/seed_0/run.json"
+    record = json.loads(file.read_text())
+    record["data"]["splits"]["train"]["sha256"] = "of another file"
+    file.write_text(json.dumps(record))
+    assert main(["study", write_study(tmp_path), "--output_dir", str(out), *data]) == 2
+    assert "had other texts by the same flags" in capsys.readouterr().err
 
 
 @pytest.mark.slow

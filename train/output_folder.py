@@ -20,11 +20,7 @@ def check_folder(folder: Path, resuming: bool) -> None:
         UserError: It is no folder or can't be written to, holds a finished run, an unfinished one that isn't being
             resumed, or other files of a model repository.
     """
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise UserError(f"--output_dir {folder} can't be made: {existing} is a file; name a folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(f"--output_dir {folder} can't be written to; choose another folder")
+    check_writable(folder)
     if (folder / RUN_FILE).exists():
         raise UserError(f"--output_dir {folder} holds a finished run; choose another folder, or move that one away")
     if checkpoints(folder):
@@ -35,6 +31,19 @@ def check_folder(folder: Path, resuming: bool) -> None:
             )
     elif files := hub_files(folder):
         raise UserError(f"--output_dir {folder} holds {files[0]}, which the run would overwrite; choose another folder")
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that can't be made, or written to.
+
+    Raises:
+        UserError: It is a file or below one, or one lacks the permission.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise UserError(f"--output_dir {folder} can't be made: {existing} is a file; name a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"--output_dir {folder} can't be written to; choose another folder")
 
 
 def checkpoints(folder: Path) -> list[Path]:

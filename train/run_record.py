@@ -5,6 +5,7 @@ import os
 import platform
 import re
 import shlex
+import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -91,7 +92,7 @@ def write_json(path: Path, content: Any) -> None:
     """
     # Numpy scalars become numbers; anything else unknown to JSON becomes its text.
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # process ids are unique on one machine only
     try:
         part.write_text(text + "\n", encoding="utf-8")
         os.replace(part, path)
