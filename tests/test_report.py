@@ -203,7 +203,7 @@ def test_texts_of_one_word_lose_the_explanations_only(home, capsys):
 
 def test_more_classes_than_a_picture_holds(home, capsys):
     labels = [f"class {number}" for number in range(61)]
-    write_jsonl(home / "data/many.jsonl", toy_texts(183, 0, labels))
+    write_jsonl(home / "data/many.jsonl", [(text, labels[row % 61]) for row, (text, _) in enumerate(toy_texts(183))])
     flags = ["--train_file", "data/many.jsonl", "--test_file", "data/many.jsonl", "--validation_size", 0.34]
     train(home / "many", "--model", "cnn", *SIZES, *flags)
     assert main(["report", "--model", "many", "--num_documents", "5", "--num_explained", "2"]) == 0
