@@ -27,7 +27,7 @@ TEXT_LENGTH = 300  # characters of an example
 def with_intervals(
     labels: np.ndarray, logits: np.ndarray, problem_type: str, num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> dict[str, dict[str, float]]:
-    """Accuracy, macro F1 and macro recall with 95 % intervals, by bootstrap over the texts (percentiles).
+    """Accuracy, precision, recall and F1 with 95 % intervals, by bootstrap over the texts (percentiles).
 
     What is drawn is how often each distinct pair of truth and answer occurs, which is the same as drawing texts.
 
@@ -40,8 +40,9 @@ def with_intervals(
         seed: Of the draws.
 
     Returns:
-        accuracy, f1_macro and recall_macro {value, low, high}. Macro averages run, in each resample, over the classes
-        that scikit-learn averages: those among its truths or answers, with several labels all.
+        accuracy, precision_macro, recall_macro, f1_macro, and the same three with _weighted: {value, low, high}. Macro
+        averages run, in each resample, over the classes that scikit-learn averages: those among its truths or answers,
+        with several labels all.
 
     Raises:
         ValueError: It is regression, or logits and labels don't belong together.
@@ -50,14 +51,14 @@ def with_intervals(
     truths, answers = _indicators(labels, logits, problem_type)
     patterns, counts = np.unique(np.hstack([truths, answers]), axis=0, return_counts=True)
     truths, answers = np.hsplit(patterns.astype(float), 2)
-    measured = _macro_scores(counts[None], truths, answers, problem_type)
+    measured = _average_scores(counts[None], truths, answers, problem_type)
     random = np.random.default_rng(seed)
     block = max(1, BLOCK_SIZE // len(counts))
     blocks = []
     for start in range(0, num_resamples, block):
         size = min(block, num_resamples - start)
         draws = random.multinomial(counts.sum(), counts / counts.sum(), size=size)
-        blocks.append(_macro_scores(draws, truths, answers, problem_type))
+        blocks.append(_average_scores(draws, truths, answers, problem_type))
     resampled = {name: np.concatenate([each[name] for each in blocks]) for name in measured}
     return {name: _interval(value[0], resampled[name]) for name, value in measured.items()}
 
@@ -244,7 +245,7 @@ def _per_class(truths: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, ...
     return precision_recall_fscore_support(truths, answers, labels=wanted, average=None, zero_division=0)
 
 
-def _macro_scores(
+def _average_scores(
     draws: np.ndarray, truths: np.ndarray, answers: np.ndarray, problem_type: str
 ) -> dict[str, np.ndarray]:
     """Scores (R,) of resamples given as how often each distinct answer was drawn: (R, P) of (P, C)."""
@@ -252,12 +253,17 @@ def _macro_scores(
     averaged = support + predicted > 0
     if problem_type == "multi_label_classification":
         averaged = np.ones_like(averaged)
-    num_averaged = averaged.sum(1)
-    recall, f1 = hits / np.maximum(support, 1), 2 * hits / np.maximum(support + predicted, 1)
+    scores = {
+        "precision": hits / np.maximum(predicted, 1),
+        "recall": hits / np.maximum(support, 1),
+        "f1": 2 * hits / np.maximum(support + predicted, 1),
+    }
     return {
         "accuracy": draws @ (truths == answers).all(1) / draws.sum(1),
-        "f1_macro": f1.sum(1) / num_averaged,
-        "recall_macro": recall.sum(1) / num_averaged,
+        **{f"{name}_macro": each.sum(1) / averaged.sum(1) for name, each in scores.items()},
+        **{
+            f"{name}_weighted": (each * support).sum(1) / np.maximum(support.sum(1), 1) for name, each in scores.items()
+        },
     }
 
 

@@ -12,7 +12,7 @@ visualizations/ with its figures, failure_analysis.json (see `salience.eval.fail
     data: name, split (null for a file), texts, classes (names), sha256 of texts and labels
     made: date, command, versions, seed, documents (row numbers of the sample for attention and failure modes)
     scores: accuracy, precision_macro, ..., per_class; see `salience.eval.scoring.compute_scores`
-    intervals: {accuracy, f1_macro, recall_macro: {value, low, high}}
+    intervals: {accuracy, precision_macro, ..., f1_weighted: {value, low, high}}
     confusion: texts by true class (row) and answer (column); null where a text can have several classes
     confused_pairs: see `salience.eval.breakdown.confused_pairs`; null likewise
     length: see `salience.eval.breakdown.by_length`; a text's words are what stands between white space
@@ -89,6 +89,7 @@ def main(argv: list[str]) -> None:
     """
     parser = RecipeParser((ReportArguments, DataArguments), program="eval.py report")
     if not argv or {"-h", "--help"} & set(argv):
+        print(__doc__)  # noqa: T201
         parser.print_help()
         return
     arguments, data_args = parser.parse(argv)
@@ -201,7 +202,8 @@ def print_summary(out: Path, results: dict[str, Any]) -> None:
     """Where the report is, and what it says in four lines."""
     intervals, calibration = results["intervals"], results["calibration"]
     scores = " · ".join(
-        f"{name} {each['value']:.4f} ({each['low']:.4f} to {each['high']:.4f})" for name, each in intervals.items()
+        f"{name} {intervals[name]['value']:.4f} ({intervals[name]['low']:.4f} to {intervals[name]['high']:.4f})"
+        for name in ("accuracy", "f1_macro", "recall_macro")
     )
     lines = (
         f"report     {out / 'report.html'}",

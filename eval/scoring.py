@@ -28,9 +28,9 @@ def compute_scores(
         label_names: the C class names in the order of the logits; not used for regression.
 
     Returns:
-        Plain numbers, ready for JSON: accuracy, precision_macro, recall_macro, f1_macro, f1_weighted, roc_auc and
-        `per_class` {name: {precision, recall, f1, support}}; for regression mse, mae, r2 and pearson. A score that is
-        undefined (roc_auc with one class only, pearson of a constant) is left out.
+        Plain numbers, ready for JSON: accuracy, precision_macro, recall_macro, f1_macro, the same three with _weighted,
+        roc_auc and `per_class` {name: {precision, recall, f1, support}}; for regression mse, mae, r2 and pearson. A
+        score that is undefined (roc_auc with one class only, pearson of a constant) is left out.
 
     Raises:
         UserError: the logits hold NaN or infinity, so the model has diverged.

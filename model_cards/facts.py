@@ -41,6 +41,8 @@ METRICS = (
     Metric("precision_macro", "Precision (macro)", "precision"),
     Metric("recall_macro", "Recall (macro)", "recall"),
     Metric("f1_macro", "F1 (macro)", "f1"),
+    Metric("precision_weighted", "Precision (weighted)", "precision"),
+    Metric("recall_weighted", "Recall (weighted)", "recall"),
     Metric("f1_weighted", "F1 (weighted)", "f1"),
     Metric("roc_auc", "ROC-AUC (one-vs-rest, macro)", "roc_auc"),
     Metric("mse", "Mean squared error", "mse"),

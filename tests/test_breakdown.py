@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, classification_report, f1_score, recall_score
+from sklearn.metrics import accuracy_score, classification_report, f1_score, precision_recall_fscore_support
 
 from salience.eval.breakdown import (
-    _macro_scores,
+    _average_scores,
     by_class_frequency,
     by_length,
     confused_pairs,
@@ -41,6 +41,14 @@ def answers_of(logits, problem_type):
 sizes = given(st.integers(0, 10**6), st.integers(1, 60), st.integers(2, 6), kinds, st.integers(1, 6))
 
 
+def scikit_averages(labels, answers):
+    found = {"accuracy": accuracy_score(labels, answers)}
+    for average in ("macro", "weighted"):
+        scores = precision_recall_fscore_support(labels, answers, average=average, zero_division=0)
+        found |= {f"{name}_{average}": each for name, each in zip(("precision", "recall", "f1"), scores, strict=False)}
+    return found
+
+
 @settings(max_examples=60, deadline=None)
 @sizes
 def test_scores_are_those_of_scikit_learn(seed, num_texts, num_classes, problem_type, num_seen):
@@ -49,9 +57,7 @@ def test_scores_are_those_of_scikit_learn(seed, num_texts, num_classes, problem_
     answers = answers_of(logits, problem_type)
     found = with_intervals(labels, logits, problem_type, num_resamples=20)
     assert found["accuracy"]["value"] == pytest.approx(accuracy_score(labels, answers))
-    macro = {"average": "macro", "zero_division": 0}
-    assert found["f1_macro"]["value"] == pytest.approx(f1_score(labels, answers, **macro))
-    assert found["recall_macro"]["value"] == pytest.approx(recall_score(labels, answers, **macro))
+    assert {name: each["value"] for name, each in found.items()} == pytest.approx(scikit_averages(labels, answers))
 
     names = [f"class {each}" for each in range(num_classes)]
     expected = classification_report(
@@ -76,14 +82,12 @@ def test_each_resample_is_scored_as_scikit_learn_scores_its_texts(seed, num_text
         (labels, answers) if problem_type == MULTI else (np.eye(num_classes)[labels], np.eye(num_classes)[answers])
     )
     draws = np.random.default_rng(seed).multinomial(num_texts, np.full(num_texts, 1 / num_texts), size=3)
-    found = _macro_scores(draws, *as_columns, problem_type)
+    found = _average_scores(draws, *as_columns, problem_type)
     for number, drawn in enumerate(draws):
         texts = np.repeat(np.arange(num_texts), drawn)
         truth, answer = labels[texts], answers[texts]
-        assert found["accuracy"][number] == pytest.approx(accuracy_score(truth, answer))
-        assert found["f1_macro"][number] == pytest.approx(f1_score(truth, answer, average="macro", zero_division=0))
-        recall = recall_score(truth, answer, average="macro", zero_division=0)
-        assert found["recall_macro"][number] == pytest.approx(recall)
+        expected = scikit_averages(truth, answer)
+        assert {name: each[number] for name, each in found.items()} == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("problem_type", [SINGLE, MULTI])

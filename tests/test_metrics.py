@@ -35,6 +35,8 @@ def scikit_scores(labels, predicted):
         "precision_macro": metrics.precision_score(labels, predicted, average="macro", **averages),
         "recall_macro": metrics.recall_score(labels, predicted, average="macro", **averages),
         "f1_macro": metrics.f1_score(labels, predicted, average="macro", **averages),
+        "precision_weighted": metrics.precision_score(labels, predicted, average="weighted", **averages),
+        "recall_weighted": metrics.recall_score(labels, predicted, average="weighted", **averages),
         "f1_weighted": metrics.f1_score(labels, predicted, average="weighted", **averages),
     }
 

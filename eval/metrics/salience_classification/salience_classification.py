@@ -10,7 +10,6 @@ import evaluate
 import numpy as np
 from sklearn.metrics import (
     accuracy_score,
-    f1_score,
     mean_absolute_error,
     mean_squared_error,
     precision_recall_fscore_support,
@@ -39,21 +38,18 @@ Args:
     references: N class ids; for multi-label (N, C) zeros and ones; for regression (N, T) true values.
     label_names: C names for the keys of `per_class`; by default the class ids as strings.
 Returns:
-    accuracy, precision_macro, recall_macro, f1_macro, f1_weighted, roc_auc and
+    accuracy, precision_macro, recall_macro, f1_macro, the same three _weighted, roc_auc and
     per_class {name: {precision, recall, f1, support}} with every class, absent ones included;
     for regression mse, mae, r2, pearson.
 """
 
 
 def _averages(references: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
-    macro = precision_recall_fscore_support(references, predictions, average="macro", zero_division=0)
-    return {
-        "accuracy": accuracy_score(references, predictions),
-        "precision_macro": macro[0],
-        "recall_macro": macro[1],
-        "f1_macro": macro[2],
-        "f1_weighted": f1_score(references, predictions, average="weighted", zero_division=0),
-    }
+    averages = {"accuracy": accuracy_score(references, predictions)}
+    for average in ("macro", "weighted"):
+        scores = precision_recall_fscore_support(references, predictions, average=average, zero_division=0)
+        averages |= zip((f"{name}_{average}" for name in ("precision", "recall", "f1")), scores, strict=False)
+    return averages
 
 
 def _per_class(references: np.ndarray, predictions: np.ndarray, names: list[str]) -> dict[str, dict[str, float]]:
