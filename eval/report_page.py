@@ -64,7 +64,7 @@ def number(value: float | None, digits: int = 2) -> str:
 
 def points(difference: float | None) -> str:
     """0.012 as +1.2, in points of a hundred."""
-    return "–" if difference is None else f"{100 * difference:+.1f}"
+    return "–" if difference is None else f"{round(100 * difference, 1) + 0.0:+.1f}"  # no minus before a zero
 
 
 def p_value(value: float | None) -> str:
