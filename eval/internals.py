@@ -170,10 +170,9 @@ def _read_pooling(reader: Reader, ids: list[np.ndarray]) -> list[Insides]:
     seen: dict[str, Any] = {}
 
     def at_pooler(module: nn.Module, inputs: Any, output: Any) -> None:
-        hidden_BTD, mask_BT = inputs  # each text's tokens first
-        texts = Ragged(mask_BT.sum(1))
-        seen["importance"] = _by_document(output[1][mask_BT], texts)
-        seen["mean_cosine"] = mean_cosine(hidden_BTD[mask_BT], texts).tolist()
+        hidden_PD, texts = inputs
+        seen["importance"] = _by_document(output[1], texts)
+        seen["mean_cosine"] = mean_cosine(hidden_PD, texts).tolist()
 
     with hooked(model.pooler, at_pooler):
         readings = reader.read(ids)

@@ -1,8 +1,8 @@
 """Changing the weights with which a model joins words, while it reads: shuffled, or all equal.
 
 Shape suffixes
-    B = texts, T = tokens of the longest, N = heads of the pooling, or words of all sentences; M = words' tokens of all
-    texts, in order, K = values of each that change together
+    P = tokens of all texts, N = heads of the pooling, or words of all sentences; M = words' tokens of all texts, in
+    order, K = values of each that change together
 """
 
 from collections.abc import Callable, Iterator
@@ -45,15 +45,14 @@ def shuffled(seed: int) -> Change:
 
 
 def _change_attention(
-    module: TokenAttention, inputs: tuple[Any, ...], weights_BNT: Tensor, change: Change, special: tuple[int, int]
+    module: TokenAttention, inputs: tuple[Any, Ragged], weights_PN: Tensor, change: Change, special: tuple[int, int]
 ) -> Tensor:
     """Attention pooling: all heads of a token change together. The plain mean, mixed in later, is even anyway."""
-    mask_BT = inputs[1]
-    place_T = torch.arange(mask_BT.shape[1], device=mask_BT.device)
-    is_word_BT = (place_T >= special[0]) & (place_T < mask_BT.sum(1, keepdim=True) - special[1])
-    weights_BTN = weights_BNT.transpose(1, 2).clone()
-    weights_BTN[is_word_BT] = change(weights_BTN[is_word_BT], Ragged(is_word_BT.sum(1)))
-    return weights_BTN.transpose(1, 2)
+    texts = inputs[1]
+    place_P, length_P = texts.position_N, texts.lengths_S[texts.segment_N]
+    is_word_P = (place_P >= special[0]) & (place_P < length_P - special[1])
+    words = Ragged(texts.segment_N[is_word_P].bincount(minlength=texts.num_segments))
+    return weights_PN.index_put((is_word_P,), change(weights_PN[is_word_P], words))
 
 
 def _change_filter(

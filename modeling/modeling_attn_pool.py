@@ -1,7 +1,7 @@
 """Attention-pooling classifier: any pretrained encoder, attention over its tokens, hybrid pooling (arXiv 2512.09444).
 
 Shape suffixes
-    B = texts, T = tokens, D = width of the document vector
+    B = texts, T = tokens of the longest, P = tokens of all texts, padding left out, D = width of the document vector
 """
 
 from torch import Tensor, nn
@@ -49,20 +49,22 @@ class AttnPoolModel(AttnPoolPreTrainedModel):
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        output_tokens: bool = True,
     ) -> DocumentOutput:
         """Document vectors (B, D) as `pooler_output`, token weights (B, T), projected token vectors (B, T, D).
 
-        The arguments are those of `AttnPoolForSequenceClassification.forward`.
+        The arguments are those of `AttnPoolForSequenceClassification.forward`; without `output_tokens` there are no
+        token vectors, the one thing here that is as wide as the longest text.
         """
         packed = pack_inputs(
             attention_mask, input_ids=input_ids, token_type_ids=token_type_ids, inputs_embeds=inputs_embeds
         )
-        hidden_BTD = self.projection(encode_windows(self.pretrained, packed, self.config))
-        pooled_BD, weights_BT = self.pooler(hidden_BTD, packed.mask_BT)
+        hidden_PD = self.projection(encode_windows(self.pretrained, packed, self.config))
+        pooled_BD, weights_P = self.pooler(hidden_PD, packed.texts)
         return DocumentOutput(
-            last_hidden_state=packed.unpack(hidden_BTD * packed.mask_BT[:, :, None]),
+            last_hidden_state=packed.unpack(packed.grid(hidden_PD)) if output_tokens else None,
             pooler_output=pooled_BD,
-            pooling_weights=packed.unpack(weights_BT),
+            pooling_weights=packed.unpack(packed.grid(weights_P)),
         )
 
 
@@ -70,6 +72,7 @@ class AttnPoolForSequenceClassification(ClassifierMixin, AttnPoolPreTrainedModel
     """Linear classifier on the document vector of `AttnPoolModel`."""
 
     model: AttnPoolModel
+    document_options = {"output_tokens": False}
 
     def __init__(self, config: AttnPoolConfig) -> None:
         super().__init__(config)

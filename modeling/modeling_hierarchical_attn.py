@@ -3,7 +3,8 @@
 All work is on real words: a batch is a flat tensor of words with the lengths of sentences and documents (`Ragged`).
 
 Shape suffixes
-    B = documents, T = tokens of the longest, S = sentences of all documents, N = words of all sentences,
+    B = documents, T = tokens of the longest, P = tokens of all documents, padding left out,
+    S = sentences of all documents, N = words of all sentences,
     K = words that the filter keeps, D = hidden width, E = width of a word embedding, H = heads, M = the most sentences
     of a document
 """
@@ -38,14 +39,14 @@ class SentencePooling(nn.Module):
 
     def forward(self, words_ND: Tensor, sentences: Sentences) -> Tensor:
         """(N, D) -> (S, 3D)."""
-        words, score_N, compared_ND = sentences.words, self.score(words_ND)[:, 0], words_ND
+        words, score_N1, compared_ND = sentences.words, self.score(words_ND), words_ND
         if (share_N := sentences.membership_N) is None:
             mean_SD = words.mean(words_ND)
         else:  # a word that leaves its sentence leaves all three without a jump
-            score_N, compared_ND = score_N + share_N.log(), words_ND + share_N.log()[:, None]
+            score_N1, compared_ND = score_N1 + share_N.log()[:, None], words_ND + share_N.log()[:, None]
             mean_SD = words.sum(words_ND * share_N[:, None]) / words.sum(share_N)[:, None]
-        weights_N = words.softmax(score_N).to(words_ND.dtype)
-        attention_SD = words.sum(weights_N[:, None] * words_ND)
+        weights_N1 = words.softmax(score_N1).to(words_ND.dtype)
+        attention_SD = words.sum(weights_N1 * words_ND)
         return self.dropout(self.norm(torch.cat([words.max(compared_ND), mean_SD, attention_SD], 1)))
 
 
@@ -127,16 +128,16 @@ class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
     def read_words(self, packed: PackedInputs) -> Words:
         """Sentences and contextual words: each sentence by the Bi-LSTM, or each document by the pretrained encoder."""
         if self.config.encoder_config is None:
-            embeds_BTE = self.embed(packed)
-            sentences = self.segment(packed, embeds_BTE)
-            embeds_NE = self.dropout(embeds_BTE.flatten(0, 1)[sentences.token_N])
+            embeds_PE = self.embed(packed)
+            sentences = self.segment(packed, embeds_PE)
+            embeds_NE = self.dropout(embeds_PE[packed.number_of(sentences.token_N)])
             encoded_ND = sentences.words.map_groups(self.bilstm, embeds_NE)
             if self.skip is not None:
                 encoded_ND = encoded_ND + self.skip(embeds_NE)
         else:
-            hidden_BTD = encode_windows(self.pretrained, packed, self.config)
-            sentences = self.segment(packed, hidden_BTD)
-            encoded_ND = hidden_BTD.flatten(0, 1)[sentences.token_N]
+            hidden_PD = encode_windows(self.pretrained, packed, self.config)
+            sentences = self.segment(packed, hidden_PD)
+            encoded_ND = hidden_PD[packed.number_of(sentences.token_N)]
         ids_BT = packed.tokens.get("input_ids")
         id_N = None if ids_BT is None else ids_BT.flatten()[sentences.token_N]
         if self.idf is not None and id_N is None:
@@ -151,9 +152,10 @@ class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
         )
 
     def embed(self, packed: PackedInputs) -> Tensor:
-        """Embeddings of the tokens themselves, out of context: (B, T, E)."""
-        embeds_BTE = packed.tokens.get("inputs_embeds")
-        return self.get_input_embeddings()(packed.tokens["input_ids"]) if embeds_BTE is None else embeds_BTE
+        """Embeddings of the tokens themselves, out of context: (P, E)."""
+        if (embeds_BTE := packed.tokens.get("inputs_embeds")) is not None:
+            return embeds_BTE.flatten(0, 1)[packed.cell_P]
+        return self.get_input_embeddings()(packed.tokens["input_ids"].flatten()[packed.cell_P])
 
     def penalties(self, packed: PackedInputs, words: Words, importance_N: Tensor) -> Tensor | None:
         """What training adds to each document's loss, (B,); None without any penalty."""
@@ -166,7 +168,7 @@ class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
             terms_B.append(config.diversity_weight * concentration(share_N, documents))
         if self.decoder is not None:
             # What is to be reconstructed gets no gradient, or it would become easy by becoming nothing.
-            wanted_NE = self.embed(packed).detach().flatten(0, 1)[words.sentences.token_N].float()
+            wanted_NE = self.embed(packed).detach()[packed.number_of(words.sentences.token_N)].float()
             error_N = (self.decoder(words.vectors_ND).float() - wanted_NE).square().mean(1)
             terms_B.append(config.reconstruction_weight * documents.mean(error_N[:, None])[:, 0])
         return torch.stack(terms_B).sum(0) if terms_B else None

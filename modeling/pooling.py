@@ -1,7 +1,8 @@
 """Attention over the tokens of a text, and the hybrid pooling that makes one vector of it (arXiv 2512.09444, eq. 3-4).
 
 Shape suffixes
-    B = texts (or blocks of texts), T = tokens, D = features, N = heads, K = width of a head's queries and keys
+    B = texts, P = tokens of all texts, padding left out, D = features, N = heads, K = width of a head's queries and
+    keys, G = blocks of texts, T = tokens of the longest block, C = some of its queries
 """
 
 import math
@@ -11,15 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from .ragged import Ragged
+
 # Queries handled at a time, and computed anew for the gradient, so that memory grows with the block, not its square.
 QUERY_CHUNK = 1024
-
-
-def masked_softmax(scores_BNT: Tensor, mask_BT: Tensor) -> Tensor:
-    """Softmax in float32 over the valid tokens; all zero for a text that has none."""
-    valid_B1T = mask_BT[:, None]
-    scores_BNT = scores_BNT.float().masked_fill(~valid_B1T, torch.finfo(torch.float32).min)
-    return scores_BNT.softmax(-1) * valid_B1T
 
 
 class TokenAttention(nn.Module):
@@ -30,18 +26,18 @@ class TokenAttention(nn.Module):
         self.num_heads, self.key_dim = num_heads, key_dim
         self.key = nn.Linear(hidden_size, num_heads * key_dim)
 
-    def heads(self, x_BTE: Tensor) -> Tensor:
-        """(B, T, N*K) -> (B, N, T, K)."""
-        return x_BTE.unflatten(-1, (self.num_heads, self.key_dim)).transpose(1, 2)
+    def heads(self, x_PE: Tensor) -> Tensor:
+        """(P, N*K) -> (P, N, K)."""
+        return x_PE.unflatten(-1, (self.num_heads, self.key_dim))
 
-    def weigh(self, query_BN1K: Tensor, hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-        """Attention of one query per text over its tokens, (B, N, T)."""
-        scores_BNT = (query_BN1K @ self.heads(self.key(hidden_BTD)).transpose(2, 3))[:, :, 0]
-        return masked_softmax(scores_BNT / math.sqrt(self.key_dim), mask_BT)
+    def weigh(self, query_PNK: Tensor, hidden_PD: Tensor, texts: Ragged) -> Tensor:
+        """Attention of one query per text, given for each of its tokens, over these tokens, (P, N)."""
+        scores_PN = (query_PNK.float() * self.heads(self.key(hidden_PD)).float()).sum(2)
+        return texts.softmax(scores_PN / math.sqrt(self.key_dim))
 
 
 class SelfQuery(TokenAttention):
-    """Every token asks: a token's weight is the attention that it receives, averaged over the valid query tokens.
+    """Every token asks: a token's weight is the attention that it receives, averaged over the text's query tokens.
 
     A text longer than `block_size` is compared block by block, each token with the tokens of its block, so that cost
     grows with the length of the text and not with its square; a shorter one is exactly eq. 3-4.
@@ -52,39 +48,35 @@ class SelfQuery(TokenAttention):
         self.block_size = block_size
         self.query = nn.Linear(hidden_size, num_heads * key_dim)
 
-    def forward(self, hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-        """Weights (B, N, T) that sum to 1 over the valid tokens of each text."""
-        batch_size, width = mask_BT.shape
-        block_size = min(self.block_size or width, width)
-        padding = -width % block_size
-        hidden_BTD = nn.functional.pad(hidden_BTD, (0, 0, 0, padding))
-        blocks_mask = nn.functional.pad(mask_BT, (0, padding)).reshape(-1, block_size)
-        filled = blocks_mask.any(1).nonzero()[:, 0]
-        blocks = hidden_BTD.reshape(-1, block_size, hidden_BTD.shape[-1])[filled]
-        received = self.received(blocks, blocks_mask[filled])
-        received_BNT = received.new_zeros(blocks_mask.shape[0], self.num_heads, block_size).index_copy(
-            0, filled, received
-        )
-        received_BNT = received_BNT.unflatten(0, (batch_size, -1)).transpose(1, 2).flatten(2)[:, :, :width]
-        return received_BNT / mask_BT.sum(1).clamp(min=1)[:, None, None]
+    def forward(self, hidden_PD: Tensor, texts: Ragged) -> Tensor:
+        """Weights (P, N) that sum to 1 over the tokens of each text."""
+        blocks = texts.cut(self.block_size)
+        item_GT, mask_GT = blocks.grid(torch.arange(blocks.num_segments, device=hidden_PD.device))
 
-    def received(self, hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-        """Attention that each token receives, summed over the valid queries of its block, (B, N, T)."""
-        query_BNTK, key_BNTK = self.heads(self.query(hidden_BTD)), self.heads(self.key(hidden_BTD))
-        if mask_BT.shape[1] <= QUERY_CHUNK:
-            return self.received_from(query_BNTK, mask_BT, key_BNTK, mask_BT)
-        total_BNT = torch.zeros(query_BNTK.shape[:3], device=hidden_BTD.device)
-        for start in range(0, mask_BT.shape[1], QUERY_CHUNK):
+        def on_grid(x_PE: Tensor) -> Tensor:
+            cells = self.heads(x_PE).index_select(0, item_GT.flatten())
+            return cells.unflatten(0, item_GT.shape).transpose(1, 2)
+
+        received_GNT = self.received(on_grid(self.query(hidden_PD)), on_grid(self.key(hidden_PD)), mask_GT)
+        received_PN = received_GNT.transpose(1, 2)[mask_GT]
+        return received_PN / texts.lengths_S[texts.segment_N, None]
+
+    def received(self, query_GNTK: Tensor, key_GNTK: Tensor, mask_GT: Tensor) -> Tensor:
+        """Attention that each token receives, summed over the queries of its block, (G, N, T)."""
+        if mask_GT.shape[1] <= QUERY_CHUNK:
+            return self.received_from(query_GNTK, mask_GT, key_GNTK, mask_GT)
+        total_GNT = torch.zeros(query_GNTK.shape[:3], device=query_GNTK.device)
+        for start in range(0, mask_GT.shape[1], QUERY_CHUNK):
             chunk = slice(start, start + QUERY_CHUNK)
-            queries = query_BNTK[:, :, chunk], mask_BT[:, chunk]
-            total_BNT = total_BNT + checkpoint(self.received_from, *queries, key_BNTK, mask_BT, use_reentrant=False)
-        return total_BNT
+            queries = query_GNTK[:, :, chunk], mask_GT[:, chunk]
+            total_GNT = total_GNT + checkpoint(self.received_from, *queries, key_GNTK, mask_GT, use_reentrant=False)
+        return total_GNT
 
-    def received_from(self, query_BNCK: Tensor, asks_BC: Tensor, key_BNTK: Tensor, mask_BT: Tensor) -> Tensor:
-        """Attention that each token receives from C of the queries, (B, N, T)."""
-        scores_BNCT = query_BNCK @ key_BNTK.transpose(2, 3) / math.sqrt(self.key_dim)
-        scores_BNCT = scores_BNCT.float().masked_fill(~mask_BT[:, None, None], torch.finfo(torch.float32).min)
-        return (scores_BNCT.softmax(-1) * asks_BC[:, None, :, None]).sum(2)
+    def received_from(self, query_GNCK: Tensor, asks_GC: Tensor, key_GNTK: Tensor, mask_GT: Tensor) -> Tensor:
+        """Attention that each token receives from C of the queries, (G, N, T)."""
+        scores_GNCT = query_GNCK @ key_GNTK.transpose(2, 3) / math.sqrt(self.key_dim)
+        scores_GNCT = scores_GNCT.float().masked_fill(~mask_GT[:, None, None], torch.finfo(torch.float32).min)
+        return (scores_GNCT.softmax(-1) * asks_GC[:, None, :, None]).sum(2)
 
 
 class LearnedQuery(TokenAttention):
@@ -98,9 +90,9 @@ class LearnedQuery(TokenAttention):
         """Called where the model's fresh weights are set."""
         nn.init.normal_(self.question)
 
-    def forward(self, hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-        """Weights (B, N, T) that sum to 1 over the valid tokens of each text."""
-        return self.weigh(self.question[None, :, None], hidden_BTD, mask_BT)
+    def forward(self, hidden_PD: Tensor, texts: Ragged) -> Tensor:
+        """Weights (P, N) that sum to 1 over the tokens of each text."""
+        return self.weigh(self.question[None], hidden_PD, texts)
 
 
 class ClsQuery(TokenAttention):
@@ -110,9 +102,12 @@ class ClsQuery(TokenAttention):
         super().__init__(hidden_size, key_dim, num_heads)
         self.query = nn.Linear(hidden_size, num_heads * key_dim)
 
-    def forward(self, hidden_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-        """Weights (B, N, T) that sum to 1 over the valid tokens of each text."""
-        return self.weigh(self.heads(self.query(hidden_BTD[:, :1])), hidden_BTD, mask_BT)
+    def forward(self, hidden_PD: Tensor, texts: Ragged) -> Tensor:
+        """Weights (P, N) that sum to 1 over the tokens of each text."""
+        has_tokens_B = texts.lengths_S > 0
+        first_BD = hidden_PD[texts.offsets_S[has_tokens_B]]
+        row_B = has_tokens_B.cumsum(0) - 1
+        return self.weigh(self.heads(self.query(first_BD))[row_B[texts.segment_N]], hidden_PD, texts)
 
 
 # Each is made of (hidden_size, key_dim, num_heads, block_size).
@@ -166,19 +161,19 @@ class AttentionPooling(nn.Module):
         """Share of the plain mean."""
         return self.initial_alpha if self.alpha_logit is None else self.alpha_logit.sigmoid()
 
-    def forward(self, hidden_BTD: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, hidden_PD: Tensor, texts: Ragged) -> tuple[Tensor, Tensor]:
         """Pool each text.
 
         Returns:
-            The text vectors (B, D) and the weight of each token in them (B, T), averaged over heads: at least 0,
-            summing to 1 over a text's tokens. Both are all zero for a text without tokens.
+            The text vectors (B, D), zero for a text without tokens, and the weight of each token in them (P,), averaged
+            over heads: at least 0, summing to 1 over a text's tokens.
         """
-        share_BT = mask_BT / mask_BT.sum(1, keepdim=True).clamp(min=1)
+        share_P1 = 1 / texts.lengths_S[texts.segment_N, None].float()
         if self.attention is None:
-            weights_BNT = share_BT[:, None].expand(-1, self.num_heads, -1)
+            weights_PN = share_P1.expand(-1, self.num_heads)
         else:
             alpha = self.alpha
-            weights_BNT = alpha * share_BT[:, None] + (1 - alpha) * self.attention(hidden_BTD, mask_BT)
-        slices_BTNE = hidden_BTD.unflatten(-1, (self.num_heads, -1))
-        pooled_BD = torch.einsum("bnt,btne->bne", weights_BNT.to(hidden_BTD.dtype), slices_BTNE).flatten(1)
-        return pooled_BD, weights_BNT.mean(1)
+            weights_PN = alpha * share_P1 + (1 - alpha) * self.attention(hidden_PD, texts)
+        slices_PNE = hidden_PD.float().unflatten(-1, (self.num_heads, -1))
+        pooled_BD = texts.sum((weights_PN[:, :, None] * slices_PNE).flatten(1))
+        return pooled_BD.to(hidden_PD.dtype), weights_PN.mean(1)

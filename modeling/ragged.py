@@ -69,6 +69,18 @@ class Ragged:
         self.num_segments = lengths_S.shape[0]
         self._groups: Groups | None = None
 
+    @property
+    def position_N(self) -> Tensor:
+        """Place of each item in its segment, from 0."""
+        return torch.arange(self.segment_N.shape[0], device=self.segment_N.device) - self.offsets_S[self.segment_N]
+
+    def cut(self, size: int | None) -> "Ragged":
+        """The layout of the same items where each segment is cut into pieces of `size` and a rest; None: not at all."""
+        if size is None:
+            return self
+        pieces = Ragged((self.lengths_S + size - 1) // size)
+        return Ragged((self.lengths_S[pieces.segment_N] - pieces.position_N * size).clamp(max=size))
+
     def groups(self) -> Groups:
         """Non-empty segments in groups of like length, the shortest first."""
         if self._groups is None:
@@ -86,7 +98,8 @@ class Ragged:
     def grid(self, segments_G: Tensor) -> tuple[Tensor, Tensor]:
         """Index and validity of the padded layout of some segments: (items_GL, mask_GL)."""
         lengths_G1 = self.lengths_S[segments_G, None]
-        position_1L = torch.arange(int(lengths_G1.max()), device=lengths_G1.device)[None]
+        longest = int(lengths_G1.max()) if len(segments_G) else 0
+        position_1L = torch.arange(longest, device=lengths_G1.device)[None]
         items_GL = self.offsets_S[segments_G, None] + position_1L.minimum((lengths_G1 - 1).clamp(min=0))
         items_GL = items_GL.clamp(max=self.segment_N.shape[0] - 1)  # behind the last item, for an empty last segment
         return items_GL, position_1L < lengths_G1
@@ -114,16 +127,14 @@ class Ragged:
         zeros_SD = x_ND.new_zeros(self.num_segments, x_ND.shape[1])
         return zeros_SD.scatter_reduce(0, index_ND, x_ND, "amax", include_self=False)
 
-    def softmax(self, scores_N: Tensor) -> Tensor:
-        """Softmax over each segment's items, (N,), computed in float32."""
-        scores_N = scores_N.float()
-        shifted_N = scores_N - self.max(scores_N.detach()[:, None])[self.segment_N, 0]
-        exponentials_N = shifted_N.exp()
-        return exponentials_N / self.sum(exponentials_N)[self.segment_N]
+    def softmax(self, scores_ND: Tensor) -> Tensor:
+        """Softmax over each segment's items, for each column, (N, D), computed in float32."""
+        scores_ND = scores_ND.float()
+        exponentials_ND = (scores_ND - self.max(scores_ND.detach())[self.segment_N]).exp()
+        return exponentials_ND / self.sum(exponentials_ND)[self.segment_N]
 
     def rank(self, scores_N: Tensor) -> Tensor:
         """Rank of each item within its segment, int64 (N,): 0 has the highest score, of equal ones the earlier item."""
         by_score_N = scores_N.argsort(descending=True, stable=True)
         order_N = by_score_N[self.segment_N[by_score_N].argsort(stable=True)]
-        in_order_N = torch.arange(scores_N.shape[0], device=scores_N.device) - self.offsets_S[self.segment_N]
-        return torch.empty_like(order_N).scatter_(0, order_N, in_order_N)
+        return torch.empty_like(order_N).scatter_(0, order_N, self.position_N)

@@ -199,6 +199,8 @@ class ClassifierMixin:
     classifier: nn.Module
     ngrams: NgramEvidence | None
     training: bool
+    # What the document model is told beside the text.
+    document_options: dict[str, bool] = {}
     # The loss below is averaged over num_items_in_batch where Trainer gives it.
     accepts_loss_kwargs = True
 
@@ -231,8 +233,8 @@ class ClassifierMixin:
         """
         if output_hidden_states:
             raise ValueError("output_hidden_states is not offered; call the encoder in `model.encoder` for its layers")
-        options = {"output_attentions": True} if output_attentions else {}
-        if options and "output_attentions" not in signature(self.model.forward).parameters:
+        options = self.document_options | ({"output_attentions": True} if output_attentions else {})
+        if output_attentions and "output_attentions" not in signature(self.model.forward).parameters:
             raise ValueError("output_attentions is offered by hierarchical models, whose words attend to sentences")
         document = self.model(
             input_ids=input_ids,

@@ -1,8 +1,8 @@
 """Finding sentences, on the model's device and without a loop.
 
 Shape suffixes
-    B = documents, T = tokens of the longest, S = sentences of all documents, N = words in all sentences,
-    E = width of the token vectors
+    B = documents, T = tokens of the longest, P = tokens of all documents, padding left out,
+    S = sentences of all documents, N = words in all sentences, E = width of the token vectors
 """
 
 from typing import Any, NamedTuple
@@ -52,7 +52,7 @@ class Punctuation(nn.Module):
         super().__init__()
         self.config = config
 
-    def forward(self, packed: PackedInputs, vectors_BTE: Tensor) -> Sentences:
+    def forward(self, packed: PackedInputs, vectors_PE: Tensor) -> Sentences:
         """Find the sentences; the vectors aren't looked at."""
         mask_BT, width = packed.mask_BT, packed.mask_BT.shape[1]
         ends_BT = end_marks(packed, self.config)
@@ -81,7 +81,7 @@ class SlidingWindow(nn.Module):
         super().__init__()
         self.config = config
 
-    def forward(self, packed: PackedInputs, vectors_BTE: Tensor) -> Sentences:
+    def forward(self, packed: PackedInputs, vectors_PE: Tensor) -> Sentences:
         """Find the sentences; the vectors aren't looked at."""
         size, stride = self.config.segment_size, self.config.segment_stride
         mask_BT = packed.mask_BT
@@ -89,12 +89,10 @@ class SlidingWindow(nn.Module):
         # A window is only needed where the one before didn't reach the document's end.
         count_B = (length_B > 0) + ((length_B - size).clamp(min=0) + stride - 1) // stride
         documents = Ragged(count_B.clamp(max=self.config.max_sentences or int(count_B.max())))
-        number_S = torch.arange(documents.segment_N.shape[0], device=mask_BT.device)
-        start_S = (number_S - documents.offsets_S[documents.segment_N]) * stride
+        start_S = documents.position_N * stride
         words = Ragged((length_B[documents.segment_N] - start_S).clamp(max=size))
-        position_N = torch.arange(words.segment_N.shape[0], device=mask_BT.device) - words.offsets_S[words.segment_N]
         first_S = documents.segment_N * mask_BT.shape[1] + start_S
-        return Sentences(first_S[words.segment_N] + position_N, words, documents)
+        return Sentences(first_S[words.segment_N] + words.position_N, words, documents)
 
 
 class LearnedBoundaries(nn.Module):
@@ -121,18 +119,19 @@ class LearnedBoundaries(nn.Module):
         nn.init.constant_(self.bias, -2.15)
         nn.init.constant_(self.end_mark_weight, 4.3)
 
-    def boundary(self, packed: PackedInputs, vectors_BTE: Tensor) -> Tensor:
+    def boundary(self, packed: PackedInputs, vectors_PE: Tensor) -> Tensor:
         """How far each token closes its sentence, 0 to 1, (B, T); zero on padding."""
         ends_BT = end_marks(packed, self.config)
         ends_BT[:, :-1] &= ~ends_BT[:, 1:]  # the last of a run
-        logit_BT = vectors_BTE.float() @ self.weight_E.float() + self.bias + self.end_mark_weight * ends_BT
+        seen_BT = packed.grid(vectors_PE.float() @ self.weight_E.float())
+        logit_BT = seen_BT + self.bias + self.end_mark_weight * ends_BT
         # Stretched, so that exact zeros and ones are within reach (hard concrete, Louizos et al. 2018).
         return ((logit_BT.sigmoid() - 0.1) / 0.8).clamp(0, 1) * packed.mask_BT
 
-    def forward(self, packed: PackedInputs, vectors_BTE: Tensor) -> Sentences:
+    def forward(self, packed: PackedInputs, vectors_PE: Tensor) -> Sentences:
         """Find the sentences; a word between two of them stands in both."""
         mask_BT, width = packed.mask_BT, packed.mask_BT.shape[1]
-        boundary_BT = self.boundary(packed, vectors_BTE).double()
+        boundary_BT = self.boundary(packed, vectors_PE).double()
         place_BT = boundary_BT.cumsum(1) - boundary_BT
         earlier_BT = place_BT.detach().floor()
         later_share_BT = place_BT - earlier_BT
@@ -151,8 +150,7 @@ class LearnedBoundaries(nn.Module):
         documents = Ragged(count_B.scatter_reduce(0, document_N, number_N + 1, "amax"))
         sentence_N = documents.offsets_S[document_N] + number_N
         words = Ragged(sentence_N.bincount(minlength=documents.segment_N.shape[0]))
-        position_N = torch.arange(token_N.shape[0], device=token_N.device) - words.offsets_S[words.segment_N]
-        read_N = position_N < (self.config.max_words or width)
+        read_N = words.position_N < (self.config.max_words or width)
         words = Ragged(words.lengths_S.clamp(max=self.config.max_words or width))
         return Sentences(token_N[read_N], words, documents, share_N[read_N].float())
 

@@ -5,12 +5,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from salience.modeling import HierarchicalAttnConfig
 from salience.modeling.ragged import Ragged
 from salience.modeling.segmentation import Punctuation, SlidingWindow
 from salience.modeling.windows import pack_inputs
-from tests.tiny import random_batch, tiny_model
+from tests.tiny import TINY_MODELS, random_batch, tiny_model
 
 
 @settings(deadline=None, max_examples=60)
@@ -21,22 +23,24 @@ def test_ragged_operations_equal_a_loop(lengths, ratio):
     k = (ragged.lengths_S * ratio).ceil().long()
     pieces = items.split(lengths)
     kept = (ragged.rank(items[:, 0]) < k[ragged.segment_N]).split(lengths)
-    softmax = ragged.softmax(items[:, 1]).split(lengths)
+    softmax = ragged.softmax(items).split(lengths)
     zero = torch.zeros(3)
     for row, piece in enumerate(pieces):
         assert_close(ragged.sum(items)[row], piece.sum(0), atol=1e-5, rtol=0)
         assert_close(ragged.mean(items)[row], piece.mean(0) if len(piece) else zero, atol=1e-5, rtol=0)
         assert_close(ragged.max(items)[row], piece.amax(0) if len(piece) else zero)
-        assert_close(softmax[row], piece[:, 1].softmax(0))
+        assert_close(softmax[row], piece.softmax(0))
         best = piece[:, 0].topk(int(k[row])).indices
         assert set(kept[row].nonzero()[:, 0].tolist()) == set(best.tolist())
+    cut = ragged.cut(7).lengths_S.tolist()
+    assert cut == [min(7, length - start) for length in lengths for start in range(0, length, 7)]
     doubled = ragged.map_groups(lambda x, mask: x * 2 * mask[:, :, None], items)
     assert_close(doubled, items * 2)
 
 
 def find(segmentation, ids, mask, config):
     packed = pack_inputs(mask, input_ids=ids)
-    return segmentation(1, config)(packed, torch.zeros(*packed.mask_BT.shape, 1))
+    return segmentation(1, config)(packed, torch.zeros(int(mask.sum()), 1))
 
 
 def sentences_of(found):
@@ -103,3 +107,25 @@ def test_cross_attention_weights_are_those_that_are_used():
     attended = cross.attention_norm(words + cross.output(torch.stack(expected)))
     expected = cross.feed_forward_norm(attended + cross.feed_forward(attended))
     assert_close(cross(words, layouts[0], sentences, layouts[1]), expected, atol=1e-5, rtol=1e-5)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Sees every result of every operation, and keeps the largest size of one."""
+
+    size = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        sizes = [each.numel() for each in tree_leaves(result) if isinstance(each, torch.Tensor)]
+        self.size = max([self.size, *sizes])
+        return result
+
+
+@pytest.mark.parametrize("name", [name for name in TINY_MODELS if name.startswith(("attn_pool", "hierarchical"))])
+def test_one_long_text_pads_no_vectors_of_the_short_ones(name):
+    model, batch = tiny_model(name), random_batch([3] * 600 + [400])
+    labels = torch.zeros(601, dtype=torch.long)
+    with LargestTensor() as largest:
+        model.train()(**batch, labels=labels).loss.backward()
+    num_cells = batch["input_ids"].numel()
+    assert largest.size < 4 * num_cells  # vectors of 8 to 48 features for each cell would be twice as much at least
