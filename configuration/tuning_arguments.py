@@ -22,6 +22,13 @@ class TuningArguments:
     ldam_max_margin: float = field(default=0.5, metadata={"help": "Margin of the rarest class in --loss ldam."})
     balanced_sampling: bool = field(default=False, metadata={"help": "Draw every class equally often."})
     length_grouped: bool = field(default=True, metadata={"help": "Put texts of like length into one batch."})
+    adversarial_size: float = field(
+        default=0.0,
+        metadata={
+            "help": "Train each batch once more on the worst change of its token embeddings, of this length for a text "
+            "(Miyato et al. 2017): twice the time; 0 for none."
+        },
+    )
     prior_correction: float = field(
         default=0.0,
         metadata={"help": "Tau: after training, tau * log(class prior) is subtracted from the logits; 0 for none."},
@@ -53,7 +60,7 @@ class TuningArguments:
     )
 
     def __post_init__(self) -> None:
-        strengths = ("focal_gamma", "logit_adjustment_tau", "ldam_max_margin", "prior_correction")
+        strengths = ("focal_gamma", "logit_adjustment_tau", "ldam_max_margin", "prior_correction", "adversarial_size")
         checks = {
             **{
                 f"--{name} {getattr(self, name)} must be 0 or more": 0 <= getattr(self, name) < math.inf

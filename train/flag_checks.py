@@ -27,6 +27,8 @@ def check_flags(model_args: Any, tuning: TuningArguments, training: SalienceTrai
         raise UserError("--push_to_hub with --lora needs --base_model USER/NAME: the adapter names its base on the Hub")
     if tuning.lora and training.fsdp:
         raise UserError("--lora is not offered with FSDP: the merged model is put together by one process")
+    if tuning.adversarial_size:
+        check_adversarial(tuning, training)
     for name, (used, where) in conditional_flags(tuning).items():
         if not used and getattr(tuning, name) != TuningArguments.__dataclass_fields__[name].default:
             raise UserError(f"--{name} belongs to {where}; leave it out")
@@ -42,6 +44,14 @@ def check_encoder_cache(model_args: Any, tuning: TuningArguments, training: Sali
         raise UserError("--encoder_cache is for our models; leave it out with the plain head")
     if training.fsdp or training.torch_compile:
         raise UserError("--encoder_cache is not offered with FSDP or --torch_compile")
+
+
+def check_adversarial(tuning: TuningArguments, training: SalienceTrainingArguments) -> None:
+    """Refuse `--adversarial_size` where a batch can't be trained twice, or its embeddings can't be changed."""
+    if tuning.freeze_encoder:
+        raise UserError("--adversarial_size changes what the encoder reads: leave out --freeze_encoder")
+    if training.torch_compile or training.deepspeed:
+        raise UserError("--adversarial_size is not offered with --torch_compile or --deepspeed")
 
 
 def conditional_flags(tuning: TuningArguments) -> dict[str, tuple[bool, str]]:

@@ -16,6 +16,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from salience.configuration.training_arguments import SalienceTrainingArguments
 from salience.model_cards.card import write_card
 
+from .adversarial import adversarial_step
 from .errors import UserError
 from .push import push_folder
 from .sampling import EpochSampler, StepBatches
@@ -30,6 +31,7 @@ class SalienceTrainer(Trainer):
     Args:
         lengths: See `EpochSampler`.
         text_weights: See `EpochSampler`.
+        adversarial_size: See `adversarial.worst_changes`; 0 for plain training.
         arguments: Everything that `Trainer` takes.
     """
 
@@ -38,9 +40,14 @@ class SalienceTrainer(Trainer):
     processing_class: PreTrainedTokenizerBase
 
     def __init__(
-        self, *, lengths: list[int] | None = None, text_weights: torch.Tensor | None = None, **arguments: Any
+        self,
+        *,
+        lengths: list[int] | None = None,
+        text_weights: torch.Tensor | None = None,
+        adversarial_size: float = 0.0,
+        **arguments: Any,
     ) -> None:
-        self.lengths, self.text_weights = lengths, text_weights
+        self.lengths, self.text_weights, self.adversarial_size = lengths, text_weights, adversarial_size
         super().__init__(**arguments)
 
     def get_train_dataloader(self) -> DataLoader:
@@ -68,6 +75,28 @@ class SalienceTrainer(Trainer):
             return self.accelerator.prepare(loader)
         finally:
             self.accelerator.even_batches = evens_batches
+
+    def training_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Forward and backward pass on a batch, and with `adversarial_size` on its worst change: the mean of both."""
+        if not self.adversarial_size:
+            return super().training_step(model, inputs, num_items_in_batch)
+        train = super().training_step
+        return adversarial_step(
+            self.accelerator.unwrap_model(model).get_input_embeddings(),
+            self.adversarial_size,
+            len(inputs["labels"]),
+            lambda: train(model, inputs, num_items_in_batch),
+        )
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """The loss of a batch; in adversarial training half of it, as each batch is trained twice."""
+        loss: Any = super().compute_loss(model, inputs, *args, **kwargs)
+        return loss / 2 if self.adversarial_size and model.training else loss
 
     def evaluation_loop(
         self,
