@@ -146,7 +146,7 @@ def read_scores(folder: Path) -> dict[str, Any]:
             "validation_accuracy": validation["eval_accuracy"],
             "accuracy": test["test_accuracy"],
             "f1_macro": test["test_f1_macro"],
-            "train_seconds": None if was_resumed else round(trained["train_runtime"], 2),
+            "train_seconds": None if was_resumed else trained["train_runtime"],
             "texts_per_second": texts_per_second(folder),
             "parameters": run["model"]["parameters"],
         }
