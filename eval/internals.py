@@ -94,7 +94,10 @@ def batches(reader: Reader, ids: Sequence[np.ndarray]) -> Iterator[list[int]]:
 
 @contextmanager
 def hooked(module: nn.Module, hook: Callable[[nn.Module, Any, Any], Any]) -> Iterator[None]:
-    """Call `hook(module, inputs, output)` behind each forward of a module, for as long as the context lasts."""
+    """Call `hook(module, inputs, output)` behind each forward of a module, for as long as the context lasts.
+
+    What the hook returns, other than None, stands in the place of the output.
+    """
     handle = module.register_forward_hook(hook)
     try:
         yield

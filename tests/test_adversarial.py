@@ -5,8 +5,9 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
+from salience.eval.internals import hooked
 from salience.train import cli
-from salience.train.adversarial import adversarial_step, embeddings_as, worst_changes
+from salience.train.adversarial import adversarial_step, worst_changes
 from tests.tiny import random_batch, tiny_model
 from tests.toy import toy_texts, write_csv
 from tests.training import read, train
@@ -15,7 +16,7 @@ LABELS = torch.tensor([0, 2, 1])
 
 
 def loss_with(model, batch, change):
-    with embeddings_as(model.get_input_embeddings(), change):
+    with hooked(model.get_input_embeddings(), lambda module, inputs, output: change(output)):
         return F.cross_entropy(model(**batch).logits, LABELS)
 
 

@@ -4,12 +4,11 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.testing import assert_close
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from salience.modeling import HierarchicalAttnConfig
 from salience.modeling.attention import ATTENTIONS, LinearAttention, SoftmaxAttention
 from salience.modeling.ragged import Ragged
+from tests.largest_tensor import LargestTensor
 from tests.tiny import SENTENCE_ENDS, TINY_MODELS
 
 QUERIES, KEYS = [3, 0, 40, 1, 18], [5, 2, 7, 33, 1]
@@ -148,18 +147,6 @@ def test_segments_are_independent_of_their_neighbours(name):
 
 
 # --- memory, as the largest tensor that is made
-
-
-class LargestTensor(TorchDispatchMode):
-    """Remembers the elements of the largest tensor that any operation returned."""
-
-    numel = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        sizes = [each.numel() for each in tree_leaves(result) if isinstance(each, torch.Tensor)]
-        self.numel = max([self.numel, *sizes])
-        return result
 
 
 def largest_tensor(num_words, **options):

@@ -5,13 +5,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from salience.modeling import HierarchicalAttnConfig
 from salience.modeling.ragged import Ragged
 from salience.modeling.segmentation import Punctuation, SlidingWindow
 from salience.modeling.windows import pack_inputs
+from tests.largest_tensor import LargestTensor
 from tests.tiny import TINY_MODELS, random_batch, tiny_model
 
 
@@ -109,18 +108,6 @@ def test_cross_attention_weights_are_those_that_are_used():
     assert_close(cross(words, layouts[0], sentences, layouts[1]), expected, atol=1e-5, rtol=1e-5)
 
 
-class LargestTensor(TorchDispatchMode):
-    """Sees every result of every operation, and keeps the largest size of one."""
-
-    size = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        sizes = [each.numel() for each in tree_leaves(result) if isinstance(each, torch.Tensor)]
-        self.size = max([self.size, *sizes])
-        return result
-
-
 @pytest.mark.parametrize("name", [name for name in TINY_MODELS if name.startswith(("attn_pool", "hierarchical"))])
 def test_one_long_text_pads_no_vectors_of_the_short_ones(name):
     model, batch = tiny_model(name), random_batch([3] * 600 + [400])
@@ -128,4 +115,4 @@ def test_one_long_text_pads_no_vectors_of_the_short_ones(name):
     with LargestTensor() as largest:
         model.train()(**batch, labels=labels).loss.backward()
     num_cells = batch["input_ids"].numel()
-    assert largest.size < 4 * num_cells  # vectors of 8 to 48 features for each cell would be twice as much at least
+    assert largest.numel < 4 * num_cells  # vectors of 8 to 48 features for each cell would be twice as much at least

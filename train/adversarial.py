@@ -8,26 +8,13 @@ Shape suffixes
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-
-@contextmanager
-def embeddings_as(embedding: nn.Module, use: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """While this is open, what `use` makes of them stands in the place of looked-up embeddings."""
-
-    def replace(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        return use(output)
-
-    handle = embedding.register_forward_hook(replace)
-    try:
-        yield
-    finally:
-        handle.remove()
+from salience.eval.internals import hooked
 
 
 def worst_changes(embeddings: Sequence[Tensor], size: float, num_texts: int) -> list[Tensor]:
@@ -58,14 +45,14 @@ def adversarial_step(embedding: nn.Module, size: float, num_texts: int, step: Ca
     """
     seen: list[Tensor] = []
 
-    def watch(output: Tensor) -> Tensor:
+    def watch(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
         output = output if output.requires_grad else output.detach().requires_grad_()  # a frozen table
         output.retain_grad()
         seen.append(output)
         return output
 
-    with embeddings_as(embedding, watch):
+    with hooked(embedding, watch):
         loss = step()
     changes = iter(worst_changes(seen, size, num_texts))
-    with embeddings_as(embedding, lambda output: output + next(changes)):
+    with hooked(embedding, lambda module, inputs, output: output + next(changes)):
         return loss + step()

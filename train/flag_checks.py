@@ -50,8 +50,10 @@ def check_adversarial(tuning: TuningArguments, training: SalienceTrainingArgumen
     """Refuse `--adversarial_size` where a batch can't be trained twice, or its embeddings can't be changed."""
     if tuning.freeze_encoder:
         raise UserError("--adversarial_size changes what the encoder reads: leave out --freeze_encoder")
-    if training.torch_compile or training.deepspeed:
-        raise UserError("--adversarial_size is not offered with --torch_compile or --deepspeed")
+    if training.torch_compile or training.deepspeed or training.fsdp:
+        raise UserError("--adversarial_size is not offered with --torch_compile, --deepspeed or FSDP")
+    if training.n_gpu > 1:  # replicas of one process would mix up their embeddings
+        raise UserError("--adversarial_size needs a process for each GPU: start it with accelerate launch")
 
 
 def conditional_flags(tuning: TuningArguments) -> dict[str, tuple[bool, str]]:
