@@ -6,7 +6,8 @@ baseline on the same splits, it is made, from the data that the first run was tr
 for the next call. run.json knows no folders of absolute paths: name such data once more behind the RUNs, with the
 flags of train.py (`--train_file my_texts.csv`).
 
-OUT (default runs/comparison) gets model_comparison.md, model_comparison.png and model_comparison.json:
+OUT (default runs/comparison) gets model_comparison.md, visualizations/model_comparison.png and, named as in section 9.3
+of the report, results/model_comparison.json:
 
     data: name, source and rows {split: number of texts} of the run that the baselines share their splits with
     test_sha256: fingerprint of the test split
@@ -60,7 +61,8 @@ from .runs import (
 from .sparse import make_sparse_run
 
 BASELINES = ("tfidf_svm", "tfidf_logistic", "tfidf_complement_nb")
-RESULTS_FILE = "model_comparison.json"
+RESULTS_FILE = Path("results/model_comparison.json")
+FIGURE_FILE = Path("visualizations/model_comparison.png")
 CELL_NAME = re.compile(r"seed_[0-9]+")
 
 
@@ -91,10 +93,11 @@ def main(argv: list[str]) -> None:
     out = Path(arguments.output_dir)
     check_folder(out, resuming=True)  # refuses the folder of a run; an earlier comparison is written anew
     results = collect(runs, made_baselines(runs, out, flags))
-    out.mkdir(parents=True, exist_ok=True)
+    for file in (RESULTS_FILE, FIGURE_FILE):
+        (out / file).parent.mkdir(parents=True, exist_ok=True)
     write_json(out / RESULTS_FILE, results)
-    (out / "model_comparison.md").write_text(render(results), encoding="utf-8")
-    write_figure(results, out / "model_comparison.png")
+    write_figure(results, out / FIGURE_FILE)
+    (out / "model_comparison.md").write_text(render(results, FIGURE_FILE), encoding="utf-8")
     print(text_table(results))  # noqa: T201
 
 

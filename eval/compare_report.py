@@ -22,15 +22,16 @@ KINDS = {"model": "run", "sparse": "TF-IDF baseline"}
 WIDTH, HEIGHT, ROW_HEIGHT, DPI = 10.0, 1.5, 0.32, 150  # inches; dots per inch
 
 
-def render(results: Mapping[str, Any]) -> str:
+def render(results: Mapping[str, Any], figure_file: Path) -> str:
     """A comparison as Markdown, best test accuracy first; names from data are escaped.
 
     Args:
         results: The content of model_comparison.json, see `salience.eval.compare`.
+        figure_file: Where its figure lies, seen from the Markdown file.
     """
     header, lines = _cells(results)
     title = f"# {escape(results['data']['name'])}: {results['data']['splits']['test']:,} test texts"
-    figure = "![Accuracy and macro F1 of each run, with intervals](model_comparison.png)"
+    figure = f"![Accuracy and macro F1 of each run, with intervals]({figure_file.as_posix()})"
     return f"{title}\n\n{table(header, lines)}\n\n{_legend(results, escape)}\n\n{figure}\n"
 
 

@@ -117,6 +117,11 @@ class FailureMode:
         return all(getattr(each, self.part) is not None for each in insides)
 
 
+MORE_OF_THE_MEAN = Remedy(
+    "alpha", "higher", "alpha is the share of the plain mean, in which all words count", lambda now: now < 1
+)
+
+
 FAILURE_MODES: dict[str, FailureMode] = {
     "uniform_scores": FailureMode(
         number=1,
@@ -128,9 +133,14 @@ FAILURE_MODES: dict[str, FailureMode] = {
         relative_score_name="standard deviation of importance over its mean",
         relative_score=relative_deviation,
         remedies=(
-            Remedy("learn_temperature", "true", "a learned temperature can sharpen the scores", unset=(False,)),
-            Remedy("entropy_weight", "above 0, as 0.1", "the loss rewards scores that differ", unset=(0,)),
-            Remedy("alpha", "lower", "alpha is the share of the plain mean, for which all words are alike"),
+            Remedy("learn_temperature", "true", "a learned temperature can sharpen the scores"),
+            Remedy("entropy_weight", "above 0, as 0.1", "the loss rewards scores that differ"),
+            Remedy(
+                "alpha",
+                "lower",
+                "alpha is the share of the plain mean, for which all words are alike",
+                lambda now: now > 0,
+            ),
         ),
     ),
     "collapsed_context": FailureMode(
@@ -142,10 +152,16 @@ FAILURE_MODES: dict[str, FailureMode] = {
         tails="high",
         remedies=(
             Remedy(
-                "encoder", "a pretrained one", "its vectors tell words apart before training", "encoder_config", (None,)
+                "encoder",
+                "a pretrained one",
+                "its vectors tell words apart before training",
+                lambda now: now is None,
+                "encoder_config",
             ),
             Remedy(
-                "reconstruction_weight", "above 0, as 1.0", "a word's vector must tell which word it is", unset=(0,)
+                "reconstruction_weight",
+                "above 0, as 1.0",
+                "a word's vector must tell which word it is",
             ),
         ),
     ),
@@ -157,8 +173,8 @@ FAILURE_MODES: dict[str, FailureMode] = {
         seed=Band(high=0.8),
         tails="high",
         remedies=(
-            Remedy("diversity_weight", "above 0, as 0.1", "the loss punishes concentration", unset=(0,)),
-            Remedy("alpha", "higher", "alpha is the share of the plain mean, in which all words count"),
+            Remedy("diversity_weight", "above 0, as 0.1", "the loss punishes concentration"),
+            MORE_OF_THE_MEAN,
         ),
     ),
     "boundary_words": FailureMode(
@@ -171,8 +187,9 @@ FAILURE_MODES: dict[str, FailureMode] = {
         relative_score_name="the same share over the share of words that stand there",
         relative_score=relative_boundary_mass,
         remedies=(
-            Remedy("idf_prior", "true", "common words lose importance", unset=(False,)),
-            Remedy("boundary_penalty", "above 0, as 0.5", "the outermost words lose importance", unset=(0,)),
+            Remedy("idf_prior", "true", "common words lose importance"),
+            Remedy("boundary_penalty", "above 0, as 0.5", "the outermost words lose importance"),
+            MORE_OF_THE_MEAN,
         ),
     ),
     "misaligned_cross_attention": FailureMode(
@@ -187,7 +204,12 @@ FAILURE_MODES: dict[str, FailureMode] = {
         part="entropy",
         needs_calibration=True,
         remedies=(
-            Remedy("fusion", "gated", "a gate balances each word with what it read in sentences", unset=("residual",)),
+            Remedy(
+                "fusion",
+                "gated",
+                "a gate balances each word with what it read in sentences",
+                lambda now: now == "residual",
+            ),
         ),
     ),
 }

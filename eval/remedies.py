@@ -1,8 +1,9 @@
 """Which flag of train.py to change against a failure, and what an ablation has measured of it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import not_
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +28,21 @@ class Remedy:
         flag: Its name, without dashes.
         advice: The value, or where to look for one.
         why: What it does against the failure.
+        is_open: Whether a model with this value can follow the advice; by default, where the option is off.
         option: Field of the model's configuration that holds it; None: it has the flag's name. Models without the field
             don't have the flag.
-        unset: Values with which a model doesn't follow the advice yet; empty: there is always more to follow.
     """
 
     flag: str
     advice: str
     why: str
+    is_open: Callable[[Any], bool] = not_
     option: str | None = None
-    unset: tuple[Any, ...] = ()
 
     def is_offered(self, config: PretrainedConfig) -> bool:
         """Whether a model with this configuration has the flag, and doesn't follow the advice already."""
         option = self.option or self.flag
-        return hasattr(config, option) and (not self.unset or getattr(config, option) in self.unset)
+        return hasattr(config, option) and self.is_open(getattr(config, option))
 
     def as_json(self, config: PretrainedConfig, ablation: Mapping[str, Any] | None) -> dict[str, Any]:
         """The flag for one model.

@@ -43,7 +43,6 @@ Scores run from 0 to 1; null where one is not defined. `train_seconds` is null f
 `texts_per_second` is that of the test texts, read whole. Both depend on what else the machine did.
 """
 
-import math
 import signal
 import sys
 import time
@@ -134,7 +133,7 @@ def run_cells(study: Study, cells: list[Cell], folder: Path, jobs: int) -> list[
     """Run what isn't finished, and write the results now and then, and at the end. Returns the cells that failed."""
     failed = []
     done: list[Cell] = []
-    last_write = -math.inf
+    last_write = time.monotonic()  # what was finished before comes at once, and belongs into one table
     with closing(CellRunner(jobs).run(cells)) as ended, tqdm(total=len(cells), desc="cells") as progress:
         for cell, is_finished in ended:
             if is_finished:

@@ -77,7 +77,7 @@ def compared(home):
 
 
 def test_numbers_are_those_of_scikit_learn(compared, home):
-    results = read(compared / "model_comparison.json")
+    results = read(compared / "results/model_comparison.json")
     data = load_splits(DataArguments(train_file=["data/train.csv"], test_file="data/test.csv"))
     texts, labels = ({name: rows[column][:] for name, rows in data.splits.items()} for column in ("text", "labels"))
     answers, validation = {}, {}
@@ -115,7 +115,7 @@ def test_numbers_are_those_of_scikit_learn(compared, home):
 
 
 def test_cost_is_what_the_runs_measured(compared, home):
-    results = read(compared / "model_comparison.json")
+    results = read(compared / "results/model_comparison.json")
     weak, strong, svm = results["rows"][:3]
     trained, tested, run = (read(home / f"runs/weak/{name}.json") for name in ("train_results", "test_results", "run"))
     assert weak["train_seconds"] == trained["train_runtime"]
@@ -145,18 +145,18 @@ def test_a_second_call_takes_the_baselines_as_they_are(compared, home, monkeypat
     files = list(compared.glob("sparse/*/*"))
     assert {file.parent.name for file in files} == set(BASELINES)
     before = {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in files}
-    results = (compared / "model_comparison.json").read_bytes()
+    results = (compared / "results/model_comparison.json").read_bytes()
     monkeypatch.chdir(home / "data")  # the files that run.json names aren't found from here
     runs = [str(home / "runs" / name) for name in ("weak", HOSTILE)]
     assert main(["compare", *runs, "--output_dir", str(compared)]) == 0
     assert {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in files} == before
-    assert (compared / "model_comparison.json").read_bytes() == results
+    assert (compared / "results/model_comparison.json").read_bytes() == results
 
 
 def test_baselines_among_the_runs_are_not_made_again(compared, tmp_path):
     given = [str(compared / "sparse" / name) for name in BASELINES]
     assert main(["compare", given[0], "runs/weak", *given[1:], "--output_dir", str(tmp_path / "out")]) == 0
-    found, before = (read(folder / "model_comparison.json") for folder in (tmp_path / "out", compared))
+    found, before = (read(folder / "results/model_comparison.json") for folder in (tmp_path / "out", compared))
     assert not (tmp_path / "out/sparse").exists()
     rows = {row["name"]: row for row in before["rows"]}
     assert [row["name"] for row in found["rows"]] == ["tfidf_svm", "weak", "tfidf_logistic", "tfidf_complement_nb"]
@@ -177,12 +177,12 @@ def test_table_is_printed_aligned_and_written_escaped(compared, capsys):
     markdown = (compared / "model_comparison.md").read_text(encoding="utf-8")
     assert "<script>" not in markdown and "&lt;script&gt;" in markdown
     assert all(f"| {name} |" in markdown for name in ("weak", "tfidf\\_svm"))
-    assert "](model_comparison.png)" in markdown
+    assert "](visualizations/model_comparison.png)" in markdown
 
 
 def test_figure_has_a_line_for_each_row(compared, tmp_path):
-    assert imread(compared / "model_comparison.png").shape == (225 + 5 * 48, 1500, 4)
-    results = read(compared / "model_comparison.json")
+    assert imread(compared / "visualizations/model_comparison.png").shape == (225 + 5 * 48, 1500, 4)
+    results = read(compared / "results/model_comparison.json")
     results["rows"] = [row | {"name": f"{row['name']} {copy}"} for row in results["rows"] for copy in range(4)]
     write_figure(results, tmp_path / "twenty.png")
     picture = imread(tmp_path / "twenty.png")

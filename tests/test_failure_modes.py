@@ -176,6 +176,17 @@ def test_remedies_are_those_that_a_model_has_and_does_not_use(tokenizer):
     assert pooling["collapsed_context"]["remedies"] == []  # its encoder is a pretrained one
 
 
+@pytest.mark.parametrize(("alpha", "lower", "higher"), [(0.0, False, True), (0.5, True, True), (1.0, True, False)])
+def test_an_option_at_its_limit_is_not_moved_further(alpha, lower, higher):
+    config = AttnPoolConfig(alpha=alpha)
+    offered = {
+        name: [remedy.advice for remedy in mode.remedies if remedy.flag == "alpha" and remedy.is_offered(config)]
+        for name, mode in FAILURE_MODES.items()
+    }
+    assert offered["uniform_scores"] == ["lower"] * lower
+    assert offered["concentration"] == offered["boundary_words"] == ["higher"] * higher
+
+
 @pytest.mark.parametrize("family", ["hierarchical_all_options", "attn_pool"])
 def test_the_analysis_is_json_and_the_same_each_time(family, tokenizer):
     reader = Reader(tiny_model(family), tokenizer, batch_size=16)

@@ -112,6 +112,20 @@ def test_multi_label_equals_scikit_learn_also_with_absent_classes(seed, rows, cl
 
 
 @few
+@given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 30))
+def test_the_only_label_of_a_multi_label_model_is_what_is_scored(seed, rows):
+    rng = np.random.default_rng(seed)
+    logits, labels = rng.normal(size=(rows, 1)), rng.integers(0, 2, size=(rows, 1))
+    scores = silent_scores(logits, labels, MULTI, ["tagged"])
+    found = metrics.precision_recall_fscore_support(labels[:, 0], logits[:, 0] >= 0, average="binary", zero_division=0)
+    for average in ("macro", "weighted"):
+        assert [scores[f"{name}_{average}"] for name in ("precision", "recall", "f1")] == pytest.approx(found[:3])
+    row = scores["per_class"]["tagged"]
+    assert [row[name] for name in ("precision", "recall", "f1")] == pytest.approx(found[:3])
+    assert row["support"] == labels.sum()
+
+
+@few
 @given(seed=st.integers(0, 2**32 - 1), rows=st.integers(2, 30), targets=st.integers(1, 3))
 def test_regression_equals_scikit_learn(seed, rows, targets):
     rng = np.random.default_rng(seed)

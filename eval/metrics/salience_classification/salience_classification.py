@@ -3,6 +3,7 @@
 `evaluate.load("eval/metrics/salience_classification", "multi_label_classification")` needs no network.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import datasets
@@ -44,18 +45,20 @@ Returns:
 """
 
 
-def _averages(references: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+def _averages(references: np.ndarray, predictions: np.ndarray, classes: Sequence[int] | None) -> dict[str, float]:
     averages = {"accuracy": accuracy_score(references, predictions)}
     for average in ("macro", "weighted"):
-        scores = precision_recall_fscore_support(references, predictions, average=average, zero_division=0)
+        scores = precision_recall_fscore_support(
+            references, predictions, labels=classes, average=average, zero_division=0
+        )
         averages |= zip((f"{name}_{average}" for name in ("precision", "recall", "f1")), scores, strict=False)
     return averages
 
 
-def _per_class(references: np.ndarray, predictions: np.ndarray, names: list[str]) -> dict[str, dict[str, float]]:
-    columns = precision_recall_fscore_support(
-        references, predictions, labels=range(len(names)), average=None, zero_division=0
-    )
+def _per_class(
+    references: np.ndarray, predictions: np.ndarray, classes: Sequence[int], names: list[str]
+) -> dict[str, dict[str, float]]:
+    columns = precision_recall_fscore_support(references, predictions, labels=classes, average=None, zero_division=0)
     return {
         name: {"precision": p, "recall": r, "f1": f, "support": int(s)}
         for name, p, r, f, s in zip(names, *columns, strict=True)
@@ -104,16 +107,20 @@ class SalienceClassification(evaluate.Metric):
         if self.config_name == "regression":
             return self._regression(scores, references)
         names = label_names or [str(i) for i in range(scores.shape[1])]
+        classes: Sequence[int] = range(len(names))
+        averaged: Sequence[int] | None = None  # those that occur
         if self.config_name == "multi_label_classification":
+            if len(names) == 1:  # scikit-learn takes a single column for two classes, no and yes
+                averaged = classes = [1]
             predicted, indicators, ranked = (scores >= THRESHOLD).astype(int), references, scores
         else:
             predicted, indicators, ranked = scores.argmax(axis=1), np.eye(len(names), dtype=int)[references], scores
             if len(names) == 2:  # the two columns mirror each other; scikit-learn ranks by the second
                 indicators, ranked = indicators[:, 1:], scores[:, 1:]
         return {
-            **_averages(references, predicted),
+            **_averages(references, predicted, averaged),
             "roc_auc": _roc_auc(indicators, ranked),
-            "per_class": _per_class(references, predicted, names),
+            "per_class": _per_class(references, predicted, classes, names),
         }
 
     def _regression(self, predictions: np.ndarray, references: np.ndarray) -> dict[str, float | None]:
