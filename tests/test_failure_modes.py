@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from salience.configuration import AttnPoolConfig
 from salience.eval.failure_analysis import analyse_mode, failure_analysis
 from salience.eval.failure_modes import FAILURE_MODES
 from salience.eval.internals import Insides, read_insides
