@@ -170,7 +170,7 @@ class RecipeParser(HfArgumentParser):
         tokens: list[str] = []
         flags = list(argv)
         while flags and not flags[0].startswith("-"):
-            tokens += self.recipe_tokens(flags.pop(0))
+            tokens += recipe_tokens(self.read_recipe(flags.pop(0)))
         tokens += flags
         _, unknown = self.parse_known_args(tokens)
         if unknown:
@@ -191,22 +191,54 @@ class RecipeParser(HfArgumentParser):
         hint = f"; did you mean {dashes}{nearest[0]}?" if nearest else f"; see {self.prog} --help"
         return f"unknown {kind} {name}{hint}"
 
-    def recipe_tokens(self, name: str) -> list[str]:
-        """A recipe as the flags that it stands for."""
-        try:
-            recipe = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UserError(f"recipe {name} can't be read: {error.strerror}") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"recipe {name} is not valid YAML: {one_line(error)}") from error
+    def read_recipe(self, name: str) -> dict[str, Any]:
+        """A recipe's values by flag, without dashes.
+
+        Raises:
+            UserError: It can't be read, or a key is no flag.
+        """
+        recipe = read_yaml(name, "recipe")
         if not isinstance(recipe, dict):
             raise UserError(f"recipe {name} must hold lines of the form `key: value`")
-        tokens: list[str] = []
-        for key, value in recipe.items():
+        for key in recipe:
             if key not in self.known():
                 raise UserError(f"recipe {name}: {self.unknown('key', str(key), '')}")
-            tokens += as_tokens(key, value)
-        return tokens
+        return recipe
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice: YAML would forget the first one's value."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands there twice", key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(name: str | Path, kind: str) -> Any:
+    """What a YAML file holds.
+
+    Args:
+        name: The file.
+        kind: What it is, for the messages.
+
+    Raises:
+        UserError: It can't be read, isn't valid, or has a key twice.
+    """
+    try:
+        return yaml.load(Path(name).read_text(encoding="utf-8"), _UniqueKeyLoader)
+    except OSError as error:
+        raise UserError(f"{kind} {name} can't be read: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError) as error:  # also of another encoding, or with a 13th month
+        raise UserError(f"{kind} {name} is not valid YAML: {one_line(error)}") from error
+
+
+def recipe_tokens(recipe: dict[str, Any]) -> list[str]:
+    """A recipe as the flags that it stands for."""
+    return [token for key, value in recipe.items() for token in as_tokens(key, value)]
 
 
 def as_tokens(key: str, value: Any) -> list[str]:

@@ -43,6 +43,8 @@ class FileArguments:
         for name in ("train_file", "clean", "encoding", "minority_labels"):
             if isinstance(getattr(self, name, None), str):
                 setattr(self, name, [getattr(self, name)])
+        if self.label_separator == "":
+            raise UserError("--label_separator is empty: name the characters between two labels, or leave it out")
         unknown = sorted(set(self.clean) - set(CLEANING_RULES))
         if unknown:
             raise UserError(f"--clean {unknown[0]!r} is not one of {', '.join(CLEANING_RULES)}")
@@ -136,6 +138,8 @@ class DataArguments(FileArguments):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"--{name} must be at least 1, not {value}")
+        if not 0 <= self.split_seed < 2**32:
+            raise UserError(f"--split_seed {self.split_seed} must be at least 0 and less than 2**32")
         if not 1 <= self.minority_ratio < math.inf:
             raise UserError(f"--minority_ratio must be a number of at least 1, not {self.minority_ratio}")
         if self.minority_ratio > 1 and not self.minority_labels:

@@ -17,7 +17,7 @@ from transformers.utils import is_liger_kernel_available
 LEAST = {
     "per_device_train_batch_size": 1, "per_device_eval_batch_size": 1, "gradient_accumulation_steps": 1,
     "learning_rate": 0, "weight_decay": 0, "warmup_steps": 0, "max_grad_norm": 0, "dataloader_num_workers": 0,
-    "seed": 0,
+    "seed": 0, "eval_accumulation_steps": 1, "adam_epsilon": 0,
 }  # fmt: skip
 STRATEGIES: dict[str, type[Enum]] = {
     "eval_strategy": IntervalStrategy,
@@ -134,12 +134,13 @@ class SalienceTrainingArguments(TrainingArguments):
                 raise ValueError(f"--{name} {value} must be at least {least}")
         for name in ("eval_steps", "save_steps", "logging_steps"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"--{name} {value} must be above 0")
-        if not self.num_train_epochs > 0 and self.max_steps <= 0:
-            raise ValueError(f"--num_train_epochs {self.num_train_epochs} must be above 0")
-        if not 0 <= self.label_smoothing_factor < 1:
-            raise ValueError(f"--label_smoothing_factor {self.label_smoothing_factor} must lie in [0, 1)")
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"--{name} {value} must be a number above 0")
+        if not 0 < self.num_train_epochs < math.inf and self.max_steps <= 0:
+            raise ValueError(f"--num_train_epochs {self.num_train_epochs} must be a number above 0")
+        for name in ("label_smoothing_factor", "adam_beta1", "adam_beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"--{name} {getattr(self, name)} must lie in [0, 1)")
         if self.seed >= 2**32:
             raise ValueError(f"--seed {self.seed} must be less than 2**32")
 

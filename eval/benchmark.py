@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from tqdm.auto import tqdm
 from salience.configuration.arguments import RecipeParser
 from salience.configuration.data_arguments import FileArguments
 from salience.train.errors import UserError
+from salience.train.output_folder import new_file
 from salience.train.run_record import describe_platform, versions, write_json
 
 from .benchmark_growth import Curve, Measurer
@@ -134,9 +134,7 @@ def benchmark(arguments: BenchmarkArguments, file_args: FileArguments) -> dict[s
     Raises:
         UserError: The texts can't be read, an option is wrong, or results are there already.
     """
-    target = Path(arguments.output_dir) / "benchmark.json" if arguments.output_dir else None
-    if target and target.exists():
-        raise UserError(f"{target} exists; choose another --output_dir, or move it away")
+    target = new_file(arguments.output_dir, "benchmark.json")
     corpus = Corpus(
         read_texts(file_args, HUB_DATA[arguments.suite]), arguments.seed, arguments.options.get("vocab_size", 20_000)
     )

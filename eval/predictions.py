@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from salience.configuration.arguments import one_line
 from salience.train.errors import UserError
 
 
@@ -61,12 +62,15 @@ def read_predictions(folder: str | Path, split: str) -> Predictions:
         split: `validation` or `test`.
 
     Raises:
-        UserError: There are none.
+        UserError: There are none, or the file is damaged.
     """
     file = predictions_file(folder, split)
     if not file.is_file():
         raise UserError(f"{file} is missing: train again, with a {split} split")
-    table = pq.read_table(file).sort_by("row")
+    try:
+        table = pq.read_table(file).sort_by("row")
+        labels, logits = np.array(table["label"].to_pylist()), np.array(table["logits"].to_pylist(), np.float32)
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise UserError(f"{file} is damaged: train again, or name another run ({one_line(error)})") from error
     num_words = table["words"].to_numpy() if "words" in table.column_names else None
-    logits = np.array(table["logits"].to_pylist(), np.float32)
-    return Predictions(np.array(table["label"].to_pylist()), logits, num_words)
+    return Predictions(labels, logits, num_words)

@@ -2,13 +2,10 @@
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
 from transformers import (
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     DataCollatorWithPadding,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -21,8 +18,9 @@ from salience.configuration.arguments import RecipeParser, one_line
 from salience.configuration.data_arguments import FileArguments
 from salience.train.data import load_test
 from salience.train.errors import UserError
+from salience.train.output_folder import new_file
 from salience.train.run_record import write_json
-from salience.train.tokenize import tokenize
+from salience.train.tokenize import read_tokenizer, tokenize
 
 from .explain import label_names
 from .scoring import compute_scores
@@ -55,13 +53,11 @@ def score(arguments: ScoreArguments, data_args: FileArguments) -> None:
     """Print the model's scores on the labelled file, and write them to `output_dir/scores.json` if that is given.
 
     Raises:
-        UserError: There is no such model or file, or scores are there already.
+        UserError: There is no such model or file, scores are there already, or can't be written there.
     """
-    target = Path(arguments.output_dir) / "scores.json" if arguments.output_dir else None
+    target = new_file(arguments.output_dir, "scores.json")
     if arguments.batch_size < 1:
         raise UserError(f"--batch_size {arguments.batch_size} must be at least 1")
-    if target and target.exists():
-        raise UserError(f"{target} exists; choose another --output_dir, or move it away")
     model, tokenizer = load_model(arguments)
     config = model.config
     problem_type = config.problem_type or "single_label_classification"
@@ -98,8 +94,8 @@ def load_model(arguments: ScoreArguments) -> tuple[PreTrainedModel, PreTrainedTo
         model, loading = AutoModelForSequenceClassification.from_pretrained(
             arguments.model, output_loading_info=True, **trusted
         )
-        tokenizer = AutoTokenizer.from_pretrained(arguments.model, **trusted)
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        tokenizer = read_tokenizer(arguments.model, arguments.revision)
+    except Exception as error:  # files of others can be broken in any way, and libraries have errors of their own
         raise UserError(f"--model {arguments.model} can't be loaded: {one_line(error)}") from error
     names = label_names(model)
     if doubled := next((name for name in names if names.count(name) > 1), None):

@@ -23,6 +23,7 @@ from salience.configuration.arguments import RecipeParser
 from salience.train.data import TextData, load_splits
 from salience.train.encoder_loading import public_name
 from salience.train.errors import UserError
+from salience.train.output_folder import check_writable
 from salience.train.run_record import RUN_FILE, record_run, write_json
 
 from .frozen import FROZEN_MODELS, frozen_vectors
@@ -147,6 +148,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f'"{name}" is no sparse baseline; choose from {", ".join(BASELINES)}')
     model_args, data_args, _, training = RecipeParser(program="eval.py sparse").parse(argv[1:])
     folder = Path(training.output_dir)
+    check_writable(folder)
     if (folder / RUN_FILE).exists():
         raise UserError(f"--output_dir {folder} holds a finished run; choose another folder, or move that one away")
     started = datetime.now(timezone.utc)

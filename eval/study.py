@@ -52,9 +52,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from salience.configuration.arguments import RecipeParser, as_tokens
+from salience.configuration.arguments import RecipeParser, recipe_tokens
 from salience.train.errors import UserError
 from salience.train.flag_checks import check_flags
+from salience.train.output_folder import check_writable
 
 from .runs import read_scores
 from .study_cells import Cell, CellRunner
@@ -93,6 +94,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--jobs {known.jobs} must be at least 1")
     study = read_study(argv[0], read_flags(rest))
     folder = Path(known.output_dir or Path("runs/studies", Path(argv[0]).stem))
+    check_writable(folder)
     cells = study.cells(folder)
     check_cells(study, cells)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the cells are ended, too
@@ -115,9 +117,8 @@ def check_cells(study: Study, cells: list[Cell]) -> None:
     """
     parser = RecipeParser()
     for cell in cells:
-        tokens = [token for key, value in cell.recipe.items() for token in as_tokens(key, value)]
         try:
-            model_args, _, tuning, training = parser.parse(tokens)
+            model_args, _, tuning, training = parser.parse(recipe_tokens(cell.recipe))
             if study.kind(cell.row) == "model":
                 check_flags(model_args, tuning, training)
         except UserError as error:

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import yaml
 
+from salience.configuration.arguments import read_yaml
 from salience.train.errors import UserError
 from salience.train.output_folder import checkpoints
 from salience.train.run_record import RUN_FILE
@@ -64,7 +65,7 @@ class Cell:
         """
         if not self.folder.exists():
             return
-        before = yaml.safe_load(self.recipe_file.read_text(encoding="utf-8")) if self.recipe_file.is_file() else None
+        before = read_yaml(self.recipe_file, "recipe") if self.recipe_file.is_file() else None
         if not isinstance(before, dict):
             raise UserError(f"{self.folder} was not made by this study: choose another --output_dir, or move it away")
         before["output_dir"] = self.recipe["output_dir"]  # a study's folder may be moved

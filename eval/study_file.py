@@ -6,9 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from salience.configuration.arguments import RecipeParser, one_line
+from salience.configuration.arguments import RecipeParser, read_yaml
 from salience.configuration.data_arguments import DataArguments
 from salience.train.errors import UserError
 
@@ -46,23 +44,16 @@ class Study:
 
     def __post_init__(self) -> None:
         self.name = str(self.name or Path(self.file).stem)
-        self.recipe = [self.recipe] if isinstance(self.recipe, str) else self.recipe
-        self.sparse = [self.sparse] if isinstance(self.sparse, str) else self.sparse
-        self.scores = [self.scores] if isinstance(self.scores, str) else self.scores
+        for key in ("recipe", "sparse", "scores"):
+            setattr(self, key, self._names(key, getattr(self, key)))
         self._check_seeds()
         self.rows, self.grid = self.rows | self._grid_rows(), []
-        for name in self.scores:
-            if name not in KNOWN_SCORES:
-                raise UserError(f"{self.file}: score {name} is unknown; choose from {', '.join(KNOWN_SCORES)}")
-        for name in self.sparse:
-            if name not in SPARSE_MODELS:
-                raise UserError(f"{self.file}: sparse {name} is unknown; choose from {', '.join(SPARSE_MODELS)}")
+        if not self.all_rows():
+            raise UserError(f"study {self.file} must hold rows; see eval.py study --help")
+        for kind, names, known in (("score", self.scores, KNOWN_SCORES), ("sparse", self.sparse, SPARSE_MODELS)):
+            if unknown := [name for name in names if name not in known]:
+                raise UserError(f"{self.file}: {kind} {unknown[0]} is unknown; choose from {', '.join(known)}")
         for name, row in self.rows.items():
-            if not isinstance(name, str) or not ROW_NAME.fullmatch(name) or name in BASELINES:
-                raise UserError(
-                    f"{self.file}: {name!r} can't be the name of a row; use letters, digits, '_', '.' and '-', "
-                    "in quotes where YAML reads something else, and no name of a sparse baseline"
-                )
             self._check_row(name, row)
         if self.reference is not None and self.reference not in [*self.sparse, *self.rows]:
             raise UserError(f"{self.file}: reference {self.reference} is no row")
@@ -83,14 +74,27 @@ class Study:
             rows[name] = {key: value for _, flags in parts for key, value in flags.items()}
         return rows
 
-    def _check_row(self, name: str, row: Any) -> None:
+    def _check_row(self, name: Any, row: Any) -> None:
+        if not isinstance(name, str) or not ROW_NAME.fullmatch(name) or name in BASELINES:
+            raise UserError(
+                f"{self.file}: {name!r} can't be the name of a row; use letters, digits, '_', '.' and '-', "
+                "in quotes where YAML reads something else, and no name of a sparse baseline"
+            )
         if not isinstance(row, dict):
             raise UserError(f"{self.file}: row {name} must hold flags, as in {{filter: none}}, or {{}}")
+        self._names(f"row {name}: recipe", row.get("recipe"))
         if row.get("model") not in BASELINES:
             return
         for key in row:
             if key not in baseline_flags(row["model"]) | {"model", "recipe"}:
                 raise UserError(f"{self.file}: row {name}: {key} has no effect on {row['model']}; leave it out")
+
+    def _names(self, where: str, value: Any) -> list[str]:
+        """One name or several; null is none."""
+        names = value if isinstance(value, list) else [] if value is None else [value]
+        if not all(isinstance(each, str) for each in names):
+            raise UserError(f"{self.file}: {where} must be a name or a list of names, not {value!r}")
+        return names
 
     def _check_seeds(self) -> None:
         ints = all(type(seed) is int and seed >= 0 for seed in self.seeds)
@@ -125,11 +129,9 @@ class Study:
 
         What a row takes away stays away: `--encoder` on the command line isn't for its models from scratch.
         """
-        recipes = row.get("recipe", self.recipe)
         merged: dict[str, Any] = {}
-        for name in [recipes] if isinstance(recipes, str) else recipes:
-            RecipeParser().recipe_tokens(name)  # its errors are sentences
-            merged |= yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+        for name in self._names("recipe", row.get("recipe", self.recipe)):
+            merged |= RecipeParser().read_recipe(name)
         for key in RESERVED:
             merged.pop(key, None)
         merged |= self.arguments | {key: value for key, value in row.items() if key != "recipe"} | self.overrides
@@ -152,17 +154,10 @@ def read_study(file: str, overrides: dict[str, Any]) -> Study:
     Raises:
         UserError: It can't be read, or something in it is wrong.
     """
-    try:
-        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"study {file} can't be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"study {file} is not valid YAML: {one_line(error)}") from error
+    content = read_yaml(file, "study")
     kinds = {"name": str, "recipe": str | list, "arguments": dict, "seeds": list, "reference": str,
              "sparse": str | list, "scores": str | list, "rows": dict, "grid": list}  # fmt: skip
-    if not isinstance(content, dict) or not {"rows", "grid", "sparse"} & {
-        key for key, value in content.items() if value
-    }:
+    if not isinstance(content, dict):
         raise UserError(f"study {file} must hold rows; see eval.py study --help")
     for key, value in content.items():
         if key not in kinds:

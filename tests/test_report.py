@@ -1,5 +1,6 @@
 """eval.py report on runs of train.py that were trained here, with tiny models, hostile texts and hostile labels."""
 
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -229,13 +230,20 @@ def test_other_texts_and_a_model_without_attention(home, capsys):
 
 
 def broken_models(home, tokenizer):
-    """bare has no classifier, cut has half of its weights, damaged has a run.json that says nothing."""
+    """bare has no classifier, cut not all of its weights, damaged a run.json that says nothing, mute no tokenizer, torn
+    half of one, odd a configuration that fits no model."""
     if (home / "bare").exists():
         return
     BertModel(tiny_encoder_config()).save_pretrained(home / "bare")
     tokenizer.save_pretrained(home / "bare")
-    for name in ("cut", "damaged"):
+    for name in ("cut", "damaged", "mute", "torn", "odd"):
         shutil.copytree(home / "run", home / name)
+    for file in (home / "mute").glob("*token*"):
+        file.unlink()
+    half = (home / "torn/tokenizer.json").read_text(encoding="utf-8")[:2000]
+    (home / "torn/tokenizer.json").write_text(half, encoding="utf-8")
+    config = read(home / "odd/config.json")
+    (home / "odd/config.json").write_text(json.dumps(config | {"hidden_size": "wide", "encoder_config": 3}))
     weights = home / "cut/model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     (home / "damaged/run.json").write_text("{}")
@@ -250,6 +258,9 @@ def broken_models(home, tokenizer):
         (["--model", "run", "--ablation", "run/run.json"], "--ablation run/run.json holds no study"),
         (["--model", "bare"], "--model bare lacks weights of a classifier (classifier."),
         (["--model", "cut"], "--model cut can't be loaded: "),
+        (["--model", "mute"], "--model mute can't be loaded: "),
+        (["--model", "torn"], "--model torn can't be loaded: "),
+        (["--model", "odd"], "--model odd can't be loaded: "),
         (["--model", "damaged"], "doesn't describe a run of train.py"),
         (["--model", "run", "--train_file", "data/test.jsonl"], "were others"),
     ],

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from salience.configuration.arguments import RecipeParser, as_tokens
+from salience.configuration.arguments import RecipeParser, recipe_tokens
 from salience.eval.study import check_cells
 from salience.eval.study_file import read_study
 from salience.train.build import build_model
@@ -30,8 +30,7 @@ def test_every_row_starts(file, encoder, tmp_path, monkeypatch):
     assert {cell.row for cell in cells} == {*study.sparse, *study.rows}
     texts, parser = [text for text, _ in toy_texts(12)], RecipeParser()
     for cell in cells:
-        tokens = [token for key, value in cell.recipe.items() for token in as_tokens(key, value)]
-        model_args, data_args, _, _ = parser.parse(tokens)
+        model_args, data_args, _, _ = parser.parse(recipe_tokens(cell.recipe))
         assert data_args.dataset_name and data_args.max_length
         if study.kind(cell.row) == "model":
             # Files of other packages aren't needed to see that the flags fit the model.

@@ -30,6 +30,10 @@ def data(tmp_path_factory):
         ({"rows": {"lstm": {"output_dir": "x"}}}, "output_dir can't be set"),
         ({"arguments": {"push_to_hub": True}}, "push_to_hub can't be set"),
         ({"rows": {}, "sparse": []}, "must hold rows"),
+        ({"rows": {}, "sparse": [], "grid": [{}]}, "must hold rows"),
+        ({"sparse": [["tfidf_svm"]]}, "sparse must be a name or a list of names"),
+        ({"recipe": [5]}, "recipe must be a name or a list of names"),
+        ({"rows": {"lstm": {"recipe": {"a": 1}}}}, "row lstm: recipe must be a name"),
         ({"grid": ["lstm"]}, "grid must be groups of rows"),
         ({"grid": [{"lstm": "cnn"}]}, "grid must be groups of rows"),
         ({"grid": [{"lstm": {}}]}, "row lstm stands under rows and in the grid"),
@@ -68,6 +72,7 @@ def test_flags_of_a_row_come_over_those_of_the_recipe(tmp_path):
     recipe.write_text("model: hierarchical_attn\nmax_words: 100\nseed: 7\noutput_dir: runs/x\nlearning_rate: 1e-3\n")
     other.write_text("model: gat\n")
     rows = {"plain": {}, "lstm": {"model": "lstm", "max_words": None}, "other": {"recipe": str(other)}}
+    rows["alone"] = {"recipe": None, "model": "cnn"}
     file = write_study(tmp_path, recipe=str(recipe), arguments={"num_train_epochs": 3}, rows=rows, reference="plain")
     typed = "--learning_rate 0.1 --clean headers quotes --dataset_name= --max_words 9".split()
     study = read_study(file, read_flags(typed))
@@ -75,6 +80,7 @@ def test_flags_of_a_row_come_over_those_of_the_recipe(tmp_path):
     assert study.flags(rows["plain"]) == {"model": "hierarchical_attn", "max_words": "9"} | common
     assert study.flags(rows["lstm"]) == {"model": "lstm"} | common, "what a row takes away stays away"
     assert study.flags(rows["other"]) == {"model": "gat", "max_words": "9"} | common
+    assert study.flags(rows["alone"]) == {"model": "cnn", "max_words": "9"} | common
     sparse, plain = study.cells(tmp_path / "out")[:2]
     where = {"split_seed": 0, "seed": 0, "output_dir": str(tmp_path / "out/cells/plain/seed_0")}
     assert plain.recipe == {"model": "hierarchical_attn", "max_words": "9"} | common | where

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, BertConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import BertConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from salience.configuration.arguments import model_options, one_line
 from salience.modeling import (
@@ -21,6 +21,7 @@ from salience.modeling.encoders import position_limit
 
 from .encoder_loading import WINDOW_OPTIONS, check_options, encoder_path, load_plain_head, misfit, no_encoder
 from .errors import UserError
+from .tokenize import read_tokenizer
 from .word_tokenizer import VOCABULARIES, build_word_tokenizer, portable_tokenizer, sentence_end_ids
 from .word_vectors import WordVectors, load_word_vectors, start_embeddings, word_ids
 
@@ -108,16 +109,9 @@ class Request:
         if self.arguments.encoder_revision and Path(path).is_dir():
             raise UserError(f"--encoder_revision belongs to a Hub id, and --encoder {name} is a folder; leave it out")
         try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                path, revision=self.arguments.encoder_revision, trust_remote_code=False
-            )
+            return path, read_tokenizer(path, self.arguments.encoder_revision)
         except (OSError, ValueError) as error:
             raise UserError(no_encoder(name, error)) from error
-        except TypeError:  # transformers 4 looks for a vocabulary that isn't there; 5 makes an empty one
-            tokenizer = None
-        if tokenizer is None or set(tokenizer.get_vocab().values()) <= set(tokenizer.all_special_ids):
-            raise UserError(f"--encoder {name} has no tokenizer; add its tokenizer.json")
-        return path, tokenizer
 
 
 def with_encoder(model_class: type[Any], request: Request, tokens: bool) -> Built:

@@ -204,6 +204,8 @@ def _read_text(file: Path, name: str, args: FileArguments) -> str:
 
 def _encodings(args: FileArguments) -> list[str]:
     try:
+        for encoding in args.encoding:
+            "".encode(encoding)  # not all codecs are of texts
         return [codecs.lookup(encoding).name for encoding in args.encoding]
     except LookupError as error:
         raise UserError(f"--encoding: {error}; use names such as utf-8 or latin-1") from error

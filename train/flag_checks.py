@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, Trainer
+from transformers.training_args import OptimizerNames
 
+from salience.configuration.arguments import one_line
 from salience.configuration.training_arguments import SalienceTrainingArguments
 from salience.configuration.tuning_arguments import TuningArguments
 from salience.model_cards.run_folder import is_hub_id
@@ -79,3 +81,9 @@ def check_model(model: PreTrainedModel, model_args: Any, training: SalienceTrain
     """Refuse flags that the model, once built, has no place for."""
     if training.gradient_checkpointing and not any(hasattr(part, "gradient_checkpointing") for part in model.modules()):
         raise UserError(f"--gradient_checkpointing is for Transformers; leave it out with --model {model_args.model}")
+    try:
+        Trainer.get_optimizer_cls_and_kwargs(training, model)
+    except (ValueError, ImportError) as error:
+        options = f" --optim_args {training.optim_args}" if training.optim_args else ""
+        name = OptimizerNames(training.optim).value
+        raise UserError(f"--optim {name}{options} can't be made: {one_line(error)}") from error

@@ -46,6 +46,25 @@ def check_writable(folder: Path) -> None:
         raise UserError(f"--output_dir {folder} can't be written to; choose another folder")
 
 
+def new_file(folder: str | None, name: str) -> Path | None:
+    """Where a program's results go, or None where they are only printed.
+
+    Args:
+        folder: What `--output_dir` says.
+        name: Of the file.
+
+    Raises:
+        UserError: The file exists, or its folder can't be made or written to.
+    """
+    if folder is None:
+        return None
+    file = Path(folder, name)
+    check_writable(file.parent)
+    if file.exists():
+        raise UserError(f"{file} exists; choose another --output_dir, or move it away")
+    return file
+
+
 def checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints, oldest first: the trainer's state is the last file that is written."""
     states = filter(_is_json, folder.glob(STATE_FILES))

@@ -5,9 +5,32 @@ from typing import Any, TypeVar
 import datasets
 import numpy as np
 import pyarrow.compute as pc
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 Rows = TypeVar("Rows", datasets.Dataset, datasets.DatasetDict)
+
+
+def read_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model; no code of its repository is run.
+
+    Args:
+        name: Folder or Hub id.
+        revision: Branch, tag or commit of a Hub id.
+
+    Raises:
+        OSError, ValueError: There is none, or it can't be read.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError):
+        raise
+    except TypeError:  # transformers 4 looks for a vocabulary that isn't there; 5 makes an empty one
+        tokenizer = None
+    except Exception as error:  # of a broken file, tokenizers raises nothing more special
+        raise ValueError(f"its tokenizer is damaged: {error}") from error
+    if tokenizer is None or set(tokenizer.get_vocab().values()) <= set(tokenizer.all_special_ids):
+        raise ValueError("it has no tokenizer; add its tokenizer.json")
+    return tokenizer
 
 
 def tokenize(rows: Rows, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None) -> Rows:
