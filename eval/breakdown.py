@@ -75,7 +75,7 @@ def by_length(
         problem_type: `single_label_classification` or `multi_label_classification`.
 
     Returns:
-        `bins` (fewer than 100 words, 100 to 500, more than 500; the report's section 6) and `quintiles` (as equal as whole
+        `bins` (fewer than 100 words, 100 to 500, more than 500; report, section 6) and `quintiles` (as equal as whole
         numbers of words allow; fewer where many texts are equally long). Of each bin min_words and max_words (of its
         texts), texts, accuracy and f1_macro, over the classes that its texts have; null where it has no text. `bins`
         also have a `name`.
