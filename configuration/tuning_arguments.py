@@ -25,8 +25,8 @@ class TuningArguments:
     adversarial_size: float = field(
         default=0.0,
         metadata={
-            "help": "Train each batch once more on the worst change of its token embeddings (Miyato et al. 2017), whose "
-            "length has this root mean square over the texts of a forward pass; 0 for none."
+            "help": "Train each batch once more on the worst change of its token embeddings (Miyato et al. 2017), of "
+            "this length (root mean square over the texts of a forward pass); 0 for none."
         },
     )
     prior_correction: float = field(

@@ -27,7 +27,7 @@ Even weights are the same for each token: long and rare words have several, so t
 A correlation or p-value that is undefined is null.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,6 @@ def attention_profile(
     documents: Sequence[Document],
     readings: Sequence[Reading],
     labels: np.ndarray,
-    idf: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Describe the attention of a model with pooling weights.
@@ -66,7 +65,6 @@ def attention_profile(
         documents: N texts.
         readings: What it says of them, with `cross_attention` where that is to be described.
         labels: (N,) class ids, or (N, C) zeros and ones.
-        idf: Inverse document frequency by lower-case word; None counts these texts.
         seed: Of the random pairs.
 
     Returns:
@@ -75,7 +73,7 @@ def attention_profile(
     Raises:
         UserError: The model has no pooling weights or no classes, or no text has two words.
     """
-    words = word_weights(documents, readings, idf)
+    words = word_weights(documents, readings)
     logits = np.array([readings[row].logits for row in words.rows])
     is_right = Predictions(np.asarray(labels)[words.rows], logits).is_right()
     probabilities = class_probabilities(reader.model, logits)
@@ -157,7 +155,7 @@ def _consistency(words: WordWeights, seed: int) -> dict[str, Any]:
     # The nearest is the text itself, unless another one is equal.
     similar = np.where(nearest[:, 0] == asked, nearest[:, 1], nearest[:, 0])
     others = (asked + generator.integers(1, num_texts, len(asked))) % num_texts
-    alike, at_random = _shared_correlations(words, asked, similar), _shared_correlations(words, asked, others)
+    alike, at_random = (_shared_correlations(words, asked, each) for each in (similar, others))
     return {
         "similar": _mean(alike),
         "random": _mean(at_random),
@@ -168,10 +166,13 @@ def _consistency(words: WordWeights, seed: int) -> dict[str, Any]:
 
 
 def _shared_correlations(words: WordWeights, ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """Rank correlation of the shared words' weights for each pair of texts that shares enough of them."""
+    """Rank correlation of the shared words' weights for each pair of texts that shares enough of them.
+
+    Two texts that are each other's nearest are one pair.
+    """
     weights_NV = words.mean_lift_NV
     found = []
-    for our, their in zip(ours, theirs, strict=True):
+    for our, their in np.unique(np.sort(np.stack([ours, theirs], 1), 1), axis=0):
         (our_types, our_weights), (their_types, their_weights) = (_row(weights_NV, text) for text in (our, their))
         _, in_ours, in_theirs = np.intersect1d(our_types, their_types, assume_unique=True, return_indices=True)
         if len(in_ours) >= MIN_SHARED_WORDS:

@@ -17,6 +17,7 @@ from salience.train.run_record import describe_platform, versions, write_json
 from .benchmark_growth import Curve, Measurer
 from .benchmark_models import (
     HUB_DATA,
+    VOCAB_SIZE,
     Corpus,
     baseline,
     batches_of,
@@ -94,12 +95,17 @@ class BenchmarkArguments:
             value = getattr(self, name)
             if not value or min(value if isinstance(value, list) else [value]) < 1:
                 raise UserError(f"--{name} must be at least 1")
+        if self.seed < 0:
+            raise UserError(f"--seed {self.seed} must be at least 0")
         try:
             self.options: dict[str, Any] = json.loads(self.model_options or "{}")
         except json.JSONDecodeError as error:
             raise UserError(f"--model_options is no JSON: {error}") from error
         if not isinstance(self.options, dict):
             raise UserError('--model_options must be a JSON object such as {"hidden_dim": 128}')
+        size = self.options.get("vocab_size", VOCAB_SIZE)
+        if not isinstance(size, int) or size < 1:
+            raise UserError(f"--model_options: vocab_size = {size!r} must be a whole number of at least 1")
 
 
 def main(argv: list[str]) -> None:
@@ -135,22 +141,20 @@ def benchmark(arguments: BenchmarkArguments, file_args: FileArguments) -> dict[s
         UserError: The texts can't be read, an option is wrong, or results are there already.
     """
     target = new_file(arguments.output_dir, "benchmark.json")
-    corpus = Corpus(
-        read_texts(file_args, HUB_DATA[arguments.suite]), arguments.seed, arguments.options.get("vocab_size", 20_000)
-    )
+    texts = read_texts(file_args, HUB_DATA[arguments.suite])
+    corpus = Corpus(texts, arguments.seed, arguments.options.get("vocab_size", VOCAB_SIZE))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     environment = describe(arguments, device)
     print(environment_text(environment))  # noqa: T201
-    parts = {}
+    results: dict[str, Any] = {"environment": environment, "parts": {}}
     for part in arguments.parts:
-        parts[str(part)] = SUITES[arguments.suite][part](corpus, arguments, device)
-        print(TABLES[str(part)](parts[str(part)]), flush=True)  # noqa: T201
-    results = {"environment": environment, "parts": parts}
-    if target:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_json(target, results)
-        if "2" in parts:
-            growth_figures(parts["2"], target.parent)
+        found = results["parts"][str(part)] = SUITES[arguments.suite][part](corpus, arguments, device)
+        print(TABLES[str(part)](found), flush=True)  # noqa: T201
+        if target:  # a later part may fail
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_json(target, results)
+            if part == 2:
+                growth_figures(found, target.parent)
     return results
 
 
@@ -228,7 +232,12 @@ def measure_batches(corpus: Corpus, arguments: BenchmarkArguments, device: torch
             calls = {name: contestant(model, own, device).calls(mode) for name, model in models.items()}
             times = interleaved(calls, arguments.repetitions, device, f"3. {mode}, batches of {size}")
             for name, each in times.items():
-                row = {"mode": mode, "batch_size": size, "model": name, "seconds_per_document": spread(each / size)}
+                row = {
+                    "mode": mode,
+                    "batch_size": size,
+                    "model": name,
+                    "seconds_per_document": spread(each.mean(axis=1) / size),
+                }
                 batch_rows.append(row)
     rows = []
     for count in arguments.num_documents:
@@ -236,7 +245,7 @@ def measure_batches(corpus: Corpus, arguments: BenchmarkArguments, device: torch
         calls = {name: contestant(model, own, device).calls("inference") for name, model in models.items()}
         times = interleaved(calls, min(arguments.repetitions, 3), device, f"3. {count} documents")
         for name, each in times.items():
-            total = spread(each * len(own))
+            total = spread(each.sum(axis=1))
             rows.append(
                 {"documents": count, "model": name, "seconds": total, "documents_per_second": count / total["median"]}
             )

@@ -107,7 +107,10 @@ class Measurer:
         elif memory_needed > self.max_megabytes:
             curve.stopped = f"{len(document):,} words would take about {memory_needed:,.0f} MB"
         else:
-            curve.points.append(self.measure(config, document, curve.mode))
+            try:
+                curve.points.append(self.measure(config, document, curve.mode))
+            except RuntimeError as error:
+                curve.stopped = str(error)
 
     def measure(self, config: HierarchicalAttnConfig, document: list[int], mode: str) -> Point:
         """One point.

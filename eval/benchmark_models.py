@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import PreTrainedTokenizerBase
 
+from salience.configuration.arguments import model_options
 from salience.configuration.data_arguments import DataArguments, FileArguments
 from salience.modeling import (
     BaselineConfig,
@@ -35,6 +36,9 @@ HUB_DATA = {
     "hierarchical": DataArguments(dataset_name="SetFit/20_newsgroups", label_column="label_text"),
     "attn_pool": DataArguments(dataset_name="fancyzhx/ag_news"),
 }
+
+
+VOCAB_SIZE = 20_000
 
 
 def read_texts(file_args: FileArguments, hub_data: DataArguments) -> list[str]:
@@ -82,7 +86,7 @@ class Corpus:
         vocab_size: Words of the vocabulary at most, the two special tokens not counted.
     """
 
-    def __init__(self, texts: list[str], seed: int, vocab_size: int = 20_000) -> None:
+    def __init__(self, texts: list[str], seed: int, vocab_size: int = VOCAB_SIZE) -> None:
         self.tokenizer: PreTrainedTokenizerBase = build_word_tokenizer(texts, vocab_size=vocab_size)
         ids: list[list[int]] = self.tokenizer(texts)["input_ids"]
         order = np.random.default_rng(seed).permutation(len(ids))
@@ -118,17 +122,17 @@ def hierarchical_config(corpus: Corpus, **options: Any) -> HierarchicalAttnConfi
     Raises:
         UserError: A field is unknown or out of its range.
     """
-    unknown = sorted(options.keys() - HierarchicalAttnConfig().to_dict().keys())
+    unknown = sorted(options.keys() - model_options(HierarchicalAttnConfig).keys())
     if unknown:
         raise UserError(f"--model_options {unknown[0]} is no field of HierarchicalAttnConfig")
     try:
         return HierarchicalAttnConfig(
-            **{"vocab_size": len(corpus.tokenizer)} | options,
+            **options | {"vocab_size": len(corpus.tokenizer)},
             pad_token_id=corpus.tokenizer.pad_token_id,
             sentence_end_ids=sentence_end_ids(corpus.tokenizer),
             num_labels=NUM_LABELS,
         )
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise UserError(f"--model_options: {error}") from error
 
 

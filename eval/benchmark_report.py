@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from salience.train.errors import UserError
+from matplotlib.figure import Figure
 
 Row = dict[str, Any]
 
@@ -119,15 +119,7 @@ TABLES = {"1": step_tables, "2": growth_tables, "3": batch_tables}
 
 
 def growth_figures(results: Row, folder: Path) -> None:
-    """`growth_seconds.png` and `growth_megabytes.png`: log-log by words, one panel for each mode.
-
-    Raises:
-        UserError: Matplotlib isn't installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UserError("figures need Matplotlib; run: pip install matplotlib, or leave out --output_dir") from error
+    """`growth_seconds.png` and `growth_megabytes.png`: log-log by words, one panel for each mode."""
     for what, unit in (("seconds", "seconds"), ("megabytes", "MB above the model's own")):
         figure = Figure(figsize=(11, 4.5), layout="constrained")
         modes = list(dict.fromkeys(row["mode"] for row in results["rows"]))

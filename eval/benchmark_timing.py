@@ -33,29 +33,25 @@ def interleaved(
     """Time calls in turn: the first one of each name, the second one of each, ..., and all of it again.
 
     Args:
-        calls: By name; as many for each. They are run once before anything is timed.
+        calls: By name; as many for each. They are run once before anything is timed (of `one_each`, the first one).
         repetitions: How often.
         device: Where they run.
         title: Of the progress bar.
         one_each: Names of which each repetition runs one call only, the next one each time, because they are slow.
 
     Returns:
-        By name, the seconds of one call on average over a repetition, (repetitions,).
+        By name, the seconds of each call in each repetition, (repetitions, calls); nan where it wasn't run.
     """
     num_calls = len(next(iter(calls.values())))
-    times: dict[str, list[float]] = {name: [] for name in calls}
+    times = {name: np.full((repetitions + 1, num_calls), np.nan) for name in calls}
     with tqdm(total=(repetitions + 1) * num_calls, desc=title, leave=False) as progress:
         for repetition in range(repetitions + 1):
-            spent: dict[str, list[float]] = {name: [] for name in calls}
             for number in range(num_calls):
                 for name, own in calls.items():
                     if name not in one_each or number == repetition % num_calls:
-                        spent[name].append(seconds(own[number], device))
+                        times[name][repetition, number] = seconds(own[number], device)
                 progress.update()
-            if repetition:  # the first one is the warm-up
-                for name in calls:
-                    times[name].append(float(np.mean(spent[name])))
-    return {name: np.array(each) for name, each in times.items()}
+    return {name: each[1:] for name, each in times.items()}  # the first one is the warm-up
 
 
 def spread(values: np.ndarray) -> dict[str, float]:
@@ -64,11 +60,11 @@ def spread(values: np.ndarray) -> dict[str, float]:
 
 
 def compared(times: dict[str, np.ndarray], references: tuple[str, ...], **facts: Any) -> list[dict[str, Any]]:
-    """A row for each name: what is known of it, its seconds, and their ratios to others' of the same repetition.
+    """A row for each name: what is known of it, its seconds, and their ratios to others' for the same calls.
 
     Args:
         times: From `interleaved`.
-        references: Names by whose seconds each repetition's are divided.
+        references: Names by whose seconds each repetition's are divided: those of the calls that both have run.
         facts: What else the rows hold.
 
     Returns:
@@ -78,11 +74,17 @@ def compared(times: dict[str, np.ndarray], references: tuple[str, ...], **facts:
         {
             **facts,
             "model": name,
-            "seconds": spread(each),
-            "ratios": {reference: spread(each / times[reference]) for reference in references},
+            "seconds": spread(np.nanmean(each, axis=1)),
+            "ratios": {reference: spread(_ratios(each, times[reference])) for reference in references},
         }
         for name, each in times.items()
     ]
+
+
+def _ratios(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Of the seconds in each repetition, (repetitions,)."""
+    both = np.isfinite(ours) & np.isfinite(theirs)
+    return np.sum(ours, axis=1, where=both) / np.sum(theirs, axis=1, where=both)
 
 
 def growth_exponent(sizes: list[int], values: list[float], smallest: int = 1000) -> float | None:

@@ -56,7 +56,6 @@ from .runs import (
     paired_answers,
     read_run,
     read_scores,
-    texts_per_second,
 )
 from .sparse import make_sparse_run
 
@@ -166,11 +165,12 @@ def made_baselines(runs: Sequence[Run], out: Path, flags: Sequence[str]) -> list
             )
     if missing:
         tokens = [*data_flags(reference), *flags]
-        data = load_data(reference, _parser().parse(tokens)[1], "the TF-IDF baselines")
+        data_args = _parser().parse(tokens)[1]
+        data = load_data(reference, data_args, "the TF-IDF baselines")
         seed = reference.record["seed"]
         for name in tqdm(missing, desc="TF-IDF baselines"):
             command = ["eval.py", "sparse", name, *tokens, f"--seed={seed}", f"--output_dir={folders[name]}"]
-            make_sparse_run(name, data, folders[name], command, seed)
+            make_sparse_run(name, data, folders[name], command, seed, data_args)
     return [read_run(folder) for folder in folders.values()]
 
 
@@ -207,7 +207,6 @@ def collect(runs: Sequence[Run], baselines: Sequence[Run]) -> dict[str, Any]:
             "same_training_texts": run.splits["train"] == reference.splits["train"],
             **scores[name],
             "intervals": intervals(read_predictions(run.folder, "test")),
-            "texts_per_second": texts_per_second(run.folder),
             "against_best_sparse": None if name == best else against(run, named[best]),
         }
         for name, run in named.items()

@@ -82,6 +82,7 @@ def frozen_vectors(encoder: str, revision: str | None = None, cache: str | None 
     # The attention-pooling model that pools by the mean alone, without its untrained classifier.
     arguments: Any = ModelArguments(model="attn_pool", encoder=encoder, encoder_revision=revision, alpha=1.0)
     model, tokenizer = build_model(arguments, [], ["no", "yes"], "single_label_classification")
+    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]  # its decorator
     remember_encoder(encoder_of(model), cache)
     return FrozenVectors(model.base_model.eval(), tokenizer)  # type: ignore[arg-type]  # Module, to torch's types
 

@@ -14,8 +14,6 @@ import torch
 from tqdm import tqdm
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
-from salience.modeling.encoders import position_limit
-from salience.modeling.salience_base import SaliencePreTrainedModel
 from salience.train.errors import UserError
 
 from .explain import label_names
@@ -106,9 +104,7 @@ class Reader:
     @property
     def limit(self) -> int | None:
         """Tokens of a text that the model reads; None for all."""
-        if isinstance(self.model, SaliencePreTrainedModel):
-            return None
-        limit = min(self.tokenizer.model_max_length, position_limit(self.model))
+        limit = self.tokenizer.model_max_length
         return limit if limit < 1_000_000 else None
 
     def documents(self, texts: Sequence[str]) -> list[Document]:

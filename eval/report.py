@@ -43,6 +43,7 @@ from salience.train.data import TextData, load_test
 from salience.train.encoder_loading import public_name
 from salience.train.errors import UserError
 from salience.train.output_folder import check_writable
+from salience.train.run_description import num_weights
 from salience.train.run_record import RUN_FILE, redact_command, versions, write_json
 
 from .reader import Reader
@@ -54,7 +55,6 @@ from .runs import Run, data_flags, load_data, read_run
 from .score import ScoreArguments, load_model
 
 REPORT_FILE = "report.json"
-DATA_FLAGS = ("--train_file", "--dataset_name")
 
 
 @dataclass
@@ -79,6 +79,8 @@ class ReportArguments(ScoreArguments):
         for name in ("batch_size", "num_documents", "num_explained"):
             if (value := getattr(self, name)) < 1:
                 raise UserError(f"--{name} {value} must be at least 1")
+        if self.report_seed < 0:
+            raise UserError(f"--report_seed {self.report_seed} must be at least 0")
 
 
 def main(argv: list[str]) -> None:
@@ -102,7 +104,7 @@ def main(argv: list[str]) -> None:
     if model.config.problem_type == "regression" or len(reader.label_names) < 2:
         raise UserError(f"--model {arguments.model} predicts numbers and no classes: use eval.py score")
     run = finished_run(arguments.model)
-    if run is None or (data_args.test_file and not any(word.split("=")[0] in DATA_FLAGS for word in argv)):
+    if run is None or (data_args.test_file and not (data_args.train_file or data_args.dataset_name)):
         data, split = file_data(data_args, reader), "test"
     else:
         data = load_data(run, parser.parse([*data_flags(run), *argv])[1], "the texts of the report")
@@ -130,7 +132,7 @@ def describe(arguments: ReportArguments, argv: list[str], reader: Reader, data: 
             "name": public_name(arguments.model),
             "revision": arguments.revision,
             "class": type(reader.model).__name__,
-            "parameters": reader.model.num_parameters(),
+            "parameters": num_weights(reader.model),
             "temperature": getattr(reader.model.config, "logit_temperature", None),
         },
         "data": {
@@ -191,8 +193,6 @@ def file_data(data_args: DataArguments, reader: Reader) -> TextData:
     """`--test_file` for a model that is trained already, as a test split."""
     problem_type = reader.model.config.problem_type or "single_label_classification"
     rows = load_test(data_args, reader.label_names, problem_type)
-    if not len(rows):
-        raise UserError(f"{data_args.test_file} holds no texts: a report needs some")
     name = data_args.data_name or Path(str(data_args.test_file)).name
     source = Path(str(data_args.test_file)).name
     return TextData(DatasetDict(test=rows), reader.label_names, problem_type, name, source)

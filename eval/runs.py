@@ -141,7 +141,7 @@ def read_scores(folder: Path) -> dict[str, Any]:
     if "test_accuracy" not in test:
         raise UserError(f"{folder} is no classifier, and only accuracies are compared")
     try:
-        was_resumed = "--resume_from_checkpoint" in run["command"]
+        was_resumed = bool(run["arguments"].get("resume_from_checkpoint"))
         return {
             "validation_accuracy": validation["eval_accuracy"],
             "accuracy": test["test_accuracy"],

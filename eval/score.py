@@ -13,9 +13,12 @@ from transformers import (
     TrainingArguments,
 )
 
-import salience.modeling  # noqa: F401  the Auto classes know our models, so that no code of a repository is run
 from salience.configuration.arguments import RecipeParser, one_line
 from salience.configuration.data_arguments import FileArguments
+from salience.modeling import (
+    SaliencePreTrainedModel,  # the Auto classes know our models: no code of a repository is run
+)
+from salience.modeling.encoders import position_limit
 from salience.train.data import load_test
 from salience.train.errors import UserError
 from salience.train.output_folder import new_file
@@ -60,7 +63,8 @@ def score(arguments: ScoreArguments, data_args: FileArguments) -> None:
         raise UserError(f"--batch_size {arguments.batch_size} must be at least 1")
     model, tokenizer = load_model(arguments)
     config = model.config
-    problem_type = config.problem_type or "single_label_classification"
+    # As transformers takes it where nothing is said.
+    problem_type = config.problem_type or ("regression" if config.num_labels == 1 else "single_label_classification")
     names = label_names(model)
     rows = load_test(data_args, names, problem_type)
     tokens = tokenize(rows, tokenizer)
@@ -97,6 +101,8 @@ def load_model(arguments: ScoreArguments) -> tuple[PreTrainedModel, PreTrainedTo
         tokenizer = read_tokenizer(arguments.model, arguments.revision)
     except Exception as error:  # files of others can be broken in any way, and libraries have errors of their own
         raise UserError(f"--model {arguments.model} can't be loaded: {one_line(error)}") from error
+    if set(model.config.id2label) != set(range(model.config.num_labels)):
+        raise UserError(f"--model {arguments.model}: the keys of id2label in its config.json must count from 0")
     names = label_names(model)
     if doubled := next((name for name in names if names.count(name) > 1), None):
         raise UserError(f"--model {arguments.model} has two classes named {doubled!r}: mend id2label in config.json")
@@ -104,10 +110,8 @@ def load_model(arguments: ScoreArguments) -> tuple[PreTrainedModel, PreTrainedTo
         raise UserError(
             f"--model {arguments.model} lacks weights of a classifier ({missing[0]}): name one that was trained"
         )
-    if tokenizer.pad_token is None:
-        if tokenizer.eos_token is None:
-            raise UserError(f"--model {arguments.model}: its tokenizer has no pad_token: set one and save it again")
-        tokenizer.pad_token = tokenizer.eos_token  # masked, so that it may be any
+    if not isinstance(model, SaliencePreTrainedModel):  # ours read any length
+        tokenizer.model_max_length = min(tokenizer.model_max_length, position_limit(model))
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     return model, tokenizer

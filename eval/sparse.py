@@ -20,10 +20,12 @@ from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.svm import LinearSVC
 
 from salience.configuration.arguments import RecipeParser
+from salience.configuration.data_arguments import DataArguments
 from salience.train.data import TextData, load_splits
 from salience.train.encoder_loading import public_name
 from salience.train.errors import UserError
 from salience.train.output_folder import check_writable
+from salience.train.run_description import changed_arguments
 from salience.train.run_record import RUN_FILE, record_run, write_json
 
 from .frozen import FROZEN_MODELS, frozen_vectors
@@ -153,7 +155,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"--output_dir {folder} holds a finished run; choose another folder, or move that one away")
     started = datetime.now(timezone.utc)
     command = ["eval.py", "sparse", *argv]
-    make_sparse_run(name, load_splits(data_args), folder, command, training.seed, started, model_args)
+    make_sparse_run(name, load_splits(data_args), folder, command, training.seed, data_args, started, model_args)
 
 
 def make_sparse_run(
@@ -162,6 +164,7 @@ def make_sparse_run(
     folder: Path,
     command: list[str],
     seed: int,
+    data_args: DataArguments,
     started: datetime | None = None,
     model_args: Any = None,
 ) -> None:
@@ -173,6 +176,7 @@ def make_sparse_run(
         folder: Is made if it isn't there.
         command: The words that make this run again.
         seed: For the record; these baselines draw nothing from it.
+        data_args: What the data was loaded by, for the record.
         started: When the work began; None for now.
         model_args: See `build_baseline`.
 
@@ -187,7 +191,7 @@ def make_sparse_run(
     record_run(
         folder,
         command=command,
-        arguments={},
+        arguments=changed_arguments((data_args,)),
         data={
             "name": data.name,
             "source": data.source,

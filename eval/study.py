@@ -136,20 +136,23 @@ def run_cells(study: Study, cells: list[Cell], folder: Path, jobs: int) -> list[
     done: list[Cell] = []
     last_write = time.monotonic()  # what was finished before comes at once, and belongs into one table
     with closing(CellRunner(jobs).run(cells)) as ended, tqdm(total=len(cells), desc="cells") as progress:
-        for cell, is_finished in ended:
-            if is_finished:
-                done.append(cell)
-                scores = read_scores(cell.folder)
-                validation, test = scores["validation_accuracy"], scores["accuracy"]
-                progress.write(f"{cell}: accuracy {test:.4f} (validation {validation:.4f})", file=sys.stdout)
-                if time.monotonic() - last_write > SECONDS_BETWEEN_WRITES:
-                    write_results(study, done, folder)
-                    last_write = time.monotonic()
-            else:
-                failed.append(cell)
-                progress.write(f"{cell}: failed, see {cell.log_file}", file=sys.stdout)
-            progress.update()
-    if done:
-        write_results(study, done, folder)
-        progress.write((folder / "study.md").read_text(encoding="utf-8"), file=sys.stdout)
+        try:
+            for cell, is_finished in ended:
+                if is_finished:
+                    done.append(cell)
+                    scores = read_scores(cell.folder)
+                    validation, test = scores["validation_accuracy"], scores["accuracy"]
+                    progress.write(f"{cell}: accuracy {test:.4f} (validation {validation:.4f})", file=sys.stdout)
+                    if time.monotonic() - last_write > SECONDS_BETWEEN_WRITES:
+                        write_results(study, done, folder)
+                        last_write = time.monotonic()
+                else:
+                    failed.append(cell)
+                    progress.write(f"{cell}: failed, see {cell.log_file}", file=sys.stdout)
+                progress.update()
+        finally:  # also when it was stopped
+            if done:
+                write_results(study, done, folder)
+        if done:
+            progress.write((folder / "study.md").read_text(encoding="utf-8"), file=sys.stdout)
     return failed

@@ -4,7 +4,7 @@ Shape suffixes
     N = texts, M = words of all texts, V = word types (words in lower case)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -127,15 +127,12 @@ class WordWeights:
         return {"first": is_first, "last": is_last, "both": is_first | is_last}[ends]
 
 
-def word_weights(
-    documents: Sequence[Document], readings: Sequence[Reading], idf: Mapping[str, float] | None = None
-) -> WordWeights:
+def word_weights(documents: Sequence[Document], readings: Sequence[Reading]) -> WordWeights:
     """Gather words and weights.
 
     Args:
         documents: Texts.
         readings: What a model with pooling weights says of them.
-        idf: Inverse document frequency by lower-case word, an unknown one having the highest; None counts these texts.
 
     Raises:
         UserError: The model has no such weights, or no text has two words.
@@ -148,10 +145,6 @@ def word_weights(
         raise UserError("attention is described on texts of two words or more, and there are none; give others")
     vectorizer = TfidfVectorizer(analyzer=lower_words, sublinear_tf=True, norm=None)
     tf_idf_NV = vectorizer.fit_transform(documents[row] for row in rows)
-    if idf is not None:
-        highest = max(idf.values(), default=1.0)
-        vectorizer.idf_ = np.array([idf.get(word, highest) for word in vectorizer.get_feature_names_out()])
-        tf_idf_NV = vectorizer.transform(documents[row] for row in rows)
     weights = np.concatenate([per_word[row] for row in rows])
     document_M = np.repeat(np.arange(len(rows)), [len(per_word[row]) for row in rows])
     total_N = np.bincount(document_M, weights=weights)

@@ -18,8 +18,8 @@ TEXTS = [
 ]
 
 
-def words(text, **kwargs):
-    return build_word_tokenizer([text], min_frequency=1, **kwargs).tokenize(text)
+def words(text):
+    return build_word_tokenizer([text], min_frequency=1).tokenize(text)
 
 
 @pytest.mark.parametrize(
@@ -38,10 +38,6 @@ def words(text, **kwargs):
 )
 def test_words(text, expected):
     assert words(text) == expected
-
-
-def test_case_can_be_kept():
-    assert words("The the", lowercase=False) == ["The", "the"]
 
 
 def test_the_most_frequent_words_are_kept_and_special_tokens_come_first():

@@ -270,7 +270,5 @@ def build_model(arguments: Any, texts: Iterable[str], label_names: list[str], pr
         raise
     except ValueError as error:  # a configuration looked at its values
         raise UserError(f"--model {arguments.model}: {one_line(error)}") from error
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token  # decoders have none; masked positions are never read
     model.config.pad_token_id = tokenizer.pad_token_id
     return model, tokenizer

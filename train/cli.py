@@ -25,6 +25,7 @@ from salience.configuration.tuning_arguments import TuningArguments
 from salience.eval.explain import Reading, one_row, read_text
 from salience.eval.scoring import make_compute_metrics
 from salience.model_cards.card import write_card
+from salience.model_cards.run_folder import ADAPTER_FOLDER
 
 from .build import build_model
 from .data import TextData, load_splits
@@ -33,7 +34,7 @@ from .errors import UserError
 from .final_evaluation import correct_prior, evaluate
 from .flag_checks import check_flags, check_labels, check_model
 from .hub_access import check_access, check_repo_name
-from .lora import ADAPTER_FOLDER, add_adapters, encoder_of, save_merged
+from .lora import add_adapters, encoder_of, save_merged
 from .losses import LabelStatistics, TrainingLoss
 from .output_folder import check_folder, check_plan, last_checkpoint
 from .preparation import PreparedTexts, balancing_weights, label_statistics, prepare_texts

@@ -7,7 +7,6 @@ Shape suffixes
 import functools
 import sqlite3
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
 from .errors import UserError
+from .paths import expand
 
 SECONDS_TO_WAIT = 300  # for another process that writes
 
@@ -42,7 +42,7 @@ class EncoderCache:
         self.width: int = config.hidden_size
         self.encode = encoder.forward
         self.fingerprint = fingerprint(encoder)
-        path = Path(file).expanduser()
+        path = expand(file)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self.database = sqlite3.connect(

@@ -14,6 +14,7 @@ from salience.configuration.configuration_salience import SalienceConfig
 from salience.modeling.encoders import PACKAGE_PREFIX, locate_encoder
 
 from .errors import UserError
+from .paths import expand
 
 WINDOW_OPTIONS = frozenset({"window_size", "window_stride"})
 
@@ -24,7 +25,7 @@ def encoder_path(name: str) -> str:
     Raises:
         UserError: The package or folder holds no model, or there is no such folder.
     """
-    path = Path(name).expanduser()
+    path = expand(name)
     is_hub_id = not path.is_absolute() and not name.startswith(".") and name.count("/") < 2
     if not (is_hub_id or name.startswith(PACKAGE_PREFIX) or path.is_dir()):
         raise UserError(f"--encoder {name}: there is no such folder")
@@ -44,7 +45,7 @@ def no_encoder(name: str, error: Exception) -> str:
     reason = one_line(error)[:300]
     if "trust_remote_code" in str(error):
         reason = "it brings its own code, which is never run; choose one that transformers knows"
-    if Path(name).expanduser().is_dir() or name.startswith(PACKAGE_PREFIX):
+    if expand(name).is_dir() or name.startswith(PACKAGE_PREFIX):
         return f"--encoder {name} can't be loaded: {reason}"
     module = name.replace("-", "_")
     if module.isidentifier() and find_spec(module):

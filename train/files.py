@@ -163,6 +163,8 @@ def _table_of_records(records: object, name: str, args: FileArguments) -> pa.Tab
             raise UserError(f'\'{name}\' row {number} is not a JSON object; write {{"text": ..., "label": ...}}')
         if not isinstance(row.get(args.text_column), str | None):
             raise UserError(f"'{name}' row {number} has something else than text in column '{args.text_column}'")
+        if any(has_half_a_character(row.get(column)) for column in (args.text_column, args.label_column)):
+            raise UserError(f"'{name}' row {number} has half a character (a lone surrogate); cut the text elsewhere")
     if not rows:
         raise UserError(f"'{name}' has no rows; give a file with at least one row per class")
     check_columns(list(dict.fromkeys(key for row in rows for key in row)), name, args)
@@ -172,6 +174,13 @@ def _table_of_records(records: object, name: str, args: FileArguments) -> pa.Tab
     except (pa.ArrowException, OverflowError, TypeError) as error:
         raise UserError(f"column '{args.label_column}' of '{name}' mixes types; write all labels alike") from error
     return pa.table({args.text_column: texts, args.label_column: labels})
+
+
+def has_half_a_character(value: Any) -> bool:
+    """Whether a text, or one in a list, was cut within an emoji that JSON writes as two escapes."""
+    if isinstance(value, list):
+        return any(has_half_a_character(each) for each in value)
+    return isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _read_parquet(path: Path, name: str, args: FileArguments) -> pa.Table:

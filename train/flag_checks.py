@@ -10,9 +10,9 @@ from salience.configuration.training_arguments import SalienceTrainingArguments
 from salience.configuration.tuning_arguments import TuningArguments
 from salience.model_cards.run_folder import is_hub_id
 
-from .build import chosen_options
+from .build import MODELS, chosen_options
 from .errors import UserError
-from .losses import LabelStatistics
+from .losses import BALANCING_LOSSES, LabelStatistics
 
 
 def check_flags(model_args: Any, tuning: TuningArguments, training: SalienceTrainingArguments) -> None:
@@ -23,8 +23,8 @@ def check_flags(model_args: Any, tuning: TuningArguments, training: SalienceTrai
         raise UserError(f"{flag} needs a pretrained encoder, and --encoder names none")
     if model_args.encoder_cache is not None:
         check_encoder_cache(model_args, tuning, training)
-    if tuning.prior_correction and model_args.model == "sequence_classification":
-        raise UserError("--prior_correction is kept in our models' configuration; the plain head has no place for it")
+    if tuning.prior_correction:
+        check_prior_correction(model_args, tuning)
     if training.push_to_hub and tuning.lora and not is_hub_id(model_args.base_model or model_args.encoder):
         raise UserError("--push_to_hub with --lora needs --base_model USER/NAME: the adapter names its base on the Hub")
     if tuning.lora and training.fsdp:
@@ -38,11 +38,20 @@ def check_flags(model_args: Any, tuning: TuningArguments, training: SalienceTrai
         raise UserError("--early_stopping_patience needs evaluations: set --eval_strategy to epoch or steps")
 
 
+def check_prior_correction(model_args: Any, tuning: TuningArguments) -> None:
+    """Refuse `--prior_correction` where there is nothing to correct, or no place to keep it."""
+    if MODELS[model_args.model].config is None:
+        raise UserError("--prior_correction is kept in our models' configuration; the plain head has no place for it")
+    if tuning.balanced_sampling or tuning.loss in BALANCING_LOSSES:
+        other = "--balanced_sampling" if tuning.balanced_sampling else f"--loss {tuning.loss}"
+        raise UserError(f"--prior_correction and {other} correct the same twice; leave one of them out")
+
+
 def check_encoder_cache(model_args: Any, tuning: TuningArguments, training: SalienceTrainingArguments) -> None:
     """Refuse `--encoder_cache` where the encoder's answers can't be kept."""
     if not tuning.freeze_encoder:
         raise UserError("--encoder_cache belongs to --freeze_encoder true: what is trained can't be kept")
-    if model_args.model == "sequence_classification":
+    if MODELS[model_args.model].config is None:
         raise UserError("--encoder_cache is for our models; leave it out with the plain head")
     if training.fsdp or training.torch_compile:
         raise UserError("--encoder_cache is not offered with FSDP or --torch_compile")

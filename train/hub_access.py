@@ -8,6 +8,8 @@ from huggingface_hub.constants import HF_HUB_ETAG_TIMEOUT
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import build_hf_headers, get_session, validate_repo_id
 
+from salience.configuration.arguments import one_line
+
 from .errors import UserError
 
 # What a request without an answer raises: an OSError from requests (huggingface_hub < 1), an HTTPError from httpx.
@@ -95,7 +97,7 @@ def one_sentence(endpoint: str, repo_id: str) -> Iterator[None]:
             " what was uploaded is kept"
         ) from error
     except ValueError as error:  # the client's own checks, such as the card's metadata
-        raise UserError(f"{repo_id} was not changed: {_one_line(error)}") from error
+        raise UserError(f"{repo_id} was not changed: {one_line(error)}") from error
 
 
 def _refusal(endpoint: str, repo_id: str, error: HfHubHTTPError) -> str:
@@ -103,13 +105,9 @@ def _refusal(endpoint: str, repo_id: str, error: HfHubHTTPError) -> str:
     if status in (401, 403):
         return f"the token may not write to {repo_id}: use a token with write access, or a repo of your own"
     if status == 404:
-        return f"{endpoint} has no such repo or branch: {_one_line(error.server_message or repo_id)}"
+        return f"{endpoint} has no such repo or branch: {one_line(error.server_message or repo_id)}"
     if status == 429:
         return f"{endpoint} asks to wait (too many requests): run the same command again in a few minutes"
     if status >= 500:
         return f"{endpoint} failed (status {status}): run the same command again; what was uploaded is kept"
-    return f"{endpoint} refused {repo_id} (status {status}): {_one_line(error.server_message or 'no reason given')}"
-
-
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())
+    return f"{endpoint} refused {repo_id} (status {status}): {one_line(error.server_message or 'no reason given')}"

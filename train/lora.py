@@ -10,13 +10,12 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from transformers.pytorch_utils import Conv1D
 
 from salience.configuration.tuning_arguments import TuningArguments
+from salience.model_cards.run_folder import ADAPTER_FOLDER
 from salience.modeling.encoders import load_encoder
 from salience.modeling.salience_base import SaliencePreTrainedModel
 
 from .build import encoder_path, load_plain_head
 from .errors import UserError
-
-ADAPTER_FOLDER = "adapter"
 
 
 def add_adapters(model: PreTrainedModel, options: TuningArguments) -> PeftModel:

@@ -131,6 +131,10 @@ LOSSES: dict[str, Loss] = {
 }
 
 
+BALANCING_LOSSES = ("weighted", "class_balanced", "logit_adjusted", "ldam")
+"""Those that make up for rare classes themselves."""
+
+
 class TrainingLoss:
     """The chosen loss, as `Trainer(compute_loss_func=...)` calls it.
 

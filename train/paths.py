@@ -25,11 +25,19 @@ def resolve_path(name: str) -> Path:
             return find_in_package(name)
         except ValueError as error:
             raise UserError(str(error)) from error
-    path = Path(name).expanduser()
+    path = expand(name)
     if not path.exists():
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UserError(f"there is no file or folder '{name}'{did_you_mean(path.name, siblings)}")
     return path
+
+
+def expand(name: str) -> Path:
+    """A path whose `~` is the home folder, where there is one."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # nobody's home
+        return Path(name)
 
 
 def did_you_mean(name: str, known: list[str]) -> str:

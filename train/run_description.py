@@ -1,5 +1,6 @@
 """What is written down of a run: what a resumed one must share with it, and what run.json says of it."""
 
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -43,7 +44,7 @@ def describe_run(arguments: Arguments, argv: list[str], data: TextData) -> dict[
     }
 
 
-def changed_arguments(arguments: Arguments) -> dict[str, Any]:
+def changed_arguments(arguments: Sequence[Any]) -> dict[str, Any]:
     """Every flag that differs from its default."""
     changed = {}
     for group in arguments:
@@ -55,6 +56,12 @@ def changed_arguments(arguments: Arguments) -> dict[str, Any]:
     return changed
 
 
+def num_weights(model: PreTrainedModel) -> int:
+    """All weights of a model: those that are trained or frozen, and the counts of n-grams, which are neither."""
+    ngrams = getattr(model, "ngrams", None)
+    return model.num_parameters() + (0 if ngrams is None else ngrams.weight_GC.numel())
+
+
 def describe_model(model_args: Any, model: PreTrainedModel, num_trainable: int) -> dict[str, Any]:
     """What run.json says of the model."""
     found = getattr(model, "word_vectors_found", None)
@@ -62,7 +69,7 @@ def describe_model(model_args: Any, model: PreTrainedModel, num_trainable: int) 
         "family": model_args.model,
         "class": type(model).__name__,
         "encoder": model_args.base_model or public_name(model_args.encoder),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parameters": num_weights(model),
         "trainable_parameters": num_trainable,
         **({} if found is None else {"word_vectors_found": found}),
     }

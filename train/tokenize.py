@@ -11,7 +11,7 @@ Rows = TypeVar("Rows", datasets.Dataset, datasets.DatasetDict)
 
 
 def read_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model; no code of its repository is run.
+    """The tokenizer of a model, which can pad; no code of its repository is run.
 
     Args:
         name: Folder or Hub id.
@@ -30,6 +30,10 @@ def read_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
         raise ValueError(f"its tokenizer is damaged: {error}") from error
     if tokenizer is None or set(tokenizer.get_vocab().values()) <= set(tokenizer.all_special_ids):
         raise ValueError("it has no tokenizer; add its tokenizer.json")
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise ValueError("its tokenizer has no pad_token: set one and save it again")
+        tokenizer.pad_token = tokenizer.eos_token  # decoders have none; masked positions are never read
     return tokenizer
 
 

@@ -58,7 +58,6 @@ def build_word_tokenizer(
     texts: Iterable[str],
     vocab_size: int = 20_000,
     min_frequency: int = 2,
-    lowercase: bool = True,
     vocabulary: str = "words",
 ) -> PreTrainedTokenizerFast:
     """Count the words of the training texts and make a tokenizer that knows the most frequent ones.
@@ -70,7 +69,6 @@ def build_word_tokenizer(
         texts: The training texts; read twice for word pieces.
         vocab_size: Words kept at most, the two special tokens not counted.
         min_frequency: Words seen less often are left out.
-        lowercase: Whether upper and lower case are the same word.
         vocabulary: "words", or "wordpieces": a word that isn't known is then spelled in pieces of known ones.
 
     Returns:
@@ -78,8 +76,8 @@ def build_word_tokenizer(
     """
     model_class, trainer_class = VOCABULARIES[vocabulary]
     tokenizer = Tokenizer(model_class(unk_token=UNKNOWN_TOKEN))
-    steps = [normalizers.NFC(), normalizers.Replace(Regex(r"\R"), "\n")]
-    tokenizer.normalizer = normalizers.Sequence([*steps, normalizers.Lowercase()] if lowercase else steps)
+    steps = [normalizers.NFC(), normalizers.Replace(Regex(r"\R"), "\n"), normalizers.Lowercase()]
+    tokenizer.normalizer = normalizers.Sequence(steps)
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORDS), behavior="removed", invert=True)
     specials = [PAD_TOKEN, UNKNOWN_TOKEN]
     endings = _inner_characters(tokenizer, texts) if vocabulary == "wordpieces" else []
