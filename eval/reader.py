@@ -14,6 +14,8 @@ import torch
 from tqdm import tqdm
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
+from salience.modeling.encoders import position_limit
+from salience.modeling.salience_base import SaliencePreTrainedModel
 from salience.train.errors import UserError
 
 from .explain import label_names
@@ -76,6 +78,14 @@ class Reading(NamedTuple):
     cross_attention: np.ndarray | None
 
 
+def token_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Tokens of a text that a model reads; None for all."""
+    if isinstance(model, SaliencePreTrainedModel):
+        return None
+    limit = min(tokenizer.model_max_length, position_limit(model))
+    return limit if limit < 1_000_000 else None
+
+
 @dataclass
 class Reader:
     """A classifier with its tokenizer: any text-classification model of transformers.
@@ -104,8 +114,7 @@ class Reader:
     @property
     def limit(self) -> int | None:
         """Tokens of a text that the model reads; None for all."""
-        limit = self.tokenizer.model_max_length
-        return limit if limit < 1_000_000 else None
+        return token_limit(self.model, self.tokenizer)
 
     def documents(self, texts: Sequence[str]) -> list[Document]:
         """Tokenize texts, cut at `limit`."""

@@ -13,12 +13,9 @@ from transformers import (
     TrainingArguments,
 )
 
+import salience.modeling  # noqa: F401  the Auto classes know our models, so that no code of a repository is run
 from salience.configuration.arguments import RecipeParser, one_line
 from salience.configuration.data_arguments import FileArguments
-from salience.modeling import (
-    SaliencePreTrainedModel,  # the Auto classes know our models: no code of a repository is run
-)
-from salience.modeling.encoders import position_limit
 from salience.train.data import load_test
 from salience.train.errors import UserError
 from salience.train.output_folder import new_file
@@ -26,6 +23,7 @@ from salience.train.run_record import write_json
 from salience.train.tokenize import read_tokenizer, tokenize
 
 from .explain import label_names
+from .reader import token_limit
 from .scoring import compute_scores
 
 
@@ -67,7 +65,7 @@ def score(arguments: ScoreArguments, data_args: FileArguments) -> None:
     problem_type = config.problem_type or ("regression" if config.num_labels == 1 else "single_label_classification")
     names = label_names(model)
     rows = load_test(data_args, names, problem_type)
-    tokens = tokenize(rows, tokenizer)
+    tokens = tokenize(rows, tokenizer, token_limit(model, tokenizer))
     options = TrainingArguments(
         output_dir=arguments.output_dir or ".",
         per_device_eval_batch_size=arguments.batch_size,
@@ -110,8 +108,6 @@ def load_model(arguments: ScoreArguments) -> tuple[PreTrainedModel, PreTrainedTo
         raise UserError(
             f"--model {arguments.model} lacks weights of a classifier ({missing[0]}): name one that was trained"
         )
-    if not isinstance(model, SaliencePreTrainedModel):  # ours read any length
-        tokenizer.model_max_length = min(tokenizer.model_max_length, position_limit(model))
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     return model, tokenizer

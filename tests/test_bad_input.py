@@ -107,7 +107,7 @@ CASES = {
     f"--train_file half.jsonl {TO}": "'half.jsonl' row 2 has half a character",
     f"--train_file half_label.json {TO}": "'half_label.json' row 2 has half a character",
     f"--train_file ~nobody/x.csv {TO}": "there is no file or folder '~nobody/x.csv'",
-    f"--train_file {'x' * 300}.csv {TO}": "can't be read: File name too long",
+    f"--train_file {'x' * 300}.csv {TO}": "there is no file or folder 'xxx",
     f"--train_file nan.jsonl {TO}": "'nan.jsonl' row 2 has something else than text",
     f"--train_file toy.csv --label_separator= {TO}": "--label_separator is empty",
     f"--train_file toy.csv --split_seed -1 {TO}": "--split_seed -1 must be at least 0",

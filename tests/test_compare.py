@@ -26,7 +26,7 @@ HOSTILE = "$x_{ <script>alert(1)<" + "\x1b[31m" + "very_long_" * 12 + "$ | end"
 BASELINES = {
     "tfidf_svm": lambda: make_pipeline(TfidfVectorizer(sublinear_tf=True), LinearSVC(random_state=0)),
     "tfidf_logistic": lambda: make_pipeline(
-        TfidfVectorizer(sublinear_tf=True), LogisticRegression(C=10, max_iter=1000)
+        TfidfVectorizer(sublinear_tf=True), LogisticRegression(C=10, max_iter=10_000, tol=1e-6)
     ),
     "tfidf_complement_nb": lambda: make_pipeline(
         TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2)), ComplementNB(alpha=0.1)
@@ -206,6 +206,15 @@ def test_other_test_texts_are_refused(home, tmp_path, capsys):
     assert main(["compare", str(other), "--output_dir", str(out)]) == 0
     assert main(["compare", "runs/weak", "--output_dir", str(out)]) == 2
     assert "tfidf_svm was trained or tested on other texts" in capsys.readouterr().err
+
+
+def test_a_baseline_alone_knows_its_data(home, tmp_path):
+    """The others are made from what it was made from, though no data is named behind it."""
+    out = str(tmp_path / "nb")
+    files = ["--train_file", "data/train.csv", "--test_file", "data/test.csv"]
+    assert main(["sparse", "tfidf_complement_nb", *files, "--output_dir", out]) == 0
+    assert main(["compare", out, "--output_dir", str(tmp_path / "out")]) == 0
+    assert len(read(tmp_path / "out/results/model_comparison.json")["rows"]) == 3
 
 
 @pytest.mark.parametrize("damage", [lambda content: b"", lambda content: content[:-40], lambda content: content[::-1]])

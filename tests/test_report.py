@@ -231,18 +231,20 @@ def test_other_texts_and_a_model_without_attention(home, capsys):
 
 def broken_models(home, tokenizer):
     """bare has no classifier, cut not all of its weights, damaged a run.json that says nothing, mute no tokenizer, torn
-    half of one, odd a configuration that fits no model."""
+    half of one, odd a configuration that fits no model, shifted classes that count from 1."""
     if (home / "bare").exists():
         return
     BertModel(tiny_encoder_config()).save_pretrained(home / "bare")
     tokenizer.save_pretrained(home / "bare")
-    for name in ("cut", "damaged", "mute", "torn", "odd"):
+    for name in ("cut", "damaged", "mute", "torn", "odd", "shifted"):
         shutil.copytree(home / "run", home / name)
     for file in (home / "mute").glob("*token*"):
         file.unlink()
     half = (home / "torn/tokenizer.json").read_text(encoding="utf-8")[:2000]
     (home / "torn/tokenizer.json").write_text(half, encoding="utf-8")
     config = read(home / "odd/config.json")
+    shifted = {int(number) + 1: name for number, name in config["id2label"].items()}
+    (home / "shifted/config.json").write_text(json.dumps(config | {"id2label": shifted}))
     (home / "odd/config.json").write_text(json.dumps(config | {"hidden_size": "wide", "encoder_config": 3}))
     weights = home / "cut/model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
@@ -253,6 +255,7 @@ def broken_models(home, tokenizer):
     ("flags", "message"),
     [
         (["--model", "nowhere"], "--model nowhere can't be loaded"),
+        (["--model", "run", "--report_seed", "-1"], "--report_seed -1 must be at least 0"),
         (["--model", "run", "--num_documents", "0"], "--num_documents 0 must be at least 1"),
         (["--model", "run", "--ablation", "none.json"], "--ablation none.json can't be read"),
         (["--model", "run", "--ablation", "run/run.json"], "--ablation run/run.json holds no study"),
@@ -260,6 +263,7 @@ def broken_models(home, tokenizer):
         (["--model", "cut"], "--model cut can't be loaded: "),
         (["--model", "mute"], "--model mute can't be loaded: "),
         (["--model", "torn"], "--model torn can't be loaded: "),
+        (["--model", "shifted"], "the keys of id2label in its config.json must count from 0"),
         (["--model", "odd"], "--model odd can't be loaded: "),
         (["--model", "damaged"], "doesn't describe a run of train.py"),
         (["--model", "run", "--train_file", "data/test.jsonl"], "were others"),

@@ -32,6 +32,17 @@ FOREIGN = {
 }  # fmt: skip
 
 
+def test_long_texts_are_cut_where_the_tokenizer_names_no_limit(tmp_path):
+    AutoModelForSequenceClassification.from_config(FOREIGN["electra"]).save_pretrained(tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(TINY_TOKENIZER)
+    tokenizer.model_max_length = int(1e30)
+    tokenizer.save_pretrained(tmp_path / "model")
+    names = FOREIGN["electra"].id2label
+    rows = [(text * 20, names[number % 2]) for number, (text, _) in enumerate(toy_texts(4))]
+    file = write_jsonl(tmp_path / "test.jsonl", rows)
+    assert main(["score", "--model", str(tmp_path / "model"), "--test_file", str(file)]) == 0
+
+
 @pytest.mark.parametrize("name", FOREIGN)
 def test_a_model_of_transformers_is_told_as_far_as_its_outputs_allow(name, tmp_path):
     config = FOREIGN[name]

@@ -20,10 +20,10 @@ from tests.toy import TOPICS, toy_csv, toy_texts
 BY_HAND = {
     "tfidf_svm": lambda: make_pipeline(TfidfVectorizer(sublinear_tf=True), LinearSVC(random_state=0)),
     "tfidf_logistic": lambda: make_pipeline(
-        TfidfVectorizer(sublinear_tf=True), LogisticRegression(C=10, max_iter=1000)
+        TfidfVectorizer(sublinear_tf=True), LogisticRegression(C=10, max_iter=10_000, tol=1e-6)
     ),
     "tfidf_logistic_prior": lambda: make_pipeline(
-        TfidfVectorizer(sublinear_tf=True), PriorCorrectedLogistic(C=10, max_iter=1000)
+        TfidfVectorizer(sublinear_tf=True), PriorCorrectedLogistic(C=10, max_iter=10_000, tol=1e-6)
     ),
     "tfidf_complement_nb": lambda: make_pipeline(
         TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2)), ComplementNB(alpha=0.1)

@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from scipy.special import softmax
 from torch.testing import assert_close
-from transformers import AutoTokenizer, pipeline
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from salience.train import cli
 from salience.train.lora import load_adapter
@@ -178,6 +178,9 @@ def test_evidence_of_ngrams_is_counted_saved_and_joined(train, data, flags):
     folder, _ = train(*data, *model, *flags, "--num_train_epochs", 1)
     assert read(folder, "test_results.json")["test_accuracy"] == 1
     assert "naive Bayes, weight 50" in (folder / "README.md").read_text()
+    saved = AutoModelForSequenceClassification.from_pretrained(folder)
+    counts = saved.ngrams.weight_GC.numel()
+    assert read(folder, "run.json")["model"]["parameters"] >= saved.num_parameters() + counts > saved.num_parameters()
     texts = [text for text, _ in toy_texts(12, seed=1)]
     if flags:
         adapted = load_adapter(folder / "adapter").eval()

@@ -1,6 +1,7 @@
 """Paths that a recipe can name on any machine."""
 
 import difflib
+import os
 from pathlib import Path
 
 from salience.modeling.encoders import PACKAGE_PREFIX, find_in_package
@@ -26,7 +27,7 @@ def resolve_path(name: str) -> Path:
         except ValueError as error:
             raise UserError(str(error)) from error
     path = expand(name)
-    if not path.exists():
+    if not os.path.exists(path):  # Path.exists raises where a name is too long
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UserError(f"there is no file or folder '{name}'{did_you_mean(path.name, siblings)}")
     return path
