@@ -226,23 +226,6 @@ def test_damaged_predictions_are_one_sentence(home, tmp_path, capsys, damage):
     assert capsys.readouterr().err.startswith(f"error: {file} is damaged: train again")
 
 
-COMMANDS = {
-    "study": "study study.yaml --train_file data/train.csv --test_file data/test.csv",
-    "sparse": "sparse tfidf_svm --train_file data/train.csv --test_file data/test.csv",
-    "score": "score --model runs/weak --test_file data/test.csv",
-    "benchmark": "benchmark --test_file data/test.csv",
-}
-
-
-@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-def test_a_folder_that_can_not_be_made_is_told_before_the_work(home, capsys, command):
-    (home / "study.yaml").write_text("seeds: [0]\nsparse: tfidf_svm\n")
-    before = (home / "data/other.csv").read_bytes()
-    assert main([*command.split(), "--output_dir", "data/other.csv"]) == 2
-    assert "error: --output_dir data/other.csv can't be made: data/other.csv is a file" in capsys.readouterr().err
-    assert (home / "data/other.csv").read_bytes() == before
-
-
 def test_other_problem_types_are_refused(home, tmp_path, capsys):
     numbers = write_csv(tmp_path / "numbers.csv", [(text, float(len(text)) + 0.5) for text, _ in noisy_texts(30, 3)])
     regression = train_lstm(tmp_path / "regression", "--train_file", numbers, "--test_size", 0.3, "--max_steps", 1)

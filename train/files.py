@@ -3,6 +3,7 @@
 import codecs
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from salience.train.table_checks import check_columns, check_table
 
 # A text longer than one block couldn't be read, and pyarrow's default is only 1 MB.
 BLOCK_BYTES = 64 * 2**20
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # Python joins pairs
 
 
 def read_file(name: str, args: FileArguments) -> pa.Table:
@@ -180,7 +182,7 @@ def has_half_a_character(value: Any) -> bool:
     """Whether a text, or one in a list, was cut within an emoji that JSON writes as two escapes."""
     if isinstance(value, list):
         return any(has_half_a_character(each) for each in value)
-    return isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value)
+    return isinstance(value, str) and bool(LONE_SURROGATE.search(value))
 
 
 def _read_parquet(path: Path, name: str, args: FileArguments) -> pa.Table:
