@@ -36,8 +36,9 @@ test-slow: $(VENV)/.done  ## the slow tests: whole training runs, two processes,
 	$(VENV)/bin/python -m pytest -q -m slow $(ARGS)
 
 test-min: $(VENV_MIN)/.done  ## models and round trips on the oldest supported versions
-	$(VENV_MIN)/bin/python -m pytest -q tests/test_modeling.py tests/test_pooling.py tests/test_windows.py tests/test_ragged.py \
-		tests/test_hub_roundtrip.py tests/test_word_tokenizer.py $(ARGS)
+	$(VENV_MIN)/bin/python -m pytest -q tests/modeling/test_modeling.py tests/modeling/test_pooling.py \
+		tests/modeling/test_windows.py tests/modeling/test_ragged.py tests/modeling/test_hub_roundtrip.py \
+		tests/train/building/test_word_tokenizer.py $(ARGS)
 
 # The folders are mapped to salience.* at install time; mypy finds them under the same names through these links.
 types:

@@ -12,14 +12,13 @@ from typing import Any, NoReturn
 import yaml
 from transformers import HfArgumentParser, PretrainedConfig
 
-from salience.train.errors import UserError
-
-from .configuration_attn_pool import AttnPoolConfig
-from .configuration_baseline import BaselineConfig
-from .configuration_hierarchical_attn import HierarchicalAttnConfig
-from .data_arguments import DataArguments
-from .training_arguments import SalienceTrainingArguments
-from .tuning_arguments import TuningArguments
+from salience.configuration.configuration_attn_pool import AttnPoolConfig
+from salience.configuration.configuration_baseline import BaselineConfig
+from salience.configuration.configuration_hierarchical_attn import HierarchicalAttnConfig
+from salience.configuration.data_arguments import DataArguments
+from salience.configuration.errors import UserError, one_line
+from salience.configuration.training_arguments import SalienceTrainingArguments
+from salience.configuration.tuning_arguments import TuningArguments
 
 # What the program itself finds out, from the tokenizer, the encoder or the data.
 NOT_FLAGS = {
@@ -256,8 +255,3 @@ def as_text(value: Any) -> str:
     if value is False:
         return "no"  # YAML reads `eval_strategy: no` as False, and argparse reads no as false
     return json.dumps(value) if isinstance(value, dict | list) else str(value)
-
-
-def one_line(error: Exception | str) -> str:
-    """A message without line breaks."""
-    return " ".join(str(error).split())

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from salience.train.errors import UserError
+from salience.configuration.errors import UserError
 
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
 CLEANING_RULES = ("headers", "footers", "quotes")

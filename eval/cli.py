@@ -4,17 +4,17 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 
-from salience.train.errors import UserError
+from salience.configuration.errors import UserError
 
 
 def _command(module: str) -> Callable[[list[str]], None]:
-    """`main` of a module of this package, imported when it is called: the commands need much, and not the same."""
-    return lambda argv: import_module(f".{module}", __package__).main(argv)
+    """`main` of a room of this package, imported when it is called: the commands need much, and not the same."""
+    return lambda argv: import_module(f"salience.eval.{module}.command").main(argv)
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "score": _command("score"),
-    "sparse": _command("sparse"),
+    "sparse": _command("baseline"),
     "study": _command("study"),
     "compare": _command("compare"),
     "report": _command("report"),

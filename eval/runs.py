@@ -10,12 +10,11 @@ import numpy as np
 
 from salience.configuration.arguments import as_tokens
 from salience.configuration.data_arguments import DataArguments
-from salience.train.data import TextData, load_splits
-from salience.train.errors import UserError
-from salience.train.run_record import RUN_FILE
-
-from .predictions import Predictions, read_predictions
-from .sparse import SPARSE_MODELS
+from salience.configuration.errors import UserError
+from salience.eval.baseline.command import SPARSE_MODELS
+from salience.eval.scores.predictions import Predictions, read_predictions
+from salience.train.data.load import TextData, load_splits
+from salience.train.folder.record import RUN_FILE
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from salience.configuration.errors import UserError
 from salience.model_cards.facts import METRICS, card_facts, is_number
 from salience.model_cards.markdown import escape, one_line
 from salience.model_cards.run_folder import RunFolder, is_hub_id
-from salience.train.errors import UserError
 
 TEMPLATE = Path(__file__).parent / "template.md"
 

@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from salience.train.errors import UserError
+from salience.configuration.errors import UserError
 
 ADAPTER_FOLDER = "adapter"
 REPORT_FOLDER = "report"

@@ -3,10 +3,12 @@
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
 from salience.configuration import AttnPoolConfig, BaselineConfig, HierarchicalAttnConfig
-
-from .modeling_attn_pool import AttnPoolForSequenceClassification, AttnPoolModel
-from .modeling_baseline import BaselineForSequenceClassification, BaselineModel
-from .modeling_hierarchical_attn import HierarchicalAttnForSequenceClassification, HierarchicalAttnModel
+from salience.modeling.modeling_attn_pool import AttnPoolForSequenceClassification, AttnPoolModel
+from salience.modeling.modeling_baseline import BaselineForSequenceClassification, BaselineModel
+from salience.modeling.modeling_hierarchical_attn import (
+    HierarchicalAttnForSequenceClassification,
+    HierarchicalAttnModel,
+)
 
 
 def register(

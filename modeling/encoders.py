@@ -1,6 +1,5 @@
-"""Pretrained encoders: where they lie, how they are loaded, and the base of the models that hold one."""
+"""Pretrained encoders: how they are loaded, and the base of the models that hold one."""
 
-from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,6 @@ from transformers.utils import logging as transformers_logging
 # A modeling file must itself import each file of ours that it needs: transformers 4 loads no others from a folder.
 from .salience_base import SaliencePreTrainedModel
 
-PACKAGE_PREFIX = "package:"
-
 
 class EncoderPreTrainedModel(SaliencePreTrainedModel):
     """Base of the models that can hold a pretrained encoder."""
@@ -37,7 +34,7 @@ class EncoderPreTrainedModel(SaliencePreTrainedModel):
         """A new model on a pretrained encoder; everything but the encoder has fresh weights.
 
         Args:
-            name_or_path: Hub id or folder of the encoder, or `package:NAME` for one in an installed Python package.
+            name_or_path: Hub id or folder of the encoder.
             tokenizer: The encoder's tokenizer; None loads it from the same place. It tells how many special tokens
                 surround a text, and together with the encoder's positions how much is read at once.
             revision: Branch, tag or commit of a Hub id.
@@ -47,7 +44,6 @@ class EncoderPreTrainedModel(SaliencePreTrainedModel):
             ValueError: The encoder is an encoder-decoder, its checkpoint lacks weights, or an option is out of range.
             OSError: There is no such encoder.
         """
-        name_or_path = locate_encoder(str(name_or_path))
         encoder_config = AutoConfig.from_pretrained(name_or_path, revision=revision)
         if encoder_config.is_encoder_decoder:
             raise ValueError(f"{name_or_path} is an encoder-decoder; give an encoder or a decoder")
@@ -122,48 +118,3 @@ def count_special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
     num_prefix = next((i for i, is_special in enumerate(special) if not is_special), len(special))
     num_suffix = next((i for i, is_special in enumerate(reversed(special)) if not is_special), 0)
     return num_prefix, num_suffix
-
-
-def find_in_package(name: str) -> Path:
-    """The file or folder that `package:NAME/sub/folder` names; the package is found without being imported.
-
-    Raises:
-        ValueError: The package isn't installed, or has no such file or folder.
-    """
-    package, _, inside = name.removeprefix(PACKAGE_PREFIX).partition("/")
-    # A dotted name would import the parent package, so only top-level names are looked up.
-    spec = find_spec(package) if package.isidentifier() else None
-    if spec is None or not spec.submodule_search_locations:
-        raise ValueError(
-            f"'{name}' lies in the Python package '{package}', which isn't installed; "
-            f"run: pip install {package.replace('_', '-')}"
-        )
-    for location in spec.submodule_search_locations:
-        path = Path(location) / inside
-        if path.exists():
-            return path
-    raise ValueError(f"the installed Python package '{package}' has no file or folder '{inside}'")
-
-
-def locate_encoder(name: str) -> str:
-    """What transformers shall load: the model's folder inside a package or folder, or a Hub id as it is.
-
-    Args:
-        name: Hub id, folder, or `package:NAME`, `package:NAME/sub/folder`.
-
-    Raises:
-        ValueError: The package or folder holds no model, or several.
-    """
-    if name.startswith(PACKAGE_PREFIX):
-        folder = find_in_package(name)
-    elif Path(name).is_dir():
-        folder = Path(name)
-    else:
-        return name
-    if (folder / "config.json").is_file():
-        return str(folder)
-    found = sorted(path.parent for path in folder.rglob("config.json") if list(path.parent.glob("*.safetensors")))
-    if len(found) != 1:
-        what = "no model (config.json with .safetensors)" if not found else f"{len(found)} models; name one's folder"
-        raise ValueError(f"{name} holds {what}")
-    return str(found[0])

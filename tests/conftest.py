@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from tests.tiny import TINY_TOKENIZER
+from tests.helpers.tiny import TINY_TOKENIZER
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,6 +38,6 @@ def tokenizer():
 @pytest.fixture(scope="session")
 def encoder_folder(tmp_path_factory) -> Path:
     """A tiny BERT with its tokenizer, as a user's encoder folder."""
-    from tests.tiny import save_tiny_encoder
+    from tests.helpers.tiny import save_tiny_encoder
 
     return save_tiny_encoder(tmp_path_factory.mktemp("encoder"))

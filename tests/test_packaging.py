@@ -2,14 +2,13 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 
 from salience.configuration import AttnPoolConfig, BaselineConfig, HierarchicalAttnConfig
 from salience.modeling import configuration_attn_pool, configuration_baseline, configuration_hierarchical_attn
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 FOLDERS = ("modeling", "configuration", "train", "eval", "model_cards")
 
 

@@ -1,1 +1,21 @@
-"""Training: data, labels, models by name, losses, the run folder and publishing."""
+"""From labelled texts to a trained model: what `train.py` does, as functions."""
+
+from typing import TYPE_CHECKING
+
+from salience.configuration.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from salience.train.building.lora import load_adapter
+    from salience.train.data.load import load_splits
+    from salience.train.publish.push import push_folder
+
+__all__ = ["load_adapter", "load_splits", "push_folder"]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "load_adapter": "salience.train.building.lora",
+        "load_splits": "salience.train.data.load",
+        "push_folder": "salience.train.publish.push",
+    },
+)

@@ -20,28 +20,27 @@ from transformers import (
 )
 
 from salience.configuration.arguments import Arguments, RecipeParser
+from salience.configuration.errors import UserError
 from salience.configuration.training_arguments import SalienceTrainingArguments
 from salience.configuration.tuning_arguments import TuningArguments
-from salience.eval.explain import Reading, one_row, read_text
-from salience.eval.scoring import make_compute_metrics
+from salience.eval.after_training import correct_prior, evaluate
+from salience.eval.reading.words import Reading, one_row, read_text
+from salience.eval.scores.metrics import make_compute_metrics
 from salience.model_cards.card import write_card
 from salience.model_cards.run_folder import ADAPTER_FOLDER
-
-from .build import build_model
-from .data import TextData, load_splits
-from .encoder_cache import remember_encoder
-from .errors import UserError
-from .final_evaluation import correct_prior, evaluate
-from .flag_checks import check_flags, check_labels, check_model
-from .hub_access import check_access, check_repo_name
-from .lora import add_adapters, encoder_of, save_merged
-from .losses import LabelStatistics, TrainingLoss
-from .output_folder import check_folder, check_plan, last_checkpoint
-from .preparation import PreparedTexts, balancing_weights, label_statistics, prepare_texts
-from .run_description import describe_model, describe_run, run_plan
-from .run_record import record_run
-from .tokenize import num_tokens
-from .trainer import SalienceTrainer
+from salience.train.building.build import build_model
+from salience.train.building.encoder_cache import remember_encoder
+from salience.train.building.lora import add_adapters, encoder_of, save_merged
+from salience.train.data.load import TextData, load_splits
+from salience.train.data.tokens import num_tokens
+from salience.train.flag_checks import check_flags, check_labels, check_model
+from salience.train.folder.description import describe_model, describe_run, run_plan
+from salience.train.folder.output import check_folder, check_plan, last_checkpoint
+from salience.train.folder.record import record_run
+from salience.train.loop.losses import LabelStatistics, TrainingLoss
+from salience.train.loop.preparation import PreparedTexts, balancing_weights, label_statistics, prepare_texts
+from salience.train.loop.trainer import SalienceTrainer
+from salience.train.publish.hub_access import check_access, check_repo_name
 
 CLASS_SCORES = ("accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted", "roc_auc")
 REGRESSION_SCORES = ("r2", "mse", "mae", "pearson")

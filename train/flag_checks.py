@@ -5,14 +5,12 @@ from typing import Any
 from transformers import PreTrainedModel, Trainer
 from transformers.training_args import OptimizerNames
 
-from salience.configuration.arguments import one_line
+from salience.configuration.errors import UserError, one_line
 from salience.configuration.training_arguments import SalienceTrainingArguments
 from salience.configuration.tuning_arguments import TuningArguments
 from salience.model_cards.run_folder import is_hub_id
-
-from .build import MODELS, chosen_options
-from .errors import UserError
-from .losses import BALANCING_LOSSES, LabelStatistics
+from salience.train.building.build import MODELS, chosen_options
+from salience.train.loop.losses import BALANCING_LOSSES, LabelStatistics
 
 
 def check_flags(model_args: Any, tuning: TuningArguments, training: SalienceTrainingArguments) -> None:

@@ -1,0 +1,97 @@
+"""What follows training: the temperature of the scores, and the scores of validation and test, written to the run."""
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from accelerate.utils import broadcast_object_list
+from transformers import EvalPrediction, PretrainedConfig, PreTrainedModel
+
+from salience.configuration.configuration_salience import SalienceConfig
+from salience.eval.scores.calibration import fit_temperature
+from salience.eval.scores.metrics import compute_scores
+from salience.eval.scores.predictions import count_words, write_predictions
+from salience.train.data.load import TextData
+from salience.train.folder.record import write_json
+from salience.train.loop.losses import LabelStatistics
+from salience.train.loop.trainer import SalienceTrainer
+
+
+def correct_prior(model: PreTrainedModel, tau: float, statistics: LabelStatistics) -> None:
+    """Store the post-hoc correction tau * log prior in the configuration (Menon et al. 2021)."""
+    model.config.prior_correction = (tau * statistics.log_prior_C).tolist()
+
+
+def evaluate(
+    trainer: SalienceTrainer,
+    tokenized: datasets.DatasetDict,
+    data: TextData,
+    orders: dict[str, np.ndarray],
+    wants_calibration: bool,
+) -> None:
+    """Read the validation split, and then the test split, once; write their results and predictions.
+
+    What is written are the answers of the calibrated model; `eval_results.json` names its `eval_temperature`.
+
+    Args:
+        trainer: Trained.
+        tokenized: The splits.
+        data: What they came from.
+        orders: For each held-out split, which row of `data` each of its rows is.
+        wants_calibration: Fit a temperature on the validation split where there are classes and a place for it.
+    """
+    config: PretrainedConfig = trainer.accelerator.unwrap_model(trainer.model).config
+    wants_calibration = wants_calibration and data.problem_type != "regression"
+    for split, prefix in (("validation", "eval"), ("test", "test")):
+        if split not in tokenized:
+            continue
+        prediction = trainer.predict(tokenized[split], metric_key_prefix=prefix)
+        logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
+        labels = np.asarray(prediction.label_ids)
+        metrics: dict[str, Any] = prediction.metrics or {}
+        results: dict[str, Any] = {f"{prefix}_samples": len(tokenized[split])}
+        if split == "validation":
+            if wants_calibration and isinstance(config, SalienceConfig):
+                logits = calibrate(config, logits, labels, data.problem_type)
+                metrics |= scores_of(trainer, logits, labels)
+                results["eval_temperature"] = config.logit_temperature
+            trainer.log(metrics)  # the last point of the curves; adds the epoch
+        if not trainer.is_world_process_zero():
+            continue
+        if split == "test":
+            scores = compute_scores(logits, labels, data.problem_type, data.label_names)
+            results |= {f"test_{name}": value for name, value in scores.items()}
+        folder = Path(trainer.args.output_dir)
+        write_json(folder / f"{prefix}_results.json", metrics | results)
+        num_words = count_words(data.splits[split]["text"])[orders[split]]
+        write_predictions(folder, split, orders[split], labels, logits, num_words)
+
+
+def calibrate(config: SalienceConfig, logits: np.ndarray, labels: np.ndarray, problem_type: str) -> np.ndarray:
+    """Fit the temperature on answers of a trained model, and store it in its configuration.
+
+    A prior correction stays what it is: the temperature is that of the logits without it, which predict the classes as
+    often as the data has them.
+
+    Args:
+        config: The model's, without a temperature so far.
+        logits: (N, C) its answers to the validation texts.
+        labels: (N,) or (N, C).
+        problem_type: `single_label_classification` or `multi_label_classification`.
+
+    Returns:
+        (N, C) float32, what the calibrated model answers to the same texts.
+    """
+    correction_C = np.asarray(config.prior_correction or 0.0, np.float32)
+    uncorrected = logits + correction_C
+    # One process decides, should the last bits of others differ.
+    fitted = broadcast_object_list([fit_temperature(uncorrected, labels, problem_type)])
+    config.logit_temperature = fitted[0]
+    return (uncorrected / config.logit_temperature - correction_C).astype(np.float32)
+
+
+def scores_of(trainer: SalienceTrainer, logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """The scores and the loss of `trainer.predict` on the validation split, had the model answered these logits."""
+    scores = trainer.compute_metrics(EvalPrediction(logits, labels))  # type: ignore[misc]  # it was given
+    return {f"eval_{name}": value for name, value in (scores | {"loss": trainer.loss_of(logits, labels)}).items()}

@@ -1,0 +1,1 @@
+"""`eval.py baseline`."""

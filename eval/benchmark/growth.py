@@ -1,0 +1,183 @@
+"""Time and peak memory of one document by its length: each point in a process of its own, whose peak is its own."""
+
+import multiprocessing
+import resource
+import sys
+import time
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+import torch
+
+from salience.eval.benchmark.models import contestant, hierarchical, make_batch
+from salience.eval.benchmark.timing import growth_exponent, seconds
+from salience.modeling import HierarchicalAttnConfig
+
+WARM_UP_WORDS = 100
+# A point is measured again until this time is up, and as often as there are repetitions.
+SECONDS_OF_A_POINT = 1.0
+MEGABYTE = 2**20
+
+
+@dataclass
+class Point:
+    """One document.
+
+    Attributes:
+        words: Its length.
+        seconds: Of each run; more than one where it is short.
+        megabytes: Peak memory above that of the same model after a document of 100 words.
+    """
+
+    words: int
+    seconds: list[float]
+    megabytes: float
+
+
+@dataclass
+class Curve:
+    """A variant's points in one mode, and why they end before the longest document, if they do."""
+
+    variant: str
+    mode: str
+    points: list[Point] = field(default_factory=list)
+    stopped: str | None = None
+
+    def row(self) -> dict[str, Any]:
+        """For benchmark.json: medians of each point, and the exponents from 1,000 and from 10,000 words."""
+        words = [point.words for point in self.points]
+        medians = [float(np.median(point.seconds)) for point in self.points]
+        megabytes = [point.megabytes for point in self.points]
+        return {
+            "variant": self.variant,
+            "mode": self.mode,
+            "words": words,
+            "seconds": medians,
+            "seconds_low": [min(point.seconds) for point in self.points],
+            "seconds_high": [max(point.seconds) for point in self.points],
+            "megabytes": megabytes,
+            "time_exponent": growth_exponent(words, medians),
+            "memory_exponent": growth_exponent(words, megabytes),
+            "time_exponent_from_10000": growth_exponent(words, medians, smallest=10_000),
+            "memory_exponent_from_10000": growth_exponent(words, megabytes, smallest=10_000),
+            "stopped": self.stopped,
+        }
+
+    def expected(self, num_words: int) -> tuple[float, float]:
+        """Seconds and megabytes of a longer document, if they go on to grow as they did between the last two."""
+        if len(self.points) < 2:
+            return 0.0, 0.0
+        before, last = self.points[-2:]
+
+        def further(first: float, second: float) -> float:
+            slope = np.log(max(second / max(first, 1e-9), 1.0)) / np.log(last.words / before.words)
+            return second * (num_words / last.words) ** min(slope, 2.0)
+
+        return further(min(before.seconds), min(last.seconds)), further(before.megabytes, last.megabytes)
+
+
+class Measurer:
+    """Measures points, each in a fresh process.
+
+    Args:
+        device: Where the model runs.
+        repetitions: Runs of a short document.
+        max_seconds: A point that is expected to take longer isn't measured, nor are longer ones.
+        max_megabytes: Likewise for its memory.
+    """
+
+    def __init__(self, device: torch.device, repetitions: int, max_seconds: float, max_megabytes: float) -> None:
+        self.device, self.repetitions = device, repetitions
+        self.max_seconds, self.max_megabytes = max_seconds, max_megabytes
+        # A fork server imports torch once for all processes; they start as clean as by "spawn", and in milliseconds.
+        methods = multiprocessing.get_all_start_methods()
+        self.context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        self.context.set_forkserver_preload([__name__])
+
+    def extend(self, curve: Curve, config: HierarchicalAttnConfig, document: list[int]) -> None:
+        """Measure a document that is longer than the curve's last one, unless that is expected to take too much."""
+        if curve.stopped:
+            return
+        time_needed, memory_needed = curve.expected(len(document))
+        if time_needed > self.max_seconds:
+            curve.stopped = f"{len(document):,} words would take about {time_needed:.0f} s"
+        elif memory_needed > self.max_megabytes:
+            curve.stopped = f"{len(document):,} words would take about {memory_needed:,.0f} MB"
+        else:
+            try:
+                curve.points.append(self.measure(config, document, curve.mode))
+            except RuntimeError as error:
+                curve.stopped = str(error)
+
+    def measure(self, config: HierarchicalAttnConfig, document: list[int], mode: str) -> Point:
+        """One point.
+
+        Raises:
+            RuntimeError: Its process ended without a result, for instance for want of memory.
+        """
+        receiver, sender = self.context.Pipe(duplex=False)
+        arguments = (
+            sender,
+            config.to_dict(),
+            document,
+            mode,
+            str(self.device),
+            self.repetitions,
+            torch.get_num_threads(),
+        )
+        process = self.context.Process(target=_measure, args=arguments)
+        process.start()
+        sender.close()
+        try:
+            return receiver.recv()
+        except EOFError:
+            process.join()
+            raise RuntimeError(f"{mode} on {len(document):,} words ended with status {process.exitcode}") from None
+        finally:
+            process.join()
+
+
+def _measure(
+    sender: Connection,
+    config: dict[str, Any],
+    document: list[int],
+    mode: str,
+    device_name: str,
+    repetitions: int,
+    threads: int,
+) -> None:
+    torch.set_num_threads(threads)
+    device = torch.device(device_name)
+    batches = [make_batch([document[:WARM_UP_WORDS]]), make_batch([document])]
+    warm_up, call = contestant(hierarchical(HierarchicalAttnConfig.from_dict(config)), batches, device).calls(mode)
+    warm_up()
+    before = current_memory(device)
+    start = time.perf_counter()
+    times = [seconds(call, device)]
+    megabytes = (peak_memory(device) - before) / MEGABYTE
+    while time.perf_counter() - start < SECONDS_OF_A_POINT and len(times) <= repetitions:
+        times.append(seconds(call, device))
+    # The first run also prepares kernels for new shapes.
+    sender.send(Point(len(document), times[1:] or times, megabytes))
+
+
+def current_memory(device: torch.device) -> float:
+    """Bytes in use: of the device, or resident ones of this process."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device)
+    if sys.platform == "linux":
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    return peak_memory(device)
+
+
+def peak_memory(device: torch.device) -> float:
+    """Most bytes ever in use: of the device since `current_memory` was asked, or resident ones of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,252 @@
+"""eval.py compare RUN [RUN ...] [--output_dir OUT] [--flag value ...]: runs on the same test texts, in one table.
+
+RUN is the folder of a finished run of train.py or `eval.py sparse` on texts with exactly one class each. TF-IDF with
+linear SVM, logistic regression and complement naive Bayes always stand beside them: where none of the RUNs is such a
+baseline on the same splits, it is made, from the data that the first run was trained on, and kept in OUT/sparse/NAME
+for the next call. run.json knows no folders of absolute paths: name such data once more behind the RUNs, with the
+flags of train.py (`--train_file my_texts.csv`).
+
+OUT (default runs/comparison) gets model_comparison.md, visualizations/model_comparison.png and, named as in section 9.3
+of the report, results/model_comparison.json:
+
+    data: name, source and rows {split: number of texts} of the run that the baselines share their splits with
+    test_sha256: fingerprint of the test split
+    best_sparse: name of the row that the others are compared with: of the TF-IDF baselines on these splits, the one
+        with the highest validation accuracy
+    rows: the RUNs in their order, then the baselines that were made; for each
+        name: the part of its folder's path that tells the RUNs apart; of a made baseline its own name
+        kind: "model" or "sparse"
+        family: value of --model, or name of the baseline
+        same_training_texts: whether it was trained on the texts that the baselines were trained on
+        validation_accuracy, accuracy, f1_macro: 0 to 1, the last two on the test texts
+        intervals: {accuracy: [low, high], f1_macro: [low, high]}, 95 %, bootstrap over the test texts
+        parameters: number of all weights of the model, or of those of the sparse classifier
+        train_seconds: null for a run that was stopped and resumed
+        texts_per_second: test texts classified in a second; null if that was too fast to tell
+        against_best_sparse: null for the best baseline itself; else difference of the test accuracies, its 95 %
+            interval low, high, two-sided p_value (paired bootstrap), and mcnemar {only_this_right, only_other_right,
+            p_value}, the exact test
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from salience.configuration.arguments import RecipeParser
+from salience.configuration.data_arguments import DataArguments
+from salience.configuration.errors import UserError
+from salience.eval.baseline.command import make_sparse_run
+from salience.eval.compare.page import render, text_table, write_figure
+from salience.eval.runs import Run, best_by_validation, data_flags, load_data, paired_answers, read_run, read_scores
+from salience.eval.scores.breakdown import with_intervals
+from salience.eval.scores.paired import bootstrap, exact_mcnemar
+from salience.eval.scores.predictions import Predictions, read_predictions
+from salience.model_cards.markdown import one_line
+from salience.train.folder.output import check_folder
+from salience.train.folder.record import RUN_FILE, write_json
+
+BASELINES = ("tfidf_svm", "tfidf_logistic", "tfidf_complement_nb")
+RESULTS_FILE = Path("results/model_comparison.json")
+FIGURE_FILE = Path("visualizations/model_comparison.png")
+CELL_NAME = re.compile(r"seed_[0-9]+")
+
+
+@dataclass
+class CompareArguments:
+    """Where a comparison goes."""
+
+    output_dir: str = field(default="runs/comparison", metadata={"help": "Folder for table, figure and baselines."})
+
+
+def main(argv: list[str]) -> None:
+    """`eval.py compare`: see the module.
+
+    Raises:
+        UserError: A run isn't finished or can't be compared with the others, a flag is wrong, or the data for the
+            baselines is missing.
+    """
+    if not argv or {"-h", "--help"} & set(argv):
+        print(__doc__)
+        return
+    num_runs = next((place for place, word in enumerate(argv) if word.startswith("-")), len(argv))
+    names, flags = argv[:num_runs], argv[num_runs:]
+    if not names:
+        raise UserError("name the folders of the runs first, then the flags")
+    arguments, _ = _parser().parse(flags)
+    runs = [read_run(name) for name in names]
+    check_comparable(runs)
+    out = Path(arguments.output_dir)
+    check_folder(out, resuming=True)  # refuses the folder of a run; an earlier comparison is written anew
+    results = collect(runs, made_baselines(runs, out, flags))
+    for file in (RESULTS_FILE, FIGURE_FILE):
+        (out / file).parent.mkdir(parents=True, exist_ok=True)
+    write_json(out / RESULTS_FILE, results)
+    write_figure(results, out / FIGURE_FILE)
+    (out / "model_comparison.md").write_text(render(results, FIGURE_FILE), encoding="utf-8")
+    print(text_table(results))
+
+
+def _parser() -> RecipeParser:
+    return RecipeParser((CompareArguments, DataArguments), program="eval.py compare")
+
+
+def check_comparable(runs: Sequence[Run]) -> None:
+    """Make sure that the runs answered the same questions.
+
+    Args:
+        runs: At least one.
+
+    Raises:
+        UserError: They are of different problem types or were tested on different texts; texts don't have exactly one
+            class each; or a run is given twice.
+    """
+    first, *others = runs
+    for number, run in enumerate(runs):
+        if run.folder.resolve() in {before.folder.resolve() for before in runs[:number]}:
+            raise UserError(f"{run.folder} is given twice: leave one out")
+    kind = problem_type(read_predictions(first.folder, "test"))
+    for run in others:
+        other = problem_type(read_predictions(run.folder, "test"))
+        if other != kind:
+            raise UserError(f"{first.folder} is {kind} and {run.folder} {other}: compare runs of one problem type")
+        if run.splits["test"] != first.splits["test"]:
+            raise UserError(
+                f"{first.folder} and {run.folder} were tested on different texts: compare runs with the same test split"
+            )
+    if kind != "single_label_classification":
+        raise UserError(f"{first.folder} is {kind}, and the baselines need exactly one class for each text")
+
+
+def problem_type(predictions: Predictions) -> str:
+    """What kind of labels a run answered with."""
+    if predictions.labels.ndim == 2:
+        return "multi_label_classification"
+    return "regression" if predictions.labels.dtype.kind == "f" else "single_label_classification"
+
+
+def reference_run(runs: Sequence[Run]) -> Run:
+    """The run whose splits the baselines share: the first that isn't a baseline, or just the first."""
+    return next((run for run in runs if not run.is_sparse), runs[0])
+
+
+def made_baselines(runs: Sequence[Run], out: Path, flags: Sequence[str]) -> list[Run]:
+    """The TF-IDF baselines that aren't among the runs: those that an earlier call kept, or new ones.
+
+    Args:
+        runs: All that are compared; the first model among them says which data.
+        out: Folder of the comparison; baselines are in `sparse/NAME`.
+        flags: Of the command line; data flags among them win over those in run.json.
+
+    Raises:
+        UserError: The data isn't there or has changed, or a folder holds a baseline on other texts.
+    """
+    reference = reference_run(runs)
+    given = {run.family for run in runs if run.splits == reference.splits}
+    folders = {name: out / "sparse" / name for name in BASELINES if name not in given}
+    missing = [name for name, folder in folders.items() if not (folder / RUN_FILE).exists()]
+    for name, folder in folders.items():
+        if name not in missing and read_run(folder).splits != reference.splits:
+            raise UserError(
+                f"{folder} was trained or tested on other texts: choose another --output_dir, or move it away"
+            )
+    if missing:
+        tokens = [*data_flags(reference), *flags]
+        data_args = _parser().parse(tokens)[1]
+        data = load_data(reference, data_args, "the TF-IDF baselines")
+        seed = reference.record["seed"]
+        for name in tqdm(missing, desc="TF-IDF baselines"):
+            command = ["eval.py", "sparse", name, *tokens, f"--seed={seed}", f"--output_dir={folders[name]}"]
+            make_sparse_run(name, data, folders[name], command, seed, data_args)
+    return [read_run(folder) for folder in folders.values()]
+
+
+def collect(runs: Sequence[Run], baselines: Sequence[Run]) -> dict[str, Any]:
+    """The content of model_comparison.json; see the module.
+
+    Args:
+        runs: Those to compare.
+        baselines: Those that were made for the comparison.
+
+    Raises:
+        UserError: Results of a run are missing.
+    """
+    reference = reference_run(runs)
+    names = distinct_names([run.folder for run in runs])
+    names += [f"sparse/{run.family}" if run.family in names else run.family for run in baselines]
+    named = dict(zip(names, (*runs, *baselines), strict=True))
+    scores = {name: read_scores(run.folder) for name, run in named.items()}
+    best = best_by_validation(
+        {
+            name: scores[name]["validation_accuracy"]
+            for name, run in named.items()
+            if run.is_sparse and run.splits == reference.splits
+        }
+    )
+    if best is None:
+        raise UserError(f"there is no TF-IDF baseline on the splits of {reference.folder}")
+    data = reference.record["data"]
+    rows = [
+        {
+            "name": name,
+            "kind": "sparse" if run.is_sparse else "model",
+            "family": run.family,
+            "same_training_texts": run.splits["train"] == reference.splits["train"],
+            **scores[name],
+            "intervals": intervals(read_predictions(run.folder, "test")),
+            "against_best_sparse": None if name == best else against(run, named[best]),
+        }
+        for name, run in named.items()
+    ]
+    return {
+        "data": {**data, "splits": {split: each["rows"] for split, each in data["splits"].items()}},
+        "test_sha256": reference.splits["test"],
+        "best_sparse": best,
+        "rows": rows,
+    }
+
+
+def intervals(predictions: Predictions) -> dict[str, list[float]]:
+    """[low, high] of accuracy and macro F1, 95 %, by bootstrap over the test texts."""
+    found = with_intervals(predictions.labels, predictions.logits, "single_label_classification")
+    return {name: [found[name]["low"], found[name]["high"]] for name in ("accuracy", "f1_macro")}
+
+
+def against(run: Run, other: Run) -> dict[str, Any]:
+    """Paired bootstrap and McNemar's test of a run against another one on the same test texts.
+
+    Args:
+        run: Its accuracy counts positive.
+        other: Its accuracy counts negative.
+
+    Raises:
+        UserError: Their predictions are for different texts.
+    """
+    our, their = paired_answers(run.folder, other.folder)
+    return bootstrap([our.is_right().astype(int) - their.is_right()]) | {"mcnemar": exact_mcnemar(our, their)}
+
+
+def distinct_names(folders: Sequence[Path]) -> list[str]:
+    """For each folder the part of its path that tells it from the others, without control characters.
+
+    Last parts that all have in common say nothing, nor does the seed_N of a study's cell alone.
+
+    Args:
+        folders: Different ones.
+
+    Returns:
+        For `cells/lstm/seed_0` and `cells/gat/seed_0`: lstm and gat; with seed_1: lstm/seed_0 and gat/seed_1.
+    """
+    paths = [Path(os.path.abspath(folder)).parts for folder in folders]
+    while len(paths) > 1 and len({parts[-1] for parts in paths}) == 1:
+        paths = [parts[:-1] for parts in paths]
+    depth = 2 if any(CELL_NAME.fullmatch(parts[-1]) for parts in paths) else 1
+    while len({parts[-depth:] for parts in paths}) < len(paths):
+        depth += 1
+    names = [one_line("/".join(parts[-depth:]), limit=None) for parts in paths]
+    # Folders whose names differ in control characters only get numbers.
+    return [f"{name} ({place})" if names.count(name) > 1 else name for place, name in enumerate(names, 1)]

@@ -1,0 +1,39 @@
+"""What all figures have in common.
+
+Names of classes and words come from outside: they are shortened, and `$` doesn't start a formula.
+"""
+
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+INK, MUTED, GRID = "#1c2733", "#66727f", "#dde3e9"
+BLUE, ORANGE, GREEN, GREY = "#1f6feb", "#d9730d", "#2a9d5c", "#9aa5b1"
+HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#cfe2ff", "#1f6feb", "#0b2f6b"])
+MAX_NAME = 28
+
+
+def plain(name: Any, length: int = MAX_NAME) -> str:
+    """A name on one line, at most `length` characters long, that Matplotlib takes literally."""
+    text = "".join(character if character.isprintable() else " " for character in str(name))
+    text = text if len(text) <= length else text[: length - 1] + "…"
+    return text.replace("\\", "/").replace("$", r"\$")
+
+
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty figure with one pair of axes, in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    bare(axes)
+    return figure, axes
+
+
+def bare(axes: Axes) -> None:
+    """Take away what says nothing."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(colors=MUTED, labelsize=9)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)

@@ -1,0 +1,1 @@
+"""Which words decided, and whether that may be believed."""

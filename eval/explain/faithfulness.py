@@ -1,0 +1,258 @@
+"""Does the attention of this model explain what it answers? Tested against other explanations, on the same texts.
+
+`faithfulness` returns, with numbers from 0 to 1 unless said otherwise and intervals of 95 % by bootstrap over texts:
+
+    num_documents, rows        how many texts were drawn, and which of the given ones
+    too_short, shortened       how many of the given ones have fewer than 2 words and were left out; how many of those
+                               drawn were longer than `max_tokens`, of which the first words were looked at
+    max_tokens, fractions      the longest text looked at; shares of a text's words that were removed or kept
+    ngram_weight               of the evidence by counts of n-grams beside the network, 0 for none
+    attributions.NAME
+        comprehensiveness      {mean, low, high, curve}: fall of the predicted class's probability without the most
+        sufficiency            important words, and with nothing but them; mean over `fractions`, which `curve` lists
+        tau_leave_one_out      {mean, low, high, num_documents}: Kendall's tau-b, -1 to 1, over the texts in which it
+                               is defined; null where it is in none
+        against.OTHER          {comprehensiveness, sufficiency}: each {difference, low, high, p_value}, paired
+    left_out.NAME              why an attribution wasn't possible with this model
+    interventions              null for a model without weights, else permutation and uniform, each with
+        total_variation        {mean, low, high}: distance of the probabilities before and after
+        flipped                share of texts that got another answer
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.stats import kendalltau
+
+from salience.configuration.errors import UserError
+from salience.eval.explain.attributions import ATTRIBUTIONS, Attribution, class_probabilities, predicted_classes
+from salience.eval.explain.weight_changes import Change, changed_weights, shuffled, uniform
+from salience.eval.reading.reader import Document, Reader, Reading
+from salience.eval.scores.paired import bootstrap
+
+FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.5)
+"""Shares of a text's words: the bins of ERASER (DeYoung et al. 2020, section 4.2)."""
+NUM_PERMUTATIONS = 10
+REFERENCES = ("random", "integrated_gradients")
+
+
+def faithfulness(
+    reader: Reader,
+    documents: Sequence[Document],
+    readings: Sequence[Reading],
+    attributions: Mapping[str, Attribution] = ATTRIBUTIONS,
+    num_documents: int = 100,
+    max_tokens: int = 256,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Test explanations of a classifier on a sample of texts.
+
+    Args:
+        reader: The classifier.
+        documents: N texts.
+        readings: What it says of them.
+        attributions: By name, the explanations; the tests against others need those under their names.
+        num_documents: Texts drawn at most.
+        max_tokens: Longer texts are cut behind a whole word, and the cut ones explained: leaving out each word in turn
+            is quadratic in the length.
+        seed: Of all draws.
+
+    Returns:
+        What the module's documentation lists.
+
+    Raises:
+        UserError: No text has two words, or the model is no classifier.
+    """
+    sample = draw(reader, documents, readings, num_documents, max_tokens, seed)
+    documents, readings = sample.documents, sample.readings
+    importances: dict[str, list[np.ndarray]] = {}
+    left_out = {}
+    for name, attribution in attributions.items():
+        try:
+            importances[name] = attribution(reader, documents, readings)
+        except UserError as error:
+            left_out[name] = str(error)
+    drops = {name: erasure(reader, documents, readings, each, seed) for name, each in importances.items()}
+    return {
+        "num_documents": len(documents),
+        "rows": sample.rows,
+        "too_short": sample.too_short,
+        "shortened": sample.shortened,
+        "max_tokens": max_tokens,
+        "fractions": list(FRACTIONS),
+        "ngram_weight": float(getattr(reader.model.config, "ngram_weight", 0.0)),
+        "attributions": {name: _summary(name, drops, importances) for name in importances},
+        "left_out": left_out,
+        "interventions": interventions(reader, documents, readings, seed),
+    }
+
+
+class Sample(NamedTuple):
+    """Texts that were drawn, cut where they are long, and what the classifier says of what is left."""
+
+    rows: list[int]  # which of the given texts, ascending
+    documents: list[Document]
+    readings: list[Reading]
+    too_short: int
+    shortened: int
+
+
+def draw(
+    reader: Reader,
+    documents: Sequence[Document],
+    readings: Sequence[Reading],
+    num_documents: int,
+    max_tokens: int,
+    seed: int,
+) -> Sample:
+    """Draw texts of two words or more; the arguments are those of `faithfulness`.
+
+    Raises:
+        UserError: There is no such text.
+    """
+    shorter = [cut(document, max_tokens) for document in documents]
+    fitting = np.array([row for row, document in enumerate(shorter) if document.num_words >= 2], dtype=int)
+    if not len(fitting):
+        raise UserError(f"explanations need texts of two words or more within {max_tokens} tokens; give others")
+    rows = np.sort(np.random.default_rng(seed).permutation(fitting)[:num_documents]).tolist()
+    changed = [row for row in rows if shorter[row] is not documents[row]]
+    answers = dict(zip(changed, reader.read([shorter[row].ids for row in changed]), strict=True))
+    return Sample(
+        rows=rows,
+        documents=[shorter[row] for row in rows],
+        readings=[answers.get(row, readings[row]) for row in rows],
+        too_short=len(documents) - len(fitting),
+        shortened=len(changed),
+    )
+
+
+def cut(document: Document, max_tokens: int) -> Document:
+    """A text with as many of its first words as fit, special tokens included; itself if all do.
+
+    Args:
+        document: The text.
+        max_tokens: Tokens at most.
+    """
+    if len(document.ids) <= max_tokens:
+        return document
+    room = max_tokens - int((document.word_of < 0).sum())
+    tokens_of_words = np.bincount(document.word_of[document.word_of >= 0])
+    kept = document.word_of < np.searchsorted(tokens_of_words.cumsum(), room, side="right")
+    return replace(document, ids=document.ids[kept], spans=document.spans[kept], word_of=document.word_of[kept])
+
+
+def erasure(
+    reader: Reader,
+    documents: Sequence[Document],
+    readings: Sequence[Reading],
+    importances: Sequence[np.ndarray],
+    seed: int = 0,
+) -> np.ndarray:
+    """Fall of the predicted class's probability without the most important words, and with only them.
+
+    Comprehensiveness and sufficiency of DeYoung et al. 2020, equations 1 and 2. Words go with all their tokens, special
+    tokens stay. Every fraction makes one word at least; words of equal importance are taken in random order.
+
+    Args:
+        reader: The classifier.
+        documents: N texts.
+        readings: What it says of them.
+        importances: Each (W,).
+        seed: Of the order of equally important words.
+
+    Returns:
+        (2, N, fractions): comprehensiveness, then sufficiency.
+    """
+    generator = np.random.default_rng(seed)
+    ids = []
+    for document, importance in zip(documents, importances, strict=True):
+        order = np.lexsort((generator.random(len(importance)), -importance))
+        counts = np.ceil(np.array(FRACTIONS) * len(importance) - 1e-9)
+        # (fractions, W): whether a word is among the most important.
+        is_top = np.argsort(order) < counts[:, None]
+        ids += [document.keep_words(kept) for kept in np.concatenate([~is_top, is_top])]
+    logits = reader.logits(ids)
+    answers = predicted_classes(readings)
+    before = class_probabilities(reader.model, np.array([reading.logits for reading in readings]))
+    after = class_probabilities(reader.model, logits).reshape(len(documents), 2, len(FRACTIONS), -1)
+    rows = np.arange(len(documents))
+    fall = before[rows, answers][:, None, None] - after[rows, :, :, answers]
+    return fall.transpose(1, 0, 2)
+
+
+def _summary(name: str, drops: Mapping[str, np.ndarray], importances: Mapping[str, list[np.ndarray]]) -> dict[str, Any]:
+    comprehensiveness, sufficiency = drops[name]
+    found: dict[str, Any] = {
+        "comprehensiveness": _interval(comprehensiveness.mean(1)) | {"curve": comprehensiveness.mean(0).tolist()},
+        "sufficiency": _interval(sufficiency.mean(1)) | {"curve": sufficiency.mean(0).tolist()},
+        "against": {
+            other: {
+                "comprehensiveness": bootstrap([(comprehensiveness - drops[other][0]).mean(1)]),
+                "sufficiency": bootstrap([(sufficiency - drops[other][1]).mean(1)]),
+            }
+            for other in REFERENCES
+            if other in drops and other != name
+        },
+    }
+    if "leave_one_out" in importances and name != "leave_one_out":
+        found["tau_leave_one_out"] = _mean_tau(importances[name], importances["leave_one_out"])
+    return found
+
+
+def _interval(values: np.ndarray) -> dict[str, float]:
+    found = bootstrap([values])
+    return {"mean": found["difference"], "low": found["low"], "high": found["high"]}
+
+
+def _mean_tau(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> dict[str, Any] | None:
+    """Kendall's tau-b, mean over the texts in which neither side has all words alike."""
+    taus = [
+        kendalltau(our, their).statistic
+        for our, their in zip(ours, theirs, strict=True)
+        if np.ptp(our) > 0 and np.ptp(their) > 0
+    ]
+    return _interval(np.array(taus)) | {"num_documents": len(taus)} if taus else None
+
+
+def interventions(
+    reader: Reader, documents: Sequence[Document], readings: Sequence[Reading], seed: int = 0
+) -> dict[str, Any] | None:
+    """What changes when the weights of a text's words are shuffled, and when they are all equal.
+
+    Args:
+        reader: The classifier.
+        documents: N texts.
+        readings: What it says of them.
+        seed: Of the first of `NUM_PERMUTATIONS` shuffles, over which the mean is taken.
+
+    Returns:
+        `permutation` and `uniform` (see the module), or None for a model without weights.
+    """
+    if any(reading.weights is None for reading in readings):
+        return None
+    shuffles = [shuffled(seed + number) for number in range(NUM_PERMUTATIONS)]
+    return {
+        "permutation": _effect(reader, documents, readings, shuffles),
+        "uniform": _effect(reader, documents, readings, [uniform]),
+    }
+
+
+def _effect(
+    reader: Reader, documents: Sequence[Document], readings: Sequence[Reading], changes: Sequence[Change]
+) -> dict[str, Any]:
+    ids = [document.ids for document in documents]
+    logits = np.array([reading.logits for reading in readings])
+    before = class_probabilities(reader.model, logits)
+    is_multi_label = reader.model.config.problem_type == "multi_label_classification"
+    distances, flipped = [], []
+    for change in changes:
+        with changed_weights(reader, change):
+            changed = reader.logits(ids)
+        moved = np.abs(class_probabilities(reader.model, changed) - before)
+        # With several labels each is a distribution of its own, and the one that moves most counts.
+        distances.append(moved.max(1) if is_multi_label else moved.sum(1) / 2)
+        is_other = ((changed > 0) != (logits > 0)).any(1) if is_multi_label else changed.argmax(1) != logits.argmax(1)
+        flipped.append(is_other)
+    return {"total_variation": _interval(np.mean(distances, axis=0)), "flipped": float(np.mean(flipped))}

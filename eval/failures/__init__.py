@@ -1,0 +1,1 @@
+"""The failure modes of the Newsgroups paper, looked for inside a model."""

@@ -1,0 +1,121 @@
+"""Which flag of train.py to change against a failure, and what an ablation has measured of it."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from operator import not_
+from pathlib import Path
+from typing import Any
+
+from transformers import PretrainedConfig
+
+from salience import model_cards
+from salience.configuration.errors import UserError
+
+RESULTS = Path(model_cards.__file__).parent / "results"
+ABLATIONS = {
+    "salience_attn_pool": RESULTS / "ag_news_pooling" / "study.json",
+    "salience_hierarchical_attn": RESULTS / "20_newsgroups_ablation" / "study.json",
+}
+"""By model_type, our own study that has options of such models on and off."""
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """A flag, and what to set it to.
+
+    Attributes:
+        flag: Its name, without dashes.
+        advice: The value, or where to look for one.
+        why: What it does against the failure.
+        is_open: Whether a model with this value can follow the advice; by default, where the option is off.
+        option: Field of the model's configuration that holds it; None: it has the flag's name. Models without the field
+            don't have the flag.
+    """
+
+    flag: str
+    advice: str
+    why: str
+    is_open: Callable[[Any], bool] = not_
+    option: str | None = None
+
+    def is_offered(self, config: PretrainedConfig) -> bool:
+        """Whether a model with this configuration has the flag, and doesn't follow the advice already."""
+        option = self.option or self.flag
+        return hasattr(config, option) and self.is_open(getattr(config, option))
+
+    def as_json(self, config: PretrainedConfig, ablation: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The flag for one model.
+
+        Args:
+            config: Of the model, which has the flag.
+            ablation: See `measured_effect`.
+
+        Returns:
+            flag, advice, why, current (the model's value) and measured_effect.
+        """
+        return {
+            "flag": self.flag,
+            "advice": self.advice,
+            "why": self.why,
+            "current": getattr(config, self.option or self.flag),
+            "measured_effect": None if ablation is None else measured_effect(self.flag, ablation),
+        }
+
+
+def measured_effect(flag: str, ablation: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """What an ablation says of a flag: each row that differs from the reference row by nothing but this flag's value.
+
+    Args:
+        flag: Its name, without dashes.
+        ablation: The content of a study.json; see `salience.eval.study.command`.
+
+    Returns:
+        For each such row: study (its name), row, value and reference_value (null: that of the study's recipe),
+        reference, accuracy and reference_accuracy (mean over seeds), difference (row minus reference) with its interval
+        low and high and p_value. None where there is no such row.
+
+    Raises:
+        UserError: It isn't the content of a study.json.
+    """
+    try:
+        name, rows = ablation["reference"], ablation["rows"]
+        if name is None or rows[name]["kind"] != "model":
+            return None
+        wanted = rows[name]["flags"]
+        effects = [
+            {
+                "study": ablation.get("name"),
+                "row": row,
+                "value": found["flags"].get(flag),
+                "reference_value": wanted.get(flag),
+                "reference": name,
+                "accuracy": found["mean"]["accuracy"],
+                "reference_accuracy": rows[name]["mean"]["accuracy"],
+                **{key: found["against"][name][key] for key in ("difference", "low", "high", "p_value")},
+            }
+            for row, found in rows.items()
+            if found["kind"] == "model"
+            and {key for key in {*found["flags"], *wanted} if found["flags"].get(key) != wanted.get(key)} == {flag}
+            and name in found["against"]  # not before both were trained
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError("the ablation is not a study.json: give the one that eval.py study has written") from error
+    return effects or None
+
+
+def read_ablation(file: str | Path) -> dict[str, Any]:
+    """The content of a study.json, for the flag --ablation.
+
+    Raises:
+        UserError: It can't be read, or isn't one.
+    """
+    try:
+        content = json.loads(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--ablation {file} can't be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"--ablation {file} is not valid JSON: give a study.json of eval.py study") from error
+    if not isinstance(content, dict) or not {"reference", "rows"} <= content.keys():
+        raise UserError(f"--ablation {file} holds no study: give a study.json of eval.py study")
+    return content

@@ -1,0 +1,1 @@
+"""A trained classifier, and what it answers to texts."""

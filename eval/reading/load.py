@@ -1,0 +1,45 @@
+"""A trained classifier by its folder or its name on the Hub."""
+
+from pathlib import Path
+
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+
+import salience.modeling  # noqa: F401  the Auto classes know our models, so that no code of a repository is run
+from salience.configuration.errors import UserError, one_line
+from salience.eval.reading.words import label_names
+from salience.modeling.tokenizer_loading import read_tokenizer
+
+
+def load_classifier(
+    model: str | Path | None, revision: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A trained classifier and its tokenizer, which can pad; no code of its repository is run.
+
+    Args:
+        model: Folder or Hub id of any text-classification model of ours or of transformers.
+        revision: Branch, tag or commit of a Hub id.
+
+    Raises:
+        UserError: There is none, or its classifier was never trained.
+    """
+    if not model:
+        raise UserError("--model is missing: name the folder or Hub id of a trained classifier")
+    name = str(model)
+    try:
+        trusted = {"revision": revision, "trust_remote_code": False}
+        classifier, loading = AutoModelForSequenceClassification.from_pretrained(
+            name, output_loading_info=True, **trusted
+        )
+        tokenizer = read_tokenizer(name, revision)
+    except Exception as error:  # files of others can be broken in any way, and libraries have errors of their own
+        raise UserError(f"--model {name} can't be loaded: {one_line(error)}") from error
+    if set(classifier.config.id2label) != set(range(classifier.config.num_labels)):
+        raise UserError(f"--model {name}: the keys of id2label in its config.json must count from 0")
+    class_names = label_names(classifier)
+    if doubled := next((each for each in class_names if class_names.count(each) > 1), None):
+        raise UserError(f"--model {name} has two classes named {doubled!r}: mend id2label in config.json")
+    if missing := sorted(loading["missing_keys"]):
+        raise UserError(f"--model {name} lacks weights of a classifier ({missing[0]}): name one that was trained")
+    if classifier.config.pad_token_id is None:
+        classifier.config.pad_token_id = tokenizer.pad_token_id
+    return classifier, tokenizer

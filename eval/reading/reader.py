@@ -1,0 +1,198 @@
+"""What a trained classifier answers to texts, and to parts of them: the ground under every study of a model.
+
+Shapes
+    N = texts, T = tokens of one text, C = classes, H = heads, S = sentences of one text
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from tqdm import tqdm
+from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
+
+from salience.configuration.errors import UserError
+from salience.eval.reading.words import label_names
+from salience.modeling.encoders import position_limit
+from salience.modeling.salience_base import SaliencePreTrainedModel
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text as the model reads it.
+
+    Attributes:
+        text: The text.
+        ids: (T,) token ids.
+        spans: (T, 2) first character and the one behind the last; equal for special tokens.
+        word_of: (T,) number of the word that a token belongs to, -1 for special tokens.
+    """
+
+    text: str
+    ids: np.ndarray
+    spans: np.ndarray
+    word_of: np.ndarray
+
+    @property
+    def num_words(self) -> int:
+        """How many words were read."""
+        return int(self.word_of.max(initial=-1)) + 1
+
+    @cached_property
+    def words(self) -> list[str]:
+        """The words, as they stand in the text."""
+        starts = np.full(self.num_words, len(self.text))
+        ends = np.zeros(self.num_words, dtype=int)
+        inside = self.word_of >= 0
+        np.minimum.at(starts, self.word_of[inside], self.spans[inside, 0])
+        np.maximum.at(ends, self.word_of[inside], self.spans[inside, 1])
+        return [self.text[start:end] for start, end in zip(starts, ends, strict=True)]
+
+    def per_word(self, values: np.ndarray) -> np.ndarray:
+        """Sum a value of each token (T,) over each word: (words,). Special tokens are left out."""
+        inside = self.word_of >= 0
+        return np.bincount(self.word_of[inside], weights=values[inside], minlength=self.num_words)
+
+    def keep_words(self, kept: np.ndarray) -> np.ndarray:
+        """Token ids of the text with only these words, bool (words,); special tokens stay."""
+        return self.ids[(self.word_of < 0) | kept[self.word_of]] if self.num_words else self.ids
+
+
+class Reading(NamedTuple):
+    """What the model says of one text.
+
+    Attributes:
+        logits: (C,) float32.
+        weights: (T,) its share of the document vector, by token, summing to 1; None where a model has no such weights.
+        sentence_of: (T,) number of the sentence that a token belongs to, -1 for none; None for models without.
+        cross_attention: (H, T, S) attention of each kept token over sentences, 0 for others; None unless asked for.
+    """
+
+    logits: np.ndarray
+    weights: np.ndarray | None
+    sentence_of: np.ndarray | None
+    cross_attention: np.ndarray | None
+
+
+def token_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Tokens of a text that a model reads; None for all."""
+    if isinstance(model, SaliencePreTrainedModel):
+        return None
+    limit = min(tokenizer.model_max_length, position_limit(model))
+    return limit if limit < 1_000_000 else None
+
+
+@dataclass
+class Reader:
+    """A classifier with its tokenizer: any text-classification model of transformers.
+
+    Args:
+        model: The classifier; set to evaluation mode.
+        tokenizer: Its fast tokenizer.
+        batch_size: Texts at a time; texts of like length are read together.
+
+    Raises:
+        UserError: The tokenizer is a slow one.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    batch_size: int = 32
+    label_names: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not self.tokenizer.is_fast:
+            name = type(self.tokenizer).__name__
+            raise UserError(f"{name} doesn't tell where tokens stand in a text: a fast tokenizer is needed")
+        self.model.eval()
+        self.label_names = label_names(self.model)
+
+    @property
+    def limit(self) -> int | None:
+        """Tokens of a text that the model reads; None for all."""
+        return token_limit(self.model, self.tokenizer)
+
+    def documents(self, texts: Sequence[str]) -> list[Document]:
+        """Tokenize texts, cut at `limit`."""
+        if not texts:
+            return []
+        encoding = self.tokenizer(
+            list(texts),
+            truncation=self.limit is not None,
+            max_length=self.limit,
+            return_offsets_mapping=True,
+            verbose=False,
+        )
+        return [self._document(text, encoding, row) for row, text in enumerate(texts)]
+
+    def _document(self, text: str, encoding: BatchEncoding, row: int) -> Document:
+        words = [-1 if word is None else word for word in encoding.word_ids(row)]
+        # Numbered anew: some tokenizers skip numbers.
+        _, numbers = np.unique([word for word in words if word >= 0], return_inverse=True)
+        word_of = np.full(len(words), -1)
+        word_of[np.array(words, dtype=int) >= 0] = numbers
+        spans = np.array(encoding["offset_mapping"][row], dtype=int).reshape(-1, 2)
+        return Document(text, np.array(encoding["input_ids"][row], dtype=int), spans, word_of)
+
+    def logits(self, ids: Sequence[np.ndarray], progress: str | None = None) -> np.ndarray:
+        """Answers to texts given as token ids: (N, C) float32.
+
+        Args:
+            ids: Each (T,), special tokens included.
+            progress: What a progress bar says; None for no bar.
+        """
+        readings = self.read(ids, progress=progress)
+        return np.array([reading.logits for reading in readings]).reshape(len(ids), len(self.label_names))
+
+    @torch.inference_mode()
+    def read(
+        self, ids: Sequence[np.ndarray], cross_attention: bool = False, progress: str | None = None
+    ) -> list[Reading]:
+        """Answers and weights for texts given as token ids, in their order.
+
+        Args:
+            ids: Each (T,), special tokens included.
+            cross_attention: Ask a hierarchical model for it; words times sentences numbers for each text.
+            progress: What a progress bar says; None for no bar.
+        """
+        order = sorted(
+            range(len(ids)), key=lambda row: -len(ids[row])
+        )  # the first batch shows whether memory is enough
+        readings: dict[int, Reading] = {}
+        with tqdm(total=len(ids), desc=progress, unit="text", disable=progress is None) as bar:
+            for start in range(0, len(ids), self.batch_size):
+                rows = order[start : start + self.batch_size]
+                readings |= zip(rows, self._read_batch([ids[row] for row in rows], cross_attention), strict=True)
+                bar.update(len(rows))
+        return [readings[row] for row in range(len(ids))]
+
+    def _read_batch(self, ids: list[np.ndarray], cross_attention: bool) -> list[Reading]:
+        batch = self.tokenizer.pad({"input_ids": [each.tolist() for each in ids]}, return_tensors="pt").to(
+            self.model.device
+        )
+        options = {"output_attentions": True} if cross_attention else {}
+        outputs = self.model(**batch, **options)
+        # Padding is behind or before the text, as the tokenizer does it.
+        is_token = batch["attention_mask"].bool().cpu().numpy()
+        columns = {name: self._rows(outputs, name) for name in ("pooling_weights", "sentence_ids")}
+        attention = self._rows(outputs, "cross_attentions") if cross_attention else None
+        logits = outputs.logits.float().cpu().numpy()
+        return [
+            Reading(
+                logits=logits[row],
+                weights=None if columns["pooling_weights"] is None else columns["pooling_weights"][row][is_token[row]],
+                sentence_of=None if columns["sentence_ids"] is None else columns["sentence_ids"][row][is_token[row]],
+                cross_attention=None if attention is None else attention[row][:, is_token[row]],
+            )
+            for row in range(len(ids))
+        ]
+
+    @staticmethod
+    def _rows(outputs: Any, name: str) -> np.ndarray | None:
+        values = outputs.get(name)
+        if values is None:
+            return None
+        return (values.float() if values.is_floating_point() else values).cpu().numpy()

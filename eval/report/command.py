@@ -1,0 +1,215 @@
+"""eval.py report --model FOLDER_OR_HUB_ID [--test_file FILE] [--output_dir OUT] [--flag value ...]: one model, in full.
+
+How good a classifier is, where it fails, how sure one can be of it, and whether its attention explains its answers.
+It is for any text-classification model of transformers, as far as its outputs allow. Without `--test_file`, a run of
+train.py is looked at on its own test split, from the data flags in its run.json; run.json knows no folders of absolute
+paths, so name such data once more, with the flags of train.py.
+
+OUT (default: MODEL/report for a folder, else runs/report) gets report.html, which needs no other file and no network,
+visualizations/ with its figures, failure_analysis.json (see `salience.eval.failures.analysis`), and report.json:
+
+    model: name, revision, class, parameters, temperature (that divides its logits; null for a model without)
+    data: name, split (null for a file), texts, classes (names), sha256 of texts and labels
+    made: date, command, versions, seed, documents (row numbers of the sample for attention and failure modes)
+    scores: accuracy, precision_macro, ..., per_class; see `salience.eval.scores.metrics.compute_scores`
+    intervals: {accuracy, precision_macro, ..., f1_weighted: {value, low, high}}
+    confusion: texts by true class (row) and answer (column); null where a text can have several classes
+    confused_pairs: see `salience.eval.scores.breakdown.confused_pairs`; null likewise
+    length: see `salience.eval.scores.breakdown.by_length`; a text's words are what stands between white space
+    class_frequency: see `salience.eval.scores.breakdown.by_class_frequency`
+    calibration: of these texts, see `salience.eval.scores.calibration`
+    thresholds: chosen_on ("validation", or "same" where there are no others than these: too good to be true), and rows:
+        wanted_accuracy, threshold (null where none gives it), and on these texts its coverage and accuracy
+    training: log_history of the run; null for other models
+    attention: see `salience.eval.explain.attention_profile`, or only `reason` for a model without such weights
+    faithfulness: see `salience.eval.explain.faithfulness`, or only `reason` where nothing can be tested; and verdict,
+        in words
+    examples: row, true, predicted, confidence, and words [[word, share of the attention], ...] of some texts; `words`
+        is null for a model without weights
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import DatasetDict
+
+from salience.configuration.arguments import RecipeParser
+from salience.configuration.data_arguments import DataArguments
+from salience.configuration.errors import UserError
+from salience.eval.failures.remedies import ABLATIONS, read_ablation
+from salience.eval.reading.load import load_classifier
+from salience.eval.reading.reader import Reader
+from salience.eval.report.content import Sizes, Texts, collect
+from salience.eval.report.page import write_page
+from salience.eval.report.pictures import draw, write_pictures
+from salience.eval.runs import Run, data_flags, load_data, read_run
+from salience.eval.score.command import ScoreArguments
+from salience.model_cards.card import make_card, without_report, write_card
+from salience.model_cards.run_folder import RELIABILITY_FILE, REPORT_FOLDER
+from salience.train.building.encoder_loading import public_name
+from salience.train.data.load import TextData, load_test
+from salience.train.folder.description import num_weights
+from salience.train.folder.output import check_writable
+from salience.train.folder.record import RUN_FILE, redact_command, versions, write_json
+
+REPORT_FILE = "report.json"
+
+
+@dataclass
+class ReportArguments(ScoreArguments):
+    """Which model is reported on, how closely it is looked at, and where the report goes."""
+
+    output_dir: str | None = field(
+        default=None,
+        metadata={"help": "Folder of the report; unset: report/ in the model's folder, or runs/report for a Hub id."},
+    )
+    ablation: str | None = field(
+        default=None,
+        metadata={"help": "study.json that tells what remedies bring; unset: our own."},
+    )
+    num_documents: int = field(default=500, metadata={"help": "Texts whose attention and failures are looked at."})
+    num_explained: int = field(
+        default=50, metadata={"help": "Texts on which explanations are tested: each is read once for each word."}
+    )
+    report_seed: int = field(default=0, metadata={"help": "Of all that is drawn for the report."})
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "num_documents", "num_explained"):
+            if (value := getattr(self, name)) < 1:
+                raise UserError(f"--{name} {value} must be at least 1")
+        if self.report_seed < 0:
+            raise UserError(f"--report_seed {self.report_seed} must be at least 0")
+
+
+def main(argv: list[str]) -> None:
+    """`eval.py report`: see the module.
+
+    Raises:
+        UserError: There is no such model, data or study; the model is no classifier; or a report is there already.
+    """
+    parser = RecipeParser((ReportArguments, DataArguments), program="eval.py report")
+    if not argv or {"-h", "--help"} & set(argv):
+        print(__doc__)
+        parser.print_help()
+        return
+    arguments, data_args = parser.parse(argv)
+    out = output_folder(arguments)
+    model, tokenizer = load_classifier(arguments.model, arguments.revision)
+    study = arguments.ablation or ABLATIONS.get(model.config.model_type)
+    ablation = read_ablation(study) if study else None
+    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]  # its decorator
+    reader = Reader(model, tokenizer, arguments.batch_size)
+    if model.config.problem_type == "regression" or len(reader.label_names) < 2:
+        raise UserError(f"--model {arguments.model} predicts numbers and no classes: use eval.py score")
+    run = finished_run(arguments.model)
+    if run is None or (data_args.test_file and not (data_args.train_file or data_args.dataset_name)):
+        data, split = file_data(data_args, reader), "test"
+    else:
+        data = load_data(run, parser.parse([*data_flags(run), *argv])[1], "the texts of the report")
+        split = "test" if "test" in data.splits else "validation"
+    texts = Texts.of(data, split, reader)
+    sizes = Sizes(arguments.num_documents, arguments.num_explained, arguments.report_seed)
+    results, failures = collect(reader, texts, run, ablation, sizes)
+    results = describe(arguments, argv, reader, data, split) | results
+    out.mkdir(parents=True, exist_ok=True)
+    pictures = write_pictures(draw(results, reader, texts), out / "visualizations")
+    write_json(out / "failure_analysis.json", failures)
+    write_page(out / "report.html", results, failures, pictures)
+    card = untouched_card(run, out)
+    write_json(out / REPORT_FILE, results)  # where it is, the report is complete
+    if card:
+        (card.parent / RELIABILITY_FILE).write_bytes(pictures["reliability"])
+        write_card(card.parent)
+    print_summary(out, results)
+
+
+def describe(arguments: ReportArguments, argv: list[str], reader: Reader, data: TextData, split: str) -> dict[str, Any]:
+    """The keys model, data and made of report.json."""
+    return {
+        "model": {
+            "name": public_name(arguments.model),
+            "revision": arguments.revision,
+            "class": type(reader.model).__name__,
+            "parameters": num_weights(reader.model),
+            "temperature": getattr(reader.model.config, "logit_temperature", None),
+        },
+        "data": {
+            "name": data.name,
+            "split": split,
+            "texts": len(data.splits[split]),
+            "classes": data.label_names,
+            "sha256": data.fingerprint(split)["sha256"],
+        },
+        "made": {
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "command": redact_command(["eval.py", "report", *argv]),
+            "versions": versions(),
+            "seed": arguments.report_seed,
+        },
+    }
+
+
+def untouched_card(run: Run | None, out: Path) -> Path | None:
+    """The card of a run that can tell of a report inside the run's folder, if nobody has edited it.
+
+    An edit within its section on a report doesn't count: that section is of an earlier report, and is replaced.
+    """
+    if run is None or out.resolve() != (run.folder / REPORT_FOLDER).resolve():
+        return None
+    card = run.folder / "README.md"
+    if not card.is_file():
+        return None
+    ours, found = str(make_card(run.folder)), card.read_text(encoding="utf-8")
+    return card if without_report(found) == without_report(ours) else None
+
+
+def output_folder(arguments: ReportArguments) -> Path:
+    """Where the report goes.
+
+    Raises:
+        UserError: There is one already, or it can't be written.
+    """
+    model = Path(str(arguments.model))
+    out = Path(arguments.output_dir or (model / REPORT_FOLDER if model.is_dir() else "runs/report"))
+    if (out / REPORT_FILE).exists():
+        raise UserError(f"{out / REPORT_FILE} exists: choose another --output_dir, or move it away")
+    check_writable(out)
+    return out
+
+
+def finished_run(model: str | None) -> Run | None:
+    """The run of train.py whose folder this is, if it is one.
+
+    Raises:
+        UserError: Its run.json is damaged.
+    """
+    folder = Path(str(model))
+    return read_run(folder, tested=False) if (folder / RUN_FILE).is_file() else None
+
+
+def file_data(data_args: DataArguments, reader: Reader) -> TextData:
+    """`--test_file` for a model that is trained already, as a test split."""
+    problem_type = reader.model.config.problem_type or "single_label_classification"
+    rows = load_test(data_args, reader.label_names, problem_type)
+    name = data_args.data_name or Path(str(data_args.test_file)).name
+    source = Path(str(data_args.test_file)).name
+    return TextData(DatasetDict(test=rows), reader.label_names, problem_type, name, source)
+
+
+def print_summary(out: Path, results: dict[str, Any]) -> None:
+    """Where the report is, and what it says in four lines."""
+    intervals, calibration = results["intervals"], results["calibration"]
+    scores = " · ".join(
+        f"{name} {intervals[name]['value']:.4f} ({intervals[name]['low']:.4f} to {intervals[name]['high']:.4f})"
+        for name in ("accuracy", "f1_macro", "recall_macro")
+    )
+    lines = (
+        f"report     {out / 'report.html'}",
+        f"scores     {scores} on {results['data']['texts']} texts",
+        f"calibrated expected calibration error {calibration['ece_equal_mass']:.4f}",
+        f"attention  {results['faithfulness']['verdict']}",
+    )
+    print("\n".join(lines))

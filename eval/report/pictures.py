@@ -1,0 +1,101 @@
+"""The pictures of a report, by the names of their files."""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from salience.eval.failures.internals import has_filter
+from salience.eval.reading.reader import Reader
+from salience.eval.report.attention_figures import (
+    cross_attention_figure,
+    distributions_figure,
+    faithfulness_figure,
+    words_figure,
+)
+from salience.eval.report.content import MAX_CROSS_TOKENS, Texts
+from salience.eval.report.figures import (
+    confusion_figure,
+    length_figure,
+    per_class_figure,
+    reliability_figure,
+    risk_coverage_figure,
+    training_figure,
+)
+
+DPI = 130
+MAX_CLASSES = 60
+"""More don't fit into a picture; report.json has them all."""
+NUM_CROSS_ATTENTION = 3
+
+
+def draw(results: Mapping[str, Any], reader: Reader, texts: Texts) -> Iterator[tuple[str, Figure]]:
+    """The pictures that these results give, each with the name of its file without `.png`.
+
+    Args:
+        results: The content of report.json.
+        reader: The model, which is asked for the cross-attention of some examples.
+        texts: What it was tested on.
+    """
+    names = results["data"]["classes"]
+    if results["confusion"] and len(names) <= MAX_CLASSES:
+        yield "confusion_matrix", confusion_figure(np.array(results["confusion"]), names)
+    if len(names) <= MAX_CLASSES:
+        yield "per_class_performance", per_class_figure(results["scores"]["per_class"])
+    calibration = results["calibration"]
+    yield "reliability", reliability_figure(calibration["reliability_equal_mass"], calibration["ece_equal_mass"])
+    yield "risk_coverage", risk_coverage_figure(calibration["risk_coverage"])
+    yield "length", length_figure(results["length"]["bins"])
+    if results["training"]:
+        yield "training_curves", training_figure(results["training"])
+    if "reason" not in results["faithfulness"]:
+        yield "faithfulness", faithfulness_figure(results["faithfulness"])
+    if "reason" not in results["attention"]:
+        yield "attention_distributions", distributions_figure(results["attention"])
+        for example in results["examples"]:
+            yield f"word_attention/{example['row']}", words_figure(example["words"], example_title(example))
+    if has_filter(reader.model):
+        yield from draw_cross_attention(results["examples"], reader, texts)
+
+
+def draw_cross_attention(examples: list[dict[str, Any]], reader: Reader, texts: Texts) -> Iterator[tuple[str, Figure]]:
+    """Word-to-sentence maps of the first examples that have two sentences or more."""
+    drawn = 0
+    for example in examples:
+        document = texts.documents[example["row"]]
+        if drawn == NUM_CROSS_ATTENTION or len(document.ids) > MAX_CROSS_TOKENS:
+            continue
+        attention_HTS = reader.read([document.ids], cross_attention=True)[0].cross_attention
+        if attention_HTS is None or attention_HTS.shape[2] < 2:
+            continue
+        is_kept_T = (attention_HTS.sum((0, 2)) > 0) & (document.word_of >= 0)
+        words = [document.text[start:end] for start, end in document.spans[is_kept_T]]
+        if words:
+            drawn += 1
+            title = example_title(example)
+            yield f"cross_attention/{example['row']}", cross_attention_figure(words, attention_HTS[:, is_kept_T], title)
+
+
+def example_title(example: Mapping[str, Any]) -> str:
+    """One line above a text."""
+    truth = "" if example["right"] else f", in truth {example['true'] or 'none'}"
+    return f"row {example['row']}: {example['predicted'] or 'none'} ({example['confidence']:.2f}){truth}"
+
+
+def write_pictures(figures: Iterator[tuple[str, Figure]], folder: Path) -> dict[str, bytes]:
+    """Write each figure as a PNG into the folder, and return the same bytes by name."""
+    pictures = {}
+    for name, figure in figures:
+        stream = BytesIO()
+        with warnings.catch_warnings():  # a script that the font doesn't have is drawn as boxes
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            figure.savefig(stream, format="png", dpi=DPI)
+        pictures[name] = stream.getvalue()
+        file = folder / f"{name}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(pictures[name])
+    return pictures

@@ -1,0 +1,75 @@
+"""eval.py score --model FOLDER_OR_HUB_ID --test_file FILE: how good a trained model is on labelled texts."""
+
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+
+from salience.configuration.arguments import RecipeParser
+from salience.configuration.data_arguments import FileArguments
+from salience.configuration.errors import UserError
+from salience.eval.reading.load import load_classifier
+from salience.eval.reading.reader import token_limit
+from salience.eval.reading.words import label_names
+from salience.eval.scores.metrics import compute_scores
+from salience.train.data.load import load_test
+from salience.train.data.tokens import tokenize
+from salience.train.folder.output import new_file
+from salience.train.folder.record import write_json
+
+
+@dataclass
+class ScoreArguments:
+    """Which model is scored, and where the scores go."""
+
+    model: str | None = field(default=None, metadata={"help": "Folder or Hub id of a trained classifier."})
+    revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a Hub id."})
+    output_dir: str | None = field(default=None, metadata={"help": "Folder for scores.json; unset: only print."})
+    batch_size: int = field(default=32, metadata={"help": "Texts at a time."})
+
+
+def main(argv: list[str]) -> None:
+    """`eval.py score`: see `score`.
+
+    Raises:
+        UserError: See `score`; or a flag is wrong.
+    """
+    parser = RecipeParser((ScoreArguments, FileArguments), program="eval.py score")
+    if not argv or {"-h", "--help"} & set(argv):
+        parser.print_help()
+    else:
+        score(*parser.parse(argv))
+
+
+def score(arguments: ScoreArguments, data_args: FileArguments) -> None:
+    """Print the model's scores on the labelled file, and write them to `output_dir/scores.json` if that is given.
+
+    Raises:
+        UserError: There is no such model or file, scores are there already, or can't be written there.
+    """
+    target = new_file(arguments.output_dir, "scores.json")
+    if arguments.batch_size < 1:
+        raise UserError(f"--batch_size {arguments.batch_size} must be at least 1")
+    model, tokenizer = load_classifier(arguments.model, arguments.revision)
+    config = model.config
+    # As transformers takes it where nothing is said.
+    problem_type = config.problem_type or ("regression" if config.num_labels == 1 else "single_label_classification")
+    names = label_names(model)
+    rows = load_test(data_args, names, problem_type)
+    tokens = tokenize(rows, tokenizer, token_limit(model, tokenizer))
+    options = TrainingArguments(
+        output_dir=arguments.output_dir or ".",
+        per_device_eval_batch_size=arguments.batch_size,
+        report_to="none",
+        remove_unused_columns=False,
+        label_names=["labels"],
+    )
+    trainer = Trainer(model, options, processing_class=tokenizer, data_collator=DataCollatorWithPadding(tokenizer))
+    prediction = trainer.predict(tokens)
+    logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
+    scores = compute_scores(logits, np.asarray(prediction.label_ids), problem_type, names)
+    print(json.dumps(scores, indent=2, ensure_ascii=False))
+    if target:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_json(target, {"model": arguments.model, "revision": arguments.revision, "rows": len(rows), **scores})

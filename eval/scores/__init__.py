@@ -1,0 +1,1 @@
+"""Numbers from labels and answers; nothing here needs torch or a model."""

@@ -1,0 +1,47 @@
+"""Two classifiers on the same texts: is the difference more than chance?"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+from salience.eval.scores.predictions import Predictions
+
+NUM_RESAMPLES = 10_000
+
+
+def exact_mcnemar(ours: Predictions, theirs: Predictions) -> dict[str, Any]:
+    """McNemar's exact test: texts that only we and that only they get right, and the two-sided p-value."""
+    our, their = ours.is_right(), theirs.is_right()
+    only_ours, only_theirs = int((our & ~their).sum()), int((their & ~our).sum())
+    discordant = only_ours + only_theirs
+    p_value = float(binomtest(only_ours, discordant).pvalue) if discordant else 1.0
+    return {"only_this_right": only_ours, "only_other_right": only_theirs, "p_value": p_value}
+
+
+def bootstrap(strata: Sequence[np.ndarray], seed: int = 0) -> dict[str, float]:
+    """Paired bootstrap of a mean difference, drawn within each stratum, the strata weighing the same.
+
+    Args:
+        strata: Each (N,), for each text the difference of two classifiers.
+        seed: Of the draws.
+
+    Returns:
+        difference, low, high (2.5 and 97.5 % percentile) and p_value (two-sided, at least 2 / (draws + 1)).
+    """
+    random = np.random.default_rng(seed)
+    means = np.zeros(NUM_RESAMPLES)
+    for differences in strata:
+        # Few values, each many times: how often each is drawn is multinomial, so texts needn't be drawn one by one.
+        values, counts = np.unique(differences, return_counts=True)
+        draws = random.multinomial(len(differences), counts / len(differences), size=NUM_RESAMPLES)
+        means += draws @ values / len(differences) / len(strata)
+    low, high = np.percentile(means, [2.5, 97.5])
+    tail = min((means <= 0).sum(), (means >= 0).sum())
+    return {
+        "difference": float(np.mean([np.mean(each) for each in strata])),
+        "low": float(low),
+        "high": float(high),
+        "p_value": min(1.0, 2 * (int(tail) + 1) / (NUM_RESAMPLES + 1)),
+    }

@@ -1,0 +1,182 @@
+"""The cells of a study, each a process of its own with a folder of its own; finished ones are not run again."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from salience.configuration.arguments import read_yaml
+from salience.configuration.errors import UserError
+from salience.train.folder.output import checkpoints
+from salience.train.folder.record import RUN_FILE
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study.
+
+    Attributes:
+        row: Name of its row.
+        seed: Its seed.
+        folder: Its `output_dir`. Beside it lie its recipe (.yaml), with every flag, and its log (.log).
+        program: Module and first words of its command.
+        recipe: Its flags by name, `output_dir` among them.
+    """
+
+    row: str
+    seed: int
+    folder: Path
+    program: tuple[str, ...]
+    recipe: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.row}, seed {self.seed}"
+
+    @property
+    def recipe_file(self) -> Path:
+        """The recipe that makes this cell again."""
+        return self.folder.with_name(f"{self.folder.name}.yaml")
+
+    @property
+    def log_file(self) -> Path:
+        """What the cell's process said."""
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether its run came to its end."""
+        return (self.folder / RUN_FILE).is_file()
+
+    def check(self) -> None:
+        """Make sure that what is in the folder was made with the same flags.
+
+        Raises:
+            UserError: It was not, or nobody knows.
+        """
+        if not self.folder.exists():
+            return
+        before = read_yaml(self.recipe_file, "recipe") if self.recipe_file.is_file() else None
+        if not isinstance(before, dict):
+            raise UserError(f"{self.folder} was not made by this study: choose another --output_dir, or move it away")
+        before["output_dir"] = self.recipe["output_dir"]  # a study's folder may be moved
+        changed = [key for key in before | self.recipe if before.get(key) != self.recipe.get(key)]
+        if changed:
+            raise UserError(
+                f"{self.folder} holds a run with another {', '.join(changed)}: "
+                "choose another --output_dir, or move that folder away"
+            )
+
+    def prepare(self) -> list[str]:
+        """The command that starts or continues the cell; an unfinished run without a checkpoint is removed."""
+        self.recipe_file.parent.mkdir(parents=True, exist_ok=True)
+        part = self.recipe_file.with_suffix(".part")
+        part.write_text(yaml.safe_dump(self.recipe, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        part.replace(self.recipe_file)
+        command = [sys.executable, "-m", *self.program, str(self.recipe_file)]
+        if checkpoints(self.folder):
+            return [*command, "--resume_from_checkpoint", "last"]
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+        return command
+
+    def remove_checkpoints(self) -> None:
+        """They were for resuming; the model stays."""
+        for folder in self.folder.glob("checkpoint-*"):
+            shutil.rmtree(folder)
+
+
+def locked(file: IO[str]) -> bool:
+    """Lock an open file, if nobody else has."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+class CellRunner:
+    """Runs cells, `jobs` at a time.
+
+    Args:
+        jobs: How many at a time; they share the cores.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+        available = getattr(os, "sched_getaffinity", None)
+        cores = len(available(0)) if available else os.cpu_count() or 1
+        threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores // jobs)))
+        self.environment = {**os.environ, "OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}
+        self.processes: set[subprocess.Popen] = set()
+        self.waiting: list[Cell] = []
+        self.guard = threading.Lock()
+        self.is_stopped = False
+
+    def run(self, cells: Sequence[Cell]) -> Generator[tuple[Cell, bool], None, None]:
+        """Run cells that aren't finished; yields each when it ends, and whether it came to its end.
+
+        Whoever leaves the loop early, by Ctrl-C too, ends the processes.
+        """
+        self.waiting = list(cells)
+        with ThreadPoolExecutor(self.jobs) as pool:
+            futures = [pool.submit(self._run_next) for _ in cells]
+            try:
+                for future in as_completed(futures):
+                    yield future.result()
+            finally:
+                self._stop()
+                pool.shutdown(cancel_futures=True)
+
+    def _run_next(self) -> tuple[Cell, bool]:
+        cell, log = self._take()
+        with log:
+            if self.is_stopped or not cell.is_finished and not self._call(cell.prepare(), log):
+                return cell, False
+            cell.remove_checkpoints()
+        return cell, cell.is_finished
+
+    def _take(self) -> tuple[Cell, IO[str]]:
+        """The first cell that no other process runs, and its locked log; waits while there is none.
+
+        The lock is on the open file, which the cell's process inherits: a cell whose study was killed keeps it to its
+        end.
+        """
+        while True:
+            with self.guard:
+                for cell in self.waiting:
+                    cell.log_file.parent.mkdir(parents=True, exist_ok=True)
+                    log = cell.log_file.open("a", encoding="utf-8")
+                    if self.is_stopped or locked(log):
+                        self.waiting.remove(cell)
+                        return cell, log
+                    log.close()
+            time.sleep(1)
+
+    def _call(self, command: list[str], log: IO[str]) -> bool:
+        with self.guard:
+            if self.is_stopped:
+                return False
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self.environment
+            )
+            self.processes.add(process)
+        status = process.wait()
+        with self.guard:
+            self.processes.discard(process)
+        return status == 0
+
+    def _stop(self) -> None:
+        with self.guard:
+            self.is_stopped = True
+            for process in self.processes:
+                process.terminate()

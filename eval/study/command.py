@@ -1,0 +1,157 @@
+"""eval.py study STUDY.yaml [--jobs N] [--output_dir OUT] [--flag value ...]: a grid of runs, with resume.
+
+A study names rows, and seeds for each of them; a cell is one row with one seed, a run of train.py in a process of its
+own. `seed: S` is given to it, and `split_seed: S` unless the study or a recipe says `split_seed`. Further flags on the
+command line count for every row that doesn't take them away (null).
+
+    name: 20 Newsgroups, hierarchical
+    recipe: configuration/recipes/20_newsgroups/hierarchical_attn.yaml  # one or a list; relative to the current folder
+    arguments: {num_train_epochs: 4}  # flags of every row
+    seeds: [0, 1, 2]
+    reference: full                   # row that the others are compared with
+    sparse: [tfidf_svm]               # TF-IDF baselines of `eval.py sparse`, each a row
+    scores: [minority_recall]         # further scores of the test texts, beside those below
+    rows:
+      full: {}
+      no_filter: {filter: none}
+      lstm: {model: lstm, max_sentences: null}  # null takes a flag of the recipe away; `recipe:` names another one
+      rare: {model: tfidf_logistic_prior, minority_ratio: 6}  # any baseline of `eval.py sparse`, with data of its own
+    grid:                             # further rows, a part of each group: focal_2, focal_6, weighted_2, weighted_6
+      - {focal: {loss: focal}, weighted: {loss: weighted}}
+      - {2: {minority_ratio: 2}, 6: {minority_ratio: 6}}
+
+Further scores are precision_macro, recall_macro, f1_weighted, roc_auc (with validation_ before them, those of the
+validation texts), ece (expected calibration error, bins of equal width), accuracy_short, _medium and _long (fewer than
+100 words, 100 to 500, more), and minority_ and majority_ before precision, recall and f1: means over the classes that
+`minority_labels` names, and over the others.
+
+OUT (default runs/studies/ and the name of the YAML file) gets cells/ROW/seed_S/ with each run, beside it its recipe
+seed_S.yaml and its log seed_S.log, study.md with the table, study.png (rows called NAME_NUMBER become curves, where
+several names have numbers in common), and study.json:
+
+    name, seeds, reference, scores (the further ones), best_sparse (of those under `sparse`, by mean validation
+    accuracy; null without), data (name, source, and rows of the splits of one cell)
+    rows: {row: {
+        kind: "model", "sparse" (TF-IDF) or "frozen" (vectors of a frozen encoder), flags: {those of the row},
+        seeds: {seed: {validation_accuracy, accuracy, f1_macro (test), train_seconds, texts_per_second, parameters,
+            further scores}},
+        mean, sd: {validation_accuracy, accuracy, f1_macro, train_seconds, texts_per_second, further scores},
+        against: {other row: {difference, low, high, p_value, mcnemar: {seed: {only_this_right, only_other_right,
+            p_value}}}}}}
+
+Scores run from 0 to 1; null where one is not defined. `train_seconds` is null for a cell that was stopped and resumed;
+`texts_per_second` is that of the test texts, read whole. Both depend on what else the machine did.
+"""
+
+import signal
+import sys
+import time
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from salience.configuration.arguments import RecipeParser, recipe_tokens
+from salience.configuration.errors import UserError
+from salience.eval.runs import read_scores
+from salience.eval.study.cells import Cell, CellRunner
+from salience.eval.study.file import Study, read_flags, read_study
+from salience.eval.study.results import write_results
+from salience.eval.study.scores import GROUP_SCORES
+from salience.train.flag_checks import check_flags
+from salience.train.folder.output import check_writable
+
+# Comparing a hundred cells takes seconds, and most of them may be finished already.
+SECONDS_BETWEEN_WRITES = 20
+
+
+@dataclass
+class StudyArguments:
+    """How a study is run."""
+
+    jobs: int = field(default=1, metadata={"help": "Cells at a time; they share the cores."})
+    output_dir: str | None = field(
+        default=None, metadata={"help": "Folder of the study; unset: runs/studies/ and the name of the YAML file."}
+    )
+
+
+def main(argv: list[str]) -> None:
+    """`eval.py study`: see the module.
+
+    Raises:
+        UserError: The study or a flag is wrong (nothing was started), or a cell failed (the others were run).
+    """
+    parser = RecipeParser((StudyArguments,), program="eval.py study")
+    if not argv or {"-h", "--help"} & set(argv):
+        print(__doc__)
+        return
+    if argv[0].startswith("-"):
+        raise UserError("name the study's YAML file first, then the flags")
+    known, rest = parser.parse_known_args(argv[1:])
+    if known.jobs < 1:
+        raise UserError(f"--jobs {known.jobs} must be at least 1")
+    study = read_study(argv[0], read_flags(rest))
+    folder = Path(known.output_dir or Path("runs/studies", Path(argv[0]).stem))
+    check_writable(folder)
+    cells = study.cells(folder)
+    check_cells(study, cells)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the cells are ended, too
+    try:
+        failed = run_cells(study, cells, folder, known.jobs)
+    except KeyboardInterrupt as error:
+        raise UserError("stopped: run the same command again; finished cells are kept") from error
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if failed:
+        logs = ", ".join(str(cell.log_file) for cell in failed)
+        raise UserError(f"{len(failed)} of {len(cells)} cells failed, the others are finished; see {logs}")
+
+
+def check_cells(study: Study, cells: list[Cell]) -> None:
+    """Make sure that no cell will be refused for its flags, before the first one is run.
+
+    Raises:
+        UserError: A flag is wrong, or a cell's folder holds a run with other ones.
+    """
+    parser = RecipeParser()
+    for cell in cells:
+        try:
+            model_args, _, tuning, training = parser.parse(recipe_tokens(cell.recipe))
+            if study.kind(cell.row) == "model":
+                check_flags(model_args, tuning, training)
+        except UserError as error:
+            raise UserError(f"{study.file}, row {cell.row}: {error}") from error
+        for name in GROUP_SCORES.keys() & set(study.scores):
+            if not cell.recipe.get("minority_labels"):
+                raise UserError(f"{study.file}, row {cell.row}: score {name} needs minority_labels")
+    for cell in cells:
+        cell.check()
+
+
+def run_cells(study: Study, cells: list[Cell], folder: Path, jobs: int) -> list[Cell]:
+    """Run what isn't finished, and write the results now and then, and at the end. Returns the cells that failed."""
+    failed = []
+    done: list[Cell] = []
+    last_write = time.monotonic()  # what was finished before comes at once, and belongs into one table
+    with closing(CellRunner(jobs).run(cells)) as ended, tqdm(total=len(cells), desc="cells") as progress:
+        try:
+            for cell, is_finished in ended:
+                if is_finished:
+                    done.append(cell)
+                    scores = read_scores(cell.folder)
+                    validation, test = scores["validation_accuracy"], scores["accuracy"]
+                    progress.write(f"{cell}: accuracy {test:.4f} (validation {validation:.4f})", file=sys.stdout)
+                    if time.monotonic() - last_write > SECONDS_BETWEEN_WRITES:
+                        write_results(study, done, folder)
+                        last_write = time.monotonic()
+                else:
+                    failed.append(cell)
+                    progress.write(f"{cell}: failed, see {cell.log_file}", file=sys.stdout)
+                progress.update()
+        finally:  # also when it was stopped
+            if done:
+                write_results(study, done, folder)
+        if done:
+            progress.write((folder / "study.md").read_text(encoding="utf-8"), file=sys.stdout)
+    return failed

@@ -1,0 +1,146 @@
+"""From the finished cells of a study to study.json and study.md."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from salience.configuration.data_arguments import DataArguments
+from salience.configuration.errors import UserError
+from salience.eval.runs import best_by_validation, paired_answers, read_results, read_run, read_scores
+from salience.eval.scores.paired import bootstrap, exact_mcnemar
+from salience.eval.study.cells import Cell
+from salience.eval.study.figure import draw_study
+from salience.eval.study.file import Study
+from salience.eval.study.scores import further_scores
+from salience.eval.study.table import render
+from salience.train.folder.record import RUN_FILE, write_json
+
+DPI = 120
+MEASURES = ("validation_accuracy", "accuracy", "f1_macro", "train_seconds", "texts_per_second")
+
+
+def write_results(study: Study, cells: Sequence[Cell], folder: Path) -> None:
+    """Write study.json, study.md and study.png.
+
+    Args:
+        study: The study.
+        cells: Its finished cells, in any order.
+        folder: Of the study.
+
+    Raises:
+        UserError: Cells can't be compared.
+    """
+    results = collect(study, cells)
+    write_json(folder / "study.json", results)
+    (folder / "study.md").write_text(render(results), encoding="utf-8")
+    draw_study(results).savefig(folder / "study.png", dpi=DPI)
+
+
+def collect(study: Study, cells: Sequence[Cell]) -> dict[str, Any]:
+    """The content of study.json; see `salience.eval.study.command`.
+
+    Args:
+        study: The study.
+        cells: Its finished cells, in any order.
+
+    Raises:
+        UserError: Cells can't be compared.
+    """
+    folders: dict[str, dict[int, Path]] = {name: {} for name in study.all_rows()}
+    scores: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in folders}
+    for cell in sorted(cells, key=lambda cell: study.seeds.index(cell.seed)):
+        folders[cell.row][cell.seed] = cell.folder
+        scores[cell.row][cell.seed] = read_scores(cell.folder) | further_scores(cell, study.scores)
+    check_same_texts(cells)
+    rows: dict[str, Any] = {}
+    for name, found in scores.items():
+        summary = summarize(found, (*MEASURES, *study.scores))
+        rows[name] = {"kind": study.kind(name), "flags": study.rows.get(name, {}), "seeds": found, **summary}
+    best_sparse = best_by_validation(
+        {name: rows[name]["mean"]["validation_accuracy"] for name in study.sparse if folders[name]}
+    )
+    for name, runs in folders.items():
+        others = [other for other in (study.reference, best_sparse) if other not in (None, name)]
+        compared = {other: compare(runs, folders[other]) for other in others}
+        rows[name]["against"] = {other: found for other, found in compared.items() if found}
+    return {
+        "name": study.name,
+        "seeds": study.seeds,
+        "reference": study.reference,
+        "scores": study.scores,
+        "best_sparse": best_sparse,
+        "data": describe_data(cells),
+        "rows": rows,
+    }
+
+
+def check_same_texts(cells: Sequence[Cell]) -> None:
+    """Make sure that equal data flags meant equal texts.
+
+    Args:
+        cells: Finished ones.
+
+    Raises:
+        UserError: They did not: a file has changed between two cells.
+    """
+    names = sorted(each.name for each in fields(DataArguments))
+    seen: dict[str, tuple[Cell, dict[str, str]]] = {}
+    for cell in cells:
+        found = read_run(cell.folder).splits
+        flags = repr((cell.seed, [cell.recipe.get(name) for name in names]))
+        first, splits = seen.setdefault(flags, (cell, found))
+        if found != splits:
+            raise UserError(
+                f"{first.folder} and {cell.folder} had other texts by the same flags: files have changed since; "
+                "choose another --output_dir, or move the older of the two away"
+            )
+
+
+def describe_data(cells: Sequence[Cell]) -> dict[str, Any]:
+    """Name, source and rows of the splits, as one cell of the first seed had them."""
+    first = min(cells, key=lambda cell: (cell.seed, cell.row))
+    data = read_results(first.folder, RUN_FILE)["data"]
+    return {**data, "splits": {split: each["rows"] for split, each in data["splits"].items()}}
+
+
+def summarize(cells: Mapping[int, dict[str, Any]], measures: Sequence[str] = MEASURES) -> dict[str, Any]:
+    """Mean and standard deviation (ddof 1) over the seeds of a row, of each measure; None where there is none."""
+    means: dict[str, float | None] = {}
+    deviations: dict[str, float | None] = {}
+    for name in measures:
+        values = [cell[name] for cell in cells.values() if cell[name] is not None]
+        means[name] = float(np.mean(values)) if values else None
+        deviations[name] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {"mean": means, "sd": deviations}
+
+
+def compare(ours: Mapping[int, Path], theirs: Mapping[int, Path]) -> dict[str, Any] | None:
+    """Compare two rows text by text, on the test splits of the seeds that both have.
+
+    Args:
+        ours: Run folder of each seed.
+        theirs: The same of the row to compare with.
+
+    Returns:
+        `difference` of the mean accuracies (ours minus theirs, 0 to 1), its 95 % interval `low`, `high` and two-sided
+        `p_value` by a paired bootstrap over the test texts of these trained models (see `bootstrap`), and for each seed
+        under `mcnemar` how many texts only one of them gets right and the p-value of McNemar's exact test. None
+        without a common seed.
+
+    Raises:
+        UserError: The test splits differ.
+    """
+    differences, mcnemar, splits = [], {}, set()
+    for seed in sorted(ours.keys() & theirs.keys()):
+        our, their = paired_answers(ours[seed], theirs[seed])
+        differences.append(our.is_right().astype(int) - their.is_right())
+        mcnemar[str(seed)] = exact_mcnemar(our, their)
+        splits.add(read_results(ours[seed], RUN_FILE)["data"]["splits"]["test"]["sha256"])
+    if not differences:
+        return None
+    # One test split for all seeds: a text is drawn with all its answers. Else each seed has texts of its own.
+    strata = [np.mean(differences, axis=0)] if len(splits) == 1 else differences
+    return bootstrap(strata) | {"mcnemar": mcnemar}

@@ -1,0 +1,69 @@
+"""A study's results as a table."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from salience.eval.study.scores import score_title
+from salience.model_cards.markdown import escape, table
+
+LEGEND = (
+    "Mean ± standard deviation over the seeds, in percent. Points: difference of the test accuracies, with its 95 % "
+    "interval and p-value by a paired bootstrap over the test texts. Minutes: of cells that were not stopped. "
+    "Texts per second: test texts, read whole; minutes and these depend on what else the machine did, and with an "
+    "encoder_cache they are those of looking up what the encoder said."
+)
+
+
+def render(study: Mapping[str, Any]) -> str:
+    """A study's results as Markdown.
+
+    Args:
+        study: The content of study.json.
+    """
+    against = list(dict.fromkeys(name for name in (study["reference"], study["best_sparse"]) if name))
+    further = study.get("scores", [])  # a study of an earlier version has none
+    header = ["row", "seeds", "validation accuracy", "test accuracy", "test macro F1"]
+    header += [
+        *(score_title(name) for name in further),
+        "parameters",
+        "training minutes",
+        "texts per second",
+    ]
+    lines = []
+    for name, row in study["rows"].items():
+        if not row["seeds"]:
+            continue
+        mean, sd = row["mean"], row["sd"]
+        scores = [_percent(mean[key], sd[key]) for key in ("validation_accuracy", "accuracy", "f1_macro", *further)]
+        minutes = "" if mean["train_seconds"] is None else f"{mean['train_seconds'] / 60:.2f}"
+        speed = mean.get("texts_per_second")  # nor has it this
+        texts_per_second = "" if speed is None else f"{speed:.0f}"
+        parameters = max(cell["parameters"] for cell in row["seeds"].values())
+        compared = [difference_text(row["against"].get(other)) for other in against]
+        lines.append([name, len(row["seeds"]), *scores, parameters, minutes, texts_per_second, *compared])
+    found = table([*header, *(f"points against {name}" for name in against)], lines)
+    figure = "![Scores of each row, with standard deviations](study.png)"
+    return f"# {escape(study['name'])}\n\n{found}\n\n{LEGEND}\n\n{figure}\n"
+
+
+def _percent(mean: float | None, sd: float | None) -> str:
+    if mean is None:
+        return ""
+    return f"{100 * mean:.2f}" + (f" ± {100 * sd:.2f}" if sd is not None else "")
+
+
+def p_text(p_value: float) -> str:
+    """A p-value with three decimals."""
+    return f"{p_value:.3f}" if p_value > 0.001 else "≤ 0.001"
+
+
+def difference_text(found: Mapping[str, Any] | None) -> str:
+    """A difference of accuracies in points with its interval and p-value; empty for None.
+
+    Args:
+        found: What `salience.eval.scores.paired.bootstrap` returns.
+    """
+    if found is None:
+        return ""
+    interval = f"{100 * found['low']:+.2f} to {100 * found['high']:+.2f}"
+    return f"{100 * found['difference']:+.2f} ({interval}, p {p_text(found['p_value'])})"

@@ -1,0 +1,30 @@
+"""A model's tokenizer, from a folder or the Hub, without running any code of its repository."""
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+
+def read_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model, which can pad; no code of its repository is run.
+
+    Args:
+        name: Folder or Hub id.
+        revision: Branch, tag or commit of a Hub id.
+
+    Raises:
+        OSError, ValueError: There is none, or it can't be read.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError):
+        raise
+    except TypeError:  # transformers 4 looks for a vocabulary that isn't there; 5 makes an empty one
+        tokenizer = None
+    except Exception as error:  # of a broken file, tokenizers raises nothing more special
+        raise ValueError(f"its tokenizer is damaged: {error}") from error
+    if tokenizer is None or set(tokenizer.get_vocab().values()) <= set(tokenizer.all_special_ids):
+        raise ValueError("it has no tokenizer; add its tokenizer.json")
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise ValueError("its tokenizer has no pad_token: set one and save it again")
+        tokenizer.pad_token = tokenizer.eos_token  # decoders have none; masked positions are never read
+    return tokenizer

@@ -1,0 +1,179 @@
+"""Attention over the tokens of a text, and the hybrid pooling that makes one vector of it (arXiv 2512.09444, eq. 3-4).
+
+Shape suffixes
+    B = texts, P = tokens of all texts, padding left out, D = features, N = heads, K = width of a head's queries and
+    keys, G = blocks of texts, T = tokens of the longest block, C = some of its queries
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .ragged import Ragged
+
+# Queries handled at a time, and computed anew for the gradient, so that memory grows with the block, not its square.
+QUERY_CHUNK = 1024
+
+
+class TokenAttention(nn.Module):
+    """Base of the token scorers: W_Q and W_K of width `key_dim` per head, and the scale 1/sqrt(key_dim) of eq. 3."""
+
+    def __init__(self, hidden_size: int, key_dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads, self.key_dim = num_heads, key_dim
+        self.key = nn.Linear(hidden_size, num_heads * key_dim)
+
+    def heads(self, x_PE: Tensor) -> Tensor:
+        """(P, N*K) -> (P, N, K)."""
+        return x_PE.unflatten(-1, (self.num_heads, self.key_dim))
+
+    def weigh(self, query_PNK: Tensor, hidden_PD: Tensor, texts: Ragged) -> Tensor:
+        """Attention of one query per text, given for each of its tokens, over these tokens, (P, N)."""
+        scores_PN = (query_PNK.float() * self.heads(self.key(hidden_PD)).float()).sum(2)
+        return texts.softmax(scores_PN / math.sqrt(self.key_dim))
+
+
+class SelfQuery(TokenAttention):
+    """Every token asks: a token's weight is the attention that it receives, averaged over the text's query tokens.
+
+    A text longer than `block_size` is compared block by block, each token with the tokens of its block, so that cost
+    grows with the length of the text and not with its square; a shorter one is exactly eq. 3-4.
+    """
+
+    def __init__(self, hidden_size: int, key_dim: int, num_heads: int, block_size: int | None) -> None:
+        super().__init__(hidden_size, key_dim, num_heads)
+        self.block_size = block_size
+        self.query = nn.Linear(hidden_size, num_heads * key_dim)
+
+    def forward(self, hidden_PD: Tensor, texts: Ragged) -> Tensor:
+        """Weights (P, N) that sum to 1 over the tokens of each text."""
+        blocks = texts.cut(self.block_size)
+        item_GT, mask_GT = blocks.grid(torch.arange(blocks.num_segments, device=hidden_PD.device))
+
+        def on_grid(x_PE: Tensor) -> Tensor:
+            cells = self.heads(x_PE).index_select(0, item_GT.flatten())
+            return cells.unflatten(0, item_GT.shape).transpose(1, 2)
+
+        received_GNT = self.received(on_grid(self.query(hidden_PD)), on_grid(self.key(hidden_PD)), mask_GT)
+        received_PN = received_GNT.transpose(1, 2)[mask_GT]
+        return received_PN / texts.lengths_S[texts.segment_N, None]
+
+    def received(self, query_GNTK: Tensor, key_GNTK: Tensor, mask_GT: Tensor) -> Tensor:
+        """Attention that each token receives, summed over the queries of its block, (G, N, T)."""
+        if mask_GT.shape[1] <= QUERY_CHUNK:
+            return self.received_from(query_GNTK, mask_GT, key_GNTK, mask_GT)
+        total_GNT = torch.zeros(query_GNTK.shape[:3], device=query_GNTK.device)
+        for start in range(0, mask_GT.shape[1], QUERY_CHUNK):
+            chunk = slice(start, start + QUERY_CHUNK)
+            queries = query_GNTK[:, :, chunk], mask_GT[:, chunk]
+            total_GNT = total_GNT + checkpoint(self.received_from, *queries, key_GNTK, mask_GT, use_reentrant=False)
+        return total_GNT
+
+    def received_from(self, query_GNCK: Tensor, asks_GC: Tensor, key_GNTK: Tensor, mask_GT: Tensor) -> Tensor:
+        """Attention that each token receives from C of the queries, (G, N, T)."""
+        scores_GNCT = query_GNCK @ key_GNTK.transpose(2, 3) / math.sqrt(self.key_dim)
+        scores_GNCT = scores_GNCT.float().masked_fill(~mask_GT[:, None, None], torch.finfo(torch.float32).min)
+        return (scores_GNCT.softmax(-1) * asks_GC[:, None, :, None]).sum(2)
+
+
+class LearnedQuery(TokenAttention):
+    """One learned question per head, asked of every text."""
+
+    def __init__(self, hidden_size: int, key_dim: int, num_heads: int, block_size: int | None) -> None:
+        super().__init__(hidden_size, key_dim, num_heads)
+        self.question = nn.Parameter(torch.empty(num_heads, key_dim))
+
+    def init_own_parameters(self) -> None:
+        """Called where the model's fresh weights are set."""
+        nn.init.normal_(self.question)
+
+    def forward(self, hidden_PD: Tensor, texts: Ragged) -> Tensor:
+        """Weights (P, N) that sum to 1 over the tokens of each text."""
+        return self.weigh(self.question[None], hidden_PD, texts)
+
+
+class ClsQuery(TokenAttention):
+    """The text's first token ([CLS]) asks."""
+
+    def __init__(self, hidden_size: int, key_dim: int, num_heads: int, block_size: int | None) -> None:
+        super().__init__(hidden_size, key_dim, num_heads)
+        self.query = nn.Linear(hidden_size, num_heads * key_dim)
+
+    def forward(self, hidden_PD: Tensor, texts: Ragged) -> Tensor:
+        """Weights (P, N) that sum to 1 over the tokens of each text."""
+        has_tokens_B = texts.lengths_S > 0
+        first_BD = hidden_PD[texts.offsets_S[has_tokens_B]]
+        row_B = has_tokens_B.cumsum(0) - 1
+        return self.weigh(self.heads(self.query(first_BD))[row_B[texts.segment_N]], hidden_PD, texts)
+
+
+# Each is made of (hidden_size, key_dim, num_heads, block_size).
+QUERIES: dict[str, Callable[[int, int, int, int | None], TokenAttention]] = {
+    "self": SelfQuery,
+    "learned": LearnedQuery,
+    "cls": ClsQuery,
+}
+
+
+class AttentionPooling(nn.Module):
+    """Hybrid pooling z = alpha * mean(h) + (1 - alpha) * sum_i beta_i h_i (arXiv 2512.09444, eq. 4).
+
+    With several heads each one weighs its own slice of the features.
+
+    Args:
+        hidden_size: D, divisible by `num_heads`.
+        query: Which question the attention answers, a key of `QUERIES`.
+        key_dim: K.
+        num_heads: N.
+        alpha: Share of the plain mean, in [0, 1].
+        learn_alpha: Train alpha (as the sigmoid of a parameter that starts at the given value).
+        block_size: Longest stretch of tokens compared pairwise; None for no limit.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        query: str = "self",
+        key_dim: int = 64,
+        num_heads: int = 1,
+        alpha: float = 0.5,
+        learn_alpha: bool = False,
+        block_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.initial_alpha = alpha
+        self.alpha_logit = nn.Parameter(torch.empty(())) if learn_alpha else None
+        # The plain mean needs no attention: its weights would get no gradient.
+        needs_attention = learn_alpha or alpha < 1
+        self.attention = QUERIES[query](hidden_size, key_dim, num_heads, block_size) if needs_attention else None
+
+    def init_own_parameters(self) -> None:
+        """Called where the model's fresh weights are set."""
+        if self.alpha_logit is not None:
+            nn.init.constant_(self.alpha_logit, math.log(self.initial_alpha / (1 - self.initial_alpha)))
+
+    @property
+    def alpha(self) -> Tensor | float:
+        """Share of the plain mean."""
+        return self.initial_alpha if self.alpha_logit is None else self.alpha_logit.sigmoid()
+
+    def forward(self, hidden_PD: Tensor, texts: Ragged) -> tuple[Tensor, Tensor]:
+        """Pool each text.
+
+        Returns:
+            The text vectors (B, D), zero for a text without tokens, and the weight of each token in them (P,), averaged
+            over heads: at least 0, summing to 1 over a text's tokens.
+        """
+        share_P1 = 1 / texts.lengths_S[texts.segment_N, None].float()
+        if self.attention is None:
+            weights_PN = share_P1.expand(-1, self.num_heads)
+        else:
+            alpha = self.alpha
+            weights_PN = alpha * share_P1 + (1 - alpha) * self.attention(hidden_PD, texts)
+        slices_PNE = hidden_PD.float().unflatten(-1, (self.num_heads, -1))
+        pooled_BD = texts.sum((weights_PN[:, :, None] * slices_PNE).flatten(1))
+        return pooled_BD.to(hidden_PD.dtype), weights_PN.mean(1)

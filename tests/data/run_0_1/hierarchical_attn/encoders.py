@@ -1,0 +1,169 @@
+"""Pretrained encoders: where they lie, how they are loaded, and the base of the models that hold one."""
+
+from importlib.util import find_spec
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+# A modeling file must itself import each file of ours that it needs: transformers 4 loads no others from a folder.
+from .salience_base import SaliencePreTrainedModel
+
+PACKAGE_PREFIX = "package:"
+
+
+class EncoderPreTrainedModel(SaliencePreTrainedModel):
+    """Base of the models that can hold a pretrained encoder."""
+
+    @classmethod
+    def from_encoder(
+        cls,
+        name_or_path: str | Path,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        revision: str | None = None,
+        **options: Any,
+    ) -> "EncoderPreTrainedModel":
+        """A new model on a pretrained encoder; everything but the encoder has fresh weights.
+
+        Args:
+            name_or_path: Hub id or folder of the encoder, or `package:NAME` for one in an installed Python package.
+            tokenizer: The encoder's tokenizer; None loads it from the same place. It tells how many special tokens
+                surround a text, and together with the encoder's positions how much is read at once.
+            revision: Branch, tag or commit of a Hub id.
+            options: Fields of our configuration (`alpha`, `num_labels`, `id2label`, `window_stride`, ...).
+
+        Raises:
+            ValueError: The encoder is an encoder-decoder, its checkpoint lacks weights, or an option is out of range.
+            OSError: There is no such encoder.
+        """
+        name_or_path = locate_encoder(str(name_or_path))
+        encoder_config = AutoConfig.from_pretrained(name_or_path, revision=revision)
+        if encoder_config.is_encoder_decoder:
+            raise ValueError(f"{name_or_path} is an encoder-decoder; give an encoder or a decoder")
+        tokenizer = tokenizer or AutoTokenizer.from_pretrained(name_or_path, revision=revision)
+        encoder = load_encoder(name_or_path, encoder_config, revision)
+        encoder.config._name_or_path = ""  # a path on this machine says nothing to others
+        num_prefix, num_suffix = count_special_tokens(tokenizer)
+        limit = min(tokenizer.model_max_length, position_limit(encoder))
+        options.setdefault("window_size", limit if limit < 1_000_000 else None)
+        own: dict[str, Any] = {"num_prefix_tokens": num_prefix, "num_suffix_tokens": num_suffix}
+        own["encoder_config"] = encoder.config
+        model = cls(cls.config_class(**own, **options))
+        model.base_model.pretrained = encoder
+        model.train(model.training)  # the encoder too
+        return model
+
+
+def build_encoder(encoder_config: PretrainedConfig) -> PreTrainedModel:
+    """An encoder with fresh weights, without the head that some encoders carry over [CLS]."""
+    model_class = AutoModel._model_mapping[type(encoder_config)]
+    return AutoModel.from_config(encoder_config, **without_pooler(model_class))
+
+
+def load_encoder(name_or_path: str | Path, encoder_config: PretrainedConfig, revision: str | None) -> PreTrainedModel:
+    """An encoder with its pretrained weights, in float32.
+
+    Raises:
+        ValueError: The checkpoint lacks weights.
+    """
+    model_class = AutoModel._model_mapping[type(encoder_config)]
+    level = transformers_logging.get_verbosity()
+    # The report of left-over heads (masked-language model, pooler) is expected; missing weights are looked at below.
+    transformers_logging.set_verbosity_error()
+    try:
+        encoder, report = AutoModel.from_pretrained(
+            name_or_path,
+            config=encoder_config,
+            revision=revision,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **without_pooler(model_class),
+        )
+    finally:
+        transformers_logging.set_verbosity(level)
+    if report["missing_keys"]:
+        raise ValueError(
+            f"{name_or_path} lacks weights of its encoder: {', '.join(sorted(report['missing_keys'])[:5])}"
+        )
+    return encoder
+
+
+def without_pooler(model_class: Any) -> dict[str, bool]:
+    """Arguments that build a model without its [CLS] head, where it can be left out."""
+    classes = model_class if isinstance(model_class, tuple) else (model_class,)
+    has_switch = all("add_pooling_layer" in signature(each.__init__).parameters for each in classes)
+    return {"add_pooling_layer": False} if has_switch else {}
+
+
+def position_limit(encoder: PreTrainedModel) -> int:
+    """Tokens that an encoder can number: rows of its position embedding, or what its configuration says."""
+    for name, module in encoder.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            # With a padding row, positions count from the row behind it (RoBERTa).
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return getattr(encoder.config, "max_position_embeddings", None) or 1_000_000
+
+
+def count_special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
+    """How many special tokens a tokenizer puts before and behind a text."""
+    encoding = tokenizer("a", return_special_tokens_mask=True)
+    special = encoding["special_tokens_mask"]
+    num_prefix = next((i for i, is_special in enumerate(special) if not is_special), len(special))
+    num_suffix = next((i for i, is_special in enumerate(reversed(special)) if not is_special), 0)
+    return num_prefix, num_suffix
+
+
+def find_in_package(name: str) -> Path:
+    """The file or folder that `package:NAME/sub/folder` names; the package is found without being imported.
+
+    Raises:
+        ValueError: The package isn't installed, or has no such file or folder.
+    """
+    package, _, inside = name.removeprefix(PACKAGE_PREFIX).partition("/")
+    # A dotted name would import the parent package, so only top-level names are looked up.
+    spec = find_spec(package) if package.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError(
+            f"'{name}' lies in the Python package '{package}', which isn't installed; "
+            f"run: pip install {package.replace('_', '-')}"
+        )
+    for location in spec.submodule_search_locations:
+        path = Path(location) / inside
+        if path.exists():
+            return path
+    raise ValueError(f"the installed Python package '{package}' has no file or folder '{inside}'")
+
+
+def locate_encoder(name: str) -> str:
+    """What transformers shall load: the model's folder inside a package or folder, or a Hub id as it is.
+
+    Args:
+        name: Hub id, folder, or `package:NAME`, `package:NAME/sub/folder`.
+
+    Raises:
+        ValueError: The package or folder holds no model, or several.
+    """
+    if name.startswith(PACKAGE_PREFIX):
+        folder = find_in_package(name)
+    elif Path(name).is_dir():
+        folder = Path(name)
+    else:
+        return name
+    if (folder / "config.json").is_file():
+        return str(folder)
+    found = sorted(path.parent for path in folder.rglob("config.json") if list(path.parent.glob("*.safetensors")))
+    if len(found) != 1:
+        what = "no model (config.json with .safetensors)" if not found else f"{len(found)} models; name one's folder"
+        raise ValueError(f"{name} holds {what}")
+    return str(found[0])

@@ -1,0 +1,140 @@
+"""Operations on ragged batches: a flat tensor of items and each segment's length, so that no work is done on padding.
+
+Shape suffixes
+    N = items in total (tokens, words), S = segments (sentences, documents), D = features,
+    G = segments in a group of like length, L = longest segment of that group
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+# Cells (segments x longest) of a group. On CPU small groups of like length are faster: they need hardly any padding,
+# and their results are small enough for the allocator to reuse, where large ones come from the system page by page.
+CELLS_OF_GROUP = {"cpu": 512, "cuda": 65_536}
+
+
+class Groups:
+    """Segments of a layout in groups, each padded to its longest.
+
+    Args:
+        layout: The layout.
+        segments: Segments of each group.
+    """
+
+    def __init__(self, layout: "Ragged", segments: list[Tensor]) -> None:
+        grids = [layout.grid(segments_G) for segments_G in segments]
+        empty = layout.lengths_S[:0]
+        self.segments = segments
+        self.masks = [mask_GL for _, mask_GL in grids]
+        self.sizes = [mask_GL.numel() for mask_GL in self.masks]
+        # Cells C: one after the other, those of all groups. One gather for all of them, whose gradient is one too; a
+        # gather for each group would have a gradient as large as all items for each group.
+        self.item_C = torch.cat([empty, *(items_GL.flatten() for items_GL, _ in grids)])
+        cell_N = torch.cat([empty.bool(), *(mask_GL.flatten() for mask_GL in self.masks)]).nonzero()[:, 0]
+        self.cell_N = cell_N.new_zeros(layout.segment_N.shape[0]).scatter_(0, self.item_C[cell_N], cell_N)
+
+    def split(self, x_ND: Tensor) -> list[Tensor]:
+        """Items (N, ...) as (G, L, ...) for each group; padding repeats an item."""
+        parts = x_ND.index_select(0, self.item_C).split(self.sizes)
+        return [part.unflatten(0, mask_GL.shape) for part, mask_GL in zip(parts, self.masks, strict=True)]
+
+    def join(self, results: list[Tensor]) -> Tensor:
+        """Results (G, L, ...) of each group as items (N, ...), in the items' order."""
+        return torch.cat([each.flatten(0, 1) for each in results]).index_select(0, self.cell_N)
+
+
+def how_many_fit(lengths: list[int], start: int, limit: int) -> int:
+    """How many segments from `start` on, of ascending length, have at most `limit` cells in a group; one at least."""
+
+    def cells(end: int) -> int:
+        return (end - start) * lengths[end - 1]
+
+    return max(bisect_right(range(start + 1, len(lengths) + 1), limit, key=cells), 1)
+
+
+class Ragged:
+    """The layout of N items in S consecutive segments.
+
+    Args:
+        lengths_S: int64 number of items of each segment, zero allowed; items lie in the order of their segments.
+    """
+
+    def __init__(self, lengths_S: Tensor) -> None:
+        self.lengths_S = lengths_S
+        self.offsets_S = lengths_S.cumsum(0) - lengths_S
+        self.segment_N = torch.repeat_interleave(lengths_S)
+        self.num_segments = lengths_S.shape[0]
+        self._groups: Groups | None = None
+
+    @property
+    def position_N(self) -> Tensor:
+        """Place of each item in its segment, from 0."""
+        return torch.arange(self.segment_N.shape[0], device=self.segment_N.device) - self.offsets_S[self.segment_N]
+
+    def cut(self, size: int | None) -> "Ragged":
+        """The layout of the same items where each segment is cut into pieces of `size` and a rest; None: not at all."""
+        if size is None:
+            return self
+        pieces = Ragged((self.lengths_S + size - 1) // size)
+        return Ragged((self.lengths_S[pieces.segment_N] - pieces.position_N * size).clamp(max=size))
+
+    def groups(self) -> Groups:
+        """Non-empty segments in groups of like length, the shortest first."""
+        if self._groups is None:
+            limit = CELLS_OF_GROUP.get(self.lengths_S.device.type, CELLS_OF_GROUP["cuda"])
+            order_S = self.lengths_S.argsort(stable=True)
+            lengths = self.lengths_S[order_S].tolist()
+            start, rows = bisect_right(lengths, 0), []
+            while start < len(lengths):
+                fit = how_many_fit(lengths, start, limit)
+                rows.append(order_S[start : start + fit])
+                start += fit
+            self._groups = Groups(self, rows)
+        return self._groups
+
+    def grid(self, segments_G: Tensor) -> tuple[Tensor, Tensor]:
+        """Index and validity of the padded layout of some segments: (items_GL, mask_GL)."""
+        lengths_G1 = self.lengths_S[segments_G, None]
+        longest = int(lengths_G1.max()) if len(segments_G) else 0
+        position_1L = torch.arange(longest, device=lengths_G1.device)[None]
+        items_GL = self.offsets_S[segments_G, None] + position_1L.minimum((lengths_G1 - 1).clamp(min=0))
+        items_GL = items_GL.clamp(max=self.segment_N.shape[0] - 1)  # behind the last item, for an empty last segment
+        return items_GL, position_1L < lengths_G1
+
+    def map_groups(self, function: Callable[[Tensor, Tensor], Tensor], x_ND: Tensor) -> Tensor:
+        """Apply `function(x_GLD, mask_GL) -> y_GLE` to each group and return the valid items as y_NE."""
+        if x_ND.shape[0] == 0:
+            # One item of padding tells the width of what the function returns.
+            return function(x_ND.new_zeros(1, 1, x_ND.shape[1]), self.lengths_S.new_ones(1, 1).bool())[0, :0]
+        groups = self.groups()
+        inputs = zip(groups.split(x_ND), groups.masks, strict=True)
+        return groups.join([function(x_GLD, mask_GL) for x_GLD, mask_GL in inputs])
+
+    def sum(self, x_ND: Tensor) -> Tensor:
+        """Sum over each segment, (S, D); zero for an empty one."""
+        return x_ND.new_zeros(self.num_segments, *x_ND.shape[1:]).index_add(0, self.segment_N, x_ND)
+
+    def mean(self, x_ND: Tensor) -> Tensor:
+        """Mean over each segment, (S, D); zero for an empty one."""
+        return self.sum(x_ND) / self.lengths_S.clamp(min=1).to(x_ND.dtype)[:, None]
+
+    def max(self, x_ND: Tensor) -> Tensor:
+        """Maximum over each segment, (S, D); zero for an empty one."""
+        index_ND = self.segment_N[:, None].expand_as(x_ND)
+        zeros_SD = x_ND.new_zeros(self.num_segments, x_ND.shape[1])
+        return zeros_SD.scatter_reduce(0, index_ND, x_ND, "amax", include_self=False)
+
+    def softmax(self, scores_ND: Tensor) -> Tensor:
+        """Softmax over each segment's items, for each column, (N, D), computed in float32."""
+        scores_ND = scores_ND.float()
+        exponentials_ND = (scores_ND - self.max(scores_ND.detach())[self.segment_N]).exp()
+        return exponentials_ND / self.sum(exponentials_ND)[self.segment_N]
+
+    def rank(self, scores_N: Tensor) -> Tensor:
+        """Rank of each item within its segment, int64 (N,): 0 has the highest score, of equal ones the earlier item."""
+        by_score_N = scores_N.argsort(descending=True, stable=True)
+        order_N = by_score_N[self.segment_N[by_score_N].argsort(stable=True)]
+        return torch.empty_like(order_N).scatter_(0, order_N, self.position_N)

@@ -1,0 +1,165 @@
+"""From a batch of texts of any length to one call of a pretrained encoder, and back to one vector per token.
+
+Shape suffixes
+    B = texts, T = tokens of the longest text, P = tokens of all texts, padding left out, W = windows of all texts,
+    L = tokens of the longest window, D = features
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from inspect import signature
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .ragged import Ragged
+
+
+@dataclass
+class PackedInputs:
+    """A batch with each text's valid tokens first, in order; `source_BT` says from which column each one came."""
+
+    tokens: dict[str, Tensor]  # each (B, T) or (B, T, E)
+    mask_BT: Tensor  # bool
+    source_BT: Tensor
+    width: int  # columns of the batch before packing
+
+    @cached_property
+    def texts(self) -> Ragged:
+        """P tokens in B texts."""
+        return Ragged(self.mask_BT.sum(1))
+
+    @cached_property
+    def cell_P(self) -> Tensor:
+        """Where each token stands in the flattened (B * T) batch."""
+        return self.mask_BT.flatten().nonzero()[:, 0]
+
+    def number_of(self, cell_N: Tensor) -> Tensor:
+        """Which of the P tokens stand in these cells of the flattened (B * T) batch."""
+        return self.texts.offsets_S[cell_N // self.mask_BT.shape[1]] + cell_N % self.mask_BT.shape[1]
+
+    def grid(self, x_P: Tensor) -> Tensor:
+        """Per-token values (P, ...) as (B, T, ...), zero where there is no token."""
+        cells = x_P.new_zeros(self.mask_BT.numel(), *x_P.shape[1:]).index_copy(0, self.cell_P, x_P)
+        return cells.unflatten(0, self.mask_BT.shape)
+
+    def unpack(self, x_BT: Tensor) -> Tensor:
+        """Put per-token values (B, T, ...) back into the caller's columns, zero where there is no token."""
+        index = self.source_BT.reshape(*self.source_BT.shape, *[1] * (x_BT.dim() - 2)).expand_as(x_BT)
+        filled = x_BT.new_zeros(x_BT.shape[0], max(self.width, 1), *x_BT.shape[2:]).scatter(1, index, x_BT)
+        return filled[:, : self.width]
+
+
+def pack_inputs(attention_mask: Tensor | None, **tokens: Tensor | None) -> PackedInputs:
+    """Move padding (left, right or between) behind the text, so that nothing after it needs to know of padding sides.
+
+    Args:
+        attention_mask: (B, T), non-zero for a token; None means that every column is one.
+        tokens: `input_ids` (B, T), `token_type_ids` (B, T), `inputs_embeds` (B, T, E), or None; at least one is needed.
+    """
+    present = {name: value for name, value in tokens.items() if value is not None}
+    if not present:
+        raise ValueError("Pass input_ids or inputs_embeds.")
+    for name in ("input_ids", "token_type_ids"):
+        if name in present:
+            present[name] = present[name].long()  # a tokenizer returns an empty batch as float
+    first = next(iter(present.values()))
+    batch_size, width = first.shape[:2]
+    if attention_mask is None:
+        mask_BT = torch.ones(batch_size, width, dtype=torch.bool, device=first.device)
+    else:
+        mask_BT = attention_mask.to(torch.bool)
+    # A batch without any column still has one row per text: give it a column of padding.
+    if width == 0:
+        present = {name: value.new_zeros(batch_size, 1, *value.shape[2:]) for name, value in present.items()}
+        mask_BT = mask_BT.new_zeros(batch_size, 1)
+    longest = max(int(mask_BT.sum(1).max()), 1) if batch_size else 1
+    source_BT = (~mask_BT).to(torch.uint8).argsort(dim=1, stable=True)[:, :longest]
+    rows_B1 = torch.arange(batch_size, device=first.device)[:, None]
+    packed = {name: value[rows_B1, source_BT] for name, value in present.items()}
+    return PackedInputs(packed, mask_BT[rows_B1, source_BT], source_BT, width)
+
+
+class WindowPlan(NamedTuple):
+    """Which token of which text stands where in the encoder's batch, and where each token's result is read."""
+
+    token_WL: Tensor  # index into the flattened (B * T) tokens
+    mask_WL: Tensor  # bool
+    home_P: Tensor  # index into the flattened (W * L) results
+
+
+def plan_windows(
+    texts: Ragged, width: int, size: int | None, stride: int | None, num_prefix: int, num_suffix: int
+) -> WindowPlan:
+    """Cover each text with windows that overlap by `size - stride` tokens.
+
+    Every window begins with the text's own first `num_prefix` tokens ([CLS], <s>) and ends with its last `num_suffix`
+    tokens ([SEP]), as the encoder was pretrained. A token seen by several windows is read from the one in whose middle
+    it lies. A text that fits is one window: itself.
+
+    Args:
+        texts: P tokens in B texts.
+        width: T, columns of the batch, in which each text's tokens come first (see `pack_inputs`).
+        size: Tokens of a window, special tokens included; None for no limit.
+        stride: Tokens from one window's start to the next one's, at most `size - num_prefix - num_suffix`.
+        num_prefix: Special tokens at the start of a text.
+        num_suffix: Special tokens at its end.
+    """
+    length_B, device = texts.lengths_S, texts.lengths_S.device
+    inner_size = (size or max(width, num_prefix + num_suffix + 1)) - num_prefix - num_suffix
+    stride = stride or inner_size
+    inner_B = (length_B - num_prefix - num_suffix).clamp(min=0)
+    windows_B = 1 + ((inner_B - inner_size).clamp(min=0) + stride - 1) // stride
+    first_B = windows_B.cumsum(0) - windows_B
+
+    text_W = torch.repeat_interleave(windows_B)
+    start_W = (torch.arange(text_W.shape[0], device=device) - first_B[text_W]) * stride
+    inner_W = (inner_B[text_W] - start_W).clamp(max=inner_size)
+    length_W = length_B[text_W].minimum(num_prefix + inner_W + num_suffix)
+    local_L = torch.arange(max(int(length_W.max()), 1) if texts.num_segments else 1, device=device)
+    offset_WL = torch.where(local_L < num_prefix, 0, start_W[:, None])
+    in_suffix_WL = local_L >= (num_prefix + inner_W)[:, None]
+    suffix_WL = (length_B[text_W] - num_suffix - num_prefix - inner_W)[:, None]
+    offset_WL = torch.where(in_suffix_WL, suffix_WL, offset_WL)
+    offset_WL = torch.where((windows_B == 1)[text_W, None], 0, offset_WL)
+    index_WL = (local_L + offset_WL).clamp(0, width - 1)
+    # The encoder needs something to attend to in a text without tokens; nothing reads the result.
+    mask_WL = local_L < length_W.clamp(min=1)[:, None]
+
+    text_P, index_P = texts.segment_N, texts.position_N
+    length_P, windows_P = length_B[text_P], windows_B[text_P]
+    home_window_P = (2 * (index_P - num_prefix) - (inner_size - 1) + stride).div(2 * stride, rounding_mode="floor")
+    home_window_P = home_window_P.clamp(min=0).minimum(windows_P - 1)
+    is_suffix_P = (index_P >= length_P - num_suffix) & (windows_P > 1)
+    home_window_P = torch.where(is_suffix_P, windows_P - 1, home_window_P)
+    home_window_P = torch.where(index_P < num_prefix, 0, home_window_P) + first_B[text_P]
+    suffix_local_P = index_P - length_P + num_suffix + num_prefix + inner_W[home_window_P]
+    local_P = torch.where(is_suffix_P, suffix_local_P, index_P - start_W[home_window_P])
+    home_P = home_window_P * local_L.shape[0] + local_P.clamp(0, local_L.shape[0] - 1)
+    return WindowPlan(text_W[:, None] * width + index_WL, mask_WL, home_P)
+
+
+def encode_windows(encoder: nn.Module, packed: PackedInputs, config: Any) -> Tensor:
+    """Encode every token of every text: one batch of windows in, hidden states (P, D) out, one text after the other.
+
+    Args:
+        encoder: A transformers model that returns `last_hidden_state`.
+        packed: The texts, from `pack_inputs`.
+        config: Gives `window_size`, `window_stride`, `num_prefix_tokens` and `num_suffix_tokens`.
+    """
+    plan = plan_windows(
+        packed.texts,
+        packed.mask_BT.shape[1],
+        config.window_size,
+        config.window_stride,
+        config.num_prefix_tokens,
+        config.num_suffix_tokens,
+    )
+    inputs = {name: value.flatten(0, 1)[plan.token_WL] for name, value in packed.tokens.items()}
+    if "inputs_embeds" in inputs:
+        inputs.pop("input_ids", None)
+    if "token_type_ids" not in signature(encoder.forward).parameters:
+        inputs.pop("token_type_ids", None)
+    hidden_WLD = encoder(attention_mask=plan.mask_WL.long(), **inputs).last_hidden_state
+    return hidden_WLD.flatten(0, 1).index_select(0, plan.home_P)

@@ -1,0 +1,248 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from salience.configuration.errors import UserError
+from salience.eval.benchmark.command import BenchmarkArguments
+from salience.eval.benchmark.growth import Curve, Measurer, Point
+from salience.eval.benchmark.models import (
+    Corpus,
+    baseline,
+    batches_of,
+    check_equal,
+    contestant,
+    cut_unread,
+    dense_contestant,
+    hierarchical,
+    hierarchical_config,
+    make_batch,
+    packed_lstm,
+)
+from salience.eval.benchmark.timing import compared, growth_exponent, interleaved
+from salience.eval.cli import main
+from tests.helpers.tiny import save_tiny_encoder
+from tests.helpers.toy import toy_texts, write_csv
+
+CPU = torch.device("cpu")
+TINY = {"embedding_dim": 6, "hidden_dim": 8, "num_heads": 2, "classifier_hidden_dim": 4}
+MODELS = ["lstm", "hierarchical", "cnn", "lstm, packed", "dense, to the longest", "dense, whole grid"]
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    return Corpus([text for text, _ in toy_texts(24)], seed=0)
+
+
+def batches(corpus, count=8, size=4):
+    return batches_of(corpus.draw(count), size)
+
+
+def run(tmp_path, *flags):
+    texts = write_csv(tmp_path / "texts.csv", toy_texts(24))
+    fast = ["--repetitions", "2", "--num_batches", "2", "--batch_size", "4", "--model_options", json.dumps(TINY)]
+    return main(["benchmark", "--test_file", str(texts), *fast, *flags])
+
+
+def test_command_prints_tables_and_writes_what_its_docstring_says(tmp_path, capsys):
+    small = ["--words", "50", "1000", "3000", "--batch_sizes", "1", "4", "--num_documents", "8", "12"]
+    assert run(tmp_path, "--output_dir", str(tmp_path / "out"), *small) == 0
+    results = json.loads((tmp_path / "out" / "benchmark.json").read_text())
+    assert results["environment"].keys() >= {"device", "threads", "dtype", "versions", "repetitions", "seed"}
+    steps, growth, batches = (results["parts"][part] for part in "123")
+
+    mixed = [row for row in steps["rows"] if (row["mode"], row["batches"]) == ("training", "mixed lengths")]
+    assert [row["model"] for row in mixed] == MODELS
+    for row in steps["rows"]:
+        assert 0 < row["seconds"]["low"] <= row["seconds"]["median"] <= row["seconds"]["high"]
+        assert row["ratios"].keys() == {"lstm", "hierarchical"} and row["ratios"]["lstm"]["median"] > 0
+    assert steps["difference"] <= 1e-5
+
+    assert growth["words"] == [50, 1000, 3000]
+    assert len(growth["rows"]) == 8 and all(row["words"] == growth["words"] for row in growth["rows"])
+    assert all(len(row["seconds"]) == len(row["megabytes"]) == 3 for row in growth["rows"])
+    assert all(isinstance(row["time_exponent"], float) for row in growth["rows"])
+    assert {(row["batch_size"], row["model"]) for row in batches["batch_sizes"]} == {
+        (size, model) for size in (1, 4) for model in ("lstm", "hierarchical")
+    }
+    assert all(row["documents_per_second"] > 0 for row in batches["documents"])
+    for name in ("growth_seconds.png", "growth_megabytes.png"):
+        assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")
+
+    printed = capsys.readouterr().out
+    assert all(f"{model} " in printed for model in MODELS) and "document attention, linear, training" in printed
+    assert run(tmp_path, "--output_dir", str(tmp_path / "out")) == 2  # nothing is overwritten
+
+
+def test_attention_pooling_is_timed_beside_the_plain_head_and_models_from_scratch(tmp_path, capsys):
+    encoder = str(save_tiny_encoder(tmp_path / "encoder"))
+    flags = ["--suite", "attn_pool", "--encoder", encoder, "--output_dir", str(tmp_path / "out")]
+    assert run(tmp_path, *flags, "--batch_size", "24", "--model_options", '{"projection_dim": 6}') == 0
+    results = json.loads((tmp_path / "out" / "benchmark.json").read_text())
+    assert results["environment"]["suite"] == "attn_pool" and results["parts"].keys() == {"1"}
+    part = results["parts"]["1"]
+    assert part["encoder"] == encoder and part["batch_size"] == 24
+    for mode in ("training", "inference"):
+        rows = {row["model"]: row for row in part["rows"] if row["mode"] == mode}
+        assert len(rows) == 7 and rows.keys() >= {"attention pooling", "mean pooling", "CNN from scratch"}
+        ratios = rows["plain head"]["ratios"]
+        assert ratios["plain head"]["median"] == 1.0 and ratios.keys() < rows.keys() and len(ratios) == 3
+    printed = capsys.readouterr().out
+    assert "graph attention from scratch " in printed and "/ Bi-LSTM from scratch" in printed
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--suite", "all"], "--suite"),
+        (["--suite", "attn_pool", "--parts", "2"], "--parts"),
+        (["--suite", "attn_pool", "--model_options", '{"hidden_dim": 8}'], "hidden_dim"),
+        (["--suite", "attn_pool", "--encoder", "./nowhere", "--model_options", "{}"], "nowhere"),
+        (["--encoder", "some/encoder"], "--encoder"),
+        (["--parts", "4"], "--parts"),
+        (["--repetitions", "0"], "--repetitions"),
+        (["--model_options", "{"], "--model_options"),
+        (["--model_options", '{"hiden_dim": 8}'], "hiden_dim"),
+        (["--model_options", '{"dropout": 2}'], "dropout"),
+        (["--test_file", "nowhere.csv"], "nowhere.csv"),
+    ],
+)
+def test_bad_flags_are_one_sentence(tmp_path, capsys, flags, said):
+    assert run(tmp_path, *flags) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and said in error and "Traceback" not in error
+
+
+def test_texts_without_words_are_refused(tmp_path, capsys):
+    write_csv(tmp_path / "blank.csv", [(" ", "a"), ("\t", "b")])
+    assert main(["benchmark", "--test_file", str(tmp_path / "blank.csv")]) == 2
+    assert "blank.csv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("whole_grid", [False, True])
+def test_versions_of_one_model_are_equal_and_others_are_not(corpus, whole_grid):
+    config = hierarchical_config(corpus, **TINY)
+    ragged = contestant(hierarchical(config), batches(corpus), CPU)
+    dense = dense_contestant(config, batches(corpus), CPU, whole_grid)
+    assert dense.inputs[0].ids_BSW.shape[1:] == (30, 100) or not whole_grid
+    before = {name: value.clone() for name, value in ragged.model.state_dict().items()}
+    assert check_equal(ragged, dense, num_batches=2) <= 1e-7
+    for version in (ragged, dense):  # as if nothing had been
+        torch.testing.assert_close(version.model.state_dict(), before, rtol=0, atol=0)
+    for part in ("word_filter.score.bias", "sentence_pooling.score.weight", "cross_attention.value.bias"):
+        with torch.no_grad():
+            dense.model.model.get_parameter(part).add_(0.1)
+        with pytest.raises(RuntimeError, match="differ"):
+            check_equal(ragged, dense, num_batches=2)
+        dense.model.load_state_dict(before)
+
+
+def test_training_step_trains_and_inference_does_not(corpus):
+    config = hierarchical_config(corpus, **TINY)
+    made = batches(corpus)
+    contestants = [contestant(build, made, CPU) for build in (hierarchical(config), baseline("cnn", config))]
+    for each in [*contestants, dense_contestant(config, made, CPU, whole_grid=False)]:
+        before = {name: value.clone() for name, value in each.model.named_parameters()}
+        each.calls("inference")[0]()
+        assert all(torch.equal(value, before[name]) for name, value in each.model.named_parameters())
+        each.calls("training")[0]()
+        changed = [name for name, value in each.model.named_parameters() if not torch.equal(value, before[name])]
+        assert "model.embeddings.weight" in changed and any(name.startswith("classifier") for name in changed)
+
+
+def test_packed_lstm_computes_what_the_baseline_does(corpus):
+    config = hierarchical_config(corpus, **TINY)
+    ours, packed = baseline("lstm", config).eval(), packed_lstm(config).eval()
+    source, target = ours.model.network.bilstm, packed.model.network.bilstm.lstm
+    weights = {}
+    for layer in range(config.num_layers):
+        for suffix, layers in (("", source.forward_layers), ("_reverse", source.backward_layers)):
+            values = layers[layer].state_dict()
+            weights |= {name.replace("_l0", f"_l{layer}{suffix}"): value for name, value in values.items()}
+    target.load_state_dict(weights)
+    batch = make_batch([*corpus.draw(3), []])
+    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    with torch.no_grad():
+        torch.testing.assert_close(packed(**inputs).logits, ours(**inputs).logits)
+
+
+def test_documents_end_where_the_model_stops_reading(corpus):
+    config = hierarchical_config(corpus, max_sentences=2, max_words=3, **TINY)
+    document = corpus.documents[0]
+    assert document.count(config.sentence_end_ids[0]) >= 2
+    cut, empty = cut_unread(hierarchical(config).eval(), [document, []])
+    assert 0 < len(cut) < len(document) and cut == document[: len(cut)] and empty == []
+    assert cut_unread(hierarchical(config).eval(), [cut]) == [cut]
+
+
+def test_documents_of_any_length_and_number(corpus):
+    assert len(corpus.long_document(5000)) == 5000
+    assert corpus.draw(50)[24:48] == corpus.draw(24)
+
+
+def test_grouped_batches_hold_documents_of_like_length():
+    corpus = Corpus([text for text, _ in toy_texts(400)], seed=0)
+    drawn = corpus.draw_grouped(num_batches=6, batch_size=4)
+    lengths = np.array([len(document) for document in drawn]).reshape(6, 4)
+    assert np.ptp(lengths, axis=1).mean() < np.ptp(lengths) / 8
+
+
+def test_calls_take_turns():
+    said = []
+    calls = {name: [lambda text=f"{name}{number}": said.append(text) for number in (0, 1)] for name in "abc"}
+    times = interleaved(calls, 2, CPU, "", one_each=frozenset("c"))
+    assert said[:5] == ["a0", "b0", "c0", "a1", "b1"]  # the warm-up
+    assert said[5:] == ["a0", "b0", "a1", "b1", "c1", "a0", "b0", "c0", "a1", "b1"]
+    assert {name: np.isfinite(each).tolist() for name, each in times.items()} == {
+        "a": [[True, True]] * 2, "b": [[True, True]] * 2, "c": [[False, True], [True, False]]
+    }  # fmt: skip
+
+
+def test_ratios_are_those_of_the_same_calls_in_a_repetition():
+    """Batches differ: what a slow model took for one is compared with what the other took for the same."""
+    nan = np.nan
+    times = {"slow": np.array([[2.0, nan], [nan, 40.0], [3.0, nan]]), "fast": np.array([[1.0, 9], [10, 20], [1, 9]])}
+    (slow, fast) = compared(times, ("fast",), mode="training")
+    assert slow["ratios"]["fast"] == {"median": 2.0, "low": 2.0, "high": 3.0} and slow["mode"] == "training"
+    assert slow["seconds"] == {"median": 3.0, "low": 2.0, "high": 40.0}
+    assert fast["seconds"] == {"median": 5.0, "low": 5.0, "high": 15.0}
+
+
+def test_exponent_of_growth():
+    sizes = [100, 1000, 3000, 10_000, 100_000]
+    assert growth_exponent(sizes, [3e-9 * size**2 for size in sizes]) == pytest.approx(2.0)
+    assert growth_exponent(sizes, [5e-4 * size for size in sizes]) == pytest.approx(1.0)
+    assert growth_exponent(sizes, [1e9, *(float(size) for size in sizes[1:])]) == pytest.approx(1.0)  # 100 is no part
+    assert growth_exponent([1000, 2000], [0.0, 5.0]) is None
+
+
+def test_curve_stops_before_what_would_take_too_long(corpus):
+    config = hierarchical_config(corpus, **TINY)
+    curve = Curve("quadratic", "inference", [Point(1000, [1.0], 10.0), Point(2000, [4.0], 20.0)])
+    assert curve.expected(8000) == pytest.approx((64.0, 80.0))
+    patient, thrifty = Measurer(CPU, 1, 1e9, 79.0), Measurer(CPU, 1, 63.0, 1e9)
+    for measurer, said in ((patient, "80 MB"), (thrifty, "64 s")):
+        stopped = Curve(curve.variant, curve.mode, list(curve.points))
+        measurer.extend(stopped, config, [2] * 8000)
+        assert said in stopped.stopped and len(stopped.points) == 2
+        assert stopped.row()["stopped"] == stopped.stopped
+
+
+def test_memory_is_that_of_the_document(corpus):
+    config = hierarchical_config(corpus, max_sentences=0, max_words=0, **TINY)
+    point = Measurer(CPU, 2, 1e9, 1e9).measure(config, corpus.long_document(20_000), "training")
+    # One vector of 8 float32 for each word is the least that is kept, and the process as a whole has hundreds of MB.
+    assert 20_000 * 8 * 4 / 2**20 < point.megabytes < 200
+    assert point.words == 20_000 and 1 <= len(point.seconds) <= 2
+
+
+def test_a_process_that_dies_ends_its_curve_only(corpus):
+    curve = Curve("any", "inference")
+    Measurer(CPU, 1, 1e9, 1e9).extend(curve, hierarchical_config(corpus, **TINY), [10**9] * 5)  # no such word
+    assert "ended with status" in curve.row()["stopped"] and not curve.points
+
+
+def test_arguments_are_checked():
+    with pytest.raises(UserError, match="--words"):
+        BenchmarkArguments(words=[0])

@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+import torch
+from transformers import BertForSequenceClassification, DistilBertConfig, DistilBertForSequenceClassification
+
+from salience.configuration.errors import UserError
+from salience.eval.explain.attributions import ATTRIBUTIONS, class_probabilities, integrated_gradients, leave_one_out
+from salience.eval.reading.reader import Reader
+from tests.helpers.bags import SCALE, bag_reader
+from tests.helpers.tiny import TINY_MODELS, tiny_encoder_config, tiny_model
+
+TEXTS = ["market rates rose and shares of the bank", "a goal . the cup !", "", "cat"]
+# Without jumps between the padded text and the text itself: no filter, and sentences by punctuation.
+SMOOTH = ["attn_pool", "attn_pool_learned_alpha", "attn_pool_cls", "attn_pool_mean", "lstm"]
+
+
+def read(reader, texts):
+    documents = reader.documents(texts)
+    return documents, reader.read([document.ids for document in documents])
+
+
+def plain_classifier(name):
+    if name == "bert":
+        config = tiny_encoder_config()
+        config.num_labels = 3
+        model = BertForSequenceClassification(config)
+    else:
+        sizes = {"vocab_size": 256, "dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
+        config = DistilBertConfig(**sizes, num_labels=3, max_position_embeddings=24)
+        model = DistilBertForSequenceClassification(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return model
+
+
+def padded_logits(reader, document):
+    ids = np.where(document.word_of >= 0, reader.tokenizer.pad_token_id, document.ids)
+    with torch.no_grad():
+        return reader.model(input_ids=torch.tensor(ids)[None]).logits[0].numpy()
+
+
+@pytest.mark.parametrize("name", [*SMOOTH, "bert", "distilbert"])
+def test_integrated_gradients_sum_to_the_difference_of_logits(name, tokenizer):
+    model = tiny_model(name) if name in TINY_MODELS else plain_classifier(name)
+    reader = Reader(model, tokenizer, batch_size=8)
+    documents, readings = read(reader, TEXTS)
+    differences = []
+    for document, reading, importance in zip(
+        documents, readings, integrated_gradients(reader, documents, readings), strict=True
+    ):
+        assert importance.shape == (document.num_words,)
+        answer = reading.logits.argmax()
+        difference = reading.logits[answer] - padded_logits(reader, document)[answer]
+        differences.append(abs(difference))
+        assert importance.sum() == pytest.approx(difference, abs=3e-3)
+    assert max(differences) > 0.03
+
+
+@pytest.mark.parametrize("name", TINY_MODELS)
+def test_every_family_has_every_attribution_that_it_can_have(name, tokenizer):
+    reader = Reader(tiny_model(name), tokenizer, batch_size=8)
+    documents, readings = read(reader, TEXTS)
+    for method, attribution in ATTRIBUTIONS.items():
+        if method == "attention" and readings[0].weights is None:
+            with pytest.raises(UserError, match="no pooling_weights"):
+                attribution(reader, documents, readings)
+            continue
+        found = attribution(reader, documents, readings)
+        assert [each.shape for each in found] == [(document.num_words,) for document in documents]
+        assert all(np.isfinite(each).all() for each in found)
+        again = attribution(reader, documents, readings)
+        for first, second in zip(found, again, strict=True):
+            np.testing.assert_allclose(first, second, atol=1e-6)
+
+
+def test_models_that_count_ngrams_have_integrated_gradients_of_their_network(tokenizer):
+    model = TINY_MODELS["attn_pool"]()
+    reader = Reader(model, tokenizer, batch_size=8)
+    documents, readings = read(reader, TEXTS[:2])
+    plain = integrated_gradients(reader, documents, readings)
+    options = {"ngram_weight": 1.0, "num_ngrams": 2, "ngram_size": 1}
+    counting = type(model)(type(model.config)(**model.config.to_dict() | options)).eval()
+    counting.load_state_dict(model.state_dict(), strict=False)
+    ids = tokenizer.convert_tokens_to_ids(["market", "goal"])
+    keys = sorted(id + 1 for id in ids)
+    counting.ngrams.key_G.copy_(torch.tensor(keys))
+    answer = readings[0].logits.argmax()
+    counting.ngrams.weight_GC[:, answer] = 5.0
+    reader = Reader(counting, tokenizer, batch_size=8)
+    documents, counted = read(reader, TEXTS[:2])
+    assert counted[0].logits[answer] == pytest.approx(readings[0].logits[answer] + 5, abs=0.01)
+    np.testing.assert_allclose(integrated_gradients(reader, documents[:1], counted[:1])[0], plain[0], atol=1e-5)
+
+
+def test_integrated_gradients_of_a_linear_model_are_its_parts(tokenizer):
+    strengths = {"market": 1.0, "bank": 0.5, "cat": -0.25}
+    reader = bag_reader(tokenizer, strengths, {})
+    documents, readings = read(reader, ["market of bank cat"])
+    (found,) = integrated_gradients(reader, documents, readings)
+    np.testing.assert_allclose(found, SCALE / 6 * np.array([1, 0, 0.5, -0.25]), atol=1e-3)
+
+
+def test_leave_one_out_is_the_fall_in_probability(tokenizer):
+    reader = Reader(tiny_model("hierarchical"), tokenizer)
+    text = "market rates rose . a goal"
+    documents, readings = read(reader, [text])
+    (found,) = leave_one_out(reader, documents, readings)
+    words = text.split()
+
+    def probability(text):
+        with torch.no_grad():
+            logits = reader.model(**tokenizer(text, return_tensors="pt")).logits
+        return logits.softmax(-1)[0, readings[0].logits.argmax()].item()
+
+    for place, fall in enumerate(found):
+        without = probability(" ".join(words[:place] + words[place + 1 :]))
+        assert fall == pytest.approx(probability(text) - without, abs=1e-5)
+
+
+def test_probabilities_are_those_of_the_problem():
+    model = tiny_model("attn_pool")
+    logits = np.array([[0.0, 1.0, -2.0]])
+    np.testing.assert_allclose(class_probabilities(model, logits).sum(1), 1)
+    model.config.problem_type = "multi_label_classification"
+    np.testing.assert_allclose(class_probabilities(model, logits)[0, 0], 0.5)
+    model.config.problem_type = "regression"
+    with pytest.raises(UserError, match="numbers, not classes"):
+        class_probabilities(model, logits)

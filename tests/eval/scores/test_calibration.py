@@ -1,0 +1,207 @@
+"""Calibration against scikit-learn and known cases."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import expit, logit, softmax
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import accuracy_score, brier_score_loss, log_loss
+from torch.testing import assert_close
+from transformers import AutoModelForSequenceClassification
+
+from salience.eval.scores.calibration import TEMPERATURE_BOUNDS, calibration, fit_temperature, negative_log_likelihood
+from salience.modeling import AttnPoolConfig
+from tests.helpers.tiny import random_batch, tiny_model
+
+SINGLE, MULTI = "single_label_classification", "multi_label_classification"
+
+
+def outputs(seed, num_texts=200, num_classes=4, scale=2.0, problem_type=SINGLE):
+    """Logits that are right more often than by chance, and labels; the last class may never occur."""
+    random = np.random.default_rng(seed)
+    logits = scale * random.normal(size=(num_texts, num_classes))
+    if problem_type == MULTI:
+        return logits, (random.random(logits.shape) < expit(0.7 * logits)).astype(int)
+    labels = (logits[:, : max(1, num_classes - 1)] + random.gumbel(size=(num_texts, max(1, num_classes - 1)))).argmax(1)
+    return logits, labels
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.integers(1, 60) | st.sampled_from([15, 300]),
+    st.integers(2, 5),
+    st.sampled_from([SINGLE, MULTI]),
+)
+def test_scores_are_those_of_scikit_learn(seed, num_texts, num_classes, problem_type):
+    logits, labels = outputs(seed, num_texts, num_classes, problem_type=problem_type)
+    found = calibration(logits, labels, problem_type)
+    if problem_type == SINGLE:
+        chances = softmax(logits, axis=1)
+        truth, confidence = np.eye(num_classes)[labels], chances.max(1)
+        is_right = chances.argmax(1) == labels
+        nll = log_loss(labels, chances, labels=range(num_classes))
+    else:
+        chances = expit(logits)
+        truth, confidence = labels, np.maximum(chances, 1 - chances).ravel()
+        is_right = ((chances >= 0.5) == labels).ravel()
+        nll = np.mean([log_loss(labels[:, c], chances[:, c], labels=[0, 1]) for c in range(num_classes)])
+    halves = 2 if problem_type == SINGLE else num_classes
+    assert found["brier"] == pytest.approx(
+        sum(brier_score_loss(truth[:, c], chances[:, c], pos_label=1) for c in range(num_classes)) / halves
+    )
+    assert found["nll"] == pytest.approx(nll)
+    assert found["num_predictions"] == len(is_right)
+    assert found["accuracy"] == pytest.approx(accuracy_score(np.ones(len(is_right)), is_right))
+    for name, strategy in (("equal_width", "uniform"), ("equal_mass", "quantile")):
+        table = found[f"reliability_{name}"]
+        if strategy == "quantile" and len(is_right) % 15:
+            continue  # whose edges lie between two answers, and may part them otherwise
+        accuracies, confidences = calibration_curve(is_right, confidence, n_bins=15, strategy=strategy)
+        assert [row["accuracy"] for row in table] == pytest.approx(accuracies)
+        assert [row["confidence"] for row in table] == pytest.approx(confidences)
+        counts = np.array([row["count"] for row in table])
+        assert counts.sum() == len(is_right)
+        expected = (np.abs(accuracies - confidences) * counts).sum() / counts.sum()
+        assert found[f"ece_{name}"] == pytest.approx(expected)
+        assert all(row["low"] <= row["confidence"] <= row["high"] + 1e-12 for row in table)
+    json.dumps(found, allow_nan=False)
+
+
+def test_bins_of_equal_mass_hold_equally_many():
+    logits, labels = outputs(0, 1500)
+    assert [row["count"] for row in calibration(logits, labels, SINGLE)["reliability_equal_mass"]] == [100] * 15
+    counts = [row["count"] for row in calibration(logits[:1007], labels[:1007], SINGLE)["reliability_equal_mass"]]
+    assert set(counts) == {67, 68} and sum(counts) == 1007
+
+
+def known_case():
+    """Two classes; confidence .9 right twice, .8 wrong once and right once, .6 wrong."""
+    chances = np.array([0.9, 0.9, 0.8, 0.8, 0.6])
+    return np.stack([logit(chances), np.zeros(5)], 1), np.array([0, 0, 1, 0, 1])
+
+
+def test_the_risk_coverage_curve_of_a_known_case():
+    logits, labels = known_case()
+    found = calibration(logits, labels, SINGLE)
+    curve = found["risk_coverage"]
+    assert curve["coverage"] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1])
+    # Of the two at .8 the wrong one is first in half of the orders.
+    assert curve["risk"] == pytest.approx([0, 0, 0.5 / 3, 1 / 4, 2 / 5])
+    assert curve["threshold"] == pytest.approx([0.9, 0.9, 0.8, 0.8, 0.6])
+    assert found["aurc"] == pytest.approx(np.mean(curve["risk"]))
+    assert found["ece_equal_width"] == pytest.approx((2 * 0.1 + 2 * 0.3 + 0.6) / 5)
+    order = np.array([3, 4, 0, 2, 1])
+    again = calibration(logits[order], labels[order], SINGLE)
+    assert again["risk_coverage"] == curve and again["thresholds"] == found["thresholds"]
+    assert again["ece_equal_mass"] == pytest.approx(found["ece_equal_mass"])
+
+
+def test_thresholds_give_the_wanted_accuracy_at_the_highest_coverage():
+    logits, labels = outputs(3, 2000, scale=3.0)
+    chances = softmax(logits, axis=1)
+    confidence, is_right = chances.max(1), chances.argmax(1) == labels
+    for row in calibration(logits, labels, SINGLE)["thresholds"]:
+        accepted = confidence >= row["threshold"]
+        assert is_right[accepted].mean() == pytest.approx(row["accuracy"]) and row["accuracy"] >= row["wanted_accuracy"]
+        assert accepted.mean() == pytest.approx(row["coverage"])
+        lower = [t for t in np.unique(confidence) if t < row["threshold"]]
+        assert all(is_right[confidence >= t].mean() < row["wanted_accuracy"] for t in lower)
+
+
+def test_a_threshold_that_there_is_not_is_null():
+    logits, labels = known_case()
+    rows = calibration(logits, 1 - labels, SINGLE)["thresholds"]
+    assert [row["wanted_accuracy"] for row in rows] == [0.9, 0.95, 0.99]
+    assert all(row["threshold"] is row["coverage"] is row["accuracy"] is None for row in rows)
+
+
+def test_long_curves_are_thinned_out():
+    logits, labels = outputs(1, 5000)
+    curve = calibration(logits, labels, SINGLE)["risk_coverage"]
+    assert {len(values) for values in curve.values()} == {101}
+    assert curve["coverage"][-1] == 1 and curve["risk"][-1] == pytest.approx((logits.argmax(1) != labels).mean())
+
+
+# --- the temperature ---
+
+
+@pytest.mark.parametrize("problem_type", [SINGLE, MULTI])
+@pytest.mark.parametrize("true_temperature", [0.3, 1.0, 4.0])
+def test_the_temperature_that_made_the_labels_is_found(problem_type, true_temperature):
+    random = np.random.default_rng(0)
+    logits = 2 * random.normal(size=(20_000, 3))
+    if problem_type == MULTI:
+        labels = (random.random(logits.shape) < expit(logits)).astype(int)
+    else:
+        labels = (logits + random.gumbel(size=logits.shape)).argmax(1)
+    found = fit_temperature(true_temperature * logits, labels, problem_type)
+    assert found == pytest.approx(true_temperature, rel=0.03)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 5), st.sampled_from([SINGLE, MULTI]))
+def test_no_other_temperature_is_better(seed, num_texts, num_classes, problem_type):
+    logits, labels = outputs(seed, num_texts, num_classes, problem_type=problem_type)
+    found = fit_temperature(logits, labels, problem_type)
+    low, high = TEMPERATURE_BOUNDS
+    assert low <= found <= high
+    best = negative_log_likelihood(logits / found, labels)
+    is_all_right = ((logits >= 0) == labels).all() if problem_type == MULTI else (logits.argmax(1) == labels).all()
+    if is_all_right:
+        assert found == 1
+    else:
+        others = [negative_log_likelihood(logits / other, labels) for other in np.geomspace(low, high, 200)]
+        assert best <= min(others) + 1e-6
+
+
+def test_where_texts_say_nothing_the_temperature_is_bounded():
+    logits = np.eye(3) * 5
+    assert fit_temperature(logits, np.arange(3), SINGLE) == 1
+    assert fit_temperature(logits - 2, np.eye(3), MULTI) == 1
+    assert fit_temperature(np.zeros((4, 3)), np.array([0, 1, 2, 2]), SINGLE) == 1
+    assert fit_temperature(logits, (np.arange(3) + 1) % 3, SINGLE) == pytest.approx(TEMPERATURE_BOUNDS[1], rel=1e-4)
+
+
+def test_regression_is_refused():
+    for function in (fit_temperature, calibration):
+        with pytest.raises(ValueError, match="regression has none"):
+            function(np.zeros((3, 1)), np.zeros(3), "regression")
+
+
+# --- in the models ---
+
+
+@pytest.mark.parametrize("name", ["attn_pool", "hierarchical", "cnn"])
+def test_models_divide_their_logits_outside_of_training_before_the_prior_correction(name, tmp_path):
+    model, batch = tiny_model(name), random_batch([7, 12])
+    plain = model(**batch).logits
+    model.config.logit_temperature, model.config.prior_correction = 2.5, [-1.0, 0.5, 2.0]
+    expected = plain / 2.5 - torch.tensor([-1.0, 0.5, 2.0])
+    assert_close(model(**batch).logits, expected)
+    model.save_pretrained(tmp_path)
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    assert again.config.logit_temperature == 2.5
+    assert_close(again(**batch).logits, expected)
+    model.training = True  # the classifier, without dropout
+    assert_close(model(**batch).logits, plain)
+
+
+def test_a_temperature_makes_no_ties_in_bfloat16():
+    model, batch = tiny_model("attn_pool").bfloat16(), random_batch([7] * 32)
+    plain = model(**batch).logits
+    model.config.logit_temperature = 3.3
+    assert torch.equal(model(**batch).logits.argsort(dim=1, stable=True), plain.argsort(dim=1, stable=True))
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_temperatures_out_of_range_are_refused(value):
+    with pytest.raises(ValueError, match=f"logit_temperature = {value} must be above 0"):
+        AttnPoolConfig(logit_temperature=value)
+
+
+# --- in training ---

@@ -1,0 +1,118 @@
+import json
+from functools import reduce
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+from scipy.stats import bootstrap as scipy_bootstrap
+
+from salience.configuration.errors import UserError
+from salience.eval.scores.paired import bootstrap, exact_mcnemar
+from salience.eval.scores.predictions import Predictions, read_predictions, write_predictions
+from salience.eval.study.results import compare
+
+
+def predictions(is_right):
+    """Answers for texts of class 0 of two."""
+    is_right = np.array(is_right, bool)
+    return Predictions(np.zeros(len(is_right), int), np.stack([is_right, ~is_right], 1).astype(np.float32))
+
+
+def run_folder(folder, is_right, test_set="a", labels=None):
+    folder.mkdir()
+    found = predictions(is_right)
+    labels = found.labels if labels is None else np.array(labels)
+    write_predictions(folder, "test", np.arange(len(labels)), labels, found.logits, np.ones(len(labels), int))
+    record = {"model": {"family": "lstm"}, "data": {"splits": {"test": {"sha256": test_set}}}}
+    (folder / "run.json").write_text(json.dumps(record))
+    return folder
+
+
+def test_mcnemar_counts_discordant_texts():
+    ours = predictions([1] * 9 + [0] * 2 + [1] * 20 + [0] * 5)
+    theirs = predictions([0] * 9 + [1] * 2 + [1] * 20 + [0] * 5)
+    found = exact_mcnemar(ours, theirs)
+    assert (found["only_this_right"], found["only_other_right"]) == (9, 2)
+    assert found["p_value"] == pytest.approx(2 * binom.cdf(2, 11, 0.5))
+    assert exact_mcnemar(ours, ours)["p_value"] == 1
+
+
+def test_bootstrap_interval_is_that_of_scipy():
+    differences = np.array([1] * 90 + [-1] * 40 + [0] * 370)
+    found = bootstrap([differences])
+    expected = scipy_bootstrap(
+        (differences,), np.mean, n_resamples=10_000, method="percentile", random_state=1
+    ).confidence_interval
+    assert found["difference"] == 0.1
+    assert found["low"] == pytest.approx(expected.low, abs=0.004)
+    assert found["high"] == pytest.approx(expected.high, abs=0.004)
+    assert found["p_value"] < 0.001
+
+
+def test_bootstrap_p_value_is_twice_the_smaller_tail():
+    differences = np.array([1] * 12 + [-1] * 8 + [0] * 180)
+    found = bootstrap([differences])
+    deviation = differences.std() / np.sqrt(200)
+    sums = reduce(np.convolve, [[0.04, 0.9, 0.06]] * 200)  # chance of each sum of 200 draws, from -200 to 200
+    assert found["p_value"] == pytest.approx(2 * sums[:201].sum(), abs=0.02)
+    assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * deviation, rel=0.05)
+    assert bootstrap([-differences])["p_value"] == pytest.approx(found["p_value"], abs=0.02)
+    assert bootstrap([np.zeros(50, int)]) == {"difference": 0, "low": 0, "high": 0, "p_value": 1}
+
+
+def test_seeds_with_test_texts_of_their_own_weigh_the_same():
+    few, many = np.array([1, 1, 0, 0]), np.zeros(100, int)
+    assert bootstrap([few, many])["difference"] == 0.25
+
+
+def test_texts_that_all_seeds_share_count_once(tmp_path):
+    ours, theirs = [1] * 30 + [0] * 70, [0] * 10 + [1] * 10 + [0] * 80
+    folders = {
+        (seed, test_set, who): run_folder(tmp_path / f"{who}_{seed}_{test_set}", right, test_set)
+        for who, right in (("ours", ours), ("theirs", theirs))
+        for seed in (0, 1)
+        for test_set in ("a", "b")
+    }
+    shared = compare(*({seed: folders[seed, "a", who] for seed in (0, 1)} for who in ("ours", "theirs")))
+    own = compare(*({0: folders[0, "a", who], 1: folders[1, "b", who]} for who in ("ours", "theirs")))
+    assert shared["difference"] == pytest.approx(0.2)
+    assert own["difference"] == pytest.approx(0.2)
+    assert shared["high"] - shared["low"] == pytest.approx(2**0.5 * (own["high"] - own["low"]), rel=0.06)
+    assert shared["mcnemar"]["1"]["only_this_right"] == 20
+    assert compare({0: folders[0, "a", "ours"]}, {1: folders[1, "a", "theirs"]}) is None
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 1], [0, 0]])
+def test_different_test_texts_are_refused(tmp_path, labels):
+    ours = run_folder(tmp_path / "ours", [1, 0, 1])
+    theirs = run_folder(tmp_path / "theirs", [1, 0, 1][: len(labels)], labels=labels)
+    with pytest.raises(UserError, match="different texts"):
+        compare({0: ours}, {0: theirs})
+
+
+def test_other_texts_with_the_same_labels_are_refused(tmp_path):
+    ours, theirs = (run_folder(tmp_path / name, [1, 0, 1], test_set=name) for name in ("ours", "theirs"))
+    with pytest.raises(UserError, match="different texts"):
+        compare({0: ours}, {0: theirs})
+
+
+def test_predictions_come_back_in_the_order_of_their_rows(tmp_path):
+    logits = np.arange(6, dtype=np.float32).reshape(3, 2)
+    write_predictions(tmp_path, "test", np.array([2, 0, 1]), np.array([0, 1, 1]), logits, np.array([7, 8, 9]))
+    found = read_predictions(tmp_path, "test")
+    assert found.labels.tolist() == [1, 1, 0]
+    assert found.logits.tolist() == [[2, 3], [4, 5], [0, 1]]
+    assert found.is_right().tolist() == [True, True, False]
+
+
+def test_several_labels_must_all_be_right(tmp_path):
+    labels = np.array([[1, 0], [1, 1], [0, 0]], np.float32)
+    write_predictions(
+        tmp_path, "validation", np.arange(3), labels, np.array([[2, -1], [2, -1], [-1, -2]]), np.ones(3, int)
+    )
+    assert read_predictions(tmp_path, "validation").is_right().tolist() == [True, False, True]
+
+
+def test_missing_predictions_are_one_sentence(tmp_path):
+    with pytest.raises(UserError, match="test_predictions.parquet is missing"):
+        read_predictions(tmp_path, "test")

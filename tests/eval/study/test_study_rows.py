@@ -1,0 +1,110 @@
+import re
+
+import pytest
+
+from salience.eval.cli import main
+from salience.eval.study.file import read_flags, read_study
+from tests.helpers.toy import toy_csv
+from tests.helpers.toy_study import write_study
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return toy_csv(tmp_path_factory.mktemp("data"), num_train=60, num_test=45)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rows": {"lstm": {"model": "lstm"}, "typo": {"learning_rat": 1}}}, "typo: .*did you mean --learning_rate"),
+        ({"rows": {"lstm": {"model": "lstm", "focal_gamma": 3.0}}}, "row lstm: --focal_gamma belongs to --loss focal"),
+        ({"rows": {"lstm": {"model": "lstm", "window_size": 16}}}, "row lstm: --window_size is not an option of --mod"),
+        ({"rows": {"lstm": {"model": "lstm", "encoder": "a/b"}}}, "row lstm: .*from scratch; leave out --encoder"),
+        ({"rows": {"lstm": {}}}, "row lstm: --model attn_pool needs --encoder"),
+        ({"rows": {"lstm": {}, "../up": {}}}, "'../up' can't be the name of a row"),
+        ({"rows": {"lstm": {}, "..": {}}}, "'..' can't be the name of a row"),
+        ({"rows": {"lstm": {}, "a/b": {}}}, "'a/b' can't be the name of a row"),
+        ({"rows": {"lstm": {}, False: {}}}, "False can't be the name of a row"),
+        ({"rows": {"lstm": {}, "tfidf_svm": {}}}, "no name of a sparse baseline"),
+        ({"rows": {"lstm": "cnn"}}, "row lstm must hold flags"),
+        ({"rows": {"lstm": {"output_dir": "x"}}}, "output_dir can't be set"),
+        ({"arguments": {"push_to_hub": True}}, "push_to_hub can't be set"),
+        ({"rows": {}, "sparse": []}, "must hold rows"),
+        ({"rows": {}, "sparse": [], "grid": [{}]}, "must hold rows"),
+        ({"sparse": [["tfidf_svm"]]}, "sparse must be a name or a list of names"),
+        ({"recipe": [5]}, "recipe must be a name or a list of names"),
+        ({"rows": {"lstm": {"recipe": {"a": 1}}}}, "row lstm: recipe must be a name"),
+        ({"grid": ["lstm"]}, "grid must be groups of rows"),
+        ({"grid": [{"lstm": "cnn"}]}, "grid must be groups of rows"),
+        ({"grid": [{"lstm": {}}]}, "row lstm stands under rows and in the grid"),
+        ({"grid": [{"a": {}}, {"b/c": {}}]}, "'a_b/c' can't be the name of a row"),
+        ({"reference": "gru"}, "reference gru is no row"),
+        ({"sparse": ["tfidf_svn"]}, "tfidf_svn is unknown"),
+        ({"seeds": []}, "seeds must be"),
+        ({"seeds": [1, 1]}, "seeds must be"),
+        ({"seeds": 3}, "seeds can't be 3"),
+        ({"seed": [3]}, "unknown key seed"),
+        ({"recipe": "missing.yaml"}, "recipe missing.yaml can't be read"),
+    ],
+)
+def test_mistakes_stop_the_study_before_its_first_cell(tmp_path, data, capsys, changes, message):
+    out = tmp_path / "out"
+    assert main(["study", write_study(tmp_path, **changes), "--output_dir", str(out), *data]) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error), error
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["--sed", "1"], "unknown flag --sed"), (["more.yaml"], "recipes come first"), (["--jobs", "0"], "--jobs 0"),
+     (["--jobs", "two"], "--jobs"), (["--seed", "1"], "seed can't be set")],
+)  # fmt: skip
+def test_mistakes_behind_the_study_are_one_sentence(tmp_path, capsys, words, message):
+    assert main(["study", write_study(tmp_path), "--output_dir", str(tmp_path / "out"), *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_flags_of_a_row_come_over_those_of_the_recipe(tmp_path):
+    recipe, other = tmp_path / "recipe.yaml", tmp_path / "other.yaml"
+    recipe.write_text("model: hierarchical_attn\nmax_words: 100\nseed: 7\noutput_dir: runs/x\nlearning_rate: 1e-3\n")
+    other.write_text("model: gat\n")
+    rows = {"plain": {}, "lstm": {"model": "lstm", "max_words": None}, "other": {"recipe": str(other)}}
+    rows["alone"] = {"recipe": None, "model": "cnn"}
+    file = write_study(tmp_path, recipe=str(recipe), arguments={"num_train_epochs": 3}, rows=rows, reference="plain")
+    typed = "--learning_rate 0.1 --clean headers quotes --dataset_name= --max_words 9".split()
+    study = read_study(file, read_flags(typed))
+    common = {"num_train_epochs": 3, "learning_rate": "0.1", "clean": ["headers", "quotes"], "dataset_name": ""}
+    assert study.flags(rows["plain"]) == {"model": "hierarchical_attn", "max_words": "9"} | common
+    assert study.flags(rows["lstm"]) == {"model": "lstm"} | common, "what a row takes away stays away"
+    assert study.flags(rows["other"]) == {"model": "gat", "max_words": "9"} | common
+    assert study.flags(rows["alone"]) == {"model": "cnn", "max_words": "9"} | common
+    sparse, plain = study.cells(tmp_path / "out")[:2]
+    where = {"split_seed": 0, "seed": 0, "output_dir": str(tmp_path / "out/cells/plain/seed_0")}
+    assert plain.recipe == {"model": "hierarchical_attn", "max_words": "9"} | common | where
+    where["output_dir"] = str(tmp_path / "out/cells/tfidf_svm/seed_0")
+    assert sparse.recipe == {"clean": ["headers", "quotes"], "dataset_name": ""} | where
+
+
+def test_a_grid_takes_a_part_of_each_group(tmp_path):
+    groups = [
+        {"focal": {"loss": "focal"}, "plain": {}},
+        {2: {"minority_ratio": 2}, 6: {"minority_ratio": 6, "loss": "ldam"}},
+    ]
+    file = write_study(tmp_path, rows={"lstm": {}}, grid=groups)
+    assert read_study(file, {}).rows == {
+        "lstm": {},
+        "focal_2": {"loss": "focal", "minority_ratio": 2},
+        "focal_6": {"loss": "ldam", "minority_ratio": 6},
+        "plain_2": {"minority_ratio": 2},
+        "plain_6": {"loss": "ldam", "minority_ratio": 6},
+    }
+    alone = write_study(tmp_path, rows={}, sparse=[], reference="plain", grid=groups[:1])
+    assert list(read_study(alone, {}).rows) == ["focal", "plain"]
+
+
+def test_a_split_seed_of_the_study_counts(tmp_path):
+    study = read_study(write_study(tmp_path), {"split_seed": "5"})
+    assert {cell.recipe["split_seed"] for cell in study.cells(tmp_path)} == {"5"}

@@ -1,0 +1,9 @@
+"""Where things lie in the repository."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TRAIN, EVAL = ROOT / "train.py", ROOT / "eval.py"
+RECIPES, STUDIES = ROOT / "configuration" / "recipes", ROOT / "configuration" / "studies"
+DATA = ROOT / "tests" / "data"
+TINY_TOKENIZER = DATA / "tiny_tokenizer"

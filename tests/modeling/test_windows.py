@@ -1,0 +1,126 @@
+"""Encoders: windows over long texts, other architectures, frozen ones, and gradient checkpointing."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+from transformers import (
+    AutoModel,
+    LlamaConfig,
+    LlamaModel,
+    ModernBertConfig,
+    ModernBertModel,
+    RobertaConfig,
+    RobertaModel,
+)
+
+from salience.modeling import AttnPoolConfig, AttnPoolForSequenceClassification
+from salience.modeling.encoders import position_limit
+from salience.modeling.ragged import Ragged
+from salience.modeling.windows import encode_windows, pack_inputs, plan_windows
+from tests.helpers.tiny import VOCAB_SIZE, random_batch, tiny_model
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    lengths=st.lists(st.integers(0, 60), min_size=1, max_size=5),
+    size=st.integers(4, 20),
+    num_prefix=st.integers(0, 2),
+    num_suffix=st.integers(0, 1),
+    data=st.data(),
+)
+def test_windows_cover_every_token_and_lead_back_to_it(lengths, size, num_prefix, num_suffix, data):
+    stride = data.draw(st.integers(1, size - num_prefix - num_suffix))
+    width = max([*lengths, 1])
+    mask = torch.arange(width)[None] < torch.tensor(lengths)[:, None]
+    plan = plan_windows(Ragged(torch.tensor(lengths)), width, size, stride, num_prefix, num_suffix)
+    assert plan.token_WL.shape[1] <= size
+    expected = torch.arange(len(lengths) * width).view(len(lengths), width)
+    assert torch.equal(plan.token_WL.flatten()[plan.home_P], expected[mask])
+    assert plan.mask_WL.flatten()[plan.home_P].all()
+    for row, length in enumerate(lengths):
+        windows = plan.token_WL.div(width, rounding_mode="floor")[:, 0] == row
+        assert windows.sum() == 1 or length > size
+        for tokens, valid in zip(plan.token_WL[windows], plan.mask_WL[windows], strict=True):
+            local = tokens[valid] - row * width
+            if length >= num_prefix + num_suffix:
+                assert local[:num_prefix].tolist() == list(range(num_prefix))
+                assert local[len(local) - num_suffix :].tolist() == list(range(length - num_suffix, length))
+
+
+def test_a_text_that_fits_is_encoded_as_the_encoder_would():
+    model, batch = tiny_model("attn_pool"), random_batch([16, 5])
+    hidden = encode_windows(
+        model.encoder, pack_inputs(batch["attention_mask"], input_ids=batch["input_ids"]), model.config
+    )
+    expected = model.encoder(**batch).last_hidden_state[batch["attention_mask"].bool()]
+    assert_close(hidden, expected, atol=1e-6, rtol=0)
+
+
+def test_words_far_beyond_the_encoders_limit_count():
+    model, batch = tiny_model("attn_pool"), random_batch([500])
+    with torch.no_grad():
+        before = model(**batch).logits
+        batch["input_ids"][0, 480:490] = 9
+        assert (model(**batch).logits - before).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("config", "model_class", "limit"),
+    [
+        (RobertaConfig(vocab_size=VOCAB_SIZE, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+                       intermediate_size=16, max_position_embeddings=26, pad_token_id=1), RobertaModel, 24),
+        (ModernBertConfig(vocab_size=VOCAB_SIZE, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+                          intermediate_size=16, max_position_embeddings=64, pad_token_id=0, cls_token_id=1,
+                          sep_token_id=2, bos_token_id=1, eos_token_id=2), ModernBertModel, 64),
+        (LlamaConfig(vocab_size=VOCAB_SIZE, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+                     num_key_value_heads=2, intermediate_size=16, max_position_embeddings=64), LlamaModel, 64),
+    ],
+    ids=["roberta", "modernbert", "llama"],
+)  # fmt: skip
+def test_other_encoders_read_long_texts_alike_in_any_batch(config, model_class, limit):
+    assert position_limit(model_class(config)) == limit
+    model = AttnPoolForSequenceClassification(
+        AttnPoolConfig(encoder_config=config, window_size=20, num_labels=3)
+    ).eval()
+    lengths = [0, 3, 20, 55]
+    with torch.no_grad():
+        together, left = model(**random_batch(lengths)).logits, model(**random_batch(lengths, "left")).logits
+        assert_close(together, left, atol=1e-5, rtol=0)
+        alone = model(input_ids=random_batch(lengths)["input_ids"][3:, :55]).logits
+        assert_close(alone[0], together[3], atol=1e-5, rtol=0)
+
+
+def test_from_encoder_reads_limit_and_special_tokens(encoder_folder):
+    model = AttnPoolForSequenceClassification.from_encoder(encoder_folder, num_labels=2)
+    assert (model.config.window_size, model.config.num_prefix_tokens, model.config.num_suffix_tokens) == (24, 1, 1)
+    expected = AutoModel.from_pretrained(encoder_folder).state_dict()
+    weights = model.encoder.state_dict()
+    assert all(torch.equal(weights[key], expected[key]) for key in weights)
+    assert str(encoder_folder) not in model.config.to_json_string()
+
+
+def test_a_frozen_encoder_has_no_dropout_and_no_gradient():
+    model = tiny_model("attn_pool")
+    model.encoder.requires_grad_(False)
+    model.train()
+    assert model.model.pooler.training
+    assert not any(module.training for module in model.encoder.modules())
+    model(**random_batch([5]), labels=torch.tensor([1])).loss.backward()
+    assert all(parameter.grad is None for parameter in model.encoder.parameters())
+
+
+def test_gradient_checkpointing_gives_the_same_gradients():
+    batch, labels, gradients = random_batch([12, 30]), torch.tensor([0, 1]), []
+    for checkpointing in (False, True):
+        model = tiny_model("attn_pool").train()
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        model.encoder.config.attention_probs_dropout_prob = 0.0
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+        model(**batch, labels=labels).loss.backward()
+        gradients.append(model.model.pooler.attention.key.weight.grad)
+    assert_close(gradients[0], gradients[1])

@@ -1,0 +1,194 @@
+"""Data beyond files: cleaning, data sets of the Hub, fingerprints, and the flags."""
+
+import hashlib
+from types import SimpleNamespace
+
+import datasets
+import pytest
+from datasets import ClassLabel, Dataset, Features, Value
+from sklearn.datasets import _twenty_newsgroups as newsgroups
+from transformers import HfArgumentParser
+
+from salience.configuration.data_arguments import DataArguments
+from salience.configuration.errors import UserError
+from salience.train.data.load import load_splits
+from tests.helpers.data_files import ROWS, failure, load, write_csv, write_jsonl
+
+# --- cleaning ---
+
+POST = "From: a@b\nSubject: x\n\nIn article <1> c writes:\n> quoted\nMy answer.\n\n-- \nMe, Inc."
+
+
+def test_cleaning_is_scikit_learns(tmp_path):
+    rows = [{"text": POST, "label": "a"}, {"text": "Subject: only a header", "label": "b"}] * 5
+    file = write_jsonl(tmp_path / "a.jsonl", rows)
+    texts = set(load(file, clean=["quotes", "footers", "headers"]).splits["train"]["text"])
+    remove = (
+        newsgroups.strip_newsgroup_header,
+        newsgroups.strip_newsgroup_footer,
+        newsgroups.strip_newsgroup_quoting,
+    )
+    expected = set()
+    for row in rows:
+        text = row["text"]
+        for rule in remove:
+            text = rule(text)
+        expected.add(text)
+    assert texts == expected == {"My answer.\n", ""}  # an empty text is legal
+    assert "quoted" in load(file, clean=["headers"]).splits["train"]["text"][0]
+
+
+# --- Hub data sets ---
+
+
+@pytest.fixture
+def hub_folder(tmp_path, monkeypatch):
+    """What a data repo on the Hub holds; load_dataset reads a folder as it reads a repo."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    names = ["World", "Business", "Unused"]
+    features = Features({"text": Value("string"), "label": ClassLabel(names=names), "id": Value("int64")})
+
+    def write(split, label_ids):
+        columns = {"text": [f"{split} {i}" for i in range(len(label_ids))], "label": label_ids, "id": label_ids}
+        (tmp_path / "news").mkdir(exist_ok=True)
+        Dataset.from_dict(columns, features).to_parquet(tmp_path / "news" / f"{split}-00000-of-00001.parquet")
+
+    return SimpleNamespace(path=str(tmp_path / "news"), write=write)
+
+
+def from_hub(path, **kwargs):
+    return load_splits(DataArguments(dataset_name=path, **kwargs))
+
+
+def test_hub_data_sets_keep_their_label_names(hub_folder):
+    hub_folder.write("train", [0, 1] * 20)
+    hub_folder.write("test", [1, 0, 1])
+    data = from_hub(hub_folder.path)
+    assert data.label_names == ["World", "Business", "Unused"]
+    assert data.splits["test"][:] == {"text": ["test 0", "test 1", "test 2"], "labels": [1, 0, 1]}
+    assert [len(split) for split in data.splits.values()] == [34, 6, 3]
+    assert data.name == "news"
+    assert data.fingerprint("train")["labels"] == {"World": 17, "Business": 17, "Unused": 0}
+
+
+def test_an_unlabelled_hub_test_split_is_left_out(hub_folder, caplog):
+    hub_folder.write("train", [0, 1] * 20)
+    hub_folder.write("test", [-1, -1])
+    assert list(from_hub(hub_folder.path).splits) == ["train", "validation"]
+    assert "has no labels" in caplog.text
+
+
+def test_missing_hub_labels_are_an_error(hub_folder):
+    hub_folder.write("train", [0, 1, -1] * 20)
+    with pytest.raises(UserError, match="split train' has no label in row 3"):
+        from_hub(hub_folder.path)
+
+
+def test_multi_label_hub_data_set(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    features = Features({"text": Value("string"), "label": datasets.Sequence(ClassLabel(names=["joy", "anger"]))})
+    (tmp_path / "emotions").mkdir()
+    Dataset.from_dict({"text": ["x", "y", "z", "w"] * 5, "label": [[0], [1, 0], [], [1]] * 5}, features).to_parquet(
+        tmp_path / "emotions" / "train-00000-of-00001.parquet"
+    )
+    data = from_hub(str(tmp_path / "emotions"))
+    assert data.label_names == ["joy", "anger"]
+    found = dict(zip(data.splits["train"]["text"], data.splits["train"]["labels"], strict=True))
+    assert found == {"x": [1, 0], "y": [1, 1], "z": [0, 0], "w": [0, 1]}
+
+
+def test_hub_errors(hub_folder, tmp_path):
+    hub_folder.write("test", [0, 1])
+    for path, expected in ((hub_folder.path, "no split named train"), (str(tmp_path / "nothing"), "can't be loaded")):
+        with pytest.raises(UserError, match=expected) as error:
+            from_hub(path)
+        assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match="no column 'body'"):
+        from_hub(hub_folder.path, text_column="body")
+    with pytest.raises(UserError, match="--test_file"):
+        from_hub(hub_folder.path, test_file="t.csv")
+
+
+def test_exactly_one_source():
+    assert "no data is given" in failure(None)
+    assert "both --train_file and --dataset_name" in failure("a.csv", dataset_name="user/name")
+
+
+# --- fingerprint ---
+
+
+def test_fingerprints_depend_on_content_alone(tmp_path):
+    split = write_csv(tmp_path / "v.csv", [("v", "news")])
+    (tmp_path / "elsewhere").mkdir()
+    print_of = {}
+    for key, rows in {
+        "same": ROWS,
+        "elsewhere/b": ROWS,
+        "text": [("other", "news"), *ROWS[1:]],
+        "label": [(ROWS[0][0], "sport"), *ROWS[1:]],
+        "order": ROWS[::-1],
+        "border": [("text 0t", "news"), ("ext 1", "sport"), *ROWS[2:]],
+    }.items():
+        data = load(write_csv(tmp_path / f"{key}.csv", rows), validation_file=split)
+        print_of[key] = data.fingerprint("train")
+    assert print_of["same"] == print_of["elsewhere/b"]
+    assert print_of["same"]["rows"] == 30 and print_of["same"]["labels"] == {"news": 10, "sport": 20}
+    assert len({found["sha256"] for found in print_of.values()}) == 5
+
+    def sha256(data):
+        return hashlib.sha256(data).digest()
+
+    texts = "".join(text for text, _ in ROWS).encode()
+    lengths = b"".join(len(text).to_bytes(8, "little") for text, _ in ROWS)
+    labels = b"".join((name == "sport").to_bytes(8, "little") for _, name in ROWS)
+    by_hand = sha256(sha256(texts) + sha256(lengths) + sha256(labels) + b'["news", "sport"]')
+    assert print_of["same"]["sha256"] == by_hand.hex()
+
+
+def test_fingerprint_does_not_depend_on_batches(tmp_path, monkeypatch):
+    data = load(write_csv(tmp_path / "a.csv"))
+    whole = data.fingerprint("train")
+    monkeypatch.setattr("salience.train.data.load.ROWS_PER_BATCH", 7)
+    assert data.fingerprint("train") == whole
+
+
+def test_fingerprint_of_multi_label_and_regression(tmp_path):
+    rows = [("x", "a;b"), ("y", "b")] * 10
+    multi = load(write_csv(tmp_path / "a.csv", rows), label_separator=";", validation_size=0.5).fingerprint("train")
+    assert multi["rows"] == 10 and multi["labels"]["b"] == 10
+    numbers = load(write_csv(tmp_path / "b.csv", [("x", "0.5"), ("y", "1.5")] * 10)).fingerprint("train")
+    assert numbers["rows"] == 17 and numbers["labels"] == {}
+
+
+# --- arguments ---
+
+
+def test_arguments_parse():
+    parser = HfArgumentParser(DataArguments)
+    command = "--train_file a.csv b.csv --clean headers quotes --resplit true --max_length 5 --keep_empty_texts"
+    (args,) = parser.parse_args_into_dataclasses(command.split())
+    assert args.train_file == ["a.csv", "b.csv"] and args.clean == ["headers", "quotes"]
+    assert args.resplit is True and args.keep_empty_texts is True
+    assert args.max_length == 5 and args.encoding == ["utf-8"] and args.validation_size == 0.15
+    (defaults,) = parser.parse_args_into_dataclasses([])
+    assert defaults.train_file is None and defaults.max_train_samples is None
+    assert all(action.help for action in parser._actions)
+    assert DataArguments(train_file="one.csv").train_file == ["one.csv"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"validation_size": 0.0},
+        {"validation_size": 1.0},
+        {"test_size": -0.1},
+        {"test_size": 0.9, "validation_size": 0.2},
+        {"problem_type": "clustering"},
+        {"clean": ["header"]},
+        {"max_train_samples": 0},
+        {"max_length": 0},
+    ],
+)
+def test_arguments_out_of_range(wrong):
+    with pytest.raises(UserError, match=f"--{next(iter(wrong))}"):
+        DataArguments(**wrong)

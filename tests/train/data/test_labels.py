@@ -1,0 +1,139 @@
+"""Labels: classes, several for a text, numbers, and what is refused."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import Value
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from salience.train.data import labels as labels_module
+from salience.train.data.labels import LabelScheme
+from tests.helpers.data_files import failure, load, write_csv, write_jsonl
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        (["10", "9", "2"], ["2", "9", "10"]),
+        ([10, 9, 2], ["2", "9", "10"]),
+        ([1.0, 0.0, -1.0], ["-1", "0", "1"]),
+        ([True, False], ["false", "true"]),
+        (["b", "a", "C"], ["C", "a", "b"]),
+        (["1", "x", "10"], ["1", "10", "x"]),
+        (["01", "1", "2"], ["01", "1", "2"]),
+    ],
+)
+def test_label_names(values, names):
+    scheme = LabelScheme.find([pa.chunked_array([values, values])], "f")
+    assert scheme.names == names
+    assert scheme.problem_type == "single_label_classification"
+
+
+def test_labels_may_be_written_differently_in_each_file(tmp_path):
+    train = write_csv(tmp_path / "a.csv", [("x", "1"), ("y", "0")] * 5)
+    test = write_jsonl(tmp_path / "t.jsonl", [{"text": "z", "label": 1}])
+    decimal = write_csv(tmp_path / "v.csv", [("z", "1.0")])
+    data = load(train, test_file=test, validation_file=decimal)
+    assert data.splits["test"]["labels"][0] == data.splits["validation"]["labels"][0] == 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.one_of(st.text(min_size=1).map(str.strip).filter(bool), st.integers(-(2**60), 2**60).map(str)),
+        min_size=2,
+        unique=True,
+    )
+)
+def test_labels_survive_the_round_trip(names):
+    # Arrow's idea of white space is wider than Python's by a few control characters.
+    names = list(dict.fromkeys(pa.compute.utf8_trim_whitespace(pa.array(names)).to_pylist()))
+    names = [name for name in names if name]
+    if len(names) < 2:
+        return
+    column = pa.chunked_array([names[::-1], names])
+    scheme = LabelScheme.find([column], "f")
+    assert sorted(scheme.names) == sorted(names)
+    assert [scheme.names[i] for i in scheme.encode(column, "f").to_pylist()] == column.to_pylist()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.lists(st.sampled_from("abcdef"), unique=True), min_size=1).filter(any), st.integers(1, 4))
+def test_label_lists_survive_the_round_trip(rows, rows_at_once):
+    column = pa.chunked_array([rows[:1], rows[1:]], pa.list_(pa.string()))
+    scheme = LabelScheme.find([column], "f")
+    assert scheme.problem_type == "multi_label_classification"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(labels_module, "_ROWS_AT_ONCE", rows_at_once)
+        encoded = scheme.encode(column, "f").to_pylist()
+    decoded = [{name for name, value in zip(scheme.names, row, strict=True) if value} for row in encoded]
+    assert decoded == [set(row) for row in rows]
+
+
+def test_multi_label_by_separator(tmp_path):
+    rows = [("x", "b; a"), ("y", ""), ("z", "c;"), ("w", "a")] * 5
+    data = load(write_csv(tmp_path / "a.csv", rows), label_separator=";")
+    assert data.problem_type == "multi_label_classification"
+    assert data.label_names == ["a", "b", "c"]
+    found = dict(zip(data.splits["train"]["text"], data.splits["train"]["labels"], strict=True))
+    assert found == {"x": [1, 1, 0], "y": [0, 0, 0], "z": [0, 0, 1], "w": [1, 0, 0]}
+    assert data.splits["train"].features["labels"].feature == Value("float32")
+
+
+def test_multi_label_integers_sort_by_number(tmp_path):
+    rows = [{"text": f"t{i}", "label": [i % 3, 10]} for i in range(10)]
+    data = load(write_jsonl(tmp_path / "a.jsonl", rows))
+    assert data.label_names == ["0", "1", "2", "10"]
+
+
+def test_regression(tmp_path):
+    rows = [(f"t{i}", str(i / 4)) for i in range(20)]
+    data = load(write_csv(tmp_path / "a.csv", rows), test_file=write_csv(tmp_path / "t.csv", [("x", "3")]))
+    assert (data.problem_type, data.label_names) == ("regression", [])
+    assert dict(zip(*data.splits["train"][:].values(), strict=True)).items() <= {t: float(v) for t, v in rows}.items()
+    assert data.splits["test"]["labels"] == [3.0]
+    assert data.splits["train"].features["labels"] == Value("float32")
+
+
+def test_whole_numbers_are_regression_only_on_demand(tmp_path):
+    file = write_csv(tmp_path / "a.csv", [(f"t{i}", str(i % 5)) for i in range(40)])
+    assert load(file).problem_type == "single_label_classification"
+    assert load(file, problem_type="regression").problem_type == "regression"
+    versions = write_csv(tmp_path / "b.csv", [("x", "1.5"), ("y", "2.0")] * 5)
+    assert load(versions, problem_type="single_label_classification").label_names == ["1.5", "2"]
+
+
+def test_regression_needs_numbers(tmp_path):
+    file = write_csv(tmp_path / "a.csv", [("x", "1.5"), ("y", "much")])
+    assert "label 'much' in row 2" in failure(file, problem_type="regression")
+    pq.write_table(pa.table({"text": ["x", "y"], "label": [0.5, float("inf")]}), tmp_path / "a.parquet")
+    assert "label 'inf' in row 2" in failure(str(tmp_path / "a.parquet"))
+
+
+@pytest.mark.parametrize("split", ["validation_file", "test_file"])
+def test_a_label_that_training_never_saw(split, tmp_path):
+    other = write_csv(tmp_path / "b.csv", [("x", "news"), ("y", "music")])
+    message = failure(write_csv(tmp_path / "a.csv"), **{split: other})
+    assert "row 2 of '" in message and "b.csv' has the label 'music'" in message
+    multi = write_csv(tmp_path / "c.csv", [("x", "a;b"), ("y", "b")] * 5)
+    other = write_csv(tmp_path / "d.csv", [("x", "a"), ("y", "a;q")])
+    message = failure(multi, label_separator=";", **{split: other})
+    assert "row 2 of '" in message and "d.csv' has the label 'q'" in message
+
+
+def test_one_class_only(tmp_path):
+    message = failure(write_csv(tmp_path / "a.csv", [("x", "news"), ("y", "news")]))
+    assert "a.csv' has only the label 'news'" in message
+    assert "no label at all" in failure(write_csv(tmp_path / "b.csv", [("x", ""), ("y", ";")]), label_separator=";")
+
+
+def test_labels_that_do_not_fit_the_problem_type(tmp_path):
+    file = write_csv(tmp_path / "a.csv")
+    assert "--label_separator" in failure(file, problem_type="multi_label_classification")
+    lists = write_jsonl(tmp_path / "a.jsonl", [{"text": "x", "label": ["a"]}, {"text": "y", "label": ["b"]}] * 5)
+    assert "doesn't fit" in failure(lists, problem_type="single_label_classification")
+    assert "write them alike" in failure(lists, test_file=file)
+    assert "write them alike" in failure(file, test_file=lists)
+    nested = write_jsonl(tmp_path / "b.jsonl", [{"text": "x", "label": {"a": 1}}, {"text": "y", "label": {"a": 2}}])
+    assert "use words, numbers or lists" in failure(nested)

@@ -1,0 +1,94 @@
+import json
+import platform
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from salience.train.folder.record import record_run, redact_command, versions, write_json
+
+SECRET = "s3cret-of-mine"
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch):
+    monkeypatch.setattr(Path, "home", lambda: Path("/home/ann"))
+
+
+def record(folder, **changes):
+    values = {
+        "command": ["train.py", "recipe.yaml"],
+        "arguments": {},
+        "data": {"name": "News"},
+        "model": {"family": "attn_pool"},
+        "precision": "fp32",
+        "seed": 3,
+        "started": datetime.now(timezone.utc) - timedelta(seconds=60),
+    }
+    return json.loads(record_run(folder, **values | changes).read_text())
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["/opt/repo/train.py", "recipe.yaml", "--seed", "1"], "train.py recipe.yaml --seed 1"),
+        (["train.py", "--hub_token", SECRET, "--fp16"], "train.py --hub_token REDACTED --fp16"),
+        (["train.py", f"--hub_token={SECRET}", "x"], "train.py --hub_token=REDACTED x"),
+        (["train.py", "--push-to-hub-TOKEN", SECRET], "train.py --push-to-hub-TOKEN REDACTED"),
+        (["train.py", "--hub_token", "--seed", "1"], "train.py --hub_token --seed 1"),
+        (["train.py", "--tokenizer", "words", "--max_tokens=9"], "train.py --tokenizer words --max_tokens=9"),
+        (["train.py", "--note", "hf_AbCdEfGhIjKl"], "train.py --note REDACTED"),
+        (["train.py", "--train_file=/home/ann/n.csv"], "train.py --train_file=n.csv"),
+        (["train.py", "--train_file", "/home/ann/my n.csv"], "train.py --train_file 'my n.csv'"),
+        (["train.py", "/home/anna/n.csv", "/data/home/ann/n.csv"], "train.py n.csv n.csv"),
+        (["train.py", "https://me:pass@host/n.csv"], "train.py https://REDACTED@host/n.csv"),
+    ],
+)
+def test_the_command_can_be_repeated_but_tells_no_secret(words, line):
+    assert redact_command(words) == line
+
+
+def test_secrets_and_home_are_hidden_everywhere(tmp_path):
+    run = record(
+        tmp_path,
+        command=["train.py", "--hub_token", SECRET],
+        arguments={
+            "hub_token": SECRET,
+            "push_to_hub_token": None,
+            "nested": {"api_token": SECRET, "path": Path("/home/ann/x")},
+            "files": ["/home/ann/a.csv"],
+        },
+        data={"source": "/home/ann/news", "splits": {"train": {"labels": {"token": 3}}}},
+    )
+    assert SECRET not in json.dumps(run)
+    assert run["arguments"] == {
+        "hub_token": "REDACTED",
+        "push_to_hub_token": None,
+        "nested": {"api_token": "REDACTED", "path": "x"},
+        "files": ["a.csv"],
+    }
+    assert run["data"] == {"source": "news", "splits": {"train": {"labels": {"token": 3}}}}
+
+
+def test_a_record_says_when_on_what_and_with_which_versions(tmp_path):
+    run = record(tmp_path, model={"parameters": np.int64(7)}, arguments={"learning_rate": np.float32(0.5)})
+    assert run["seed"] == 3 and run["precision"] == "fp32"
+    assert 60 <= run["seconds"] < 120
+    assert datetime.fromisoformat(run["started"]).tzinfo is not None
+    assert run["versions"] == versions() and run["salience_version"] == versions()["salience"]
+    assert {"python", "torch", "transformers", "scikit-learn"} <= set(run["versions"])
+    assert run["platform"]["cores"] >= 1 and run["platform"]["cpu"]
+    assert run["model"] == {"parameters": 7} and run["arguments"] == {"learning_rate": 0.5}
+    assert platform.node() not in (tmp_path / "run.json").read_text().split('"')
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "run.json"
+    write_json(path, {"seed": 1})
+    with pytest.raises(ValueError):
+        write_json(path, {"loss": float("nan")})
+    with pytest.raises(UnicodeEncodeError):
+        write_json(path, {"name": "\ud800"})
+    assert [file.name for file in tmp_path.iterdir()] == ["run.json"]
+    assert json.loads(path.read_text()) == {"seed": 1}

@@ -1,0 +1,285 @@
+"""Publishing, with the unmodified clients in processes of their own, against the stand-in Hub."""
+
+import json
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from salience.modeling import AttnPoolForSequenceClassification
+from salience.train.folder.hub_files import hub_files
+from tests.helpers.hub_server import Hub
+from tests.helpers.run_folders import finished_run
+from tests.helpers.toy import clean_environment
+
+TEXT = "the bank raised its rates"
+REPO_FILES = {
+    ".gitattributes",
+    "README.md",
+    "adapter/README.md",
+    "adapter/adapter_config.json",
+    "adapter/adapter_model.safetensors",
+    "config.json",
+    "eval_results.json",
+    "model.safetensors",
+    "run.json",
+    "test_results.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "train_results.json",
+}
+LOAD = """
+import json, sys
+sys.modules["salience"] = None  # a stranger doesn't have the package
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+def logits(repo, text, **options):
+    options["trust_remote_code"] = True
+    tokenizer = AutoTokenizer.from_pretrained(repo, **options)
+    model = AutoModelForSequenceClassification.from_pretrained(repo, **options)
+    return model.eval()(**tokenizer(text, return_tensors="pt")).logits[0].tolist()
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return finished_run(tmp_path_factory.mktemp("first"), seed=1)
+
+
+@pytest.fixture(scope="module")
+def second_run(tmp_path_factory):
+    return finished_run(tmp_path_factory.mktemp("second"), seed=2)
+
+
+@pytest.fixture
+def hub():
+    with Hub() as hub:
+        yield hub
+
+
+@pytest.fixture
+def client(hub, tmp_path):
+    """Starts Python as a user would, with an empty cache; `client(...)` waits for it and checks its status."""
+
+    def start(*command, token="hf_writer", **variables):
+        env = clean_environment(tmp_path / "home", **{"HF_ENDPOINT": hub.url} | variables)
+        if token:
+            env["HF_TOKEN"] = token
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen([sys.executable, *map(str, command)], env=env, cwd=tmp_path, **pipes)
+
+    def finish(*command, status=0, **options):
+        process = start(*command, **options)
+        try:
+            out, err = process.communicate(timeout=120)
+        finally:
+            process.kill()
+        assert process.returncode == status, err
+        assert not any(token in out + err for token in (*hub.tokens, "hf_wrong"))
+        if status == 0:
+            return out.strip()
+        errors = [line for line in err.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1 and "Traceback" not in err, err
+        return errors[0]
+
+    finish.start = start
+    return finish
+
+
+@pytest.fixture
+def push(client):
+    return lambda *arguments, **options: client("-m", "salience.train.publish.push", *arguments, **options)
+
+
+def logits_of(folder):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AttnPoolForSequenceClassification.from_pretrained(folder).eval()
+    return model(**tokenizer(TEXT, return_tensors="pt")).logits[0].tolist()
+
+
+def commit_of(url):
+    return url.rsplit("/commit/", 1)[1]
+
+
+def test_loads_by_name_at_a_pinned_revision(hub, client, push, run, second_run):
+    first = commit_of(push(run, "alice/news"))
+    second = commit_of(push(second_run, "alice/news"))
+    script = f"""{LOAD}
+name, text, first = sys.argv[1:]
+pinned = {{"revision": first, "trust_remote_code": True}}
+pipe = pipeline("text-classification", model=name, **pinned)
+print(json.dumps({{
+    "type": AutoConfig.from_pretrained(name, **pinned).model_type,
+    "width": AutoModel.from_pretrained(name, **pinned).config.hidden_size,
+    "pinned": logits(name, text, revision=first),
+    "main": logits(name, text),
+    "scores": sorted(pipe(text, top_k=None), key=lambda score: score["label"]),
+}}))"""
+    found = json.loads(client("-c", script, "alice/news", TEXT, first, token=None))
+
+    assert hub.repos["alice/news"].sha("main") == second != first
+    assert found["type"] == "salience_attn_pool"
+    assert found["width"] == 16
+    assert found["pinned"] == logits_of(run)
+    assert found["main"] == logits_of(second_run) != found["pinned"]
+    expected = torch.tensor(found["pinned"]).softmax(0).tolist()
+    assert [score["label"] for score in found["scores"]] == ["economy", "science", "sports"]
+    assert [score["score"] for score in found["scores"]] == pytest.approx(expected, abs=1e-6)
+
+
+def test_private_repo_needs_the_owners_token(hub, client, push, run):
+    push(run, "alice/secret", "--private")
+    assert hub.repos["alice/secret"].private
+    script = f"""{LOAD}
+name, text = sys.argv[1:]
+refused = []
+for token in (False, "hf_wrong", "hf_stranger"):
+    try:
+        AutoConfig.from_pretrained(name, token=token, trust_remote_code=True)
+    except OSError as error:
+        refused.append(type(error).__name__)
+print(json.dumps([refused, logits(name, text, token="hf_writer")]))"""
+    refused, logits = json.loads(client("-c", script, "alice/secret", TEXT, token=None))
+    assert len(refused) == 3
+    assert logits == logits_of(run)
+
+
+def test_repo_holds_what_belongs_there_and_nothing_of_an_earlier_run(hub, push, run, second_run, tmp_path):
+    push(run, "alice/news")
+    files = set(hub.repos["alice/news"].files("main"))
+    code = {name for name in files if name.endswith(".py")}
+    assert files - code - {"special_tokens_map.json", "vocab.txt"} == REPO_FILES  # transformers 4 writes these two
+    assert "modeling_attn_pool.py" in code
+    hub.add_commit("alice/news", {"notes/plot.py": b"the owner's", "old_results.json": b"{}"}, "by hand")
+
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    own = {"README.md", "adapter_config.json", "adapter_model.safetensors"}
+    for name in own:
+        (adapter / name).write_bytes((second_run / "adapter" / name).read_bytes())
+    push(adapter, "alice/news")
+    files = hub.repos["alice/news"].files("main")
+    assert set(files) == {".gitattributes", "notes/plot.py", *own}
+    assert files["adapter_model.safetensors"].data == b"adapter 2"
+
+
+def test_interrupted_upload_is_continued(hub, client, push, run):
+    hub.break_uploads(status=0, after=1)
+    killed = client.start("-m", "salience.train.publish.push", run, "alice/news")
+    assert hub.broken.wait(60)
+    killed.kill()
+    killed.communicate()
+    assert set(hub.repos["alice/news"].files("main")) == {".gitattributes"}
+
+    hub.break_uploads(status=507, after=0)
+    error = push(run, "alice/news", status=2)
+    assert error == (
+        "error: the upload to alice/news was interrupted (status 507): run the same command again, without --new;"
+        " what was uploaded is kept"
+    )
+    arrived = set(hub.lfs)
+    assert len(arrived) == 1
+
+    hub.mend_uploads()
+    sent = len(hub.uploads())
+    push(run, "alice/news")
+    assert len(hub.uploads()) == sent + 1
+    assert arrived.isdisjoint(hub.uploads()[sent:])
+    assert set(hub_files(run)) < set(hub.repos["alice/news"].files("main"))
+
+
+def test_a_name_that_exists(hub, push, run):
+    first = push(run, "alice/news", "--new")
+    assert push(run, "alice/news", "--new", status=2).startswith("error: alice/news exists already: choose another")
+    assert push(run, "alice/news", "--private", status=2).startswith("error: alice/news exists and is public")
+    assert push(run, "alice/news") == first, "nothing changed, so there is no new commit"
+    assert len(hub.repos["alice/news"].commits) == 2
+
+
+def test_the_card_is_pinned_to_the_commit_that_has_the_model(hub, push, run):
+    (run / "README.md").write_text('REPO = "user/name"  # where\nREVISION = "main"  # better\n')
+    push(run, "alice/news")
+    repo = hub.repos["alice/news"]
+    text = repo.files("main")["README.md"].data.decode()
+    commit = next(oid for oid, each in repo.commits.items() if each["title"].startswith("Upload"))
+    assert text == f'REPO = "alice/news"\nREVISION = "{commit}"\n'
+
+
+def test_pull_request_and_branch_leave_main_alone(hub, push, run, second_run):
+    push(run, "alice/news")
+    repo = hub.repos["alice/news"]
+    main = repo.sha("main")
+    url = push(second_run, "alice/news", "--create_pr", token="hf_stranger")
+    assert url == f"{hub.url}/alice/news/discussions/1"
+    weights = (second_run / "model.safetensors").read_bytes()
+    assert repo.files("refs/pr/1")["model.safetensors"].data == weights
+
+    assert push(second_run, "alice/news", "--revision", "next").startswith(f"{hub.url}/alice/news/commit/")
+    assert repo.files("next")["model.safetensors"].data == weights
+    assert repo.sha("main") == main
+    assert "not both" in push(run, "alice/news", "--create_pr", "--revision", "next", status=2)
+
+
+@pytest.mark.parametrize(
+    ("repo", "options", "sentence"),
+    [
+        ("alice/news", {"token": None}, "no Hub token: run `hf auth login`"),
+        ("alice/news", {"token": "hf_wrong"}, "doesn't accept the token: run `hf auth login`"),
+        ("alice/news", {"token": "hf_reader"}, "the token may not write to alice/news"),
+        ("bob/news", {}, "the token may not write to bob/news"),
+        ("alice/good news", {}, "'alice/good news' can't be a repo name"),
+        ("alice/news", {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
+        ("alice/news", {"HF_ENDPOINT": "http://127.0.0.1:9"}, "http://127.0.0.1:9 doesn't answer"),
+    ],
+)
+def test_refusals_are_one_sentence(hub, push, run, repo, options, sentence):
+    assert sentence in push(run, repo, status=2, **options)
+    assert not hub.repos
+
+
+def test_a_hub_that_never_answers(push, run):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        error = push(run, "alice/news", status=2, HF_ENDPOINT=endpoint, HF_HUB_ETAG_TIMEOUT="1")
+    assert error == f"error: {endpoint} doesn't answer: check the network connection and HF_ENDPOINT"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"model.safetensors": None}, "is no finished run: it has no model.safetensors"),
+        ({"README.md": None, "config.json": None}, "is no finished run: it has no README.md, config.json"),
+        (
+            {
+                "model.safetensors": None,
+                "model.safetensors.index.json": '{"weight_map": {"a": "model-00001-of-00002.safetensors"}}',
+            },
+            "it has no model-00001-of-00002.safetensors",
+        ),
+        ({"README.md": "---\ntags: {a: 1}\n---\n"}, 'Invalid metadata in README.md. - "tags" must be a list'),
+        (
+            {
+                "config.json": None,
+                "adapter_model.safetensors": "{}",
+                "adapter_config.json": '{"base_model_name_or_path": "/home/me/model"}',
+            },
+            "must name a base model on the Hub",
+        ),
+    ],
+)
+def test_unfinished_folders_are_refused(hub, push, tmp_path, changes, sentence):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    whole = dict.fromkeys(["config.json", "tokenizer_config.json", "model.safetensors"], "{}")
+    for name, text in ({"README.md": "# News"} | whole | changes).items():
+        if text is not None:
+            (folder / name).write_text(text)
+    assert sentence in push(folder, "alice/news", status=2)
+    assert not hub.uploads()
+
+
+def test_no_folder(push, tmp_path):
+    assert push(tmp_path / "nowhere", "alice/news", status=2).endswith("give the output_dir of a finished run")

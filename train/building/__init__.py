@@ -1,0 +1,1 @@
+"""A fresh model and its tokenizer, by the name that `--model` gives."""

@@ -1,0 +1,134 @@
+"""Where a pretrained encoder is, whether it fits the flags, and the plain head on it."""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from salience.configuration.configuration_salience import SalienceConfig
+from salience.configuration.errors import UserError, one_line
+from salience.train.data.paths import PACKAGE_PREFIX, expand, find_in_package
+
+WINDOW_OPTIONS = frozenset({"window_size", "window_stride"})
+
+
+def encoder_path(name: str) -> str:
+    """What transformers shall load for `--encoder`.
+
+    Raises:
+        UserError: The package or folder holds no model, or there is no such folder.
+    """
+    path = expand(name)
+    is_hub_id = not path.is_absolute() and not name.startswith(".") and name.count("/") < 2
+    if not (is_hub_id or name.startswith(PACKAGE_PREFIX) or path.is_dir()):
+        raise UserError(f"--encoder {name}: there is no such folder")
+    try:
+        return locate_encoder(str(path))
+    except ValueError as error:
+        raise UserError(f"--encoder {one_line(error)}") from error
+
+
+def public_name(name: str | None) -> str | None:
+    """What others may know of a model's name: a Hub id or package as it is, of a folder its name only."""
+    return Path(name).resolve().name if name and Path(name).is_dir() else name
+
+
+def locate_encoder(name: str) -> str:
+    """What transformers shall load: the model's folder inside a package or folder, or a Hub id as it is.
+
+    Args:
+        name: Hub id, folder, or `package:NAME`, `package:NAME/sub/folder`.
+
+    Raises:
+        ValueError: The package or folder holds no model, or several.
+    """
+    if name.startswith(PACKAGE_PREFIX):
+        folder = find_in_package(name)
+    elif Path(name).is_dir():
+        folder = Path(name)
+    else:
+        return name
+    if (folder / "config.json").is_file():
+        return str(folder)
+    found = sorted(path.parent for path in folder.rglob("config.json") if list(path.parent.glob("*.safetensors")))
+    if len(found) != 1:
+        what = "no model (config.json with .safetensors)" if not found else f"{len(found)} models; name one's folder"
+        raise ValueError(f"{name} holds {what}")
+    return str(found[0])
+
+
+def no_encoder(name: str, error: Exception) -> str:
+    """One sentence for an encoder that can't be loaded."""
+    reason = one_line(error)[:300]
+    if "trust_remote_code" in str(error):
+        reason = "it brings its own code, which is never run; choose one that transformers knows"
+    if expand(name).is_dir() or name.startswith(PACKAGE_PREFIX):
+        return f"--encoder {name} can't be loaded: {reason}"
+    module = name.replace("-", "_")
+    if module.isidentifier() and find_spec(module):
+        return f"--encoder {name} is no Hub id; for the installed package write --encoder package:{module}"
+    return f"--encoder {name} is no folder here and can't be loaded from the Hub: {reason}"
+
+
+def misfit(name: str, error: RuntimeError) -> RuntimeError | UserError:
+    """What to raise where weights were loaded: a sentence if their shapes are wrong, else the error as it is."""
+    if "mismatch" not in str(error):
+        return error
+    return UserError(f"--encoder {name} can't be loaded: its weights have other shapes than its config.json says")
+
+
+def check_options(
+    model_class: type[Any], path: str, name: str, revision: str | None, options: Mapping[str, Any]
+) -> None:
+    """Let the model look at the flags before gigabytes of weights are loaded.
+
+    Args:
+        model_class: One of our models on an encoder.
+        path: Folder or Hub id of the encoder.
+        name: What `--encoder` says.
+        revision: Branch, tag or commit of a Hub id.
+        options: Fields of the model's configuration.
+
+    Raises:
+        UserError: There is no encoder of texts.
+        ValueError: A flag is out of its range.
+    """
+    try:
+        encoder_config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise UserError(no_encoder(name, error)) from error
+    if isinstance(encoder_config, SalienceConfig) or not hasattr(encoder_config, "hidden_size"):
+        raise UserError(f"--encoder {name} is a {encoder_config.model_type} model and no plain encoder of texts")
+    # How wide a window may be is known only with the weights.
+    known = {name: options[name] for name in options.keys() - WINDOW_OPTIONS}
+    with torch.device("meta"):
+        model_class(model_class.config_class(encoder_config=encoder_config, **known))
+
+
+def load_plain_head(path: str, revision: str | None, **options: Any) -> PreTrainedModel:
+    """The classifier that transformers has for a pretrained encoder, in float32.
+
+    Args:
+        path: Folder or Hub id of the encoder.
+        revision: Branch, tag or commit of a Hub id.
+        options: `config`, or fields of it.
+
+    Raises:
+        ValueError: The checkpoint lacks weights of the encoder.
+    """
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # that the classifier has fresh weights is expected
+    try:
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            path, revision=revision, dtype="float32", output_loading_info=True, trust_remote_code=False, **options
+        )
+    finally:
+        transformers_logging.set_verbosity(level)
+    inside = [name for name in report["missing_keys"] if name.startswith(f"{model.base_model_prefix}.")]
+    if lacking := sorted(name for name in inside if ".pooler." not in name):
+        raise ValueError(f"{path} lacks weights of its encoder: {', '.join(lacking[:5])}")
+    return model

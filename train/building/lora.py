@@ -1,0 +1,141 @@
+"""Low-rank adapters (LoRA) on the encoder, with all that lies outside of it trained in full and saved with them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+from peft import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model
+from torch import nn
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from salience.configuration.errors import UserError
+from salience.configuration.tuning_arguments import TuningArguments
+from salience.model_cards.run_folder import ADAPTER_FOLDER
+from salience.modeling.encoders import load_encoder
+from salience.modeling.salience_base import SaliencePreTrainedModel
+from salience.train.building.build import encoder_path, load_plain_head
+
+
+def add_adapters(model: PreTrainedModel, options: TuningArguments) -> PeftModel:
+    """Wrap a model for training with adapters.
+
+    Args:
+        model: A classifier with a pretrained encoder (`model.encoder`, or the base of a plain head).
+        options: Rank, scale, dropout and target layers.
+
+    Raises:
+        UserError: There is no encoder, or no layer has a name that was asked for.
+    """
+    encoder = encoder_of(model)
+    outside = list(modules_outside(model, encoder))
+    config = LoraConfig(
+        # Under this type PEFT also wraps each module named "score", of which the hierarchical model has some inside.
+        task_type=TaskType.SEQ_CLS if encoder is model.base_model else None,
+        r=options.lora_r,
+        lora_alpha=options.lora_alpha,
+        lora_dropout=options.lora_dropout,
+        target_modules=target_layers(model, encoder, outside, options.lora_target_modules),
+        modules_to_save=outside,
+    )
+    return get_peft_model(model, config)
+
+
+def encoder_of(model: PreTrainedModel) -> nn.Module:
+    """The pretrained encoder inside a classifier.
+
+    Raises:
+        UserError: The model is trained from scratch.
+    """
+    encoder = model.encoder if isinstance(model, SaliencePreTrainedModel) else model.base_model
+    if encoder is None or encoder is model:
+        raise UserError("--lora and --freeze_encoder need a model with a pretrained encoder (--encoder)")
+    return encoder
+
+
+def modules_outside(module: nn.Module, encoder: nn.Module, prefix: str = "") -> Iterator[str]:
+    """Full names of the largest modules with weights that aren't part of the encoder, for PEFT's `modules_to_save`.
+
+    The [CLS] head that a plain head needs in its encoder counts too: many checkpoints lack it, then it is as new as the
+    classifier.
+    """
+    for name, child in module.named_children():
+        if child is encoder:
+            if getattr(child, "pooler", None) is not None:
+                yield f"{prefix}{name}.pooler"
+        elif any(part is encoder for part in child.modules()):
+            yield from modules_outside(child, encoder, f"{prefix}{name}.")
+        elif child.state_dict():  # buffers too
+            yield prefix + name
+
+
+def target_layers(
+    model: PreTrainedModel, encoder: nn.Module, outside: list[str], wanted: list[str] | None
+) -> list[str]:
+    """Full names of the encoder's linear layers that get adapters: all, or those with the wanted names.
+
+    Raises:
+        UserError: A wanted name belongs to no linear layer, or there is none at all.
+    """
+    prefix = next(name for name, module in model.named_modules() if module is encoder)
+    apart = tuple(f"{name}." for name in outside)
+    layers = [
+        f"{prefix}.{name}"
+        for name, module in encoder.named_modules()
+        if isinstance(module, (nn.Linear, Conv1D)) and not f"{prefix}.{name}".startswith(apart)
+    ]
+    for name in wanted or []:
+        if not any(f".{layer}".endswith(f".{name}") for layer in layers):
+            known = ", ".join(sorted({layer.rpartition(".")[2] for layer in layers}))
+            raise UserError(f"--lora_target_modules {name} names no linear layer of the encoder; it has {known}")
+    if not layers:
+        raise UserError("--lora has nothing to adapt: the encoder has no linear layer")
+    chosen = tuple(f".{name}" for name in wanted) if wanted else ("",)
+    return sorted(layer for layer in layers if f".{layer}".endswith(chosen))
+
+
+def save_merged(adapted: PeftModel, folder: Path, base_name: str, base_revision: str | None = None) -> PreTrainedModel:
+    """Save the adapters in `folder/adapter`, merge them, save the merged model in `folder`, and return it.
+
+    Args:
+        adapted: From `add_adapters`, trained.
+        folder: The run's folder.
+        base_name: Hub id, folder or `package:NAME` of the encoder, which the adapter folder names as its base.
+        base_revision: Branch, tag or commit of that Hub id.
+    """
+    # Only now: with a name, PEFT asks the Hub for the base's vocabulary each time a checkpoint is saved.
+    adapted.peft_config["default"].base_model_name_or_path = base_name
+    adapted.peft_config["default"].revision = base_revision
+    adapted.save_pretrained(str(folder / ADAPTER_FOLDER), save_embedding_layers=False)
+    cast(PreTrainedModel, adapted.get_base_model()).config.save_pretrained(folder / ADAPTER_FOLDER)
+    merged: PreTrainedModel = adapted.merge_and_unload()  # type: ignore[operator]  # the tuner's, by __getattr__
+    merged.save_pretrained(folder)
+    return merged
+
+
+def load_adapter(name_or_path: str | Path, revision: str | None = None, encoder: str | None = None) -> PeftModel:
+    """The model of an adapter folder: its base encoder, and the adapters and modules saved with them.
+
+    Args:
+        name_or_path: Folder or Hub id of an adapter that `train.py --lora true` saved.
+        revision: Branch, tag or commit of a Hub id.
+        encoder: Hub id, folder or `package:NAME` of the base encoder; None for the one that the adapter names.
+
+    Raises:
+        UserError: The base encoder isn't to be had here.
+    """
+    name_or_path = str(name_or_path)
+    adapter = PeftConfig.from_pretrained(name_or_path, revision=revision)
+    base_revision = adapter.revision if encoder is None else None
+    encoder = encoder or adapter.base_model_name_or_path
+    config = AutoConfig.from_pretrained(name_or_path, revision=revision)
+    encoder_config = getattr(config, "encoder_config", None)
+    try:
+        if encoder_config is None:
+            model = load_plain_head(encoder_path(encoder), base_revision, config=config)
+        else:
+            model = AutoModelForSequenceClassification.from_config(config)
+            model.base_model.pretrained = load_encoder(encoder_path(encoder), encoder_config, base_revision)
+    except OSError as error:
+        raise UserError(f"the base {encoder} of {name_or_path} can't be loaded; name it with encoder=...") from error
+    return PeftModel.from_pretrained(model, name_or_path, revision=revision).eval()

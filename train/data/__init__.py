@@ -1,0 +1,1 @@
+"""From files, folders and Hub data sets to labelled, split and tokenized texts."""

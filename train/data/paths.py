@@ -1,0 +1,63 @@
+"""Paths that a recipe can name on any machine."""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+from salience.configuration.errors import UserError, did_you_mean
+
+PACKAGE_PREFIX = "package:"
+
+
+def resolve_path(name: str) -> Path:
+    """Find the file or folder that a flag names.
+
+    Args:
+        name: A path (`~` is the home folder), or `package:NAME/sub/folder` for a file or folder inside an installed
+            Python package, which is located without being imported.
+
+    Returns:
+        An existing path.
+
+    Raises:
+        UserError: If the package isn't installed or there is no such file or folder.
+    """
+    if name.startswith(PACKAGE_PREFIX):
+        try:
+            return find_in_package(name)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+    path = expand(name)
+    if not os.path.exists(path):  # Path.exists raises where a name is too long
+        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise UserError(f"there is no file or folder '{name}'{did_you_mean(path.name, siblings)}")
+    return path
+
+
+def expand(name: str) -> Path:
+    """A path whose `~` is the home folder, where there is one."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # nobody's home
+        return Path(name)
+
+
+def find_in_package(name: str) -> Path:
+    """The file or folder that `package:NAME/sub/folder` names; the package is found without being imported.
+
+    Raises:
+        ValueError: The package isn't installed, or has no such file or folder.
+    """
+    package, _, inside = name.removeprefix(PACKAGE_PREFIX).partition("/")
+    # A dotted name would import the parent package, so only top-level names are looked up.
+    spec = find_spec(package) if package.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError(
+            f"'{name}' lies in the Python package '{package}', which isn't installed; "
+            f"run: pip install {package.replace('_', '-')}"
+        )
+    for location in spec.submodule_search_locations:
+        path = Path(location) / inside
+        if path.exists():
+            return path
+    raise ValueError(f"the installed Python package '{package}' has no file or folder '{inside}'")

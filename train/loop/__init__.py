@@ -1,0 +1,1 @@
+"""The loop: order of the texts, losses, and the trainer."""

@@ -1,0 +1,60 @@
+"""What stands between loaded texts and a trainer: their classes counted, the texts tokenized and put in order."""
+
+from dataclasses import dataclass
+
+import datasets
+import numpy as np
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from salience.train.building.counts import training_rows
+from salience.train.data.load import TextData
+from salience.train.data.tokens import num_tokens, tokenize
+from salience.train.loop.losses import LabelStatistics
+
+
+@dataclass(frozen=True)
+class PreparedTexts:
+    """Tokenized texts.
+
+    Attributes:
+        splits: The splits of the data, `tokenize`'s columns.
+        orders: For each held-out split, which row of the data each of its rows is, (rows,).
+    """
+
+    splits: datasets.DatasetDict
+    orders: dict[str, np.ndarray]
+
+
+def prepare_texts(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: TextData, max_length: int | None
+) -> PreparedTexts:
+    """Tokenize all splits, and count of the training texts what the model counts before it is trained.
+
+    Args:
+        model: Its counts are set, if it has any.
+        tokenizer: The model's.
+        data: The texts.
+        max_length: Tokens of a text to train on; None for all. Held-out texts are never cut.
+    """
+    held_out = {name: tokenize(rows, tokenizer) for name, rows in data.splits.items() if name != "train"}
+    train_rows = training_rows(model, tokenizer, data.splits["train"], max_length)
+    # Held-out texts from the longest to the shortest: no score depends on their order, and little is padded.
+    orders = {name: np.argsort(-num_tokens(rows), kind="stable") for name, rows in held_out.items()}
+    held_out = {name: rows.select(orders[name]) for name, rows in held_out.items()}
+    return PreparedTexts(datasets.DatasetDict(train=train_rows, **held_out), orders)
+
+
+def label_statistics(data: TextData) -> LabelStatistics | None:
+    """Texts of each class in the training split; None for regression."""
+    if data.problem_type == "regression":
+        return None
+    labels = np.asarray(data.splits["train"]["labels"])
+    is_multi_label = data.problem_type == "multi_label_classification"
+    counts = labels.sum(0) if is_multi_label else np.bincount(labels, minlength=len(data.label_names))
+    return LabelStatistics(torch.tensor(counts), len(labels), data.problem_type)
+
+
+def balancing_weights(data: TextData, statistics: LabelStatistics) -> torch.Tensor:
+    """Chance of each training text to be drawn, the same in sum for every class."""
+    return (1 / statistics.counts_C.double())[torch.tensor(data.splits["train"]["labels"])]

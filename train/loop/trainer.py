@@ -1,0 +1,178 @@
+"""transformers' Trainer with our order of texts, and a Hub repository that holds finished models only."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerBase, Trainer
+from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer_utils import EvalLoopOutput
+
+from salience.configuration.errors import UserError
+from salience.configuration.training_arguments import SalienceTrainingArguments
+from salience.model_cards.card import write_card
+from salience.train.loop.adversarial import adversarial_step
+from salience.train.loop.sampling import EpochSampler, StepBatches
+from salience.train.publish.push import push_folder
+
+# Learned numbers that have no reason to be near zero.
+SCALARS = ("alpha_logit", "log_temperature", "end_mark_weight")
+
+
+class SalienceTrainer(Trainer):
+    """Trainer whose training order, card and uploads are ours.
+
+    Args:
+        lengths: See `EpochSampler`.
+        text_weights: See `EpochSampler`.
+        adversarial_size: See `adversarial.worst_changes`; 0 for plain training.
+        arguments: Everything that `Trainer` takes.
+    """
+
+    args: SalienceTrainingArguments
+    train_dataset: datasets.Dataset
+    processing_class: PreTrainedTokenizerBase
+
+    def __init__(
+        self,
+        *,
+        lengths: list[int] | None = None,
+        text_weights: torch.Tensor | None = None,
+        adversarial_size: float = 0.0,
+        **arguments: Any,
+    ) -> None:
+        self.lengths, self.text_weights, self.adversarial_size = lengths, text_weights, adversarial_size
+        super().__init__(**arguments)
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Batches of the training texts for this process, in the order of `EpochSampler`."""
+        args, batch_size = self.args, self._train_batch_size
+        step_size = batch_size * args.gradient_accumulation_steps * args.world_size
+        seed = args.seed if args.data_seed is None else args.data_seed
+        order = EpochSampler(
+            len(self.train_dataset), self.lengths, step_size, seed, self.text_weights,
+            current_epoch=lambda: self.state.global_step // max(batches.num_steps, 1),
+        )  # fmt: skip
+        batches = StepBatches(order, batch_size, args.world_size, args.gradient_accumulation_steps)
+        loader = DataLoader(
+            self.train_dataset,
+            batch_sampler=batches,
+            collate_fn=self.data_collator,
+            num_workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory,
+            persistent_workers=args.dataloader_persistent_workers,
+            prefetch_factor=args.dataloader_prefetch_factor,
+        )
+        evens_batches = self.accelerator.even_batches
+        self.accelerator.even_batches = False  # they are: it would fill them up with texts of other batches
+        try:
+            return self.accelerator.prepare(loader)
+        finally:
+            self.accelerator.even_batches = evens_batches
+
+    def training_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Forward and backward pass on a batch, and with `adversarial_size` on its worst change: the mean of both."""
+        if not self.adversarial_size:
+            return super().training_step(model, inputs, num_items_in_batch)
+        train = super().training_step
+        return adversarial_step(
+            self.accelerator.unwrap_model(model).get_input_embeddings(),
+            self.adversarial_size,
+            len(inputs["labels"]),
+            lambda: train(model, inputs, num_items_in_batch),
+        )
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """The loss of a batch; in adversarial training half of it, as each batch is trained twice."""
+        loss: Any = super().compute_loss(model, inputs, *args, **kwargs)
+        return loss / 2 if self.adversarial_size and model.training else loss
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """Score a split; the loss is that of its texts, however many processes share them.
+
+        Trainer's own is a mean over batches, in which several processes have texts twice to fill the last ones up.
+        """
+        output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+        if output.predictions is not None and output.metrics is not None and self.compute_loss_func is not None:
+            logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
+            output.metrics[f"{metric_key_prefix}_loss"] = self.loss_of(logits, np.asarray(output.label_ids))
+        return output
+
+    def loss_of(self, logits: np.ndarray, labels: np.ndarray) -> float:
+        """Mean loss of texts, without penalties: logits (N, C) float32 against labels (N,) or (N, C)."""
+        outputs = {"logits": torch.from_numpy(logits)}
+        return self.compute_loss_func(outputs, torch.from_numpy(labels)).item()  # type: ignore[misc]  # it was given
+
+    def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
+        """Weights that decay: Trainer's choice without learned scalars; all of them for plain Adam (report, 8.1)."""
+        if self.optimizer_cls_and_kwargs is not None:
+            return [name for name, _ in model.named_parameters()]
+        return [name for name in super().get_decay_parameter_names(model) if not name.endswith(SCALARS)]
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        wanted = self.args.metric_for_best_model
+        if wanted is not None and f"eval_{wanted.removeprefix('eval_')}" not in metrics:
+            raise UserError(
+                f"--metric_for_best_model {wanted} is not defined for these validation texts; choose another"
+            )
+        return super()._determine_best_metric(metrics, trial)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        # What is written next, the trainer's state, marks a checkpoint as complete: on all processes.
+        self.accelerator.wait_for_everyone()
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        # A pickle that nothing reads: run.json holds the arguments.
+        Path(output_dir or self.args.output_dir, TRAINING_ARGS_NAME).unlink(missing_ok=True)
+
+    def init_hf_repo(self, *args: Any, **kwargs: Any) -> None:
+        """The repository is made when there is a model to put into it, by `push_folder`."""
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """The Hub gets the finished model only (hub_strategy="end")."""
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Write our card, from the results files in `output_dir`."""
+        if self.is_world_process_zero():
+            write_card(self.args.output_dir)
+
+    def push_to_hub(  # type: ignore[override]  # returns an address, and takes what `push_folder` does
+        self, commit_message: str = "End of training", **options: Any
+    ) -> str | None:
+        """Push the finished run folder: weights, code, tokenizer, results and card.
+
+        Args:
+            commit_message: First line of the commit.
+            options: Of `push_folder`; what is not given comes from the `hub_` flags.
+
+        Returns:
+            Address of the commit, on the main process.
+        """
+        if not self.is_world_process_zero():
+            return None
+        flags: dict[str, Any] = {
+            "private": bool(self.args.hub_private_repo),
+            "revision": self.args.hub_revision,
+            "token": self.args.hub_token,
+        }
+        name = self.args.hub_model_id or os.path.basename(os.path.normpath(self.args.output_dir))
+        return push_folder(self.args.output_dir, name, commit_message=commit_message, **(flags | options))
