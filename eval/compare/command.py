@@ -67,28 +67,61 @@ def main(argv: list[str]) -> None:
     """`eval.py compare`: see the module.
 
     Raises:
-        UserError: A run isn't finished or can't be compared with the others, a flag is wrong, or the data for the
-            baselines is missing.
+        UserError: See `compare_runs`; or a flag is wrong.
     """
     if not argv or {"-h", "--help"} & set(argv):
         print(__doc__)
         return
     num_runs = next((place for place, word in enumerate(argv) if word.startswith("-")), len(argv))
-    names, flags = argv[:num_runs], argv[num_runs:]
+    names, words = argv[:num_runs], argv[num_runs:]
     if not names:
         raise UserError("name the folders of the runs first, then the flags")
-    arguments, _ = _parser().parse(flags)
+    print(text_table(compare(names, words)))
+
+
+def compare_runs(runs: Sequence[str | Path], **flags: Any) -> dict[str, Any]:
+    """Put finished runs on the same test texts into one table and figure, TF-IDF baselines beside them.
+
+    Args:
+        runs: Folders of finished runs on texts with exactly one class each.
+        flags: Flags of `eval.py compare` by their names: `output_dir` (default runs/comparison), and the data flags
+            where the baselines need data that the first run names by absolute paths.
+
+    Returns:
+        The content of model_comparison.json, see `salience.eval.compare.command`.
+
+    Raises:
+        UserError: A run isn't finished or can't be compared with the others, a flag is wrong, or the data for the
+            baselines is missing.
+
+    Example:
+        >>> [(row["name"], row["accuracy"]) for row in compare_runs(["runs/a", "runs/b"])["rows"]]
+    """
+    _, words = _parser().parse_flags(flags)
+    return compare([str(run) for run in runs], words)
+
+
+def compare(names: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
+    """See `compare_runs`.
+
+    Args:
+        names: Folders of the runs.
+        words: The flags as one types them: those of a run are put before them.
+    """
+    arguments, _ = _parser().parse(words)
     runs = [read_run(name) for name in names]
+    if not runs:
+        raise UserError("there are no runs to compare: name at least one folder")
     check_comparable(runs)
     out = Path(arguments.output_dir)
     check_folder(out, resuming=True)  # refuses the folder of a run; an earlier comparison is written anew
-    results = collect(runs, made_baselines(runs, out, flags))
+    results = collect(runs, made_baselines(runs, out, words))
     for file in (RESULTS_FILE, FIGURE_FILE):
         (out / file).parent.mkdir(parents=True, exist_ok=True)
     write_json(out / RESULTS_FILE, results)
     write_figure(results, out / FIGURE_FILE)
     (out / "model_comparison.md").write_text(render(results, FIGURE_FILE), encoding="utf-8")
-    print(text_table(results))
+    return results
 
 
 def _parser() -> RecipeParser:
@@ -160,7 +193,7 @@ def made_baselines(runs: Sequence[Run], out: Path, flags: Sequence[str]) -> list
         data = load_data(reference, data_args, "the TF-IDF baselines")
         seed = reference.record["seed"]
         for name in tqdm(missing, desc="TF-IDF baselines"):
-            command = ["eval.py", "sparse", name, *tokens, f"--seed={seed}", f"--output_dir={folders[name]}"]
+            command = ["eval.py", "baseline", name, *tokens, f"--seed={seed}", f"--output_dir={folders[name]}"]
             make_sparse_run(name, data, folders[name], command, seed, data_args)
     return [read_run(folder) for folder in folders.values()]
 

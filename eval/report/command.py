@@ -31,7 +31,7 @@ visualizations/ with its figures, failure_analysis.json (see `salience.eval.fail
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from datasets import DatasetDict
@@ -84,18 +84,64 @@ class ReportArguments(ScoreArguments):
             raise UserError(f"--report_seed {self.report_seed} must be at least 0")
 
 
+class WrittenReport(NamedTuple):
+    """A report that was written."""
+
+    page: Path
+    results: dict[str, Any]  # the content of report.json, see the module
+    failures: dict[str, Any]  # the content of failure_analysis.json
+
+
 def main(argv: list[str]) -> None:
     """`eval.py report`: see the module.
 
     Raises:
         UserError: There is no such model, data or study; the model is no classifier; or a report is there already.
     """
-    parser = RecipeParser((ReportArguments, DataArguments), program="eval.py report")
+    parser = _parser()
     if not argv or {"-h", "--help"} & set(argv):
         print(__doc__)
         parser.print_help()
-        return
-    arguments, data_args = parser.parse(argv)
+    else:
+        print_summary(report(argv, ["eval.py", "report", *argv]))
+
+
+def write_report(model: str | Path, test: Any = None, **flags: Any) -> WrittenReport:
+    """All about one model: how good it is, where it fails, how sure one can be, and whether attention explains it.
+
+    Args:
+        model: Folder or Hub id of a classifier: ours, or any text-classification model of transformers.
+        test: Labelled texts in memory, in place of `test_file=`: see `salience.train.load_splits`. None and no
+            file: the test split of the run whose folder `model` is.
+        flags: Flags of `eval.py report` by their names: `output_dir`, `num_documents`, `num_explained`, ...
+
+    Returns:
+        The page, and the numbers on it.
+
+    Raises:
+        UserError: There is no such model, data or study; the model is no classifier; or a report is there already.
+
+    Example:
+        >>> written = write_report("runs/mine")
+        >>> written.page, written.results["intervals"]["accuracy"]
+    """
+    _, words = _parser().parse_flags({"model": model, **flags})
+    return report(words, ["write_report", *words], test)
+
+
+def _parser() -> RecipeParser:
+    return RecipeParser((ReportArguments, DataArguments), program="eval.py report")
+
+
+def report(words: list[str], command: list[str], memory: Any = None) -> WrittenReport:
+    """See `write_report`.
+
+    Args:
+        words: Recipes and flags as one types them: those of a run are put before them.
+        command: For the record.
+        memory: Labelled texts in memory.
+    """
+    arguments, data_args = _parser().parse(words)
     out = output_folder(arguments)
     model, tokenizer = load_classifier(arguments.model, arguments.revision)
     study = arguments.ablation or ABLATIONS.get(model.config.model_type)
@@ -105,17 +151,26 @@ def main(argv: list[str]) -> None:
     if model.config.problem_type == "regression" or len(reader.label_names) < 2:
         raise UserError(f"--model {arguments.model} predicts numbers and no classes: use eval.py score")
     run = finished_run(arguments.model)
-    if run is None or (data_args.test_file and not (data_args.train_file or data_args.dataset_name)):
-        data, split = file_data(data_args, reader), "test"
+    has_file = data_args.test_file and not (data_args.train_file or data_args.dataset_name)
+    if run is None or has_file or memory is not None:
+        data, split = file_data(data_args, reader, memory), "test"
     else:
-        data = load_data(run, parser.parse([*data_flags(run), *argv])[1], "the texts of the report")
+        data_args = _parser().parse([*data_flags(run), *words])[1]
+        data = load_data(run, data_args, "the texts of the report")
         split = "test" if "test" in data.splits else "validation"
     texts = Texts.of(data, split, reader)
     sizes = Sizes(arguments.num_documents, arguments.num_explained, arguments.report_seed)
     results, failures = collect(reader, texts, run, ablation, sizes)
-    results = describe(arguments, argv, reader, data, split) | results
+    results = describe(arguments, command, reader, data, split) | results
     out.mkdir(parents=True, exist_ok=True)
-    pictures = write_pictures(draw(results, reader, texts), out / "visualizations")
+    write(out, results, failures, write_pictures(draw(results, reader, texts), out / "visualizations"), run)
+    return WrittenReport(out / "report.html", results, failures)
+
+
+def write(
+    out: Path, results: dict[str, Any], failures: dict[str, Any], pictures: dict[str, bytes], run: Run | None
+) -> None:
+    """Write page and JSON, and tell of them in the card of the run."""
     write_json(out / "failure_analysis.json", failures)
     write_page(out / "report.html", results, failures, pictures)
     card = untouched_card(run, out)
@@ -123,10 +178,11 @@ def main(argv: list[str]) -> None:
     if card:
         (card.parent / RELIABILITY_FILE).write_bytes(pictures["reliability"])
         write_card(card.parent)
-    print_summary(out, results)
 
 
-def describe(arguments: ReportArguments, argv: list[str], reader: Reader, data: TextData, split: str) -> dict[str, Any]:
+def describe(
+    arguments: ReportArguments, command: list[str], reader: Reader, data: TextData, split: str
+) -> dict[str, Any]:
     """The keys model, data and made of report.json."""
     return {
         "model": {
@@ -145,7 +201,7 @@ def describe(arguments: ReportArguments, argv: list[str], reader: Reader, data: 
         },
         "made": {
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "command": redact_command(["eval.py", "report", *argv]),
+            "command": redact_command(command),
             "versions": versions(),
             "seed": arguments.report_seed,
         },
@@ -190,8 +246,8 @@ def finished_run(model: str | None) -> Run | None:
     return read_run(folder, tested=False) if (folder / RUN_FILE).is_file() else None
 
 
-def file_data(data_args: DataArguments, reader: Reader) -> TextData:
-    """`--test_file` for a model that is trained already, as a test split."""
+def file_data(data_args: DataArguments, reader: Reader, memory: Any = None) -> TextData:
+    """`--test_file`, or texts in memory, for a model that is trained already, as a test split."""
     problem_type = reader.model.config.problem_type or "single_label_classification"
     rows = load_test(data_args, reader.label_names, problem_type)
     name = data_args.data_name or Path(str(data_args.test_file)).name
@@ -199,15 +255,16 @@ def file_data(data_args: DataArguments, reader: Reader) -> TextData:
     return TextData(DatasetDict(test=rows), reader.label_names, problem_type, name, source)
 
 
-def print_summary(out: Path, results: dict[str, Any]) -> None:
+def print_summary(written: WrittenReport) -> None:
     """Where the report is, and what it says in four lines."""
+    results = written.results
     intervals, calibration = results["intervals"], results["calibration"]
     scores = " · ".join(
         f"{name} {intervals[name]['value']:.4f} ({intervals[name]['low']:.4f} to {intervals[name]['high']:.4f})"
         for name in ("accuracy", "f1_macro", "recall_macro")
     )
     lines = (
-        f"report     {out / 'report.html'}",
+        f"report     {written.page}",
         f"scores     {scores} on {results['data']['texts']} texts",
         f"calibrated expected calibration error {calibration['ece_equal_mass']:.4f}",
         f"attention  {results['faithfulness']['verdict']}",

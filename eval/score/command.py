@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
@@ -30,23 +32,53 @@ class ScoreArguments:
 
 
 def main(argv: list[str]) -> None:
-    """`eval.py score`: see `score`.
+    """`eval.py score`: see `score_model`.
 
     Raises:
-        UserError: See `score`; or a flag is wrong.
+        UserError: See `score_model`; or a flag is wrong.
     """
-    parser = RecipeParser((ScoreArguments, FileArguments), program="eval.py score")
+    parser = _parser()
     if not argv or {"-h", "--help"} & set(argv):
         parser.print_help()
-    else:
-        score(*parser.parse(argv))
+        return
+    scores = score(*parser.parse(argv))
+    print(json.dumps(scores, indent=2, ensure_ascii=False))
 
 
-def score(arguments: ScoreArguments, data_args: FileArguments) -> None:
-    """Print the model's scores on the labelled file, and write them to `output_dir/scores.json` if that is given.
+def score_model(model: str | Path, test: Any = None, **flags: Any) -> dict[str, Any]:
+    """How good a trained model is on labelled texts.
+
+    Args:
+        model: Folder or Hub id of a classifier: ours, or any text-classification model of transformers.
+        test: Labelled texts in memory, in place of `test_file=`: see `salience.train.load_splits`.
+        flags: Flags of `eval.py score` by their names: `revision` (of a Hub id), `batch_size`, `text_column`,
+            `output_dir` (gets scores.json), ...
+
+    Returns:
+        accuracy, precision_macro, recall_macro, f1_macro, the same with _weighted, roc_auc and `per_class`; mse, mae,
+        r2 and pearson for regression: see `salience.eval.scores.metrics.compute_scores`.
 
     Raises:
         UserError: There is no such model or file, scores are there already, or can't be written there.
+
+    Example:
+        >>> score_model("runs/mine", (["first text", "second text"], ["news", "sport"]))["accuracy"]
+    """
+    (arguments, data_args), _ = _parser().parse_flags({"model": model, **flags})
+    return score(arguments, data_args, test)
+
+
+def _parser() -> RecipeParser:
+    return RecipeParser((ScoreArguments, FileArguments), program="eval.py score")
+
+
+def score(arguments: ScoreArguments, data_args: FileArguments, memory: Any = None) -> dict[str, Any]:
+    """See `score_model`.
+
+    Args:
+        arguments: The model, and where its scores go.
+        data_args: How texts are read.
+        memory: Labelled texts in memory; None for the file that `data_args` names.
     """
     target = new_file(arguments.output_dir, "scores.json")
     if arguments.batch_size < 1:
@@ -69,7 +101,7 @@ def score(arguments: ScoreArguments, data_args: FileArguments) -> None:
     prediction = trainer.predict(tokens)
     logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
     scores = compute_scores(logits, np.asarray(prediction.label_ids), problem_type, names)
-    print(json.dumps(scores, indent=2, ensure_ascii=False))
     if target:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_json(target, {"model": arguments.model, "revision": arguments.revision, "rows": len(rows), **scores})
+    return scores

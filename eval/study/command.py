@@ -45,16 +45,19 @@ Scores run from 0 to 1; null where one is not defined. `train_seconds` is null f
 
 import signal
 import sys
+import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from salience.configuration.arguments import RecipeParser, recipe_tokens
 from salience.configuration.errors import UserError
-from salience.eval.runs import read_scores
+from salience.eval.runs import read_results, read_scores
 from salience.eval.study.cells import Cell, CellRunner
 from salience.eval.study.file import Study, read_flags, read_study
 from salience.eval.study.results import write_results
@@ -80,32 +83,70 @@ def main(argv: list[str]) -> None:
     """`eval.py study`: see the module.
 
     Raises:
-        UserError: The study or a flag is wrong (nothing was started), or a cell failed (the others were run).
+        UserError: See `run_study`.
     """
-    parser = RecipeParser((StudyArguments,), program="eval.py study")
     if not argv or {"-h", "--help"} & set(argv):
         print(__doc__)
         return
     if argv[0].startswith("-"):
         raise UserError("name the study's YAML file first, then the flags")
-    known, rest = parser.parse_known_args(argv[1:])
-    if known.jobs < 1:
-        raise UserError(f"--jobs {known.jobs} must be at least 1")
-    study = read_study(argv[0], read_flags(rest))
-    folder = Path(known.output_dir or Path("runs/studies", Path(argv[0]).stem))
+    known, rest = RecipeParser((StudyArguments,), program="eval.py study").parse_known_args(argv[1:])
+    study(argv[0], known.jobs, known.output_dir, read_flags(rest))
+
+
+def run_study(file: str | Path, *, jobs: int = 1, output_dir: str | None = None, **flags: Any) -> dict[str, Any]:
+    """Run what isn't finished of a grid of runs with several seeds, and compare them in one table.
+
+    Args:
+        file: The study, a YAML file; see `salience.eval.study.command`.
+        jobs: Cells at a time; they share the cores.
+        output_dir: Folder of the study; None: runs/studies/ and the name of the file.
+        flags: Flags of train.py by their names, for every row.
+
+    Returns:
+        The content of study.json, see `salience.eval.study.command`.
+
+    Raises:
+        UserError: The study or a flag is wrong (nothing was started), or a cell failed (the others were run).
+
+    Example:
+        >>> run_study("study.yaml")["rows"]["full"]["mean"]["accuracy"]
+    """
+    words = recipe_tokens(flags)
+    return study(str(file), jobs, output_dir, read_flags(words))
+
+
+def study(file: str, jobs: int, output_dir: str | None, overrides: dict[str, Any]) -> dict[str, Any]:
+    """See `run_study`; `overrides` are the flags for every row, as `read_flags` gives them."""
+    if jobs < 1:
+        raise UserError(f"--jobs {jobs} must be at least 1")
+    wanted = read_study(file, overrides)
+    folder = Path(output_dir or Path("runs/studies", Path(file).stem))
     check_writable(folder)
-    cells = study.cells(folder)
-    check_cells(study, cells)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the cells are ended, too
-    try:
-        failed = run_cells(study, cells, folder, known.jobs)
-    except KeyboardInterrupt as error:
-        raise UserError("stopped: run the same command again; finished cells are kept") from error
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    cells = wanted.cells(folder)
+    check_cells(wanted, cells)
+    with stopped_by_sigterm():
+        try:
+            failed = run_cells(wanted, cells, folder, jobs)
+        except KeyboardInterrupt as error:
+            raise UserError("stopped: run the same command again; finished cells are kept") from error
     if failed:
         logs = ", ".join(str(cell.log_file) for cell in failed)
         raise UserError(f"{len(failed)} of {len(cells)} cells failed, the others are finished; see {logs}")
+    return read_results(folder, "study.json")
+
+
+@contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """Take SIGTERM as Ctrl-C inside, so that the cells are ended, too; signals reach the main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def check_cells(study: Study, cells: list[Cell]) -> None:

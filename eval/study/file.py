@@ -119,7 +119,7 @@ class Study:
         program: tuple[str, ...] = ("salience.train.cli",)
         recipe, kind = self.flags(row), self.kind(name)
         if kind != "model":
-            program = ("salience.eval.cli", "sparse", row["model"])
+            program = ("salience.eval.cli", "baseline", row["model"])
             recipe = {key: value for key, value in recipe.items() if key in baseline_flags(row["model"])}
         return Cell(name, seed, target, program, {"split_seed": seed, **recipe, **own})
 

@@ -27,11 +27,11 @@ def run_plan(
     }
 
 
-def describe_run(arguments: Arguments, argv: list[str], data: TextData) -> dict[str, Any]:
+def describe_run(arguments: Arguments, command: list[str], data: TextData) -> dict[str, Any]:
     """Of `record_run`'s arguments those that are known before training: command, flags, data, precision and seed."""
     training = arguments[3]
     return {
-        "command": ["train.py", *argv],
+        "command": command,
         "arguments": changed_arguments(arguments),
         "data": {
             "name": data.name,

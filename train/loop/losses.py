@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from transformers import PreTrainedModel
 
 from salience.configuration.errors import UserError
 from salience.configuration.tuning_arguments import TuningArguments
@@ -173,3 +174,8 @@ class TrainingLoss:
         loss = items.mean() if num_items_in_batch is None else items.sum() / num_items_in_batch
         auxiliary_B = outputs.get("auxiliary_loss")
         return loss if auxiliary_B is None else loss + auxiliary_mean(auxiliary_B, labels, num_items_in_batch)
+
+
+def correct_prior(model: PreTrainedModel, tau: float, statistics: LabelStatistics) -> None:
+    """Store the post-hoc correction tau * log prior in the configuration (Menon et al. 2021)."""
+    model.config.prior_correction = (tau * statistics.log_prior_C).tolist()

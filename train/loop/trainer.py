@@ -1,6 +1,5 @@
 """transformers' Trainer with our order of texts, and a Hub repository that holds finished models only."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from salience.configuration.training_arguments import SalienceTrainingArguments
 from salience.model_cards.card import write_card
 from salience.train.loop.adversarial import adversarial_step
 from salience.train.loop.sampling import EpochSampler, StepBatches
-from salience.train.publish.push import push_folder
+from salience.train.publish.push import push_run
 
 # Learned numbers that have no reason to be near zero.
 SCALARS = ("alpha_logit", "log_temperature", "end_mark_weight")
@@ -169,10 +168,4 @@ class SalienceTrainer(Trainer):
         """
         if not self.is_world_process_zero():
             return None
-        flags: dict[str, Any] = {
-            "private": bool(self.args.hub_private_repo),
-            "revision": self.args.hub_revision,
-            "token": self.args.hub_token,
-        }
-        name = self.args.hub_model_id or os.path.basename(os.path.normpath(self.args.output_dir))
-        return push_folder(self.args.output_dir, name, commit_message=commit_message, **(flags | options))
+        return push_run(self.args, commit_message=commit_message, **options)

@@ -1,10 +1,8 @@
-"""Publish a finished run: `salience-push FOLDER USER/NAME`."""
+"""Publish a finished run as a model repository of the Hub."""
 
-import argparse
-import gc
 import json
-import sys
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import EntryNotFoundError
@@ -14,6 +12,9 @@ from salience.model_cards.card import pin_usage
 from salience.model_cards.run_folder import is_hub_id
 from salience.train.folder.hub_files import belongs, finished_files, read_json
 from salience.train.publish.hub_access import check_access, check_repo_name, one_sentence, open_repo
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
 
 
 def push_folder(
@@ -92,6 +93,27 @@ class _Card:
         return self.api.create_commit(self.repo_id, [operation], commit_message=message, revision=branch).commit_url
 
 
+def push_run(training: "TrainingArguments", **options: Any) -> str:
+    """Upload the run of these arguments, as their `hub_` flags say; returns the address of the commit.
+
+    Args:
+        training: `output_dir`, and where it goes.
+        options: Of `push_folder`; they win over the flags.
+
+    Raises:
+        UserError: See `push_folder`.
+    """
+    folder = Path(str(training.output_dir))
+    name = training.hub_model_id or folder.resolve().name
+    flags: dict[str, Any] = {
+        "commit_message": "End of training",
+        "private": bool(training.hub_private_repo),
+        "revision": training.hub_revision,
+        "token": training.hub_token,
+    }
+    return push_folder(folder, name, **(flags | options))
+
+
 def _contents(folder: Path, files: list[str]) -> dict[str, Path | bytes]:
     """What is uploaded for each file: itself, but an adapter names its base model by the Hub id that run.json knows."""
     contents: dict[str, Path | bytes] = {name: folder / name for name in files}
@@ -113,47 +135,3 @@ def _contents(folder: Path, files: list[str]) -> dict[str, Path | bytes]:
 
 def _stale_files(api: HfApi, repo_id: str, revision: str | None, files: list[str]) -> list[str]:
     return [name for name in api.list_repo_files(repo_id, revision=revision) if belongs(name) and name not in files]
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Command line of `salience-push`; prints the URL of the commit or pull request.
-
-    Args:
-        argv: arguments. Default: `sys.argv[1:]`.
-
-    Returns:
-        Exit status: 0, 2 after a `UserError`, 130 after Ctrl-C.
-    """
-    parser = argparse.ArgumentParser(prog="salience-push", description="Publish a finished run as a Hub model repo.")
-    parser.add_argument("folder", metavar="FOLDER", help="output_dir of a finished run, or its adapter folder")
-    parser.add_argument("repo_id", metavar="USER/NAME", help="model repo, created if it doesn't exist")
-    parser.add_argument("--private", action="store_true", help="create the repo as private")
-    parser.add_argument("--create_pr", action="store_true", help="open a pull request instead of committing")
-    parser.add_argument("--revision", metavar="BRANCH", help="commit to this branch (default: main)")
-    parser.add_argument("--new", action="store_true", help="fail if the repo exists already")
-    args = parser.parse_args(argv)
-    message = ""
-    try:
-        url = push_folder(
-            args.folder,
-            args.repo_id,
-            private=args.private,
-            create_pr=args.create_pr,
-            revision=args.revision,
-            exist_ok=not args.new,
-        )
-    except UserError as error:
-        message = str(error)
-    except KeyboardInterrupt:
-        print("error: stopped: run the same command again; what was uploaded is kept", file=sys.stderr)
-        return 130
-    if message:
-        gc.collect()  # ends the progress bars of a broken upload, which would share the message's line
-        print(f"error: {message}", file=sys.stderr)
-        return 2
-    print(url)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -91,7 +91,7 @@ def client(hub, tmp_path):
 
 @pytest.fixture
 def push(client):
-    return lambda *arguments, **options: client("-m", "salience.train.publish.push", *arguments, **options)
+    return lambda *arguments, **options: client("-m", "salience.eval.cli", "push", *arguments, **options)
 
 
 def logits_of(folder):
@@ -168,7 +168,7 @@ def test_repo_holds_what_belongs_there_and_nothing_of_an_earlier_run(hub, push, 
 
 def test_interrupted_upload_is_continued(hub, client, push, run):
     hub.break_uploads(status=0, after=1)
-    killed = client.start("-m", "salience.train.publish.push", run, "alice/news")
+    killed = client.start("-m", "salience.eval.cli", "push", run, "alice/news")
     assert hub.broken.wait(60)
     killed.kill()
     killed.communicate()

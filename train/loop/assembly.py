@@ -1,0 +1,104 @@
+"""From arguments to a trainer, and from a trained model to its folder."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    DataCollatorWithPadding,
+    EarlyStoppingCallback,
+    EvalPrediction,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from salience.configuration.errors import UserError
+from salience.configuration.training_arguments import SalienceTrainingArguments
+from salience.configuration.tuning_arguments import TuningArguments
+from salience.model_cards.run_folder import ADAPTER_FOLDER
+from salience.train.building.encoder_cache import remember_encoder
+from salience.train.building.lora import add_adapters, encoder_of, save_merged
+from salience.train.data.load import TextData
+from salience.train.data.tokens import num_tokens
+from salience.train.loop.losses import LabelStatistics, TrainingLoss
+from salience.train.loop.preparation import PreparedTexts, balancing_weights
+from salience.train.loop.trainer import SalienceTrainer
+
+CLASS_SCORES = ("accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted", "roc_auc")
+REGRESSION_SCORES = ("r2", "mse", "mae", "pearson")
+
+
+def freeze_encoder(model: PreTrainedModel, cache: str | None) -> None:
+    """Leave the encoder as it is in training, and keep what it says of each text in a file if one is named.
+
+    Raises:
+        UserError: There is no encoder, or the file can't be used.
+    """
+    encoder_of(model).requires_grad_(False)
+    remember_encoder(encoder_of(model), cache)
+
+
+def make_trainer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    data: TextData,
+    texts: PreparedTexts,
+    statistics: LabelStatistics | None,
+    loss: TrainingLoss,
+    tuning: TuningArguments,
+    training: SalienceTrainingArguments,
+    compute_metrics: Callable[[EvalPrediction], dict[str, float]],
+) -> SalienceTrainer:
+    """The trainer that the flags ask for; with LoRA the model gets its adapters."""
+    return SalienceTrainer(
+        lengths=num_tokens(texts.splits["train"]).tolist() if tuning.length_grouped else None,
+        text_weights=balancing_weights(data, statistics) if statistics and tuning.balanced_sampling else None,
+        adversarial_size=tuning.adversarial_size,
+        model=add_adapters(model, tuning) if tuning.lora else model,
+        args=training,
+        train_dataset=texts.splits["train"],
+        eval_dataset=texts.splits["validation"],
+        processing_class=tokenizer,
+        data_collator=DataCollatorWithPadding(tokenizer),
+        compute_metrics=compute_metrics,
+        compute_loss_func=loss,
+        callbacks=[EarlyStoppingCallback(tuning.early_stopping_patience)] if tuning.early_stopping_patience else [],
+        optimizer_cls_and_kwargs=plain_adam(training) if tuning.plain_adam else None,
+    )
+
+
+def with_best_metric(training: SalienceTrainingArguments, problem_type: str) -> SalienceTrainingArguments:
+    """Name the metric of the best checkpoint, where the user did not.
+
+    Raises:
+        UserError: The user named one that there is not.
+    """
+    known = ("loss", *(REGRESSION_SCORES if problem_type == "regression" else CLASS_SCORES))
+    chosen = str(training.metric_for_best_model).removeprefix("eval_")
+    if not training.chooses_best_metric and chosen not in known:
+        raise UserError(f"--metric_for_best_model {chosen} is unknown; choose from {', '.join(known)}")
+    if training.chooses_best_metric:
+        training.metric_for_best_model = "loss" if problem_type == "regression" else "f1_macro"
+        training.greater_is_better = problem_type != "regression"
+    return training
+
+
+def plain_adam(training: SalienceTrainingArguments) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+    """torch.optim.Adam with the arguments' learning rate and weight decay."""
+    betas = (training.adam_beta1, training.adam_beta2)
+    return torch.optim.Adam, {"lr": training.learning_rate, "betas": betas, "eps": training.adam_epsilon, "fused": True}
+
+
+def save(trainer: SalienceTrainer, tuning: TuningArguments, model_args: Any) -> PreTrainedModel:
+    """Save the model, its code and tokenizer in the run's folder; with LoRA the adapters beside the merged model."""
+    folder = Path(trainer.args.output_dir)
+    if not tuning.lora:
+        trainer.save_model(_internal_call=True)  # else it pushes, before there are results and a card
+        return trainer.accelerator.unwrap_model(trainer.model)
+    trained = trainer.accelerator.unwrap_model(trainer.model)
+    if trainer.is_world_process_zero():
+        trained = save_merged(trained, folder, model_args.encoder, model_args.encoder_revision)
+        trainer.processing_class.save_pretrained(folder)
+        trainer.processing_class.save_pretrained(folder / ADAPTER_FOLDER)
+    return trained
