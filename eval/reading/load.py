@@ -1,5 +1,6 @@
 """A trained classifier by its folder or its name on the Hub."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
@@ -8,6 +9,19 @@ import salience.modeling  # noqa: F401  the Auto classes know our models, so tha
 from salience.configuration.errors import UserError, one_line
 from salience.eval.reading.words import label_names
 from salience.modeling.tokenizer_loading import read_tokenizer
+
+
+@dataclass
+class ClassifierArguments:
+    """Which trained classifier is read, and how many texts at a time."""
+
+    model: str | None = field(default=None, metadata={"help": "Folder or Hub id of a trained classifier."})
+    revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a Hub id."})
+    batch_size: int = field(default=32, metadata={"help": "Texts at a time."})
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UserError(f"--batch_size {self.batch_size} must be at least 1")
 
 
 def load_classifier(

@@ -40,13 +40,12 @@ from salience.configuration.arguments import RecipeParser
 from salience.configuration.data_arguments import DataArguments
 from salience.configuration.errors import UserError
 from salience.eval.failures.remedies import ABLATIONS, read_ablation
-from salience.eval.reading.load import load_classifier
+from salience.eval.reading.load import ClassifierArguments, load_classifier
 from salience.eval.reading.reader import Reader
 from salience.eval.report.content import Sizes, Texts, collect
 from salience.eval.report.page import write_page
 from salience.eval.report.pictures import draw, write_pictures
 from salience.eval.runs import Run, data_flags, load_data, read_run
-from salience.eval.score.command import ScoreArguments
 from salience.model_cards.card import make_card, without_report, write_card
 from salience.model_cards.run_folder import RELIABILITY_FILE, REPORT_FOLDER
 from salience.train.building.encoder_loading import public_name
@@ -59,7 +58,7 @@ REPORT_FILE = "report.json"
 
 
 @dataclass
-class ReportArguments(ScoreArguments):
+class ReportArguments(ClassifierArguments):
     """Which model is reported on, how closely it is looked at, and where the report goes."""
 
     output_dir: str | None = field(
@@ -77,7 +76,8 @@ class ReportArguments(ScoreArguments):
     report_seed: int = field(default=0, metadata={"help": "Of all that is drawn for the report."})
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "num_documents", "num_explained"):
+        super().__post_init__()
+        for name in ("num_documents", "num_explained"):
             if (value := getattr(self, name)) < 1:
                 raise UserError(f"--{name} {value} must be at least 1")
         if self.report_seed < 0:

@@ -10,8 +10,7 @@ from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
 from salience.configuration.arguments import RecipeParser
 from salience.configuration.data_arguments import FileArguments
-from salience.configuration.errors import UserError
-from salience.eval.reading.load import load_classifier
+from salience.eval.reading.load import ClassifierArguments, load_classifier
 from salience.eval.reading.reader import token_limit
 from salience.eval.reading.words import label_names
 from salience.eval.scores.metrics import compute_scores
@@ -22,13 +21,10 @@ from salience.train.folder.record import write_json
 
 
 @dataclass
-class ScoreArguments:
+class ScoreArguments(ClassifierArguments):
     """Which model is scored, and where the scores go."""
 
-    model: str | None = field(default=None, metadata={"help": "Folder or Hub id of a trained classifier."})
-    revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a Hub id."})
     output_dir: str | None = field(default=None, metadata={"help": "Folder for scores.json; unset: only print."})
-    batch_size: int = field(default=32, metadata={"help": "Texts at a time."})
 
 
 def main(argv: list[str]) -> None:
@@ -81,8 +77,6 @@ def score(arguments: ScoreArguments, data_args: FileArguments, memory: Any = Non
         memory: Labelled texts in memory; None for the file that `data_args` names.
     """
     target = new_file(arguments.output_dir, "scores.json")
-    if arguments.batch_size < 1:
-        raise UserError(f"--batch_size {arguments.batch_size} must be at least 1")
     model, tokenizer = load_classifier(arguments.model, arguments.revision)
     config = model.config
     # As transformers takes it where nothing is said.
