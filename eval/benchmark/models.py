@@ -46,8 +46,8 @@ def read_texts(file_args: FileArguments, hub_data: DataArguments) -> list[str]:
     Raises:
         UserError: The file or the data set can't be read, or no text has a word.
     """
-    table = read_file(file_args.test_file, file_args) if file_args.test_file else read_hub(hub_data)[0]["test"]
-    texts: list[str] = table["text"].to_pylist()
+    part = read_file(file_args.test_file, file_args) if file_args.test_file else read_hub(hub_data)["test"][0]
+    texts: list[str] = part.text.to_pylist()
     for rule in (rule for rule in CLEANERS if rule in file_args.clean):
         texts = [CLEANERS[rule](text) for text in texts]
     if not any(text.strip() for text in texts):

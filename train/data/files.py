@@ -18,22 +18,19 @@ import pyarrow.parquet
 from salience.configuration.data_arguments import FileArguments
 from salience.configuration.errors import UserError
 from salience.train.data.paths import resolve_path
-from salience.train.data.tables import check_columns, check_table
+from salience.train.data.tables import Part, check_columns, check_table
 
 # A text longer than one block couldn't be read, and pyarrow's default is only 1 MB.
 BLOCK_BYTES = 64 * 2**20
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # Python joins pairs
 
 
-def read_file(name: str, args: FileArguments) -> pa.Table:
+def read_file(name: str, args: FileArguments) -> Part:
     """Read one file or folder of labelled texts.
 
     Args:
         name: What the flag says, as `resolve_path` takes it.
         args: Column names, encodings and what to do with missing texts.
-
-    Returns:
-        A table with the columns `text` (string, no nulls) and `label` (as it was stored, no nulls).
 
     Raises:
         UserError: If the file is missing, empty, malformed, in another encoding, or lacks a column, a text or a label.

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets.exceptions import DatasetsError
 
-from salience.configuration.data_arguments import DataArguments
+from salience.configuration.data_arguments import DataArguments, FileArguments
 from salience.configuration.errors import UserError
-from salience.train.data.tables import check_columns, check_table
+from salience.train.data.tables import Part, check_columns, check_table
 
 logger = logging.getLogger(__name__)
 
@@ -20,39 +20,63 @@ SPLIT_NAMES = {
 }
 
 
-def read_hub(args: DataArguments) -> tuple[dict[str, pa.Table], list[str] | None]:
+def read_hub(args: DataArguments) -> dict[str, list[Part]]:
     """Read a data set by its name on the Hub, or from a folder that `datasets.load_dataset` understands.
 
     Args:
         args: `dataset_name`, `dataset_config`, `dataset_revision` and the columns.
 
     Returns:
-        The splits as tables of `text` and `label`, by the names train, validation and test; and the names of the label
-        ids in those tables, or None if the labels aren't ids.
+        The splits, each of one part, by the names train, validation and test.
 
     Raises:
         UserError: If the data set can't be loaded, has no training split, or lacks a column, a text or a label.
     """
-    loaded = _load(args)
-    tables, class_names = {}, None
+    return hub_parts(_load(args), str(args.dataset_name), args)
+
+
+def hub_parts(loaded: datasets.DatasetDict, name: str, args: FileArguments) -> dict[str, list[Part]]:
+    """Find the splits of a data set under the Hub's names, and read them.
+
+    Args:
+        loaded: The data set.
+        name: Of it, for the messages.
+        args: The columns.
+
+    Raises:
+        UserError: See `read_hub`.
+    """
+    parts = {}
     for split, known_as in SPLIT_NAMES.items():
-        found = next((name for name in known_as if name in loaded), None)
+        found = next((each for each in known_as if each in loaded), None)
         if found is None:
             continue
-        where = f"{args.dataset_name}, split {found}"
+        where = f"{name}, split {found}"
         check_columns(loaded[found].column_names, where, args)
-        names = _class_names(loaded[found].features[args.label_column])
-        table = loaded[found].data.table
-        if names and split == "test" and _unlabelled(table[args.label_column]):
+        if split == "test" and _unlabelled(loaded[found], args.label_column):
             logger.warning("%s has no labels (all are -1), so it isn't used", where)
             continue
-        if names:
-            class_names = names
-            table = _without_minus_one(table, args.label_column)
-        tables[split] = check_table(table, where, args)
-    if "train" not in tables:
-        raise UserError(f"the data set '{args.dataset_name}' has no split named train, only {', '.join(loaded)}")
-    return tables, class_names
+        parts[split] = [read_split(loaded[found], where, args)]
+    if "train" not in parts:
+        raise UserError(f"the data set '{name}' has no split named train, only {', '.join(loaded)}")
+    return parts
+
+
+def read_split(rows: datasets.Dataset, where: str, args: FileArguments) -> Part:
+    """Read one split.
+
+    Args:
+        rows: The split.
+        where: Its name, for the messages.
+        args: The columns.
+
+    Raises:
+        UserError: It lacks a column, a text or a label.
+    """
+    check_columns(rows.column_names, where, args)
+    names = _class_names(rows.features[args.label_column])
+    table = _arrow_table(rows, args)
+    return check_table(_without_minus_one(table, args.label_column) if names else table, where, args, class_names=names)
 
 
 def _load(args: DataArguments) -> datasets.DatasetDict:
@@ -71,7 +95,15 @@ def _class_names(feature: object) -> list[str] | None:
     return list(feature.names) if isinstance(feature, datasets.ClassLabel) and feature.names else None
 
 
-def _unlabelled(ids: pa.ChunkedArray) -> bool:
+def _arrow_table(rows: datasets.Dataset, args: FileArguments) -> pa.Table:
+    """The two columns, in the order of the rows, which may have been selected or shuffled."""
+    return rows.select_columns([args.text_column, args.label_column]).with_format("arrow")[:]
+
+
+def _unlabelled(rows: datasets.Dataset, column: str) -> bool:
+    if not _class_names(rows.features[column]):
+        return False
+    ids = rows.select_columns([column]).with_format("arrow")[:][column]
     return pa.types.is_integer(ids.type) and bool(pc.all(pc.equal(ids, -1)).as_py())
 
 

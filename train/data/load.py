@@ -3,9 +3,9 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +18,11 @@ from sklearn.datasets._twenty_newsgroups import strip_newsgroup_footer, strip_ne
 from salience.configuration.data_arguments import DataArguments, FileArguments
 from salience.configuration.errors import UserError
 from salience.train.data.files import read_file
-from salience.train.data.hub import read_hub
 from salience.train.data.labels import LabelScheme
+from salience.train.data.memory import read_table
+from salience.train.data.sources import default_name, describe_source, read_parts
 from salience.train.data.splits import hold_out, sample_rows, thin_classes
+from salience.train.data.tables import Part
 
 logger = logging.getLogger(__name__)
 
@@ -83,92 +85,79 @@ class TextData:
         }
 
 
-def load_splits(args: DataArguments) -> TextData:
-    """Read the data that the flags name, check it, clean it and split it.
+def load_splits(args: DataArguments, given: Mapping[str, Any] | None = None) -> TextData:
+    """Read the data that the flags name, or that is in memory, check it, clean it and split it.
 
     Without a validation split, a stratified part of the training data becomes one; the test data is never used for it.
     Everything is a function of the data and the flags: `args.split_seed`, not the training seed, decides the splits.
 
     Args:
         args: The data flags.
+        given: Data in memory, instead of files: split name (train, and validation and test where there are any) -> a
+            pandas data frame, a `datasets.Dataset`, a dict of columns, or a pair of lists (texts, labels). `train` may
+            be a DatasetDict, whose splits have the Hub's names.
 
     Returns:
         The splits, with what is known about their labels.
 
     Raises:
         UserError: If the data can't be read or doesn't hold what training needs; the message says what to do.
+
+    Example:
+        >>> texts, labels = ["a goal", "a film", "a match", "a song"] * 9, ["sport", "culture"] * 18
+        >>> load_splits(DataArguments(validation_size=0.25), {"train": (texts, labels)}).label_names
+        ['culture', 'sport']
     """
-    if bool(args.train_file) == bool(args.dataset_name):
-        given = "both --train_file and --dataset_name are" if args.train_file else "no data is"
-        raise UserError(f"{given} given; use either --train_file or --dataset_name")
-    tables, class_names = _read_hub_tables(args) if args.dataset_name else (_read_files(args), None)
+    parts = read_parts(args, given)
     if args.resplit:
-        if "test" in tables and not args.test_size:
+        if "test" in parts and not args.test_size:
             raise UserError(
                 "--resplit true puts the test data into the training data; say how much to hold out again "
                 "with --test_size"
             )
-        tables = {"train": [part for parts in tables.values() for part in parts]}
-    columns = [table["label"] for _, table in tables["train"]]
-    where = ", ".join(f"'{name}'" for name, _ in tables["train"])
-    scheme = LabelScheme.find(columns, where, args.problem_type, args.label_separator, class_names)
-    splits = {split: _dataset(parts, scheme) for split, parts in tables.items()}
+        parts = {"train": [part for several in parts.values() for part in several]}
+    scheme = LabelScheme.find(parts["train"], args.problem_type, args.label_separator)
+    splits = {split: _dataset(several, scheme) for split, several in parts.items()}
     if args.clean:
         splits = {split: _clean(rows, args.clean) for split, rows in splits.items()}
     splits = _without_leaks(_split(splits, scheme, args), args.drop_leaked)
+    source = describe_source(args, given)
     return TextData(
         splits=DatasetDict(splits),
         label_names=scheme.names,
         problem_type=scheme.problem_type,
-        name=args.data_name or _default_name(args),
-        source=_source(args),
+        name=args.data_name or (source if given else default_name(args)),
+        source=source,
     )
 
 
-def load_test(args: FileArguments, label_names: list[str], problem_type: str) -> Dataset:
-    """Read `args.test_file` for a model that is trained already.
+def load_test(args: FileArguments, label_names: list[str], problem_type: str, given: Any = None) -> Dataset:
+    """Read `args.test_file`, or texts in memory, for a model that is trained already.
 
     Args:
         args: The data flags.
         label_names: The model's, in the order of their ids.
         problem_type: The model's.
+        given: Texts in memory, instead of a file: see `load_splits`.
 
     Returns:
         The columns `text` and `labels`, as in `TextData.splits`.
 
     Raises:
-        UserError: If the file can't be read, or has a label that the model doesn't know.
+        UserError: If the data can't be read, or has a label that the model doesn't know.
     """
-    if not args.test_file:
+    if not args.test_file and given is None:
         raise UserError("--test_file is missing: name the labelled texts to score the model on")
-    scheme = LabelScheme(problem_type, label_names, label_names, args.label_separator)
-    rows = _dataset([(args.test_file, read_file(args.test_file, args))], scheme)
+    if args.test_file and given is not None:
+        raise UserError("both --test_file and texts in memory are given; leave out one of them")
+    scheme = LabelScheme(problem_type, label_names, args.label_separator)
+    part = read_file(args.test_file, args) if args.test_file else read_table(given, "test", args)
+    rows = _dataset([part], scheme)
     return _clean(rows, args.clean) if args.clean else rows
 
 
-# A part is one file or one split of a Hub data set: its name for the messages, and its table of text and label.
-Part = tuple[str, pa.Table]
-
-
-def _read_files(args: DataArguments) -> dict[str, list[Part]]:
-    tables = {"train": [(name, read_file(name, args)) for name in args.train_file or []]}
-    for split, name in (("validation", args.validation_file), ("test", args.test_file)):
-        if name:
-            tables[split] = [(name, read_file(name, args))]
-    return tables
-
-
-def _read_hub_tables(args: DataArguments) -> tuple[dict[str, list[Part]], list[str] | None]:
-    if args.validation_file or args.test_file:
-        raise UserError("--validation_file and --test_file go with --train_file, not with --dataset_name")
-    tables, class_names = read_hub(args)
-    return {split: [(f"{args.dataset_name}, split {split}", table)] for split, table in tables.items()}, class_names
-
-
 def _dataset(parts: list[Part], scheme: LabelScheme) -> Dataset:
-    tables = [
-        pa.table({"text": table["text"], "labels": scheme.encode(table["label"], f"'{name}'")}) for name, table in parts
-    ]
+    tables = [pa.table({"text": part.text, "labels": scheme.encode(part)}) for part in parts]
     # Straight from Arrow, without the cache of `datasets`: a file that was changed is always read anew, and nothing
     # is left behind in the home folder.
     return Dataset(pa.concat_tables(tables))
@@ -267,18 +256,3 @@ def _without_leaks(splits: dict[str, Dataset], drop: bool) -> dict[str, Dataset]
 def _texts(rows: Dataset) -> pa.ChunkedArray:
     batches = [batch["text"] for batch in rows.with_format("arrow").iter(ROWS_PER_BATCH)]
     return pa.chunked_array([chunk for batch in batches for chunk in batch.chunks], pa.string())
-
-
-def _default_name(args: DataArguments) -> str:
-    if args.dataset_name:
-        return args.dataset_name.rstrip("/").rpartition("/")[2]
-    return PurePath((args.train_file or [""])[0]).stem
-
-
-def _source(args: DataArguments) -> str:
-    if args.dataset_name:
-        config = f" ({args.dataset_config})" if args.dataset_config else ""
-        revision = f" at {args.dataset_revision}" if args.dataset_revision else ""
-        return f"{args.dataset_name}{config}{revision}"
-    names = [*(args.train_file or []), args.validation_file, args.test_file]
-    return ", ".join(name if name.startswith("package:") else PurePath(name).name for name in names if name)

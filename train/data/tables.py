@@ -1,12 +1,30 @@
 """Refuses tables of texts and labels in which a column, a text or a label is missing."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from salience.configuration.data_arguments import FileArguments
 from salience.configuration.errors import UserError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file, one split of a data set or one object in memory.
+
+    Attributes:
+        where: Its name, for the messages.
+        text: Strings without nulls.
+        label: As it was stored, without nulls.
+        class_names: Names of the ids in `label`, or None if the labels are no ids.
+    """
+
+    where: str
+    text: pa.ChunkedArray
+    label: pa.ChunkedArray
+    class_names: list[str] | None = None
 
 
 def check_columns(columns: list[str], name: str, args: FileArguments) -> None:
@@ -23,18 +41,20 @@ def check_columns(columns: list[str], name: str, args: FileArguments) -> None:
 
 
 def check_table(
-    table: pa.Table, name: str, args: FileArguments, find_line: Callable[[int], str] | None = None
-) -> pa.Table:
-    """Rename the two columns to `text` and `label`, and refuse missing values.
+    table: pa.Table,
+    name: str,
+    args: FileArguments,
+    find_line: Callable[[int], str] | None = None,
+    class_names: list[str] | None = None,
+) -> Part:
+    """Take the text and the label column, and refuse missing values.
 
     Args:
         table: Has at least the text and the label column.
         name: The file or data set, for the messages.
         args: Column names, and `keep_empty_texts`.
         find_line: Tells where in the file a row (counted from 1) begins, for the messages.
-
-    Returns:
-        A table of `text` (string) and `label` without nulls.
+        class_names: Names of the ids in the label column, if there are any.
 
     Raises:
         UserError: If there are no rows, the text isn't text, or a text or label is missing.
@@ -65,7 +85,7 @@ def check_table(
         if row >= 0:
             line = find_line(row + 1) if find_line else ""
             raise UserError(f"'{name}' has no {kind} in row {row + 1}{line}; {fix}")
-    return pa.table({"text": text, "label": label})
+    return Part(name, text, label, class_names)
 
 
 def _is_text(kind: pa.DataType) -> bool:

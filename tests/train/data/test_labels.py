@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 
 from salience.train.data import labels as labels_module
 from salience.train.data.labels import LabelScheme
+from salience.train.data.tables import Part
 from tests.helpers.data_files import failure, load, write_csv, write_jsonl
+
+
+def part_of(labels):
+    return Part("f", pa.chunked_array([["x"] * len(labels)]), labels)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +30,7 @@ from tests.helpers.data_files import failure, load, write_csv, write_jsonl
     ],
 )
 def test_label_names(values, names):
-    scheme = LabelScheme.find([pa.chunked_array([values, values])], "f")
+    scheme = LabelScheme.find([part_of(pa.chunked_array([values, values]))])
     assert scheme.names == names
     assert scheme.problem_type == "single_label_classification"
 
@@ -53,20 +58,20 @@ def test_labels_survive_the_round_trip(names):
     if len(names) < 2:
         return
     column = pa.chunked_array([names[::-1], names])
-    scheme = LabelScheme.find([column], "f")
+    scheme = LabelScheme.find([part_of(column)])
     assert sorted(scheme.names) == sorted(names)
-    assert [scheme.names[i] for i in scheme.encode(column, "f").to_pylist()] == column.to_pylist()
+    assert [scheme.names[i] for i in scheme.encode(part_of(column)).to_pylist()] == column.to_pylist()
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.sampled_from("abcdef"), unique=True), min_size=1).filter(any), st.integers(1, 4))
 def test_label_lists_survive_the_round_trip(rows, rows_at_once):
     column = pa.chunked_array([rows[:1], rows[1:]], pa.list_(pa.string()))
-    scheme = LabelScheme.find([column], "f")
+    scheme = LabelScheme.find([part_of(column)])
     assert scheme.problem_type == "multi_label_classification"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(labels_module, "_ROWS_AT_ONCE", rows_at_once)
-        encoded = scheme.encode(column, "f").to_pylist()
+        encoded = scheme.encode(part_of(column)).to_pylist()
     decoded = [{name for name, value in zip(scheme.names, row, strict=True) if value} for row in encoded]
     assert decoded == [set(row) for row in rows]
 

@@ -1,0 +1,103 @@
+"""Texts in memory: every kind gives what the same rows in a file give."""
+
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
+from salience.configuration.data_arguments import DataArguments
+from salience.configuration.errors import UserError
+from salience.train.data.load import load_splits, load_test
+from tests.helpers.data_files import ROWS, load, write_csv
+
+TEXTS, LABELS = [text for text, _ in ROWS], [label for _, label in ROWS]
+COLUMNS = {"text": TEXTS, "label": LABELS}
+KINDS = {
+    "a pandas data frame": pd.DataFrame(COLUMNS),
+    "a datasets.Dataset": Dataset.from_dict(COLUMNS),
+    "a dict of columns": COLUMNS,
+    "lists": (TEXTS, LABELS),
+    "a datasets.DatasetDict": DatasetDict(train=Dataset.from_dict(COLUMNS)),
+}
+
+
+def refusal(table, **kwargs):
+    with pytest.raises(UserError) as error:
+        load_splits(DataArguments(**kwargs), {"train": table})
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_memory_gives_the_splits_of_a_file(kind, tmp_path):
+    data, of_file = load_splits(DataArguments(), {"train": KINDS[kind]}), load(write_csv(tmp_path / "a.csv"))
+    assert (data.source, data.name) == (kind, kind)
+    for split in ("train", "validation"):
+        assert data.fingerprint(split) == of_file.fingerprint(split)
+    assert load_splits(DataArguments(data_name="News"), {"train": KINDS[kind]}).name == "News"
+    if "Dict" not in kind:
+        rows = load_test(DataArguments(), ["news", "sport"], "single_label_classification", KINDS[kind])
+        assert rows["text"][:] == TEXTS and rows["labels"][1] == 1
+
+
+def test_three_splits_and_all_splits_of_a_dataset_dict():
+    given = {
+        "train": pd.DataFrame(COLUMNS),
+        "validation": (["v"], ["news"]),
+        "test": {"text": ["t"], "label": ["sport"]},
+    }
+    data = load_splits(DataArguments(), given)
+    assert data.source == "a pandas data frame, lists, a dict of columns"
+    assert data.splits["validation"][:] == {"text": ["v"], "labels": [0]}
+    assert data.splits["test"][:] == {"text": ["t"], "labels": [1]}
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["a", "b", "unused"])})
+    rows = Dataset.from_dict({"text": TEXTS, "label": [0, 1] * 15}, features)
+    data = load_splits(DataArguments(), {"train": DatasetDict(train=rows, dev=rows.select([3]), test=rows)})
+    assert data.label_names == ["a", "b", "unused"] and data.splits["validation"]["text"] == [TEXTS[3]]
+    shuffled = load_splits(DataArguments(), {"train": rows.shuffle(seed=1), "validation": rows.select([5, 3])})
+    assert shuffled.splits["validation"]["text"][:] == [TEXTS[5], TEXTS[3]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (pd.Series(["a", "b"] * 15, dtype="string"), ["a", "b"]),
+        (pd.Series(["a", "b"] * 15, dtype="object"), ["a", "b"]),
+        (pd.Series(["b", "a"] * 15, dtype="category"), ["a", "b"]),
+        (pd.Series([3, 10] * 15, dtype="Int64"), ["3", "10"]),
+        (pd.Series([1.0, 0.0] * 15), ["0", "1"]),
+        (pd.Series([True, False] * 15), ["false", "true"]),
+        (np.array([1, 0] * 15, np.int8), ["0", "1"]),
+    ],
+)
+def test_kinds_of_columns(labels, names):
+    assert load_splits(DataArguments(), {"train": pd.DataFrame({"text": TEXTS, "label": labels})}).label_names == names
+    assert load_splits(DataArguments(), {"train": (np.array(TEXTS), labels)}).label_names == names
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, pd.NaT])
+def test_missing_values(missing):
+    assert "no text in row 1; fill it in" in refusal(([missing, *TEXTS[1:]], LABELS))
+    assert "no label in row 30" in refusal(pd.DataFrame({"text": TEXTS, "label": [*LABELS[:-1], missing]}))
+    data = load_splits(DataArguments(keep_empty_texts=True), {"train": ([missing, *TEXTS[1:]], LABELS)})
+    assert "" in [*data.splits["train"]["text"], *data.splits["validation"]["text"]]
+
+
+def test_what_is_refused():
+    assert "train (a pandas data frame)' has no column 'text'" in refusal(pd.DataFrame({"body": TEXTS}))
+    doubled = pd.DataFrame([["x", "y", "a"]], columns=["text", "text", "label"])
+    assert "more than one column 'text'" in refusal(doubled)
+    assert "30 texts and 29 labels" in refusal((TEXTS, LABELS[:-1]))
+    assert "holds int64, not text" in refusal((list(range(30)), LABELS))
+    assert "mixes types" in refusal((TEXTS, [1, "a", 2.5] * 10))
+    assert "half a character" in refusal((["\ud83d", *TEXTS[1:]], LABELS))
+    assert "has no rows" in refusal(([], []))
+    for other in (TEXTS, "text", None, 5, (TEXTS,), iter(TEXTS), Dataset.from_dict(COLUMNS).to_iterable_dataset()):
+        assert "can't be read; give a pandas data frame" in refusal(other)
+    assert "leave out one of them" in refusal(COLUMNS, train_file="a.csv")
+    assert "leave out one of them" in refusal(COLUMNS, dataset_name="a/b")
+    assert "no split named train" in refusal(datasets.DatasetDict(test=Dataset.from_dict(COLUMNS)))
+    for given, expected in (({"test": COLUMNS}, "no split 'train'"), ({"train": COLUMNS, "dev": 1}, "no split 'dev'")):
+        with pytest.raises(UserError, match=expected):
+            load_splits(DataArguments(), given)
