@@ -1,4 +1,4 @@
-"""What a finished run of `train.py` or `eval.py sparse` left behind: its scores, and its answers beside another's."""
+"""What a finished run of `train.py` or `eval.py baseline` left behind: its scores, and its answers beside another's."""
 
 import json
 from collections.abc import Mapping

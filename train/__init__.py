@@ -5,17 +5,19 @@ from typing import TYPE_CHECKING
 from salience.configuration.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from salience.configuration.data_arguments import DataArguments
     from salience.configuration.errors import UserError
     from salience.train.building.lora import load_adapter
     from salience.train.cli import TrainedRun, train_model
     from salience.train.data.load import load_splits
     from salience.train.publish.push import push_folder
 
-__all__ = ["TrainedRun", "UserError", "load_adapter", "load_splits", "push_folder", "train_model"]
+__all__ = ["DataArguments", "TrainedRun", "UserError", "load_adapter", "load_splits", "push_folder", "train_model"]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "DataArguments": "salience.configuration.data_arguments",
         "TrainedRun": "salience.train.cli",
         "UserError": "salience.configuration.errors",
         "load_adapter": "salience.train.building.lora",

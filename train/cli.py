@@ -137,7 +137,7 @@ def train_run(arguments: Arguments, command: list[str], memory: dict[str, Any] |
     checkpoint = check_start(folder, arguments)
 
     set_seed(training.seed)
-    data = load_splits(data_args)
+    data = load_splits(data_args, memory)
     statistics = label_statistics(data)
     check_labels(tuning, statistics)
     training = with_best_metric(training, data.problem_type)

@@ -1,4 +1,4 @@
-"""eval.py sparse NAME [RECIPE.yaml] --output_dir OUT ...: a baseline without any trained network.
+"""eval.py baseline NAME [RECIPE.yaml] --output_dir OUT ...: a baseline without any trained network.
 
 Bags of words, or the document vectors of a frozen encoder (`frozen_...`, with --encoder), on the splits of train.py.
 
@@ -32,7 +32,7 @@ from salience.train.folder.description import changed_arguments
 from salience.train.folder.output import check_writable
 from salience.train.folder.record import RUN_FILE, record_run, write_json
 
-HELP = """usage: eval.py sparse NAME [RECIPE.yaml ...] --output_dir OUT [--flag value ...]
+HELP = """usage: eval.py baseline NAME [RECIPE.yaml ...] --output_dir OUT [--flag value ...]
 
 NAME is one of {}.
 Recipes and flags are those of train.py; only the data flags count, and --encoder for frozen_..."""
@@ -62,7 +62,7 @@ C and alpha differ from scikit-learn's defaults where that is worth 2 points or 
 20 Newsgroups: a baseline that was held down proves nothing.
 """
 BASELINES = (*SPARSE_MODELS, *FROZEN_MODELS)
-"""What `eval.py sparse` runs."""
+"""What `eval.py baseline` runs."""
 
 
 class SparseRun(NamedTuple):
@@ -138,7 +138,7 @@ def _class_scores(model: Pipeline, texts: list[str], num_labels: int) -> np.ndar
 
 
 def main(argv: list[str]) -> None:
-    """`eval.py sparse`: see the module.
+    """`eval.py baseline`: see the module.
 
     Raises:
         UserError: There is no such baseline, a flag or the data is wrong, or the folder holds a finished run.
@@ -148,14 +148,14 @@ def main(argv: list[str]) -> None:
         return
     name = argv[0]
     if name not in BASELINES:
-        raise UserError(f'"{name}" is no sparse baseline; choose from {", ".join(BASELINES)}')
-    model_args, data_args, _, training = RecipeParser(program="eval.py sparse").parse(argv[1:])
+        raise UserError(f'"{name}" is no baseline; choose from {", ".join(BASELINES)}')
+    model_args, data_args, _, training = RecipeParser(program="eval.py baseline").parse(argv[1:])
     folder = Path(training.output_dir)
     check_writable(folder)
     if (folder / RUN_FILE).exists():
         raise UserError(f"--output_dir {folder} holds a finished run; choose another folder, or move that one away")
     started = datetime.now(timezone.utc)
-    command = ["eval.py", "sparse", *argv]
+    command = ["eval.py", "baseline", *argv]
     make_sparse_run(name, load_splits(data_args), folder, command, training.seed, data_args, started, model_args)
 
 

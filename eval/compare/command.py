@@ -1,6 +1,6 @@
 """eval.py compare RUN [RUN ...] [--output_dir OUT] [--flag value ...]: runs on the same test texts, in one table.
 
-RUN is the folder of a finished run of train.py or `eval.py sparse` on texts with exactly one class each. TF-IDF with
+RUN is the folder of a finished run of train.py or `eval.py baseline` on texts with exactly one class each. TF-IDF with
 linear SVM, logistic regression and complement naive Bayes always stand beside them: where none of the RUNs is such a
 baseline on the same splits, it is made, from the data that the first run was trained on, and kept in OUT/sparse/NAME
 for the next call. run.json knows no folders of absolute paths: name such data once more behind the RUNs, with the

@@ -50,6 +50,7 @@ from salience.model_cards.card import make_card, without_report, write_card
 from salience.model_cards.run_folder import RELIABILITY_FILE, REPORT_FOLDER
 from salience.train.building.encoder_loading import public_name
 from salience.train.data.load import TextData, load_test
+from salience.train.data.memory import describe_table
 from salience.train.folder.description import num_weights
 from salience.train.folder.output import check_writable
 from salience.train.folder.record import RUN_FILE, redact_command, versions, write_json
@@ -249,10 +250,9 @@ def finished_run(model: str | None) -> Run | None:
 def file_data(data_args: DataArguments, reader: Reader, memory: Any = None) -> TextData:
     """`--test_file`, or texts in memory, for a model that is trained already, as a test split."""
     problem_type = reader.model.config.problem_type or "single_label_classification"
-    rows = load_test(data_args, reader.label_names, problem_type)
-    name = data_args.data_name or Path(str(data_args.test_file)).name
-    source = Path(str(data_args.test_file)).name
-    return TextData(DatasetDict(test=rows), reader.label_names, problem_type, name, source)
+    rows = load_test(data_args, reader.label_names, problem_type, memory)
+    source = Path(str(data_args.test_file)).name if memory is None else describe_table(memory)
+    return TextData(DatasetDict(test=rows), reader.label_names, problem_type, data_args.data_name or source, source)
 
 
 def print_summary(written: WrittenReport) -> None:

@@ -82,7 +82,7 @@ def score(arguments: ScoreArguments, data_args: FileArguments, memory: Any = Non
     # As transformers takes it where nothing is said.
     problem_type = config.problem_type or ("regression" if config.num_labels == 1 else "single_label_classification")
     names = label_names(model)
-    rows = load_test(data_args, names, problem_type)
+    rows = load_test(data_args, names, problem_type, memory)
     tokens = tokenize(rows, tokenizer, token_limit(model, tokenizer))
     options = TrainingArguments(
         output_dir=arguments.output_dir or ".",

@@ -9,13 +9,13 @@ command line count for every row that doesn't take them away (null).
     arguments: {num_train_epochs: 4}  # flags of every row
     seeds: [0, 1, 2]
     reference: full                   # row that the others are compared with
-    sparse: [tfidf_svm]               # TF-IDF baselines of `eval.py sparse`, each a row
+    sparse: [tfidf_svm]               # TF-IDF baselines of `eval.py baseline`, each a row
     scores: [minority_recall]         # further scores of the test texts, beside those below
     rows:
       full: {}
       no_filter: {filter: none}
       lstm: {model: lstm, max_sentences: null}  # null takes a flag of the recipe away; `recipe:` names another one
-      rare: {model: tfidf_logistic_prior, minority_ratio: 6}  # any baseline of `eval.py sparse`, with data of its own
+      rare: {model: tfidf_logistic_prior, minority_ratio: 6}  # any baseline of `eval.py baseline`, with data of its own
     grid:                             # further rows, a part of each group: focal_2, focal_6, weighted_2, weighted_6
       - {focal: {loss: focal}, weighted: {loss: weighted}}
       - {2: {minority_ratio: 2}, 6: {minority_ratio: 6}}

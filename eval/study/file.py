@@ -139,7 +139,7 @@ class Study:
 
 
 def baseline_flags(name: str) -> set[str]:
-    """The flags that count for a baseline of `eval.py sparse`."""
+    """The flags that count for a baseline of `eval.py baseline`."""
     return DATA_FLAGS | ENCODER_FLAGS if name in FROZEN_MODELS else DATA_FLAGS
 
 

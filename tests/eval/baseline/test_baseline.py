@@ -102,7 +102,7 @@ def test_texts_without_a_word_are_refused():
 
 def test_command_writes_the_files_of_a_run(tmp_path, capsys):
     out = tmp_path / "out"
-    command = ["sparse", "tfidf_complement_nb", *toy_csv(tmp_path), "--output_dir", str(out)]
+    command = ["baseline", "tfidf_complement_nb", *toy_csv(tmp_path), "--output_dir", str(out)]
     assert main(command) == 0
     test = json.loads((out / "test_results.json").read_text())
     assert test["test_accuracy"] == read_predictions(out, "test").is_right().mean()
