@@ -6,7 +6,7 @@ export TOKENIZERS_PARALLELISM := false
 # The tests' tiny models are faster on one thread.
 test test-min test-slow: export OMP_NUM_THREADS := 1
 
-.PHONY: help install train report test test-min test-slow check fix types
+.PHONY: help all install train report test test-min test-slow check fix types mypy results
 
 help:           ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -20,6 +20,8 @@ $(VENV_MIN)/.done: pyproject.toml constraints-min.txt
 	$(PYTHON) -m venv $(VENV_MIN)
 	$(VENV_MIN)/bin/python -m pip install --quiet --constraint constraints-min.txt --editable ".[test]"
 	touch $@
+
+all: check test test-min  ## what must pass before a change lands
 
 install: $(VENV)/.done  ## make .venv with pinned versions
 
@@ -45,11 +47,16 @@ types:
 	@mkdir -p .types/salience
 	@for each in modeling configuration train eval model_cards; do ln -sfn ../../$$each .types/salience/$$each; done
 
-check: $(VENV)/.done types  ## ruff and mypy
+check: $(VENV)/.done mypy  ## ruff and mypy
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+
+mypy: $(VENV)/.done types
 	$(VENV)/bin/mypy
 
 fix: $(VENV)/.done      ## let ruff repair what it can
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+results: $(VENV)/.done  ## write model_cards/results/README.md and the README's table from the JSON of finished studies
+	$(VENV)/bin/python -m salience.model_cards.results_page

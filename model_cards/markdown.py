@@ -3,7 +3,7 @@
 import html
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 MAX_NAME = 100  # characters of a name that a card shows
@@ -41,6 +41,35 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     numeric = [all(isinstance(row[i], int | float | None) for row in lines[1:]) for i in range(len(header))]
     cells.insert(1, ["---:" if right else "---" for right in numeric])
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def percent_text(mean: float | None, sd: float | None = None) -> str:
+    """A score in percent, with its standard deviation where there is one; empty for None.
+
+    Args:
+        mean: 0 to 1.
+        sd: the same.
+    """
+    if mean is None:
+        return ""
+    return f"{100 * mean:.2f}" + (f" ± {100 * sd:.2f}" if sd is not None else "")
+
+
+def p_text(p_value: float) -> str:
+    """A p-value with three decimals."""
+    return f"{p_value:.3f}" if p_value > 0.001 else "≤ 0.001"
+
+
+def difference_text(found: Mapping[str, Any] | None) -> str:
+    """A difference of scores in points with its interval and p-value; empty for None.
+
+    Args:
+        found: `difference`, `low` and `high` (0 to 1) and `p_value`.
+    """
+    if found is None:
+        return ""
+    interval = f"{100 * found['low']:+.2f} to {100 * found['high']:+.2f}"
+    return f"{100 * found['difference']:+.2f} ({interval}, p {p_text(found['p_value'])})"
 
 
 def code_block(text: str, language: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from salience.eval.study.scores import score_title
-from salience.model_cards.markdown import escape, table
+from salience.model_cards.markdown import difference_text, escape, percent_text, table
 
 LEGEND = (
     "Mean ± standard deviation over the seeds, in percent. Points: difference of the test accuracies, with its 95 % "
@@ -34,7 +34,7 @@ def render(study: Mapping[str, Any]) -> str:
         if not row["seeds"]:
             continue
         mean, sd = row["mean"], row["sd"]
-        scores = [_percent(mean[key], sd[key]) for key in ("validation_accuracy", "accuracy", "f1_macro", *further)]
+        scores = [percent_text(mean[key], sd[key]) for key in ("validation_accuracy", "accuracy", "f1_macro", *further)]
         minutes = "" if mean["train_seconds"] is None else f"{mean['train_seconds'] / 60:.2f}"
         speed = mean.get("texts_per_second")  # nor has it this
         texts_per_second = "" if speed is None else f"{speed:.0f}"
@@ -44,26 +44,3 @@ def render(study: Mapping[str, Any]) -> str:
     found = table([*header, *(f"points against {name}" for name in against)], lines)
     figure = "![Scores of each row, with standard deviations](study.png)"
     return f"# {escape(study['name'])}\n\n{found}\n\n{LEGEND}\n\n{figure}\n"
-
-
-def _percent(mean: float | None, sd: float | None) -> str:
-    if mean is None:
-        return ""
-    return f"{100 * mean:.2f}" + (f" ± {100 * sd:.2f}" if sd is not None else "")
-
-
-def p_text(p_value: float) -> str:
-    """A p-value with three decimals."""
-    return f"{p_value:.3f}" if p_value > 0.001 else "≤ 0.001"
-
-
-def difference_text(found: Mapping[str, Any] | None) -> str:
-    """A difference of accuracies in points with its interval and p-value; empty for None.
-
-    Args:
-        found: What `salience.eval.scores.paired.bootstrap` returns.
-    """
-    if found is None:
-        return ""
-    interval = f"{100 * found['low']:+.2f} to {100 * found['high']:+.2f}"
-    return f"{100 * found['difference']:+.2f} ({interval}, p {p_text(found['p_value'])})"
