@@ -63,7 +63,7 @@ def locate_encoder(name: str) -> str:
 
 def no_encoder(name: str, error: Exception) -> str:
     """One sentence for an encoder that can't be loaded."""
-    reason = one_line(error)[:300]
+    reason = one_line(error, 300)
     if "trust_remote_code" in str(error):
         reason = "it brings its own code, which is never run; choose one that transformers knows"
     if expand(name).is_dir() or name.startswith(PACKAGE_PREFIX):
