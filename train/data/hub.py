@@ -1,6 +1,7 @@
 """Reads a data set of the Hub into the same tables as files."""
 
 import logging
+from pathlib import Path
 
 import datasets
 import pyarrow as pa
@@ -9,6 +10,7 @@ from datasets.exceptions import DatasetsError
 
 from salience.configuration.data_arguments import DataArguments, FileArguments
 from salience.configuration.errors import UserError, one_line
+from salience.configuration.hub import find_commit
 from salience.train.data.tables import Part, check_columns, check_table
 
 logger = logging.getLogger(__name__)
@@ -80,8 +82,11 @@ def read_split(rows: datasets.Dataset, where: str, args: FileArguments) -> Part:
 
 
 def _load(args: DataArguments) -> datasets.DatasetDict:
+    name = str(args.dataset_name)
     try:
-        return datasets.load_dataset(args.dataset_name, args.dataset_config, revision=args.dataset_revision)
+        if "/" in name and not Path(name).is_dir():
+            find_commit(name, args.dataset_revision, "dataset")
+        return datasets.load_dataset(name, args.dataset_config, revision=args.dataset_revision)
     except (OSError, ValueError, RuntimeError, DatasetsError) as error:
         raise UserError(
             f"the data set '{args.dataset_name}' (--dataset_name) can't be loaded; check its name, --dataset_config, "
