@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
+SENTENCE_LENGTH = 1000
 # Marks that reverse or isolate the reading direction of everything after them
 _DIRECTION_MARKS = dict.fromkeys(map(ord, "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"))
 
@@ -13,7 +14,15 @@ class UserError(ValueError):
     """Bad input: its message is one sentence that names the file, row or flag, and the fix.
 
     The command-line programs print the message and exit with status 2, without a traceback.
+
+    Args:
+        sentence: May quote names from data: it becomes one line that can't steer a terminal, and where it is very long,
+            only its beginning (file, row or flag) and its end (the fix) stay.
     """
+
+    def __init__(self, sentence: str) -> None:
+        line, half = one_line(sentence), SENTENCE_LENGTH // 2
+        super().__init__(line if len(line) <= SENTENCE_LENGTH else f"{line[:half]} … {line[-half:]}")
 
 
 def one_line(text: Any, limit: int | None = None) -> str:

@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from salience.configuration.errors import one_line
+
 INK, MUTED, GRID = "#1c2733", "#66727f", "#dde3e9"
 BLUE, ORANGE, GREEN, GREY = "#1f6feb", "#d9730d", "#2a9d5c", "#9aa5b1"
 HEAT = LinearSegmentedColormap.from_list("heat", ["#ffffff", "#cfe2ff", "#1f6feb", "#0b2f6b"])
@@ -17,9 +19,7 @@ MAX_NAME = 28
 
 def plain(name: Any, length: int = MAX_NAME) -> str:
     """A name on one line, at most `length` characters long, that Matplotlib takes literally."""
-    text = "".join(character if character.isprintable() else " " for character in str(name))
-    text = text if len(text) <= length else text[: length - 1] + "…"
-    return text.replace("\\", "/").replace("$", r"\$")
+    return one_line(name, length).replace("\\", "/").replace("$", r"\$")
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Axes]:

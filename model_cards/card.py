@@ -6,9 +6,9 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from salience.configuration.errors import UserError
+from salience.configuration.errors import UserError, one_line
 from salience.model_cards.facts import METRICS, card_facts, is_number
-from salience.model_cards.markdown import escape, one_line
+from salience.model_cards.markdown import MAX_NAME, escape
 from salience.model_cards.run_folder import RunFolder, is_hub_id
 
 TEMPLATE = Path(__file__).parent / "template.md"
@@ -63,8 +63,8 @@ def make_card(
     repo_id = repo_id or arguments.get("hub_model_id")
     repo_id = repo_id if is_hub_id(repo_id) else None
     language = language or arguments.get("language") or []
-    languages = [one_line(code) for code in ([language] if isinstance(language, str) else language)]
-    name = repo_id.split("/")[1] if repo_id else one_line(files.path.resolve().name)
+    languages = [one_line(code, MAX_NAME) for code in ([language] if isinstance(language, str) else language)]
+    name = repo_id.split("/")[1] if repo_id else one_line(files.path.resolve().name, MAX_NAME)
     metadata = _metadata(files, name, languages, license or arguments.get("license"))
     facts = card_facts(files, languages) | {"title": escape(name), "repo": repo_id, "revision": revision}
     return ModelCard.from_template(metadata, template_path=str(TEMPLATE), **facts)
@@ -110,7 +110,7 @@ def _metadata(files: RunFolder, name: str, languages: list[str], license: str | 
     results = _eval_results(files, dataset if is_hub_id(dataset) else None)
     return ModelCardData(
         language=languages or None,
-        license=one_line(license) if license else None,
+        license=one_line(license, MAX_NAME) if license else None,
         library_name="peft" if files.is_adapter else "transformers",
         pipeline_tag="text-classification",
         tags=["salience", *filter(None, [family]), *(["lora"] if files.adapter else [])],
@@ -125,7 +125,7 @@ def _metadata(files: RunFolder, name: str, languages: list[str], license: str | 
 
 def _eval_results(files: RunFolder, dataset_id: str | None) -> list[EvalResult]:
     data = files.run.get("data", {})
-    name = one_line(data.get("name") or dataset_id or "custom data")
+    name = one_line(data.get("name") or dataset_id or "custom data", MAX_NAME)
     fingerprint = data.get("splits", {}).get("test", {}).get("sha256")
     return [
         EvalResult(
@@ -134,8 +134,8 @@ def _eval_results(files: RunFolder, dataset_id: str | None) -> list[EvalResult]:
             dataset_type=dataset_id or re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "custom",
             dataset_name=name,
             dataset_split="test",
-            dataset_revision=one_line(data["revision"]) if data.get("revision") else None,
-            dataset_args={"sha256": one_line(fingerprint)} if fingerprint else None,
+            dataset_revision=one_line(data["revision"], MAX_NAME) if data.get("revision") else None,
+            dataset_args={"sha256": one_line(fingerprint, MAX_NAME)} if fingerprint else None,
             metric_type=metric.hub_type,
             metric_name=metric.title,
             metric_value=files.test[metric.key],

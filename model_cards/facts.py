@@ -5,7 +5,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from salience.model_cards.markdown import code_block, escape, one_line, table
+from salience.configuration.errors import one_line
+from salience.model_cards.markdown import MAX_NAME, code_block, escape, table
 from salience.model_cards.report_facts import report_facts
 from salience.model_cards.run_folder import RunFolder, is_hub_id
 
@@ -280,5 +281,5 @@ def _labels(run: dict[str, Any]) -> dict[str, dict[str, int]]:
 def _class_names(files: RunFolder) -> list[str]:
     id2label = files.config.get("id2label") or {}
     if id2label:
-        return [one_line(id2label[key]) for key in sorted(id2label, key=int)]
+        return [one_line(id2label[key], MAX_NAME) for key in sorted(id2label, key=int)]
     return list(files.test.get("per_class") or _labels(files.run).get("train", {}))

@@ -2,31 +2,17 @@
 
 import html
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from salience.configuration.errors import one_line
+
 MAX_NAME = 100  # characters of a name that a card shows
-# Marks that reverse or isolate the reading direction of everything after them
-BIDI_MARKS = dict.fromkeys(map(ord, "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"))
-
-
-def one_line(text: Any, limit: int | None = MAX_NAME) -> str:
-    """The text without line breaks, control characters and marks that turn the reading direction.
-
-    Args:
-        text: anything; its `str` is taken.
-        limit: longest result in characters, the last being an ellipsis; None for no limit.
-    """
-    text = str(text).translate(BIDI_MARKS)
-    text = "".join(" " if unicodedata.category(char) in ("Cc", "Cs") else char for char in text)
-    text = " ".join(text.split())
-    return text if limit is None or len(text) <= limit else text[: limit - 1] + "…"
 
 
 def escape(text: Any) -> str:
     """One line of Markdown that shows the text as it is: no HTML, no formatting, no table or link syntax."""
-    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", html.escape(one_line(text), quote=False))
+    return re.sub(r"([\\`*_\[\]|~$])", r"\\\1", html.escape(one_line(text, MAX_NAME), quote=False))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -74,7 +60,7 @@ def difference_text(found: Mapping[str, Any] | None) -> str:
 
 def code_block(text: str, language: str) -> str:
     """A fenced block with the text on one line, whatever number of backticks it holds."""
-    text = one_line(text, limit=None)
+    text = one_line(text)
     fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
     return f"{fence}{language}\n{text}\n{fence}"
 

@@ -44,12 +44,13 @@ class EncoderPreTrainedModel(SaliencePreTrainedModel):
             ValueError: The encoder is an encoder-decoder, its checkpoint lacks weights, or an option is out of range.
             OSError: There is no such encoder.
         """
-        encoder_config = AutoConfig.from_pretrained(name_or_path, revision=revision)
+        trusted: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
+        encoder_config = AutoConfig.from_pretrained(name_or_path, **trusted)
         if encoder_config.is_encoder_decoder:
             raise ValueError(f"{name_or_path} is an encoder-decoder; give an encoder or a decoder")
-        tokenizer = tokenizer or AutoTokenizer.from_pretrained(name_or_path, revision=revision)
+        tokenizer = tokenizer or AutoTokenizer.from_pretrained(name_or_path, **trusted)
         encoder = load_encoder(name_or_path, encoder_config, revision)
-        encoder.config._name_or_path = ""  # a path on this machine says nothing to others
+        forget_origin(encoder.config)
         num_prefix, num_suffix = count_special_tokens(tokenizer)
         limit = min(tokenizer.model_max_length, position_limit(encoder))
         options.setdefault("window_size", limit if limit < 1_000_000 else None)
@@ -61,10 +62,22 @@ class EncoderPreTrainedModel(SaliencePreTrainedModel):
         return model
 
 
+def forget_origin(config: PretrainedConfig) -> None:
+    """Take out of a pretrained configuration what would send others to code of its origin, or says where it lay here.
+
+    transformers knows the architecture itself; in what is saved of a new model, the entries would name files that it
+    lacks, or another repository whose code is then run.
+    """
+    config._name_or_path = ""
+    for name in ("auto_map", "custom_pipelines"):
+        if hasattr(config, name):
+            delattr(config, name)
+
+
 def build_encoder(encoder_config: PretrainedConfig) -> PreTrainedModel:
     """An encoder with fresh weights, without the head that some encoders carry over [CLS]."""
     model_class = AutoModel._model_mapping[type(encoder_config)]
-    return AutoModel.from_config(encoder_config, **without_pooler(model_class))
+    return AutoModel.from_config(encoder_config, trust_remote_code=False, **without_pooler(model_class))
 
 
 def load_encoder(name_or_path: str | Path, encoder_config: PretrainedConfig, revision: str | None) -> PreTrainedModel:
@@ -82,6 +95,7 @@ def load_encoder(name_or_path: str | Path, encoder_config: PretrainedConfig, rev
             name_or_path,
             config=encoder_config,
             revision=revision,
+            trust_remote_code=False,
             dtype=torch.float32,
             output_loading_info=True,
             **without_pooler(model_class),

@@ -23,6 +23,8 @@ def read_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
         raise ValueError(f"its tokenizer is damaged: {error}") from error
     if tokenizer is None or set(tokenizer.get_vocab().values()) <= set(tokenizer.all_special_ids):
         raise ValueError("it has no tokenizer; add its tokenizer.json")
+    for code in ("auto_map", "custom_pipelines"):  # they would be saved beside a model that has other code, or none
+        tokenizer.init_kwargs.pop(code, None)
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise ValueError("its tokenizer has no pad_token: set one and save it again")

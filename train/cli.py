@@ -15,9 +15,9 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from salience.configuration.arguments import Arguments, RecipeParser
-from salience.configuration.errors import UserError
+from salience.configuration.errors import UserError, one_line
 from salience.eval.after_training import evaluate
-from salience.eval.reading.words import Reading, one_row, read_text
+from salience.eval.reading.words import Reading, read_text
 from salience.eval.scores.metrics import make_compute_metrics
 from salience.model_cards.card import write_card
 from salience.model_cards.run_folder import ADAPTER_FOLDER, RunFolder
@@ -210,9 +210,9 @@ def print_summary(run: TrainedRun) -> None:
     print(f"\nmodel    {run.folder}\n{run.split:<8} {' · '.join(scores)} ({run.scores['samples']} texts)")
     if run.example:
         text, label, score, words = run.example
-        print(f"example  {one_row(text)[:200]} ...\nlabel    {one_row(label)} ({score:.3f})")
+        print(f"example  {one_line(text)[:200]} ...\nlabel    {one_line(label)} ({score:.3f})")
         if words:
-            print(f"words    {' · '.join(f'{one_row(word)} {weight:.3f}' for word, weight in words)}")
+            print(f"words    {' · '.join(f'{one_line(word)} {weight:.3f}' for word, weight in words)}")
 
 
 if __name__ == "__main__":

@@ -39,14 +39,13 @@ from tqdm import tqdm
 
 from salience.configuration.arguments import RecipeParser
 from salience.configuration.data_arguments import DataArguments
-from salience.configuration.errors import UserError
+from salience.configuration.errors import UserError, one_line
 from salience.eval.baseline.command import make_sparse_run
 from salience.eval.compare.page import render, text_table, write_figure
 from salience.eval.runs import Run, best_by_validation, data_flags, load_data, paired_answers, read_run, read_scores
 from salience.eval.scores.breakdown import with_intervals
 from salience.eval.scores.paired import bootstrap, exact_mcnemar
 from salience.eval.scores.predictions import Predictions, read_predictions
-from salience.model_cards.markdown import one_line
 from salience.train.folder.output import check_folder
 from salience.train.folder.record import RUN_FILE, write_json
 
@@ -280,6 +279,6 @@ def distinct_names(folders: Sequence[Path]) -> list[str]:
     depth = 2 if any(CELL_NAME.fullmatch(parts[-1]) for parts in paths) else 1
     while len({parts[-depth:] for parts in paths}) < len(paths):
         depth += 1
-    names = [one_line("/".join(parts[-depth:]), limit=None) for parts in paths]
+    names = [one_line("/".join(parts[-depth:])) for parts in paths]
     # Folders whose names differ in control characters only get numbers.
     return [f"{name} ({place})" if names.count(name) > 1 else name for place, name in enumerate(names, 1)]

@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
+from salience.configuration.errors import one_line
 from salience.eval.benchmark.tables import table as aligned_table
-from salience.model_cards.markdown import difference_text, escape, one_line, p_text, table
+from salience.model_cards.markdown import difference_text, escape, p_text, table
 
 MAX_NAME = 40  # characters of a name in a table or figure
 SCORES = {"accuracy": "test accuracy", "f1_macro": "test macro F1"}
@@ -40,7 +41,7 @@ def text_table(results: Mapping[str, Any]) -> str:
         results: The content of model_comparison.json.
     """
     header, lines = _cells(results)
-    title = f"{one_line(results['data']['name'])}: {results['data']['splits']['test']:,} test texts"
+    title = f"{one_line(results['data']['name'], 100)}: {results['data']['splits']['test']:,} test texts"
     return f"{aligned_table(title, header, lines)}\n\n{_legend(results, str)}"
 
 

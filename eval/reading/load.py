@@ -7,6 +7,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 
 import salience.modeling  # noqa: F401  the Auto classes know our models, so that no code of a repository is run
 from salience.configuration.errors import UserError, one_line
+from salience.configuration.hub import find_commit
 from salience.eval.reading.words import label_names
 from salience.modeling.tokenizer_loading import read_tokenizer
 
@@ -40,6 +41,8 @@ def load_classifier(
         raise UserError("--model is missing: name the folder or Hub id of a trained classifier")
     name = str(model)
     try:
+        if not Path(name).is_dir():
+            revision = find_commit(name, revision)
         trusted = {"revision": revision, "trust_remote_code": False}
         classifier, loading = AutoModelForSequenceClassification.from_pretrained(
             name, output_loading_info=True, **trusted

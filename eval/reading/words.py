@@ -65,8 +65,3 @@ def heaviest_words(text: str, encoding: BatchEncoding, weights: list[float]) -> 
         if any(character.isalnum() for character in word):
             words[word] = max(words.get(word, 0.0), weight)
     return sorted(words.items(), key=lambda item: -item[1])
-
-
-def one_row(text: str) -> str:
-    """A text on one line, without the control characters by which data could steer the terminal."""
-    return " ".join("".join(each if each.isprintable() else " " for each in text).split())

@@ -2,14 +2,16 @@
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from salience.configuration.errors import one_line
 from salience.model_cards.facts import METRICS
-from salience.model_cards.markdown import one_line
+from salience.model_cards.markdown import MAX_NAME
 
 
 def write_page(
@@ -34,7 +36,7 @@ def write_page(
         "percent": percent,
         "number": number,
         "points": points,
-        "clean": one_line,
+        "clean": partial(one_line, limit=MAX_NAME),
         "shade": shade,
         "p": p_value,
     }

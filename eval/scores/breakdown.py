@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
-from salience.eval.reading.words import one_row
+from salience.configuration.errors import one_line
 from salience.eval.scores.metrics import check_outputs
 
 NUM_RESAMPLES = 1000
@@ -218,7 +218,7 @@ def confused_pairs(
 
 def shortened(text: str, limit: int = TEXT_LENGTH) -> str:
     """The beginning of a text on one line, without control characters; `limit` characters at most, … if it is cut."""
-    line = one_row(text[: 10 * limit])
+    line = one_line(text[: 10 * limit])
     return line if len(line) <= limit and len(text) <= 10 * limit else f"{line[: limit - 1]}…"
 
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors import SafetensorError
 from transformers import BertConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from salience.configuration.arguments import model_options
 from salience.configuration.errors import UserError, one_line
+from salience.configuration.hub import find_commit
 from salience.modeling import (
     AttnPoolConfig,
     AttnPoolForSequenceClassification,
@@ -21,6 +21,7 @@ from salience.modeling import (
 from salience.modeling.encoders import position_limit
 from salience.modeling.tokenizer_loading import read_tokenizer
 from salience.train.building.encoder_loading import (
+    LOADING_ERRORS,
     WINDOW_OPTIONS,
     check_options,
     encoder_path,
@@ -110,7 +111,7 @@ class Request:
         return vectors_FE, found_W
 
     def encoder_tokenizer(self) -> tuple[str, PreTrainedTokenizerBase]:
-        """Where the encoder is, and its tokenizer.
+        """Where the encoder is, and its tokenizer; of a Hub id, the flags then name the commit.
 
         Raises:
             UserError: There is none at the place that `--encoder` names.
@@ -120,6 +121,8 @@ class Request:
         if self.arguments.encoder_revision and Path(path).is_dir():
             raise UserError(f"--encoder_revision belongs to a Hub id, and --encoder {name} is a folder; leave it out")
         try:
+            if not Path(path).is_dir():
+                self.arguments.encoder_revision = find_commit(path, self.arguments.encoder_revision)
             return path, read_tokenizer(path, self.arguments.encoder_revision)
         except (OSError, ValueError) as error:
             raise UserError(no_encoder(name, error)) from error
@@ -134,7 +137,7 @@ def with_encoder(model_class: type[Any], request: Request, tokens: bool) -> Buil
     try:
         check_options(model_class, path, name, revision, options)
         model = model_class.from_encoder(path, tokenizer, revision=revision, **options)
-    except (OSError, SafetensorError) as error:
+    except LOADING_ERRORS as error:
         raise UserError(no_encoder(name, error)) from error
     except RuntimeError as error:
         raise misfit(name, error) from error
@@ -185,11 +188,10 @@ def sequence_classification(request: Request) -> Built:
     path, tokenizer = request.encoder_tokenizer()
     try:
         model = load_plain_head(path, request.arguments.encoder_revision, **request.options)
-    except (OSError, ValueError, SafetensorError) as error:
+    except (ValueError, *LOADING_ERRORS) as error:
         raise UserError(no_encoder(request.arguments.encoder, error)) from error
     except RuntimeError as error:
         raise misfit(request.arguments.encoder, error) from error
-    model.config._name_or_path = ""  # a path on this machine says nothing to others
     # Many tokenizers name no limit, or not the model's; the plain head reads what the encoder can number.
     tokenizer.model_max_length = min(tokenizer.model_max_length, position_limit(model))
     return model, portable_tokenizer(tokenizer)

@@ -3,16 +3,21 @@
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from salience.configuration.configuration_salience import SalienceConfig
 from salience.configuration.errors import UserError, one_line
+from salience.modeling.encoders import forget_origin
 from salience.train.data.paths import PACKAGE_PREFIX, expand, find_in_package
 
+# What a place without an encoder, or a damaged file of weights raises.
+LOADING_ERRORS = (OSError, SafetensorError, UnpicklingError, EOFError)
 WINDOW_OPTIONS = frozenset({"window_size", "window_stride"})
 
 
@@ -63,7 +68,9 @@ def locate_encoder(name: str) -> str:
 
 def no_encoder(name: str, error: Exception) -> str:
     """One sentence for an encoder that can't be loaded."""
-    reason = one_line(error)[:300]
+    reason = one_line(error, 300)
+    if isinstance(error, UnpicklingError | EOFError):
+        reason = "its weights are a pickle that is damaged or holds more than weights; save it as model.safetensors"
     if "trust_remote_code" in str(error):
         reason = "it brings its own code, which is never run; choose one that transformers knows"
     if expand(name).is_dir() or name.startswith(PACKAGE_PREFIX):
@@ -75,7 +82,9 @@ def no_encoder(name: str, error: Exception) -> str:
 
 
 def misfit(name: str, error: RuntimeError) -> RuntimeError | UserError:
-    """What to raise where weights were loaded: a sentence if their shapes are wrong, else the error as it is."""
+    """What to raise where weights were loaded: a sentence for a damaged file or wrong shapes, else the error itself."""
+    if "PytorchStreamReader" in str(error):
+        return UserError(no_encoder(name, UnpicklingError()))
     if "mismatch" not in str(error):
         return error
     return UserError(f"--encoder {name} can't be loaded: its weights have other shapes than its config.json says")
@@ -131,4 +140,5 @@ def load_plain_head(path: str, revision: str | None, **options: Any) -> PreTrain
     inside = [name for name in report["missing_keys"] if name.startswith(f"{model.base_model_prefix}.")]
     if lacking := sorted(name for name in inside if ".pooler." not in name):
         raise ValueError(f"{path} lacks weights of its encoder: {', '.join(lacking[:5])}")
+    forget_origin(model.config)
     return model

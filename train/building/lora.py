@@ -1,6 +1,7 @@
 """Low-rank adapters (LoRA) on the encoder, with all that lies outside of it trained in full and saved with them."""
 
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import cast
 
@@ -9,12 +10,13 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from salience.configuration.errors import UserError
+from salience.configuration.errors import UserError, one_line
+from salience.configuration.hub import find_commit
 from salience.configuration.tuning_arguments import TuningArguments
 from salience.model_cards.run_folder import ADAPTER_FOLDER
-from salience.modeling.encoders import load_encoder
+from salience.modeling.encoders import forget_origin, load_encoder
 from salience.modeling.salience_base import SaliencePreTrainedModel
-from salience.train.building.build import encoder_path, load_plain_head
+from salience.train.building.encoder_loading import LOADING_ERRORS, encoder_path, load_plain_head
 
 
 def add_adapters(model: PreTrainedModel, options: TuningArguments) -> PeftModel:
@@ -101,13 +103,16 @@ def save_merged(adapted: PeftModel, folder: Path, base_name: str, base_revision:
         adapted: From `add_adapters`, trained.
         folder: The run's folder.
         base_name: Hub id, folder or `package:NAME` of the encoder, which the adapter folder names as its base.
-        base_revision: Branch, tag or commit of that Hub id.
+        base_revision: Commit of that Hub id.
     """
+    base = cast(PreTrainedModel, adapted.get_base_model())
     # Only now: with a name, PEFT asks the Hub for the base's vocabulary each time a checkpoint is saved.
     adapted.peft_config["default"].base_model_name_or_path = base_name
     adapted.peft_config["default"].revision = base_revision
     adapted.save_pretrained(str(folder / ADAPTER_FOLDER), save_embedding_layers=False)
-    cast(PreTrainedModel, adapted.get_base_model()).config.save_pretrained(folder / ADAPTER_FOLDER)
+    config = deepcopy(base.config)
+    forget_origin(config)  # the adapter's folder gets the configuration's code and no model's
+    config.save_pretrained(folder / ADAPTER_FOLDER)
     merged: PreTrainedModel = adapted.merge_and_unload()  # type: ignore[operator]  # the tuner's, by __getattr__
     merged.save_pretrained(folder)
     return merged
@@ -122,20 +127,30 @@ def load_adapter(name_or_path: str | Path, revision: str | None = None, encoder:
         encoder: Hub id, folder or `package:NAME` of the base encoder; None for the one that the adapter names.
 
     Raises:
-        UserError: The base encoder isn't to be had here.
+        UserError: There is no such adapter, or its base encoder isn't to be had here.
     """
-    name_or_path = str(name_or_path)
-    adapter = PeftConfig.from_pretrained(name_or_path, revision=revision)
+    name = str(name_or_path)
+    try:
+        if not Path(name).is_dir():
+            revision = find_commit(name, revision)
+        adapter = PeftConfig.from_pretrained(name, revision=revision)
+        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"the adapter {name} can't be loaded: {one_line(error, 300)}") from error
     base_revision = adapter.revision if encoder is None else None
     encoder = encoder or adapter.base_model_name_or_path
-    config = AutoConfig.from_pretrained(name_or_path, revision=revision)
     encoder_config = getattr(config, "encoder_config", None)
     try:
+        path = encoder_path(encoder)
+        if not Path(path).is_dir():
+            base_revision = find_commit(path, base_revision)
         if encoder_config is None:
-            model = load_plain_head(encoder_path(encoder), base_revision, config=config)
+            model = load_plain_head(path, base_revision, config=config)
         else:
-            model = AutoModelForSequenceClassification.from_config(config)
-            model.base_model.pretrained = load_encoder(encoder_path(encoder), encoder_config, base_revision)
-    except OSError as error:
-        raise UserError(f"the base {encoder} of {name_or_path} can't be loaded; name it with encoder=...") from error
-    return PeftModel.from_pretrained(model, name_or_path, revision=revision).eval()
+            model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
+            model.base_model.pretrained = load_encoder(path, encoder_config, base_revision)
+    except LOADING_ERRORS as error:
+        raise UserError(
+            f"the base {encoder} of {name} can't be loaded, name it with encoder=...: {one_line(error, 300)}"
+        ) from error
+    return PeftModel.from_pretrained(model, name, revision=revision).eval()

@@ -16,7 +16,7 @@ import pyarrow.json
 import pyarrow.parquet
 
 from salience.configuration.data_arguments import FileArguments
-from salience.configuration.errors import UserError
+from salience.configuration.errors import UserError, one_line
 from salience.train.data.paths import resolve_path
 from salience.train.data.tables import Part, check_columns, check_table
 
@@ -100,7 +100,7 @@ def _csv_error(path: Path, name: str, args: FileArguments, error: Exception) -> 
         if len(cells) != width:
             reason = f"the row that ends in line {line} has {len(cells)} cells and the header {width}"
             return UserError(f"'{name}' is malformed: {reason}; check that row's quotes and separators")
-    return UserError(f"'{name}' is malformed: {_short(error)}; write it again as a table with a header")
+    return UserError(f"'{name}' is malformed: {one_line(error, 200)}; write it again as a table with a header")
 
 
 def _csv_rows(path: Path, args: FileArguments) -> Iterator[tuple[int, list[str]]]:
@@ -188,7 +188,7 @@ def _read_parquet(path: Path, name: str, args: FileArguments) -> pa.Table:
             check_columns(file.schema_arrow.names, name, args)
             return file.read(columns=[args.text_column, args.label_column])
     except pa.ArrowException as error:
-        raise UserError(f"'{name}' is not a readable parquet file: {_short(error)}; write it again") from error
+        raise UserError(f"'{name}' is not a readable parquet file: {one_line(error, 200)}; write it again") from error
 
 
 def _read_folder(path: Path, name: str, args: FileArguments) -> pa.Table:
@@ -222,10 +222,6 @@ def _encodings(args: FileArguments) -> list[str]:
 def _encoding_error(name: str, args: FileArguments) -> UserError:
     tried = " ".join(args.encoding)
     return UserError(f"'{name}' is not valid {tried}; convert it to UTF-8 or try --encoding {tried} latin-1")
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 READERS: dict[str, Callable[[Path, str, FileArguments], pa.Table]] = {

@@ -1,6 +1,7 @@
 """Reads a data set of the Hub into the same tables as files."""
 
 import logging
+from pathlib import Path
 
 import datasets
 import pyarrow as pa
@@ -8,7 +9,8 @@ import pyarrow.compute as pc
 from datasets.exceptions import DatasetsError
 
 from salience.configuration.data_arguments import DataArguments, FileArguments
-from salience.configuration.errors import UserError
+from salience.configuration.errors import UserError, one_line
+from salience.configuration.hub import find_commit
 from salience.train.data.tables import Part, check_columns, check_table
 
 logger = logging.getLogger(__name__)
@@ -54,7 +56,7 @@ def hub_parts(loaded: datasets.DatasetDict, name: str, args: FileArguments) -> d
         where = f"{name}, split {found}"
         check_columns(loaded[found].column_names, where, args)
         if split == "test" and _unlabelled(loaded[found], args.label_column):
-            logger.warning("%s has no labels (all are -1), so it isn't used", where)
+            logger.warning("%s has no labels (all are -1), so it isn't used", one_line(where))
             continue
         parts[split] = [read_split(loaded[found], where, args)]
     if "train" not in parts:
@@ -80,13 +82,15 @@ def read_split(rows: datasets.Dataset, where: str, args: FileArguments) -> Part:
 
 
 def _load(args: DataArguments) -> datasets.DatasetDict:
+    name = str(args.dataset_name)
     try:
-        return datasets.load_dataset(args.dataset_name, args.dataset_config, revision=args.dataset_revision)
+        if "/" in name and not Path(name).is_dir():
+            find_commit(name, args.dataset_revision, "dataset")
+        return datasets.load_dataset(name, args.dataset_config, revision=args.dataset_revision)
     except (OSError, ValueError, RuntimeError, DatasetsError) as error:
-        reason = " ".join(str(error).split())[:300]
         raise UserError(
             f"the data set '{args.dataset_name}' (--dataset_name) can't be loaded; check its name, --dataset_config, "
-            f"--dataset_revision and the connection, or give --train_file: {reason}"
+            f"--dataset_revision and the connection, or give --train_file: {one_line(error, 300)}"
         ) from error
 
 

@@ -5,13 +5,11 @@ from contextlib import contextmanager
 
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.constants import HF_HUB_ETAG_TIMEOUT
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 from huggingface_hub.utils import build_hf_headers, get_session, validate_repo_id
 
 from salience.configuration.errors import UserError, one_line
-
-# What a request without an answer raises: an OSError from requests (huggingface_hub < 1), an HTTPError from httpx.
-CONNECTION_ERRORS = (OSError, HTTPError)
+from salience.configuration.hub import CONNECTION_ERRORS
 
 
 def check_access(token: str | None = None) -> str:
