@@ -1,5 +1,6 @@
 """What follows training: the temperature of the scores, and the scores of validation and test, written to the run."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from salience.configuration.configuration_salience import SalienceConfig
 from salience.eval.scores.calibration import fit_temperature
 from salience.eval.scores.metrics import compute_scores
 from salience.eval.scores.predictions import count_words, write_predictions
+from salience.model_cards.run_folder import PREFIXES, without_prefix, write_results
 from salience.train.data.load import TextData
-from salience.train.folder.record import write_json
 from salience.train.loop.trainer import SalienceTrainer
 
 
@@ -37,29 +38,51 @@ def evaluate(
     """
     config: PretrainedConfig = trainer.accelerator.unwrap_model(trainer.model).config
     wants_calibration = wants_calibration and data.problem_type != "regression"
-    for split, prefix in (("validation", "eval"), ("test", "test")):
+    for split, prefix in PREFIXES.items():
         if split not in tokenized:
             continue
         prediction = trainer.predict(tokenized[split], metric_key_prefix=prefix)
         logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
         labels = np.asarray(prediction.label_ids)
         metrics: dict[str, Any] = prediction.metrics or {}
-        results: dict[str, Any] = {f"{prefix}_samples": len(tokenized[split])}
+        results: dict[str, Any] = {"samples": len(tokenized[split])}
         if split == "validation":
             if wants_calibration and isinstance(config, SalienceConfig):
                 logits = calibrate(config, logits, labels, data.problem_type)
                 metrics |= scores_of(trainer, logits, labels)
-                results["eval_temperature"] = config.logit_temperature
+                results["temperature"] = config.logit_temperature
             trainer.log(metrics)  # the last point of the curves; adds the epoch
         if not trainer.is_world_process_zero():
             continue
+        results = without_prefix(split, metrics) | results
         if split == "test":
-            scores = compute_scores(logits, labels, data.problem_type, data.label_names)
-            results |= {f"test_{name}": value for name, value in scores.items()}
-        folder = Path(trainer.args.output_dir)
-        write_json(folder / f"{prefix}_results.json", metrics | results)
-        num_words = count_words(data.splits[split]["text"])[orders[split]]
-        write_predictions(folder, split, orders[split], labels, logits, num_words)
+            results |= compute_scores(logits, labels, data.problem_type, data.label_names)
+        write_split(Path(trainer.args.output_dir), split, data, orders[split], labels, logits, results)
+
+
+def write_split(
+    folder: Path,
+    split: str,
+    data: TextData,
+    rows: np.ndarray,
+    labels: np.ndarray,
+    logits: np.ndarray,
+    results: Mapping[str, Any],
+) -> None:
+    """Write what a run answered to the texts of a split, and its scores.
+
+    Args:
+        folder: The run folder, which exists.
+        split: `validation` or `test`.
+        data: What was read.
+        rows: (N,) which text of the split each answer is to.
+        labels: (N,) or (N, C).
+        logits: (N, C), or (N,) for one value.
+        results: Scores and costs by name.
+    """
+    write_results(folder, split, results)
+    num_words = count_words(data.splits[split]["text"])[rows]
+    write_predictions(folder, split, rows, labels, logits, num_words)
 
 
 def calibrate(config: SalienceConfig, logits: np.ndarray, labels: np.ndarray, problem_type: str) -> np.ndarray:

@@ -1,6 +1,5 @@
 """What a finished run of `train.py` or `eval.py baseline` left behind: its scores, and its answers beside another's."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,10 +10,16 @@ import numpy as np
 from salience.configuration.arguments import as_tokens
 from salience.configuration.data_arguments import DataArguments
 from salience.configuration.errors import UserError
-from salience.eval.baseline.command import SPARSE_MODELS
 from salience.eval.scores.predictions import Predictions, read_predictions
+from salience.model_cards.run_folder import (
+    TRAIN_RESULTS_FILE,
+    RunRecord,
+    read_json,
+    read_record,
+    read_results,
+    results_file,
+)
 from salience.train.data.load import TextData, load_splits
-from salience.train.folder.record import RUN_FILE
 
 
 @dataclass(frozen=True)
@@ -27,45 +32,22 @@ class Run:
     """
 
     folder: Path
-    record: dict[str, Any]
+    record: RunRecord
 
     @property
     def family(self) -> str:
         """Value of --model, or name of the sparse baseline."""
-        return str(self.record["model"]["family"])
+        return self.record["model"]["family"]
 
     @property
     def is_sparse(self) -> bool:
         """Whether it is a TF-IDF baseline."""
-        return self.family in SPARSE_MODELS
+        return self.record["kind"] == "sparse"
 
     @property
     def splits(self) -> dict[str, str]:
         """Fingerprint of each split."""
         return {split: each["sha256"] for split, each in self.record["data"]["splits"].items()}
-
-
-def read_results(folder: Path, name: str) -> dict[str, Any]:
-    """One of the JSON files of a run.
-
-    Args:
-        folder: The run folder.
-        name: Of the file, as in `test_results.json`.
-
-    Raises:
-        UserError: It isn't there, or isn't a JSON object.
-    """
-    file = folder / name
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        reason = "it holds no finished run" if name == RUN_FILE else "train again, with a test split"
-        raise UserError(f"{file} can't be read ({error.strerror}): {reason}") from error
-    except ValueError as error:
-        raise UserError(f"{file} is not valid JSON: make this run again") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{file} holds no results: make this run again")
-    return content
 
 
 def read_run(name: str | Path, tested: bool = True) -> Run:
@@ -78,19 +60,15 @@ def read_run(name: str | Path, tested: bool = True) -> Run:
     Raises:
         UserError: There is none, or it lacks the test split.
     """
-    run = Run(Path(name), read_results(Path(name), RUN_FILE))
-    try:
-        has_test = "test" in run.splits and bool(run.family)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{run.folder / RUN_FILE} doesn't describe a run of train.py: make this run again") from error
-    if tested and not has_test:
+    run = Run(Path(name), read_record(Path(name)))
+    if tested and "test" not in run.splits:
         raise UserError(f"{run.folder} was not tested: train with --test_file or --test_size")
     return run
 
 
 def data_flags(run: Run) -> list[str]:
     """The data flags that a run was given, as one would type them; without the folders of absolute paths."""
-    recorded = run.record.get("arguments") or {}
+    recorded = run.record["arguments"]
     known = {each.name for each in fields(DataArguments)}
     return [token for name, value in recorded.items() if name in known for token in as_tokens(name, value)]
 
@@ -132,40 +110,35 @@ def read_scores(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: It isn't a classifier, or has no test texts.
     """
-    names = (RUN_FILE, "train_results.json", "eval_results.json")
-    run, trained, validation = (read_results(folder, name) for name in names)
-    if not (folder / "test_results.json").is_file():
+    record, trained = read_record(folder), read_json(folder / TRAIN_RESULTS_FILE)
+    if not (folder / results_file("test")).is_file():
         raise UserError(f"{folder} has no test results: train with --test_file or --test_size")
-    test = read_results(folder, "test_results.json")
-    if "test_accuracy" not in test:
+    validation, test = read_results(folder, "validation"), read_results(folder, "test")
+    if "accuracy" not in test:
         raise UserError(f"{folder} is no classifier, and only accuracies are compared")
     try:
-        was_resumed = bool(run["arguments"].get("resume_from_checkpoint"))
+        was_resumed = bool(record["arguments"].get("resume_from_checkpoint"))
         return {
-            "validation_accuracy": validation["eval_accuracy"],
-            "accuracy": test["test_accuracy"],
-            "f1_macro": test["test_f1_macro"],
+            "validation_accuracy": validation["accuracy"],
+            "accuracy": test["accuracy"],
+            "f1_macro": test["f1_macro"],
             "train_seconds": None if was_resumed else trained["train_runtime"],
-            "texts_per_second": texts_per_second(folder),
-            "parameters": run["model"]["parameters"],
+            "texts_per_second": texts_per_second(test),
+            "parameters": record["model"]["parameters"],
         }
     except KeyError as error:
         raise UserError(f"the results in {folder} lack {error}: make this run again") from error
 
 
-def texts_per_second(folder: Path) -> float | None:
+def texts_per_second(test: Mapping[str, Any]) -> float | None:
     """Test texts that a run classified in a second, on the machine it ran on; None if it was too fast to tell.
 
     Args:
-        folder: The run folder.
-
-    Raises:
-        UserError: It has no test results.
+        test: Its test results, without their prefix.
     """
-    test = read_results(folder, "test_results.json")
-    if "test_samples_per_second" in test:
-        return test["test_samples_per_second"]
-    texts, seconds = test.get("test_samples"), test.get("test_runtime")
+    if "samples_per_second" in test:
+        return test["samples_per_second"]
+    texts, seconds = test.get("samples"), test.get("runtime")
     return texts / seconds if texts and seconds else None
 
 

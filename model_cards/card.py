@@ -9,7 +9,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from salience.configuration.errors import UserError, one_line
 from salience.model_cards.facts import METRICS, card_facts, is_number
 from salience.model_cards.markdown import MAX_NAME, escape
-from salience.model_cards.run_folder import RunFolder, is_hub_id
+from salience.model_cards.run_folder import CARD_FILE, RunFolder, RunRecord, is_hub_id
 
 TEMPLATE = Path(__file__).parent / "template.md"
 
@@ -21,6 +21,7 @@ def write_card(
     *,
     language: str | list[str] | None = None,
     license: str | None = None,
+    record: RunRecord | None = None,
 ) -> Path:
     """Write the README.md of a finished run folder; a README.md that is there is replaced.
 
@@ -30,6 +31,7 @@ def write_card(
         revision: the commit that the usage code pins. Default: `main`, with a comment that asks for a commit hash.
         language: ISO code(s) of the texts. Default: the run's `language` argument, if any.
         license: the Hub's name of the licence. Default: the run's `license` argument, if any.
+        record: the content of run.json, where it isn't written yet.
 
     Returns:
         The path of the card.
@@ -37,8 +39,8 @@ def write_card(
     Raises:
         UserError: the folder has no config.json, a results file is broken, or `repo_id` or `revision` isn't one.
     """
-    card = make_card(folder, repo_id, revision, language=language, license=license)
-    path = Path(folder) / "README.md"
+    card = make_card(folder, repo_id, revision, language=language, license=license, record=record)
+    path = Path(folder) / CARD_FILE
     card.save(path)
     return path
 
@@ -50,9 +52,10 @@ def make_card(
     *,
     language: str | list[str] | None = None,
     license: str | None = None,
+    record: RunRecord | None = None,
 ) -> ModelCard:
     """The card of a finished run folder; arguments and errors are those of `write_card`."""
-    files = RunFolder(Path(folder))
+    files = RunFolder(Path(folder), record)
     if not files.config:
         raise UserError(f"{folder} has no config.json, so it isn't a finished run: give the output_dir of a training.")
     if repo_id is not None and not is_hub_id(repo_id):

@@ -1,32 +1,208 @@
-"""The files of a finished run."""
+"""The files of a run's folder: their names, and the one reader and writer of what is JSON among them."""
 
 import json
+import os
+import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from salience.configuration.errors import UserError
+from salience.configuration.errors import UserError, one_line
 
+RUN_FILE = "run.json"
+"""How a run was made. It is written last: where it is, the run is finished."""
+STARTED_FILE = "started.json"
+"""What a run is about, written before it trains; each of its checkpoints has a copy."""
+STATE_FILE = "trainer_state.json"
+"""The curves of a training; in a checkpoint the last file that is written."""
+CARD_FILE = "README.md"
+TRAIN_RESULTS_FILE = "train_results.json"
 ADAPTER_FOLDER = "adapter"
 REPORT_FOLDER = "report"
 """Where `eval.py report` puts the report of a run."""
+REPORT_FILE = "report.json"
+"""The report as JSON. It is written last: where it is, the report is complete."""
+FAILURES_FILE = "failure_analysis.json"
 RELIABILITY_FILE = "reliability.png"
 """The figure of that report which a card shows, beside the card."""
+PREFIXES = {"validation": "eval", "test": "test"}
+"""What stands before a held-out split's scores, and before the name of their file: transformers' words for them."""
+MAKE_ANEW = "restore the file, or make this run again"
+
+
+class SplitRecord(TypedDict, total=False):
+    """Of one split: its number of texts, the fingerprint of texts and labels, and of classes how often each comes."""
+
+    rows: int
+    sha256: str
+    labels: dict[str, int]
+
+
+class DataRecord(TypedDict):
+    """What a run was trained and tested on."""
+
+    name: str
+    source: str
+    splits: dict[str, SplitRecord]
+
+
+ModelRecord = TypedDict(
+    "ModelRecord",
+    {
+        "family": str,  # value of --model, or name of the baseline
+        "class": str,
+        "encoder": str | None,
+        "parameters": int,
+        "trainable_parameters": int,
+        "word_vectors_found": float,  # share of the words
+    },
+    total=False,
+)
+
+
+class RunRecord(TypedDict):
+    """The content of run.json."""
+
+    salience_version: str
+    kind: str  # "model", "sparse" (TF-IDF) or "frozen" (vectors of a frozen encoder)
+    command: str
+    seed: int
+    started: str
+    seconds: float
+    precision: str
+    versions: dict[str, str]
+    platform: dict[str, Any]
+    data: DataRecord
+    model: ModelRecord
+    arguments: dict[str, Any]
+
+
+def results_file(split: str) -> str:
+    """Name of the file with the scores of `validation` or `test`."""
+    return f"{PREFIXES[split]}_results.json"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file that is complete or not there at all, also after a kill.
+
+    Args:
+        path: the file; its folder exists.
+        content: what `json` can write; NaN and infinity are refused with ValueError, other programs can't read them.
+    """
+    # Numpy scalars become numbers; anything else unknown to JSON becomes its text.
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # process ids are unique on one machine only
+    try:
+        part.write_text(text + "\n", encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_json(file: Path, way_out: str = MAKE_ANEW, name: str | None = None) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Args:
+        file: The file.
+        way_out: What to do if it can't be read, for the message.
+        name: How the message calls the file. Default: its path.
+
+    Raises:
+        UserError: It isn't there, or isn't a JSON object.
+    """
+    name = name or str(file)
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{name} can't be read ({error.strerror}): {way_out}") from error
+    except (ValueError, RecursionError) as error:  # a thousand brackets within each other
+        raise UserError(f"{name} is not valid JSON ({one_line(error)}): {way_out}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{name} holds no JSON object: {way_out}")
+    return content
+
+
+def is_whole(file: Path) -> bool:
+    """Whether there is a JSON object in the file, written to its end."""
+    try:
+        read_json(file)
+    except UserError:
+        return False
+    return True
+
+
+def with_prefix(split: str, results: Mapping[str, Any]) -> dict[str, Any]:
+    """Results of a split under the names of its file; the epoch is of the whole run and has no prefix."""
+    return {name if name == "epoch" else f"{PREFIXES[split]}_{name}": value for name, value in results.items()}
+
+
+def without_prefix(split: str, results: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo `with_prefix`."""
+    return {name.removeprefix(f"{PREFIXES[split]}_"): value for name, value in results.items()}
+
+
+def write_results(folder: Path, split: str, results: Mapping[str, Any]) -> None:
+    """Write the scores and costs of a split.
+
+    Args:
+        folder: The run folder, which exists.
+        split: `validation` or `test`.
+        results: By name, without a prefix.
+    """
+    write_json(folder / results_file(split), with_prefix(split, results))
+
+
+def read_results(folder: Path, split: str) -> dict[str, Any]:
+    """What `write_results` wrote, without the prefix.
+
+    Raises:
+        UserError: It isn't there, or is damaged.
+    """
+    file = folder / results_file(split)
+    way_out = MAKE_ANEW if file.exists() else f"train again, with a {split} split"
+    return without_prefix(split, read_json(file, way_out))
+
+
+def read_record(folder: Path) -> RunRecord:
+    """The run.json of a finished run, also of an earlier version.
+
+    Raises:
+        UserError: There is none, or it is damaged.
+    """
+    file = folder / RUN_FILE
+    record = read_json(file, MAKE_ANEW if file.exists() else f"{folder} holds no finished run")
+    try:
+        family, splits = record["model"]["family"], record["data"]["splits"]
+        is_one = isinstance(family, str) and all(isinstance(each["sha256"], str) for each in splits.values())
+    except (KeyError, TypeError, AttributeError):
+        is_one = False
+    if not is_one or not isinstance(record.get("arguments", {}), dict):
+        raise UserError(f"{file} doesn't describe a run of train.py: make this run again")
+    return cast(RunRecord, {"kind": kind_of_earlier_run(family), "arguments": {}} | record)
+
+
+def kind_of_earlier_run(family: str) -> str:
+    """The kind of a run whose run.json doesn't tell it: all baselines had one of two beginnings of a name."""
+    beginnings = {"tfidf_": "sparse", "frozen_": "frozen"}
+    return next((kind for start, kind in beginnings.items() if family.startswith(start)), "model")
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of a finished run that a card is made of; a file that isn't there is an empty dictionary.
+    """The files of a run that a card is made of; a file that isn't there is an empty dictionary.
 
     Args:
         path: the `output_dir` of a run, or the adapter folder in it; results are then taken from the run around it.
+        record: the content of run.json, where it isn't written yet.
     """
 
     path: Path
+    record: RunRecord | None = None
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -40,54 +216,46 @@ class RunFolder:
 
     @cached_property
     def run(self) -> dict[str, Any]:
-        """What train/run_record.py wrote."""
-        return self._result("run")
+        """How the run was made."""
+        return self._result(RUN_FILE) if self.record is None else dict(self.record)
 
     @cached_property
     def train(self) -> dict[str, Any]:
         """Loss, time and speed of the training."""
-        return self._result("train_results")
+        return self._result(TRAIN_RESULTS_FILE)
 
     @cached_property
     def validation(self) -> dict[str, Any]:
         """Scores on the validation split, without their prefix."""
-        return {name.removeprefix("eval_"): value for name, value in self._result("eval_results").items()}
+        return without_prefix("validation", self._result(results_file("validation")))
 
     @cached_property
     def test(self) -> dict[str, Any]:
         """Scores on the test split, without their prefix."""
-        return {name.removeprefix("test_"): value for name, value in self._result("test_results").items()}
+        return without_prefix("test", self._result(results_file("test")))
 
     @cached_property
     def report(self) -> dict[str, Any]:
         """What `eval.py report` found."""
-        return self._result(f"{REPORT_FOLDER}/report")
+        return self._result(f"{REPORT_FOLDER}/{REPORT_FILE}")
 
     @cached_property
     def failures(self) -> dict[str, Any]:
         """The failure modes that `eval.py report` found."""
-        return self._result(f"{REPORT_FOLDER}/failure_analysis")
+        return self._result(f"{REPORT_FOLDER}/{FAILURES_FILE}")
 
     @property
     def is_adapter(self) -> bool:
         """Whether the folder itself is an adapter, without the weights of its base."""
         return (self.path / "adapter_config.json").is_file()
 
-    def _result(self, stem: str) -> dict[str, Any]:
+    def _result(self, name: str) -> dict[str, Any]:
         beside = self.path.parent if self.path.name == ADAPTER_FOLDER and self.is_adapter else self.path
-        return self._read(f"{stem}.json") or RunFolder(beside)._read(f"{stem}.json")
+        return self._read(name) or RunFolder(beside)._read(name)
 
     def _read(self, name: str) -> dict[str, Any]:
-        path = self.path / name
-        if not path.is_file():
-            return {}
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{path} isn't valid JSON ({error}): restore the file or run the training again.") from None
-        if not isinstance(content, dict):
-            raise UserError(f"{path} holds no JSON object: restore the file or run the training again.")
-        return content
+        file = self.path / name
+        return read_json(file) if file.is_file() else {}
 
 
 def is_hub_id(name: Any) -> bool:
@@ -99,3 +267,7 @@ def is_hub_id(name: Any) -> bool:
     except HFValidationError:
         return False
     return not Path(name).exists()
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else str(value)

@@ -20,13 +20,13 @@ from salience.eval.after_training import evaluate
 from salience.eval.reading.words import Reading, read_text
 from salience.eval.scores.metrics import make_compute_metrics
 from salience.model_cards.card import write_card
-from salience.model_cards.run_folder import ADAPTER_FOLDER, RunFolder
+from salience.model_cards.run_folder import ADAPTER_FOLDER, RUN_FILE, read_results, write_json
 from salience.train.building.build import build_model
 from salience.train.data.load import TextData, load_splits
 from salience.train.flag_checks import check_flags, check_labels, check_model
-from salience.train.folder.description import describe_model, describe_run, run_plan
-from salience.train.folder.output import check_folder, check_plan, last_checkpoint
-from salience.train.folder.record import record_run
+from salience.train.folder.output import check_folder
+from salience.train.folder.record import describe_model, record_of_training
+from salience.train.folder.resuming import check_plan, last_checkpoint, run_plan
 from salience.train.loop.assembly import (
     CLASS_SCORES,
     REGRESSION_SCORES,
@@ -162,13 +162,14 @@ def train_run(arguments: Arguments, command: list[str], memory: dict[str, Any] |
     example = read_example(trained, tokenizer, data)  # on every process: sharded weights are gathered from all
     if trainer.is_world_process_zero():
         about_model = describe_model(model_args, trained, num_trainable)
-        record_run(folder, **describe_run(arguments, command, data), model=about_model, started=started)
-        write_card(folder)
+        record = record_of_training(arguments, command, data, about_model, started)
+        write_card(folder, record=record)
         if tuning.lora:
-            write_card(folder / ADAPTER_FOLDER)
+            write_card(folder / ADAPTER_FOLDER, record=record)
+        write_json(folder / RUN_FILE, record)  # where it is, the run is finished
     trainer.accelerator.wait_for_everyone()  # the results of all processes are those that one has written
     split = "test" if "test" in data.splits else "validation"
-    scores = getattr(RunFolder(folder), split)
+    scores = read_results(folder, split)
     return TrainedRun(folder, split, scores, trained, tokenizer, example)
 
 

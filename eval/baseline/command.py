@@ -22,15 +22,15 @@ from sklearn.svm import LinearSVC
 from salience.configuration.arguments import RecipeParser
 from salience.configuration.data_arguments import DataArguments
 from salience.configuration.errors import UserError
+from salience.eval.after_training import write_split
 from salience.eval.baseline.frozen import FROZEN_MODELS, frozen_vectors
 from salience.eval.baseline.prior_correction import PriorCorrectedLogistic
 from salience.eval.scores.metrics import compute_scores
-from salience.eval.scores.predictions import count_words, write_predictions
+from salience.model_cards.run_folder import RUN_FILE, TRAIN_RESULTS_FILE, write_json
 from salience.train.building.encoder_loading import public_name
 from salience.train.data.load import TextData, load_splits
-from salience.train.folder.description import changed_arguments
 from salience.train.folder.output import check_writable
-from salience.train.folder.record import RUN_FILE, record_run, write_json
+from salience.train.folder.record import changed_arguments, describe_data, make_record
 
 HELP = """usage: eval.py baseline NAME [RECIPE.yaml ...] --output_dir OUT [--flag value ...]
 
@@ -63,6 +63,11 @@ C and alpha differ from scikit-learn's defaults where that is worth 2 points or 
 """
 BASELINES = (*SPARSE_MODELS, *FROZEN_MODELS)
 """What `eval.py baseline` runs."""
+
+
+def baseline_kind(name: str) -> str:
+    """The kind of a baseline's run: "sparse" (TF-IDF), or "frozen" (vectors of a frozen encoder)."""
+    return "sparse" if name in SPARSE_MODELS else "frozen"
 
 
 class SparseRun(NamedTuple):
@@ -188,36 +193,23 @@ def make_sparse_run(
     run = run_sparse(name, data, model_args)
     encoder = model_args.base_model or public_name(model_args.encoder) if name in FROZEN_MODELS else None
     folder.mkdir(parents=True, exist_ok=True)
-    _write_results(folder, run, data)
-    record_run(
-        folder,
+    write_json(folder / TRAIN_RESULTS_FILE, {"train_runtime": round(run.fit_seconds, 4)})
+    for split, logits in run.logits.items():
+        labels, seconds = np.asarray(data.splits[split]["labels"]), run.predict_seconds[split]
+        results = compute_scores(logits, labels, data.problem_type, data.label_names) | {
+            "runtime": round(seconds, 4),
+            "samples_per_second": round(len(labels) / seconds, 3),
+            "samples": len(labels),
+        }
+        write_split(folder, split, data, np.arange(len(labels)), labels, logits, results)
+    record = make_record(
+        kind=baseline_kind(name),
         command=command,
         arguments=changed_arguments((data_args,)),
-        data={
-            "name": data.name,
-            "source": data.source,
-            "splits": {split: data.fingerprint(split) for split in data.splits},
-        },
+        data=describe_data(data),
         model={"family": name, "class": name, "encoder": encoder, "parameters": run.num_weights},
         precision="fp64",
         seed=seed,
         started=started,
     )
-
-
-def _write_results(folder: Path, run: SparseRun, data: TextData) -> None:
-    write_json(folder / "train_results.json", {"train_runtime": round(run.fit_seconds, 4)})
-    for split, logits in run.logits.items():
-        prefix = "eval" if split == "validation" else split
-        labels = np.asarray(data.splits[split]["labels"])
-        scores = compute_scores(logits, labels, data.problem_type, data.label_names)
-        results: dict[str, Any] = {f"{prefix}_{key}": value for key, value in scores.items()}
-        seconds = run.predict_seconds[split]
-        results |= {
-            f"{prefix}_runtime": round(seconds, 4),
-            f"{prefix}_samples_per_second": round(len(labels) / seconds, 3),
-            f"{prefix}_samples": len(labels),
-        }
-        write_json(folder / f"{prefix}_results.json", results)
-        num_words = count_words(data.splits[split]["text"])
-        write_predictions(folder, split, np.arange(len(labels)), labels, logits, num_words)
+    write_json(folder / RUN_FILE, record)

@@ -30,8 +30,9 @@ from salience.eval.benchmark.models import (
 from salience.eval.benchmark.pooling import ENCODER, measure_pooling
 from salience.eval.benchmark.tables import TABLES, environment_text, growth_figures
 from salience.eval.benchmark.timing import MODES, compared, interleaved, spread
+from salience.model_cards.run_folder import write_json
 from salience.train.folder.output import new_file
-from salience.train.folder.record import describe_platform, versions, write_json
+from salience.train.folder.record import describe_platform, versions
 
 # Without limits on sentences and words; the first is the default.
 VARIANTS: dict[str, dict[str, str]] = {

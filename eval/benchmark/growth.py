@@ -1,14 +1,14 @@
 """Time and peak memory of one document by its length: each point in a process of its own, whose peak is its own."""
 
 import multiprocessing
-import resource
-import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 
 from salience.eval.benchmark.models import contestant, hierarchical, make_batch
@@ -153,31 +153,49 @@ def _measure(
     batches = [make_batch([document[:WARM_UP_WORDS]]), make_batch([document])]
     warm_up, call = contestant(hierarchical(HierarchicalAttnConfig.from_dict(config)), batches, device).calls(mode)
     warm_up()
-    before = current_memory(device)
     start = time.perf_counter()
-    times = [seconds(call, device)]
-    megabytes = (peak_memory(device) - before) / MEGABYTE
+    with PeakMemory(device) as peak:
+        times = [seconds(call, device)]
     while time.perf_counter() - start < SECONDS_OF_A_POINT and len(times) <= repetitions:
         times.append(seconds(call, device))
     # The first run also prepares kernels for new shapes.
-    sender.send(Point(len(document), times[1:] or times, megabytes))
+    sender.send(Point(len(document), times[1:] or times, peak.bytes / MEGABYTE))
 
 
-def current_memory(device: torch.device) -> float:
-    """Bytes in use: of the device, or resident ones of this process."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        return torch.cuda.memory_allocated(device)
-    if sys.platform == "linux":
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * resource.getpagesize()
-    return peak_memory(device)
+class PeakMemory:
+    """Most bytes in use while its block runs, beyond those before: of the device, or resident ones of this process.
+
+    Resident bytes are looked at each millisecond: a shorter peak may be missed.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.bytes, self.is_over = device, 0, threading.Event()
+        self.watcher = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "PeakMemory":
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+            torch.cuda.reset_peak_memory_stats(self.device)
+            self.before = torch.cuda.memory_allocated(self.device)
+        else:
+            self.before = self.highest = resident_bytes()
+            self.watcher.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.device.type == "cuda":
+            self.highest = torch.cuda.max_memory_allocated(self.device)
+        else:
+            self.highest = max(self.highest, resident_bytes())
+            self.is_over.set()
+            self.watcher.join()
+        self.bytes = self.highest - self.before
+
+    def _watch(self) -> None:
+        while not self.is_over.wait(0.001):
+            self.highest = max(self.highest, resident_bytes())
 
 
-def peak_memory(device: torch.device) -> float:
-    """Most bytes ever in use: of the device since `current_memory` was asked, or resident ones of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def resident_bytes() -> int:
+    """Of this process."""
+    return psutil.Process().memory_info().rss

@@ -46,8 +46,8 @@ from salience.eval.runs import Run, best_by_validation, data_flags, load_data, p
 from salience.eval.scores.breakdown import with_intervals
 from salience.eval.scores.paired import bootstrap, exact_mcnemar
 from salience.eval.scores.predictions import Predictions, read_predictions
+from salience.model_cards.run_folder import RUN_FILE, write_json
 from salience.train.folder.output import check_folder
-from salience.train.folder.record import RUN_FILE, write_json
 
 BASELINES = ("tfidf_svm", "tfidf_logistic", "tfidf_complement_nb")
 RESULTS_FILE = Path("results/model_comparison.json")

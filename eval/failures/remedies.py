@@ -1,6 +1,5 @@
 """Which flag of train.py to change against a failure, and what an ablation has measured of it."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import not_
@@ -11,6 +10,7 @@ from transformers import PretrainedConfig
 
 from salience import model_cards
 from salience.configuration.errors import UserError
+from salience.model_cards.run_folder import read_json
 
 RESULTS = Path(model_cards.__file__).parent / "results"
 ABLATIONS = {
@@ -110,12 +110,8 @@ def read_ablation(file: str | Path) -> dict[str, Any]:
     Raises:
         UserError: It can't be read, or isn't one.
     """
-    try:
-        content = json.loads(Path(file).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--ablation {file} can't be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"--ablation {file} is not valid JSON: give a study.json of eval.py study") from error
-    if not isinstance(content, dict) or not {"reference", "rows"} <= content.keys():
-        raise UserError(f"--ablation {file} holds no study: give a study.json of eval.py study")
+    name, way_out = f"--ablation {file}", "give a study.json of eval.py study"
+    content = read_json(Path(file), way_out, name)
+    if not {"reference", "rows"} <= content.keys():
+        raise UserError(f"{name} holds no study: {way_out}")
     return content

@@ -47,15 +47,21 @@ from salience.eval.report.page import write_page
 from salience.eval.report.pictures import draw, write_pictures
 from salience.eval.runs import Run, data_flags, load_data, read_run
 from salience.model_cards.card import make_card, without_report, write_card
-from salience.model_cards.run_folder import RELIABILITY_FILE, REPORT_FOLDER
+from salience.model_cards.run_folder import (
+    CARD_FILE,
+    FAILURES_FILE,
+    RELIABILITY_FILE,
+    REPORT_FILE,
+    REPORT_FOLDER,
+    RUN_FILE,
+    write_json,
+)
 from salience.train.building.encoder_loading import public_name
 from salience.train.data.load import TextData, load_test
 from salience.train.data.memory import describe_table
-from salience.train.folder.description import num_weights
 from salience.train.folder.output import check_writable
-from salience.train.folder.record import RUN_FILE, redact_command, versions, write_json
-
-REPORT_FILE = "report.json"
+from salience.train.folder.record import num_weights, versions
+from salience.train.folder.redaction import redact_command
 
 
 @dataclass
@@ -172,7 +178,7 @@ def write(
     out: Path, results: dict[str, Any], failures: dict[str, Any], pictures: dict[str, bytes], run: Run | None
 ) -> None:
     """Write page and JSON, and tell of them in the card of the run."""
-    write_json(out / "failure_analysis.json", failures)
+    write_json(out / FAILURES_FILE, failures)
     write_page(out / "report.html", results, failures, pictures)
     card = untouched_card(run, out)
     write_json(out / REPORT_FILE, results)  # where it is, the report is complete
@@ -216,7 +222,7 @@ def untouched_card(run: Run | None, out: Path) -> Path | None:
     """
     if run is None or out.resolve() != (run.folder / REPORT_FOLDER).resolve():
         return None
-    card = run.folder / "README.md"
+    card = run.folder / CARD_FILE
     if not card.is_file():
         return None
     ours, found = str(make_card(run.folder)), card.read_text(encoding="utf-8")

@@ -22,11 +22,12 @@ from salience.eval.explain.verdict import verdict
 from salience.eval.failures.analysis import failure_analysis
 from salience.eval.failures.internals import has_filter
 from salience.eval.reading.reader import Document, Reader, Reading
-from salience.eval.runs import Run, read_results
+from salience.eval.runs import Run
 from salience.eval.scores.breakdown import by_class_frequency, by_length, confused_pairs, shortened, with_intervals
 from salience.eval.scores.calibration import at_threshold, calibration
 from salience.eval.scores.metrics import compute_scores
 from salience.eval.scores.predictions import Predictions, count_words, predictions_file, read_predictions
+from salience.model_cards.run_folder import STATE_FILE, read_json
 from salience.train.data.load import TextData
 
 NUM_EXAMPLES = 8
@@ -162,9 +163,9 @@ def train_counts(run: Run | None, names: list[str]) -> dict[str, int] | None:
 
 def training_history(run: Run | None) -> list[dict[str, float]] | None:
     """`log_history` of a run; None for other models."""
-    if run is None or not (run.folder / "trainer_state.json").is_file():
+    if run is None or not (run.folder / STATE_FILE).is_file():
         return None
-    return read_results(run.folder, "trainer_state.json").get("log_history")
+    return read_json(run.folder / STATE_FILE).get("log_history")
 
 
 def thresholds(run: Run | None, tested: Predictions, problem_type: str) -> dict[str, Any]:

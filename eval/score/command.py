@@ -14,10 +14,10 @@ from salience.eval.reading.load import ClassifierArguments, load_classifier
 from salience.eval.reading.reader import token_limit
 from salience.eval.reading.words import label_names
 from salience.eval.scores.metrics import compute_scores
+from salience.model_cards.run_folder import write_json
 from salience.train.data.load import load_test
 from salience.train.data.tokens import tokenize
 from salience.train.folder.output import new_file
-from salience.train.folder.record import write_json
 
 
 @dataclass

@@ -17,8 +17,8 @@ import yaml
 
 from salience.configuration.arguments import read_yaml
 from salience.configuration.errors import UserError
+from salience.model_cards.run_folder import RUN_FILE
 from salience.train.folder.output import checkpoints
-from salience.train.folder.record import RUN_FILE
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from salience.configuration.arguments import RecipeParser, read_yaml
 from salience.configuration.data_arguments import DataArguments
 from salience.configuration.errors import UserError
-from salience.eval.baseline.command import BASELINES, SPARSE_MODELS
+from salience.eval.baseline.command import BASELINES, SPARSE_MODELS, baseline_kind
 from salience.eval.baseline.frozen import FROZEN_MODELS
 from salience.eval.study.cells import Cell
 from salience.eval.study.scores import KNOWN_SCORES
@@ -111,7 +111,7 @@ class Study:
     def kind(self, name: str) -> str:
         """What a row is: "model", "sparse" or "frozen"."""
         model = str(self.all_rows()[name].get("model"))
-        return "sparse" if model in SPARSE_MODELS else "frozen" if model in FROZEN_MODELS else "model"
+        return baseline_kind(model) if model in BASELINES else "model"
 
     def _cell(self, folder: Path, name: str, row: dict[str, Any], seed: int) -> Cell:
         target = folder / "cells" / name / f"seed_{seed}"

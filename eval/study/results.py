@@ -9,14 +9,14 @@ import numpy as np
 
 from salience.configuration.data_arguments import DataArguments
 from salience.configuration.errors import UserError
-from salience.eval.runs import best_by_validation, paired_answers, read_results, read_run, read_scores
+from salience.eval.runs import best_by_validation, paired_answers, read_run, read_scores
 from salience.eval.scores.paired import bootstrap, exact_mcnemar
 from salience.eval.study.cells import Cell
 from salience.eval.study.figure import draw_study
 from salience.eval.study.file import Study
 from salience.eval.study.scores import further_scores
 from salience.eval.study.table import render
-from salience.train.folder.record import RUN_FILE, write_json
+from salience.model_cards.run_folder import write_json
 
 DPI = 120
 MEASURES = ("validation_accuracy", "accuracy", "f1_macro", "train_seconds", "texts_per_second")
@@ -102,7 +102,7 @@ def check_same_texts(cells: Sequence[Cell]) -> None:
 def describe_data(cells: Sequence[Cell]) -> dict[str, Any]:
     """Name, source and rows of the splits, as one cell of the first seed had them."""
     first = min(cells, key=lambda cell: (cell.seed, cell.row))
-    data = read_results(first.folder, RUN_FILE)["data"]
+    data = read_run(first.folder).record["data"]
     return {**data, "splits": {split: each["rows"] for split, each in data["splits"].items()}}
 
 
@@ -138,7 +138,7 @@ def compare(ours: Mapping[int, Path], theirs: Mapping[int, Path]) -> dict[str, A
         our, their = paired_answers(ours[seed], theirs[seed])
         differences.append(our.is_right().astype(int) - their.is_right())
         mcnemar[str(seed)] = exact_mcnemar(our, their)
-        splits.add(read_results(ours[seed], RUN_FILE)["data"]["splits"]["test"]["sha256"])
+        splits.add(read_run(ours[seed]).splits["test"])
     if not differences:
         return None
     # One test split for all seeds: a text is drawn with all its answers. Else each seed has texts of its own.

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from salience.configuration.errors import UserError
-from salience.eval.runs import read_results
 from salience.eval.scores.breakdown import by_length
 from salience.eval.scores.calibration import calibration
 from salience.eval.scores.predictions import Predictions, predictions_file, read_predictions
 from salience.eval.study.cells import Cell
+from salience.model_cards.run_folder import read_results
 
 PLAIN_SCORES = ("precision_macro", "recall_macro", "f1_weighted", "roc_auc")
 GROUP_SCORES = {
@@ -19,7 +19,7 @@ GROUP_SCORES = {
 """By name, the group of classes and the score that is averaged over them."""
 LENGTHS = {"accuracy_short": 0, "accuracy_medium": 1, "accuracy_long": 2}
 """By name, the bin of `by_length`: texts of fewer than 100 words, of 100 to 500, and of more."""
-CHOICE_SCORES = {f"validation_{name}": f"eval_{name}" for name in PLAIN_SCORES}
+CHOICE_SCORES = {f"validation_{name}": name for name in PLAIN_SCORES}
 """By name, the score of the validation texts, for choosing where accuracy isn't what matters."""
 KNOWN_SCORES = (*PLAIN_SCORES, *CHOICE_SCORES, *GROUP_SCORES, "ece", *LENGTHS)
 
@@ -37,17 +37,17 @@ def further_scores(cell: Cell, names: Sequence[str]) -> dict[str, float | None]:
     Raises:
         UserError: There are no test results, or they are those of an earlier version.
     """
-    test = read_results(cell.folder, "test_results.json")
+    test = read_results(cell.folder, "test")
     listed = cell.recipe.get("minority_labels", [])
     minority = {str(name) for name in ([listed] if isinstance(listed, str) else listed)}
     found: dict[str, float | None] = {}
     for name in names:
         if name in GROUP_SCORES:
-            found[name] = group_score(test["test_per_class"], minority, *GROUP_SCORES[name])
+            found[name] = group_score(test["per_class"], minority, *GROUP_SCORES[name])
         elif name in PLAIN_SCORES:
-            found[name] = test.get(f"test_{name}")
+            found[name] = test.get(name)
         elif name in CHOICE_SCORES:
-            found[name] = read_results(cell.folder, "eval_results.json").get(CHOICE_SCORES[name])
+            found[name] = read_results(cell.folder, "validation").get(CHOICE_SCORES[name])
         else:
             found[name] = score_of_answers(name, cell)
     return found

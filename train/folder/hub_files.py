@@ -1,11 +1,10 @@
 """Which files of a run's folder belong into its Hub repository."""
 
-import json
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from salience.configuration.errors import UserError
+from salience.model_cards.run_folder import RUN_FILE, read_json
 
 HUB_FILES = (
     "README.md",
@@ -32,7 +31,7 @@ HUB_FILES = (
     "sentencepiece.bpe.model",
     "chat_template.jinja",
     "*_results.json",
-    "run.json",
+    RUN_FILE,
 )
 """Everything that a Hub repo of ours holds; `*` never crosses a folder, so no checkpoint's files match."""
 
@@ -73,11 +72,3 @@ def finished_files(folder: Path) -> list[str]:
     if missing:
         raise UserError(f"{folder} is no finished run: it has no {', '.join(missing)}; train to the end, then push")
     return files
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; `UserError` if it is no JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: train again, or restore the file") from error

@@ -1,11 +1,7 @@
 """What a run leaves behind so that anyone can repeat it: run.json with versions, data, command and seed."""
 
-import json
 import os
 import platform
-import re
-import shlex
-import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -13,8 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
-RUN_FILE = "run.json"
+from salience.configuration.arguments import Arguments
+from salience.model_cards.run_folder import DataRecord, ModelRecord, RunRecord
+from salience.train.building.encoder_loading import public_name
+from salience.train.data.load import TextData
+from salience.train.folder.redaction import redact_command, tidy, without_secrets
+
 PACKAGES = (
     "salience",
     "torch",
@@ -28,45 +30,36 @@ PACKAGES = (
     "safetensors",
     "scikit-learn",
 )
-REDACTED = "REDACTED"
-# hub_token, push-to-hub-token, token_file; not tokenizer, max_tokens
-SECRET_NAME = re.compile(r"token(?!iz|s)", re.IGNORECASE)
-# A Hub token wherever it stands, and the password in https://user:password@host
-SECRET_VALUE = re.compile(r"\bhf_[A-Za-z0-9]{8,}|(?<=://)[^/\s@]+(?=@)")
-# /folder/name or ~/folder/name where a word begins; not the path of an address such as https://hf.co/a/b
-ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~-])~?(?:/[\w.+@~-]+){2,}/?")
 
 
-def record_run(
-    output_dir: str | Path,
+def make_record(
     *,
+    kind: str,
     command: Sequence[str],
     arguments: Mapping[str, Any],
-    data: Mapping[str, Any],
-    model: Mapping[str, Any],
+    data: DataRecord,
+    model: ModelRecord,
     precision: str,
     seed: int,
     started: datetime,
-) -> Path:
-    """Write `run.json` into a run folder, atomically.
+) -> RunRecord:
+    """The content of a run's run.json.
 
-    Tokens are replaced by `REDACTED` and the home directory by `~`, wherever they stand.
+    Tokens are replaced by `REDACTED` and absolute paths by their names, wherever they stand.
 
     Args:
-        output_dir: the run folder, which exists.
+        kind: `model`, `sparse` or `frozen`; see `RunRecord`.
         command: `sys.argv`.
         arguments: the flags that differ from their defaults.
-        data: name, source and splits {split: {rows, sha256, labels {name: count}}}.
-        model: family, class, encoder, parameters and trainable_parameters.
-        precision: `bf16` or `fp32`.
+        data: see `describe_data`.
+        model: see `describe_model`.
+        precision: `bf16`, `fp16`, `fp32` or `fp64`.
         seed: the seed of the run.
         started: when the run began, with its time zone; the seconds until now are recorded.
-
-    Returns:
-        The path of the file.
     """
-    record = {
+    return {
         "salience_version": version("salience"),
+        "kind": kind,
         "command": redact_command(command),
         "seed": seed,
         "started": started.astimezone(timezone.utc).isoformat(timespec="seconds"),
@@ -74,30 +67,80 @@ def record_run(
         "precision": precision,
         "versions": versions(),
         "platform": describe_platform(),
-        "data": _tidy(data),
-        "model": _tidy(model),
-        "arguments": _tidy(_without_secrets(arguments)),
+        "data": tidy(data),
+        "model": tidy(model),
+        "arguments": tidy(without_secrets(arguments)),
     }
-    path = Path(output_dir) / RUN_FILE
-    write_json(path, record)
-    return path
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file that is complete or not there at all, also after a kill.
+def record_of_training(
+    arguments: Arguments, command: list[str], data: TextData, model: ModelRecord, started: datetime
+) -> RunRecord:
+    """The record of a run of train.py.
 
     Args:
-        path: the file; its folder exists.
-        content: what `json` can write; NaN and infinity are refused with ValueError, other programs can't read them.
+        arguments: Of the run.
+        command: The words that make it again.
+        data: What it was trained and tested on.
+        model: See `describe_model`.
+        started: When it began, with its time zone.
     """
-    # Numpy scalars become numbers; anything else unknown to JSON becomes its text.
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # process ids are unique on one machine only
-    try:
-        part.write_text(text + "\n", encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    training = arguments[3]
+    return make_record(
+        kind="model",
+        command=command,
+        arguments=changed_arguments(arguments),
+        data=describe_data(data),
+        model=model,
+        precision="bf16" if training.bf16 else "fp16" if training.fp16 else "fp32",
+        seed=training.seed,
+        started=started,
+    )
+
+
+def describe_data(data: TextData) -> DataRecord:
+    """Name and source of the data, and the fingerprint of each split."""
+    splits: Any = {name: data.fingerprint(name) for name in data.splits}
+    return {"name": data.name, "source": data.source, "splits": splits}
+
+
+def describe_model(model_args: Any, model: PreTrainedModel, num_trainable: int) -> ModelRecord:
+    """What run.json says of a trained model.
+
+    Args:
+        model_args: `ModelArguments` of the run.
+        model: The model.
+        num_trainable: How many of its weights were trained.
+    """
+    found = getattr(model, "word_vectors_found", None)
+    record: ModelRecord = {
+        "family": model_args.model,
+        "class": type(model).__name__,
+        "encoder": model_args.base_model or public_name(model_args.encoder),
+        "parameters": num_weights(model),
+        "trainable_parameters": num_trainable,
+    }
+    if found is not None:
+        record["word_vectors_found"] = found
+    return record
+
+
+def num_weights(model: PreTrainedModel) -> int:
+    """All weights of a model: those that are trained or frozen, and the counts of n-grams, which are neither."""
+    ngrams = getattr(model, "ngrams", None)
+    return model.num_parameters() + (0 if ngrams is None else ngrams.weight_GC.numel())
+
+
+def changed_arguments(arguments: Sequence[Any]) -> dict[str, Any]:
+    """Every flag that differs from its default."""
+    changed = {}
+    for group in arguments:
+        for name, each in type(group).__dataclass_fields__.items():
+            value = getattr(group, name)
+            default = each.default_factory() if callable(each.default_factory) else each.default
+            if each.init and value != default and isinstance(value, str | int | float | bool | list | dict):
+                changed[name] = value
+    return changed
 
 
 def versions() -> dict[str, str]:
@@ -120,58 +163,6 @@ def describe_platform() -> dict[str, Any]:
         "cores": len(available(0)) if available else os.cpu_count(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
-
-
-def redact_command(command: Sequence[str]) -> str:
-    """The command as one line for a shell, without tokens and without the folders of absolute paths.
-
-    Args:
-        command: `sys.argv`; of the first word only the file name is kept.
-
-    Returns:
-        For example `train.py recipe.yaml --hub_token REDACTED --train_file news.csv`.
-    """
-    words = [Path(command[0]).name]
-    secret = False
-    for word in command[1:]:
-        flag, equals, _ = word.partition("=")
-        if secret and not word.startswith("--"):
-            words.append(REDACTED)
-            secret = False
-            continue
-        secret = word.startswith("-") and bool(SECRET_NAME.search(flag))
-        words.append(f"{flag}={REDACTED}" if secret and equals else word)
-        secret = secret and not equals
-    return _clean(shlex.join(words))
-
-
-def _without_secrets(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    safe: dict[str, Any] = {}
-    for name, value in arguments.items():
-        if isinstance(value, Mapping):
-            safe[name] = _without_secrets(value)
-        else:
-            safe[name] = REDACTED if value and SECRET_NAME.search(name) else value
-    return safe
-
-
-def _tidy(value: Any) -> Any:
-    """Clean every string, also inside lists and dictionaries (their keys stay)."""
-    if isinstance(value, Mapping):
-        return {str(key): _tidy(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_tidy(item) for item in value]
-    return _clean(str(value)) if isinstance(value, str | Path) else value
-
-
-def _clean(text: str) -> str:
-    text = SECRET_VALUE.sub(REDACTED, text)
-    # Absolute paths end in what matters; the folders before it say something about this machine only.
-    return ABSOLUTE_PATH.sub(lambda match: match.group(0).rstrip("/").rpartition("/")[2], text)
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else str(value)
 
 
 def _cpu_name() -> str:

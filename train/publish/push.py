@@ -9,8 +9,8 @@ from huggingface_hub.errors import EntryNotFoundError
 
 from salience.configuration.errors import UserError
 from salience.model_cards.card import pin_usage
-from salience.model_cards.run_folder import is_hub_id
-from salience.train.folder.hub_files import belongs, finished_files, read_json
+from salience.model_cards.run_folder import RUN_FILE, is_hub_id, read_json
+from salience.train.folder.hub_files import belongs, finished_files
 from salience.train.publish.hub_access import check_access, check_repo_name, one_sentence, open_repo
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _contents(folder: Path, files: list[str]) -> dict[str, Path | bytes]:
         if PurePosixPath(name).name != "adapter_config.json":
             continue
         config = read_json(folder / name)
-        run = next((path for path in (folder / "run.json", folder.parent / "run.json") if path.is_file()), None)
+        run = next((path for path in (folder / RUN_FILE, folder.parent / RUN_FILE) if path.is_file()), None)
         named = read_json(run).get("model", {}).get("encoder") if run else None
         base = next((each for each in (config.get("base_model_name_or_path"), named) if is_hub_id(each)), None)
         if base is None:

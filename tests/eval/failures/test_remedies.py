@@ -39,7 +39,7 @@ def test_what_is_no_study_is_refused_in_a_sentence(tmp_path):
     file = tmp_path / "study.json"
     with pytest.raises(UserError, match="can't be read"):
         read_ablation(file)
-    for content, message in (("{", "not valid JSON"), ("[]", "holds no study")):
+    for content, message in (("{", "not valid JSON"), ("[]", "holds no JSON object"), ("{}", "holds no study")):
         file.write_text(content)
         with pytest.raises(UserError, match=message):
             read_ablation(file)

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from salience.train.folder.record import record_run, redact_command, versions, write_json
+from salience.model_cards.run_folder import write_json
+from salience.train.folder.record import make_record, versions
+from salience.train.folder.redaction import redact_command
 
 SECRET = "s3cret-of-mine"
 
@@ -18,6 +20,7 @@ def home(monkeypatch):
 
 def record(folder, **changes):
     values = {
+        "kind": "model",
         "command": ["train.py", "recipe.yaml"],
         "arguments": {},
         "data": {"name": "News"},
@@ -26,7 +29,8 @@ def record(folder, **changes):
         "seed": 3,
         "started": datetime.now(timezone.utc) - timedelta(seconds=60),
     }
-    return json.loads(record_run(folder, **values | changes).read_text())
+    write_json(folder / "run.json", make_record(**values | changes))
+    return json.loads((folder / "run.json").read_text())
 
 
 @pytest.mark.parametrize(
