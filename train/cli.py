@@ -24,9 +24,9 @@ from salience.model_cards.run_folder import ADAPTER_FOLDER, RUN_FILE, read_resul
 from salience.train.building.build import build_model
 from salience.train.data.load import TextData, load_splits
 from salience.train.flag_checks import check_flags, check_labels, check_model
-from salience.train.folder.output import check_folder
+from salience.train.folder.output import claimed
 from salience.train.folder.record import describe_model, record_of_training
-from salience.train.folder.resuming import check_plan, last_checkpoint, run_plan
+from salience.train.folder.resuming import check_checkpoint, last_checkpoint, run_plan, start_or_resume
 from salience.train.loop.assembly import (
     CLASS_SCORES,
     REGRESSION_SCORES,
@@ -121,6 +121,14 @@ def train_model(
 
 
 def train_run(arguments: Arguments, command: list[str], memory: dict[str, Any] | None = None) -> TrainedRun:
+    """One run, in a folder that no other run works in; arguments and errors are those of `run_steps`."""
+    training = arguments[3]
+    resuming = training.resume_from_checkpoint is not None
+    with claimed(Path(training.output_dir), "model", resuming, is_first=training.process_index == 0):
+        return run_steps(arguments, command, memory)
+
+
+def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] | None) -> TrainedRun:
     """One run, in the order of its steps.
 
     Args:
@@ -149,7 +157,7 @@ def train_run(arguments: Arguments, command: list[str], memory: dict[str, Any] |
     texts = prepare_texts(model, tokenizer, data, data_args.max_length)
     compute_metrics = make_compute_metrics(data.problem_type, data.label_names)
     trainer = make_trainer(model, tokenizer, data, texts, statistics, loss, tuning, training, compute_metrics)
-    check_plan(folder, run_plan(model, data, tuning, training), resuming=checkpoint is not None)
+    start_or_resume(folder, run_plan(arguments, model, data), checkpoint is not None, training.process_index == 0)
 
     fitted = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_metrics("train", {**fitted.metrics, "train_samples": len(texts.splits["train"])}, combined=False)
@@ -180,9 +188,9 @@ def check_start(folder: Path, arguments: Arguments) -> str | None:
         UserError: The folder, the flags or the access to the Hub aren't fit for the run.
     """
     model_args, _, tuning, training = arguments
-    if training.process_index == 0:
-        check_folder(folder, resuming=training.resume_from_checkpoint is not None)
     checkpoint = last_checkpoint(folder, training.resume_from_checkpoint)
+    if checkpoint and training.process_index == 0:
+        check_checkpoint(Path(checkpoint))
     check_flags(model_args, tuning, training)
     if training.push_to_hub:
         check_repo_name(training.hub_model_id or folder.resolve().name)

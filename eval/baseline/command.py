@@ -26,10 +26,10 @@ from salience.eval.after_training import write_split
 from salience.eval.baseline.frozen import FROZEN_MODELS, frozen_vectors
 from salience.eval.baseline.prior_correction import PriorCorrectedLogistic
 from salience.eval.scores.metrics import compute_scores
-from salience.model_cards.run_folder import RUN_FILE, TRAIN_RESULTS_FILE, write_json
+from salience.model_cards.run_folder import RUN_FILE, STARTED_FILE, TRAIN_RESULTS_FILE, write_json
 from salience.train.building.encoder_loading import public_name
 from salience.train.data.load import TextData, load_splits
-from salience.train.folder.output import check_writable
+from salience.train.folder.output import claimed, start
 from salience.train.folder.record import changed_arguments, describe_data, make_record
 
 HELP = """usage: eval.py baseline NAME [RECIPE.yaml ...] --output_dir OUT [--flag value ...]
@@ -156,12 +156,11 @@ def main(argv: list[str]) -> None:
         raise UserError(f'"{name}" is no baseline; choose from {", ".join(BASELINES)}')
     model_args, data_args, _, training = RecipeParser(program="eval.py baseline").parse(argv[1:])
     folder = Path(training.output_dir)
-    check_writable(folder)
-    if (folder / RUN_FILE).exists():
-        raise UserError(f"--output_dir {folder} holds a finished run; choose another folder, or move that one away")
     started = datetime.now(timezone.utc)
     command = ["eval.py", "baseline", *argv]
-    make_sparse_run(name, load_splits(data_args), folder, command, training.seed, data_args, started, model_args)
+    with claimed(folder, baseline_kind(name)):
+        data = load_splits(data_args)
+        make_sparse_run(name, data, folder, command, training.seed, data_args, started, model_args)
 
 
 def make_sparse_run(
@@ -179,7 +178,7 @@ def make_sparse_run(
     Args:
         name: One of `BASELINES`.
         data: Texts with exactly one class each.
-        folder: Is made if it isn't there.
+        folder: Is `claimed`.
         command: The words that make this run again.
         seed: For the record; these baselines draw nothing from it.
         data_args: What the data was loaded by, for the record.
@@ -192,7 +191,7 @@ def make_sparse_run(
     started = started or datetime.now(timezone.utc)
     run = run_sparse(name, data, model_args)
     encoder = model_args.base_model or public_name(model_args.encoder) if name in FROZEN_MODELS else None
-    folder.mkdir(parents=True, exist_ok=True)
+    start(folder, {"kind": baseline_kind(name), "family": name})
     write_json(folder / TRAIN_RESULTS_FILE, {"train_runtime": round(run.fit_seconds, 4)})
     for split, logits in run.logits.items():
         labels, seconds = np.asarray(data.splits[split]["labels"]), run.predict_seconds[split]
@@ -212,4 +211,5 @@ def make_sparse_run(
         seed=seed,
         started=started,
     )
-    write_json(folder / RUN_FILE, record)
+    write_json(folder / RUN_FILE, record)  # where it is, the run is finished
+    (folder / STARTED_FILE).unlink()

@@ -28,7 +28,7 @@ from salience.eval.benchmark.models import (
     read_texts,
 )
 from salience.eval.benchmark.pooling import ENCODER, measure_pooling
-from salience.eval.benchmark.tables import TABLES, environment_text, growth_figures
+from salience.eval.benchmark.tables import GROWTH_FIGURES, TABLES, environment_text, growth_figures
 from salience.eval.benchmark.timing import MODES, compared, interleaved, spread
 from salience.model_cards.run_folder import write_json
 from salience.train.folder.output import new_file
@@ -141,6 +141,8 @@ def benchmark(arguments: BenchmarkArguments, file_args: FileArguments) -> dict[s
         UserError: The texts can't be read, an option is wrong, or results are there already.
     """
     target = new_file(arguments.output_dir, "benchmark.json")
+    for name in GROWTH_FIGURES.values():
+        new_file(arguments.output_dir, name)
     texts = read_texts(file_args, HUB_DATA[arguments.suite])
     corpus = Corpus(texts, arguments.seed, arguments.options.get("vocab_size", VOCAB_SIZE))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -118,6 +118,9 @@ def batch_tables(results: Row) -> str:
 TABLES = {"1": step_tables, "2": growth_tables, "3": batch_tables}
 
 
+GROWTH_FIGURES = {"seconds": "growth_seconds.png", "megabytes": "growth_megabytes.png"}
+
+
 def growth_figures(results: Row, folder: Path) -> None:
     """`growth_seconds.png` and `growth_megabytes.png`: log-log by words, one panel for each mode."""
     for what, unit in (("seconds", "seconds"), ("megabytes", "MB above the model's own")):
@@ -132,4 +135,4 @@ def growth_figures(results: Row, folder: Path) -> None:
             axes.grid(which="both", alpha=0.2)
             axes.legend(title="exponent from 1,000 words", fontsize="small")
         figure.axes[0].set_ylabel(unit)
-        figure.savefig(folder / f"growth_{what}.png", dpi=150)
+        figure.savefig(folder / GROWTH_FIGURES[what], dpi=150)

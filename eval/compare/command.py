@@ -41,17 +41,16 @@ from salience.configuration.arguments import RecipeParser
 from salience.configuration.data_arguments import DataArguments
 from salience.configuration.errors import UserError, one_line
 from salience.eval.baseline.command import make_sparse_run
-from salience.eval.compare.page import render, text_table, write_figure
+from salience.eval.compare.output import check_out, write
+from salience.eval.compare.page import text_table
 from salience.eval.runs import Run, best_by_validation, data_flags, load_data, paired_answers, read_run, read_scores
 from salience.eval.scores.breakdown import with_intervals
 from salience.eval.scores.paired import bootstrap, exact_mcnemar
 from salience.eval.scores.predictions import Predictions, read_predictions
-from salience.model_cards.run_folder import RUN_FILE, write_json
-from salience.train.folder.output import check_folder
+from salience.model_cards.run_folder import RUN_FILE
+from salience.train.folder.output import claimed
 
 BASELINES = ("tfidf_svm", "tfidf_logistic", "tfidf_complement_nb")
-RESULTS_FILE = Path("results/model_comparison.json")
-FIGURE_FILE = Path("visualizations/model_comparison.png")
 CELL_NAME = re.compile(r"seed_[0-9]+")
 
 
@@ -108,18 +107,14 @@ def compare(names: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
         words: The flags as one types them: those of a run are put before them.
     """
     arguments, _ = _parser().parse(words)
+    out = Path(arguments.output_dir)
+    check_out(out)
     runs = [read_run(name) for name in names]
     if not runs:
         raise UserError("there are no runs to compare: name at least one folder")
     check_comparable(runs)
-    out = Path(arguments.output_dir)
-    check_folder(out, resuming=True)  # refuses the folder of a run; an earlier comparison is written anew
     results = collect(runs, made_baselines(runs, out, words))
-    for file in (RESULTS_FILE, FIGURE_FILE):
-        (out / file).parent.mkdir(parents=True, exist_ok=True)
-    write_json(out / RESULTS_FILE, results)
-    write_figure(results, out / FIGURE_FILE)
-    (out / "model_comparison.md").write_text(render(results, FIGURE_FILE), encoding="utf-8")
+    write(results, out)
     return results
 
 
@@ -193,7 +188,8 @@ def made_baselines(runs: Sequence[Run], out: Path, flags: Sequence[str]) -> list
         seed = reference.record["seed"]
         for name in tqdm(missing, desc="TF-IDF baselines"):
             command = ["eval.py", "baseline", name, *tokens, f"--seed={seed}", f"--output_dir={folders[name]}"]
-            make_sparse_run(name, data, folders[name], command, seed, data_args)
+            with claimed(folders[name], "sparse"):
+                make_sparse_run(name, data, folders[name], command, seed, data_args)
     return [read_run(folder) for folder in folders.values()]
 
 

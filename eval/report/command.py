@@ -44,7 +44,7 @@ from salience.eval.reading.load import ClassifierArguments, load_classifier
 from salience.eval.reading.reader import Reader
 from salience.eval.report.content import Sizes, Texts, collect
 from salience.eval.report.page import write_page
-from salience.eval.report.pictures import draw, write_pictures
+from salience.eval.report.pictures import PICTURES, draw, write_pictures
 from salience.eval.runs import Run, data_flags, load_data, read_run
 from salience.model_cards.card import make_card, without_report, write_card
 from salience.model_cards.run_folder import (
@@ -62,6 +62,9 @@ from salience.train.data.memory import describe_table
 from salience.train.folder.output import check_writable
 from salience.train.folder.record import num_weights, versions
 from salience.train.folder.redaction import redact_command
+
+PAGE_FILE = "report.html"
+PICTURE_FOLDER = "visualizations"
 
 
 @dataclass
@@ -170,8 +173,8 @@ def report(words: list[str], command: list[str], memory: Any = None) -> WrittenR
     results, failures = collect(reader, texts, run, ablation, sizes)
     results = describe(arguments, command, reader, data, split) | results
     out.mkdir(parents=True, exist_ok=True)
-    write(out, results, failures, write_pictures(draw(results, reader, texts), out / "visualizations"), run)
-    return WrittenReport(out / "report.html", results, failures)
+    write(out, results, failures, write_pictures(draw(results, reader, texts), out / PICTURE_FOLDER), run)
+    return WrittenReport(out / PAGE_FILE, results, failures)
 
 
 def write(
@@ -179,7 +182,7 @@ def write(
 ) -> None:
     """Write page and JSON, and tell of them in the card of the run."""
     write_json(out / FAILURES_FILE, failures)
-    write_page(out / "report.html", results, failures, pictures)
+    write_page(out / PAGE_FILE, results, failures, pictures)
     card = untouched_card(run, out)
     write_json(out / REPORT_FILE, results)  # where it is, the report is complete
     if card:
@@ -237,10 +240,20 @@ def output_folder(arguments: ReportArguments) -> Path:
     """
     model = Path(str(arguments.model))
     out = Path(arguments.output_dir or (model / REPORT_FOLDER if model.is_dir() else "runs/report"))
-    if (out / REPORT_FILE).exists():
-        raise UserError(f"{out / REPORT_FILE} exists: choose another --output_dir, or move it away")
+    files = [out / name for name in (REPORT_FILE, PAGE_FILE, FAILURES_FILE)]
+    files += [out / PICTURE_FOLDER / name for name in PICTURES]
+    if out.resolve() == (model / REPORT_FOLDER).resolve() and not has_figure(model / CARD_FILE):
+        files.append(model / RELIABILITY_FILE)
+    for file in files:
+        if file.exists():
+            raise UserError(f"{file} exists: choose another --output_dir, or move it away")
     check_writable(out)
     return out
+
+
+def has_figure(card: Path) -> bool:
+    """Whether a card shows the figure of an earlier report, which is replaced."""
+    return card.is_file() and f"({RELIABILITY_FILE})" in card.read_text(encoding="utf-8", errors="replace")
 
 
 def finished_run(model: str | None) -> Run | None:

@@ -31,6 +31,19 @@ DPI = 130
 MAX_CLASSES = 60
 """More don't fit into a picture; report.json has them all."""
 NUM_CROSS_ATTENTION = 3
+PICTURES = (
+    "confusion_matrix.png",
+    "per_class_performance.png",
+    "reliability.png",
+    "risk_coverage.png",
+    "length.png",
+    "training_curves.png",
+    "faithfulness.png",
+    "attention_distributions.png",
+    "word_attention",
+    "cross_attention",
+)
+"""All that `draw` may give: files, and folders of them."""
 
 
 def draw(results: Mapping[str, Any], reader: Reader, texts: Texts) -> Iterator[tuple[str, Figure]]:

@@ -1,6 +1,5 @@
 """The cells of a study, each a process of its own with a folder of its own; finished ones are not run again."""
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -17,8 +16,8 @@ import yaml
 
 from salience.configuration.arguments import read_yaml
 from salience.configuration.errors import UserError
-from salience.model_cards.run_folder import RUN_FILE
-from salience.train.folder.output import checkpoints
+from salience.model_cards.run_folder import RUN_FILE, STARTED_FILE
+from salience.train.folder.output import checkpoints, is_claimed
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,11 @@ class Cell:
         """What the cell's process said."""
         return self.folder.with_name(f"{self.folder.name}.log")
 
+    def open_log(self) -> IO[str]:
+        """The log, to go on with."""
+        self.log_file.parent.mkdir(parents=True, exist_ok=True)
+        return self.log_file.open("a", encoding="utf-8")
+
     @property
     def is_finished(self) -> bool:
         """Whether its run came to its end."""
@@ -77,31 +81,20 @@ class Cell:
             )
 
     def prepare(self) -> list[str]:
-        """The command that starts or continues the cell; an unfinished run without a checkpoint is removed."""
+        """The command that starts or continues the cell."""
         self.recipe_file.parent.mkdir(parents=True, exist_ok=True)
         part = self.recipe_file.with_suffix(".part")
         part.write_text(yaml.safe_dump(self.recipe, sort_keys=False, allow_unicode=True), encoding="utf-8")
         part.replace(self.recipe_file)
         command = [sys.executable, "-m", *self.program, str(self.recipe_file)]
         if checkpoints(self.folder):
-            return [*command, "--resume_from_checkpoint", "last"]
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
+            command += ["--resume_from_checkpoint", "last"]
         return command
 
     def remove_checkpoints(self) -> None:
         """They were for resuming; the model stays."""
-        for folder in self.folder.glob("checkpoint-*"):
-            shutil.rmtree(folder)
-
-
-def locked(file: IO[str]) -> bool:
-    """Lock an open file, if nobody else has."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        for mark in self.folder.glob(f"checkpoint-*/{STARTED_FILE}"):
+            shutil.rmtree(mark.parent, ignore_errors=True)  # another study may be doing the same
 
 
 class CellRunner:
@@ -138,42 +131,43 @@ class CellRunner:
                 pool.shutdown(cancel_futures=True)
 
     def _run_next(self) -> tuple[Cell, bool]:
-        cell, log = self._take()
-        with log:
-            if self.is_stopped or not cell.is_finished and not self._call(cell.prepare(), log):
+        while True:
+            cell = self._take()
+            if not cell.is_finished:
+                self._call(cell)
+            if cell.is_finished:
+                cell.remove_checkpoints()
+                return cell, True
+            if self.is_stopped or not is_claimed(cell.folder):
                 return cell, False
-            cell.remove_checkpoints()
-        return cell, cell.is_finished
+            with self.guard:  # another study was faster
+                self.waiting.append(cell)
 
-    def _take(self) -> tuple[Cell, IO[str]]:
-        """The first cell that no other process runs, and its locked log; waits while there is none.
+    def _take(self) -> Cell:
+        """The first cell in whose folder no run works; waits while there is none.
 
-        The lock is on the open file, which the cell's process inherits: a cell whose study was killed keeps it to its
-        end.
+        A run holds its folder itself: a cell whose study was killed does so to its end.
         """
         while True:
             with self.guard:
                 for cell in self.waiting:
-                    cell.log_file.parent.mkdir(parents=True, exist_ok=True)
-                    log = cell.log_file.open("a", encoding="utf-8")
-                    if self.is_stopped or locked(log):
+                    if self.is_stopped or not is_claimed(cell.folder):
                         self.waiting.remove(cell)
-                        return cell, log
-                    log.close()
+                        return cell
             time.sleep(1)
 
-    def _call(self, command: list[str], log: IO[str]) -> bool:
-        with self.guard:
-            if self.is_stopped:
-                return False
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self.environment
-            )
-            self.processes.add(process)
-        status = process.wait()
+    def _call(self, cell: Cell) -> None:
+        with cell.open_log() as log:
+            with self.guard:
+                if self.is_stopped:
+                    return
+                process = subprocess.Popen(
+                    cell.prepare(), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self.environment
+                )
+                self.processes.add(process)
+            process.wait()
         with self.guard:
             self.processes.discard(process)
-        return status == 0
 
     def _stop(self) -> None:
         with self.guard:

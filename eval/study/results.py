@@ -1,5 +1,6 @@
 """From the finished cells of a study to study.json and study.md."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -16,10 +17,42 @@ from salience.eval.study.figure import draw_study
 from salience.eval.study.file import Study
 from salience.eval.study.scores import further_scores
 from salience.eval.study.table import render
-from salience.model_cards.run_folder import write_json
+from salience.model_cards.run_folder import STARTED_FILE, is_whole, read_json, write_json
+from salience.train.folder.output import check_unfinished
 
 DPI = 120
+RESULTS_FILES = ("study.json", "study.md", "study.png")
 MEASURES = ("validation_accuracy", "accuracy", "f1_macro", "train_seconds", "texts_per_second")
+
+
+def check_out(study: Study, folder: Path) -> None:
+    """Refuse a folder that holds something else than earlier results of this study.
+
+    Raises:
+        UserError: A run, the study of another file, or a user's files of the names of a study's.
+    """
+    mark = read_json(folder / STARTED_FILE) if is_whole(folder / STARTED_FILE) else {}
+    check_unfinished(folder, "study")
+    if "file" in mark:
+        other = Path(os.path.normpath(folder / mark["file"]))
+        if other.is_file() and other.read_bytes() != Path(study.file).read_bytes() and not other.samefile(study.file):
+            raise UserError(f"{folder} holds the study of {other}: choose another --output_dir")
+    elif not is_study(folder / RESULTS_FILES[0], study.name):  # of an earlier version, which marked nothing
+        for name in RESULTS_FILES:
+            if (folder / name).exists():
+                raise UserError(f"{folder / name} isn't of this study: choose another --output_dir, or move it away")
+
+
+def is_study(file: Path, name: str) -> bool:
+    """Whether a file holds the results of a study of this name."""
+    content = read_json(file) if is_whole(file) else {}
+    return {"rows", "reference", "best_sparse"} <= content.keys() and content.get("name") == name
+
+
+def mark_as_own(study: Study, folder: Path) -> None:
+    """Write down of which file the folder holds the study; both may be moved together."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / STARTED_FILE, {"kind": "study", "file": Path(os.path.relpath(study.file, folder)).as_posix()})
 
 
 def write_results(study: Study, cells: Sequence[Cell], folder: Path) -> None:
@@ -34,9 +67,10 @@ def write_results(study: Study, cells: Sequence[Cell], folder: Path) -> None:
         UserError: Cells can't be compared.
     """
     results = collect(study, cells)
-    write_json(folder / "study.json", results)
-    (folder / "study.md").write_text(render(results), encoding="utf-8")
-    draw_study(results).savefig(folder / "study.png", dpi=DPI)
+    numbers, table, figure = (folder / name for name in RESULTS_FILES)
+    write_json(numbers, results)
+    table.write_text(render(results), encoding="utf-8")
+    draw_study(results).savefig(figure, dpi=DPI)
 
 
 def collect(study: Study, cells: Sequence[Cell]) -> dict[str, Any]:

@@ -1,15 +1,22 @@
 """What every command of eval.py refuses before it reads anything."""
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 
 from salience.eval.cli import main
+from salience.eval.study.file import read_study
+from salience.eval.study.results import check_out, mark_as_own
 
 COMMANDS = {
     "study": "study study.yaml --train_file train.csv --test_file test.csv",
-    "sparse": "sparse tfidf_svm --train_file train.csv --test_file test.csv",
+    "baseline": "baseline tfidf_svm --train_file train.csv --test_file test.csv",
     "score": "score --model run --test_file test.csv",
     "report": "report --model run --test_file test.csv",
     "benchmark": "benchmark --test_file test.csv",
+    "compare": "compare runs/a",
 }
 
 
@@ -23,3 +30,103 @@ def test_a_folder_that_can_not_be_made_is_told_before_the_work(tmp_path, monkeyp
         "error: --output_dir mine.csv can't be made: mine.csv is a file; name a folder"
     ]
     assert (tmp_path / "mine.csv").read_text() == "text,label\n"
+
+
+OURS = {
+    "results/model_comparison.json": {"test_sha256": "", "best_sparse": "", "rows": []},
+    "study.json": {"name": "study", "rows": {}, "reference": None, "best_sparse": None},
+}
+TAKEN = {
+    "report": (
+        *("report.html", "report.json", "failure_analysis.json", "visualizations/length.png"),
+        "visualizations/word_attention/0.png",
+    ),
+    "compare": (
+        "model_comparison.md",
+        "results/model_comparison.json",
+        "visualizations/model_comparison.png",
+        "run.json",
+    ),
+    "study": ("study.json", "study.md", "study.png", "run.json"),
+    "baseline": ("test_results.json", "eval_results.json", "test_predictions.parquet", "started.json", "run.json"),
+    "score": ("scores.json",),
+    "benchmark": ("benchmark.json", "growth_seconds.png", "growth_megabytes.png"),
+}
+
+
+@pytest.mark.parametrize(("command", "name"), [(command, name) for command, names in TAKEN.items() for name in names])
+@pytest.mark.parametrize("content", ["mine", '{"mine": 1}'])
+def test_no_command_replaces_a_file_that_it_did_not_make(tmp_path, monkeypatch, capsys, command, name, content):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.yaml").write_text("seeds: [0]\nsparse: tfidf_svm\n")
+    file = tmp_path / "out" / name
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    words = COMMANDS[command].split()
+    assert main([*words, "--output_dir", "out"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "out" in line and ("move" in line or "choose another" in line)
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "study.yaml"] == [file]
+    assert file.read_text() == content
+
+
+@pytest.mark.parametrize("command", ["study", "baseline", "compare"])
+def test_no_command_makes_an_unfinished_run_a_finished_one(tmp_path, monkeypatch, capsys, command):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.yaml").write_text("seeds: [0]\nsparse: tfidf_svm\n")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/started.json").write_text('{"kind": "model", "arguments": {}}')
+    words = COMMANDS[command].split()
+    assert main([*words, "--output_dir", "out"]) == 2
+    assert "holds an unfinished run of another kind" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["started.json"]
+
+
+def test_a_figure_of_the_users_beside_the_card_is_not_replaced_by_a_report(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/reliability.png").write_text("mine")
+    assert main(["report", "--model", "run", "--test_file", "test.csv"]) == 2
+    assert capsys.readouterr().err.startswith("error: run/reliability.png exists")
+    assert (tmp_path / "run/reliability.png").read_text() == "mine" and not (tmp_path / "run/report").exists()
+
+
+def open_study(file, folder):
+    """What `eval.py study` does before its first cell."""
+    study = read_study(str(file), {})
+    check_out(study, Path(folder))
+    mark_as_own(study, Path(folder))
+
+
+def test_studies_of_one_name_do_not_share_a_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name, row in (("a", "lstm"), ("b", "cnn")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "grid.yaml").write_text(f"seeds: [0]\nrows: {{{row}: {{model: {row}}}}}\n")
+    open_study("a/grid.yaml", "runs/studies/grid")
+    before = sorted((tmp_path / "runs").rglob("*"))
+    assert main(["study", "b/grid.yaml", "--train_file", "no.csv"]) == 2
+    sentence = "error: runs/studies/grid holds the study of a/grid.yaml: choose another --output_dir"
+    assert capsys.readouterr().err.splitlines() == [sentence]
+    assert sorted((tmp_path / "runs").rglob("*")) == before
+    open_study("a/grid.yaml", "runs/studies/grid")  # again
+    open_study("b/grid.yaml", "runs/studies/b")
+    shutil.copy("a/grid.yaml", "grid.yaml")  # a copy is the same study
+    open_study("grid.yaml", "runs/studies/grid")
+    (tmp_path / "moved").mkdir()
+    for name in ("a", "grid.yaml", "runs"):
+        shutil.move(name, f"moved/{name}")
+    monkeypatch.chdir(tmp_path / "moved")
+    open_study("a/grid.yaml", "runs/studies/grid")
+
+
+def test_results_of_an_earlier_version_are_written_anew(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.yaml").write_text("seeds: [0]\nsparse: tfidf_svm\n")
+    for name, content in OURS.items():
+        (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / name).write_text(json.dumps(content))
+    (tmp_path / "out/study.md").write_text("of an earlier version")
+    assert main(["compare", "runs/a", "--output_dir", "out"]) == 2
+    assert "runs/a/run.json can't be read" in capsys.readouterr().err  # the folder was not refused
+    open_study("study.yaml", "out")

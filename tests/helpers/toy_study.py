@@ -1,5 +1,7 @@
 """A study of two rows on toy texts."""
 
+import time
+
 import yaml
 
 STUDY = {
@@ -20,3 +22,10 @@ def write_study(folder, **changes):
     file = folder / "study.yaml"
     file.write_text(yaml.safe_dump(STUDY | changes, sort_keys=False))
     return str(file)
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)

@@ -157,6 +157,7 @@ def leave_a_torn_checkpoint(folder, last):
     torn.mkdir()
     (torn / "model.safetensors").write_bytes((last / "model.safetensors").read_bytes()[:1000])
     shutil.copy(last / "config.json", torn)
+    shutil.copy(last / "started.json", torn)
 
 
 @pytest.mark.parametrize("name", ["attn_pool", pytest.param("hierarchical_attn", marks=pytest.mark.slow)])

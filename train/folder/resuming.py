@@ -1,65 +1,112 @@
-"""What a resumed run must have in common with the one that was stopped."""
+"""What a resumed run must have in common with the one that was stopped, and the checkpoint that it goes on from."""
 
 import json
-import os
+import zipfile
+import zlib
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
-from salience.configuration.errors import UserError
-from salience.configuration.training_arguments import SalienceTrainingArguments
-from salience.configuration.tuning_arguments import TuningArguments
-from salience.model_cards.run_folder import STARTED_FILE, STATE_FILE, read_json, write_json
+from salience.configuration.arguments import Arguments
+from salience.configuration.errors import UserError, one_line
+from salience.model_cards.run_folder import STARTED_FILE, STATE_FILE, read_json
 from salience.train.data.load import TextData
-from salience.train.folder.output import checkpoints
+from salience.train.folder.output import checkpoints, start
+from salience.train.folder.record import changed_arguments
+from salience.train.folder.redaction import tidy, without_secrets
+
+MAY_CHANGE = {
+    # where the run is, and what it is called
+    "output_dir", "resume_from_checkpoint", "base_model", "data_name", "language", "license", "run_name", "project",
+    # how fast it goes, and on what: their product, the batch of a step, is compared
+    "per_device_train_batch_size", "gradient_accumulation_steps", "per_device_eval_batch_size",
+    "eval_accumulation_steps", "encoder_cache", "use_cpu", "local_rank", "torch_empty_cache_steps",
+    "dataloader_num_workers", "dataloader_pin_memory", "dataloader_prefetch_factor",
+    "dataloader_persistent_workers", "dataloader_multiprocessing_context",
+    "ddp_backend", "ddp_bucket_cap_mb", "ddp_timeout", "ddp_find_unused_parameters", "ddp_broadcast_buffers",
+    "ddp_static_graph",
+    # what it keeps and tells
+    "save_total_limit", "save_only_model", "save_on_each_node", "enable_jit_checkpoint",
+    "logging_dir", "logging_strategy", "logging_first_step", "logging_steps", "logging_nan_inf_filter", "log_level",
+    "log_level_replica", "log_on_each_node", "report_to", "disable_tqdm", "skip_memory_metrics",
+    "include_num_input_tokens_seen", "include_tokens_per_second", "trackio_space_id", "trackio_bucket_id",
+    "trackio_static_space_id",
+    # what is sent to the Hub
+    "push_to_hub", "hub_model_id", "hub_strategy", "hub_token", "hub_private_repo", "hub_always_push", "hub_revision",
+}  # fmt: skip
+"""Flags that don't decide what a run computes: all others must be those of the run that is resumed."""
+NEEDED = {
+    "model.safetensors": ("*.safetensors", "pytorch_model_fsdp*", "global_step*"),
+    "optimizer.pt": ("optimizer*", "global_step*"),
+    "scheduler.pt": ("scheduler.pt",),
+    "rng_state.pth": ("rng_state*.pth",),
+}
+"""What a run can't go on without: name on one process -> names under which several, FSDP or DeepSpeed write it."""
 
 
-def run_plan(
-    model: PreTrainedModel, data: TextData, tuning: TuningArguments, training: SalienceTrainingArguments
-) -> dict[str, Any]:
-    """What a resumed run must have in common with the one that was stopped."""
-    return {
-        "training texts": data.fingerprint("train")["sha256"],
-        "model": sha256(model.config.to_json_string().encode()).hexdigest(),
-        "tuning flags": vars(tuning),
-        "seed": training.seed,
+def run_plan(arguments: Arguments, model: PreTrainedModel, data: TextData) -> dict[str, Any]:
+    """What a resumed run must have in common with the one that was stopped, ready for JSON.
+
+    Args:
+        arguments: Of the run.
+        model: Before training.
+        data: Its splits.
+    """
+    training = arguments[3]
+    flags = {name: value for name, value in changed_arguments(arguments).items() if name not in MAY_CHANGE}
+    plan = {
+        "kind": "model",
+        "arguments": tidy(without_secrets(flags)),
+        "texts": {split: data.fingerprint(split)["sha256"] for split in data.splits},
         "batch of a step": training.train_batch_size * training.gradient_accumulation_steps * training.world_size,
-        "learning rate": training.learning_rate,
+        "model": sha256(model.config.to_json_string().encode()).hexdigest(),
     }
+    return json.loads(json.dumps(plan, default=str))
 
 
-def check_plan(folder: Path, plan: dict[str, Any], resuming: bool) -> None:
+def start_or_resume(folder: Path, plan: dict[str, Any], resuming: bool, is_first: bool) -> None:
     """Note what a run is about, or make sure that a resumed one is about the same.
 
     Args:
         folder: Output folder.
-        plan: By name, what must not change, ready for JSON.
+        plan: See `run_plan`.
         resuming: Whether a checkpoint of an earlier start is used.
+        is_first: Whether this is the first of the processes of a run, who writes.
 
     Raises:
         UserError: Something changed; the message names it.
     """
-    file = folder / STARTED_FILE
-    if resuming and file.is_file():
-        before = read_json(file)
-        changed = [name for name, value in json.loads(json.dumps(plan)).items() if before.get(name) != value]
-        if changed:
+    if not resuming:
+        if is_first:
+            start(folder, plan)
+        return
+    for file in sorted(folder.glob(f"checkpoint-*/{STARTED_FILE}")):
+        if changed := differences(read_json(file), plan):
             raise UserError(
                 f"--output_dir {folder} holds a run with another {', '.join(changed)}: repeat its command with "
                 "--resume_from_checkpoint last, or choose another folder"
             )
-    elif int(os.environ.get("RANK", "0")) == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(file, plan)
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What two plans don't have in common: flags, and where they are the same, what the flags led to."""
+    ours, theirs = now["arguments"], before.get("arguments", {})
+    flags = [f"--{name}" for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
+    texts, read = now["texts"], before.get("texts", {})
+    splits = [f"{split} texts" for split in {**texts, **read} if texts.get(split) != read.get(split)]
+    if before.get("batch of a step") != now["batch of a step"]:
+        splits.append("batch of a step (--per_device_train_batch_size)")
+    return flags + splits or ["model"] * (before.get("model") != now["model"])
 
 
 def last_checkpoint(folder: Path, wanted: str | None) -> str | None:
     """The checkpoint that `--resume_from_checkpoint` names: a path, or "last"; None starts from the beginning.
 
     Raises:
-        UserError: There is none.
+        UserError: There is none, or it is damaged.
     """
     if wanted is None:
         return None
@@ -73,3 +120,37 @@ def last_checkpoint(folder: Path, wanted: str | None) -> str | None:
     if not found:
         raise UserError(f"--output_dir {folder} holds no complete checkpoint; leave out --resume_from_checkpoint")
     return str(found[-1])
+
+
+def check_checkpoint(checkpoint: Path) -> None:
+    """Refuse a checkpoint from which a run would go on differently, or not at all.
+
+    Raises:
+        UserError: A file is missing or damaged.
+    """
+    way_out = "move that checkpoint away and resume from one before it, or start anew in another folder"
+    for name, patterns in NEEDED.items():
+        if not any(next(checkpoint.glob(pattern), None) for pattern in patterns):
+            raise UserError(f"{checkpoint} has no {name}: {way_out}")
+    if read_json(checkpoint / STATE_FILE, way_out).get("global_step") != int(checkpoint.name.rpartition("-")[2]):
+        raise UserError(f"{checkpoint / STATE_FILE} is of another step: {way_out}")
+    for file in sorted(checkpoint.iterdir()):
+        if reason := damage(file):
+            raise UserError(f"{file} is damaged ({one_line(reason)}): {way_out}")
+
+
+def damage(file: Path) -> str:
+    """What is wrong with a file of tensors, as far as it tells without being loaded; empty if nothing is."""
+    if not file.is_file():
+        return ""
+    try:
+        if file.suffix == ".safetensors":
+            with safe_open(file, "pt"):
+                return ""
+        if file.suffix in (".pt", ".pth", ".bin"):
+            with zipfile.ZipFile(file) as archive:  # torch saves archives with checksums
+                broken = archive.testzip()
+            return f"{broken} in it" if broken else ""
+    except (SafetensorError, zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError) as error:
+        return str(error) or type(error).__name__
+    return ""

@@ -15,6 +15,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from salience.configuration.errors import UserError
 from salience.configuration.training_arguments import SalienceTrainingArguments
 from salience.model_cards.card import write_card
+from salience.train.folder.output import mark_checkpoint
 from salience.train.loop.adversarial import adversarial_step
 from salience.train.loop.sampling import EpochSampler, StepBatches
 from salience.train.publish.push import push_run
@@ -132,6 +133,11 @@ class SalienceTrainer(Trainer):
                 f"--metric_for_best_model {wanted} is not defined for these validation texts; choose another"
             )
         return super()._determine_best_metric(metrics, trial)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        if self.is_world_process_zero():
+            mark_checkpoint(Path(self.args.output_dir), self.state.global_step)
+        super()._save_checkpoint(model, trial)
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)

@@ -4,7 +4,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from salience.eval.scores.predictions import read_predictions
 from salience.train.folder.hub_files import hub_files
 from tests.helpers.paths import EVAL
 from tests.helpers.toy import clean_environment, toy_csv
-from tests.helpers.toy_study import write_study
+from tests.helpers.toy_study import wait_for, write_study
 
 
 @pytest.fixture(autouse=True)
@@ -51,13 +50,6 @@ def results(folder, with_seconds=False):
 def in_process(command, **options):
     environment = clean_environment(Path(os.environ.get("HF_HOME", "~")).expanduser(), HF_HUB_OFFLINE="1")
     return subprocess.Popen([sys.executable, EVAL, *command], env=environment, **options)
-
-
-def wait_for(condition, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_results_are_those_of_the_cells(finished):

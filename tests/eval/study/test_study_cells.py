@@ -1,6 +1,8 @@
 """Cells of a study: what is in their folders, and who runs them."""
 
-import fcntl
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -8,6 +10,8 @@ import pytest
 
 from salience.configuration.errors import UserError
 from salience.eval.study.cells import Cell, CellRunner
+from salience.train.folder.output import claimed, is_claimed
+from tests.helpers.toy_study import wait_for
 
 
 @pytest.fixture
@@ -16,12 +20,19 @@ def cell(tmp_path):
     return Cell("row", 0, folder, ("salience.train.cli",), {"model": "lstm", "output_dir": str(folder)})
 
 
-def test_an_unfinished_run_without_a_checkpoint_starts_anew(cell):
-    cell.prepare()
-    cell.folder.mkdir()
-    (cell.folder / "config.json").write_text("{}")
-    assert cell.prepare()[1:] == ["-m", "salience.train.cli", str(cell.recipe_file)]
-    assert not cell.folder.exists()
+def test_a_cell_starts_or_goes_on_and_loses_nothing_in_its_folder(cell):
+    command = cell.prepare()
+    assert command[1:] == ["-m", "salience.train.cli", str(cell.recipe_file)]
+    checkpoint = cell.folder / "checkpoint-3"
+    checkpoint.mkdir(parents=True)
+    (cell.folder / "notes.txt").write_text("mine")
+    (checkpoint / "started.json").write_text("{}")
+    assert cell.prepare() == command  # torn: the run removes it
+    (checkpoint / "trainer_state.json").write_text("{}")
+    assert cell.prepare() == [*command, "--resume_from_checkpoint", "last"]
+    (cell.folder / "checkpoint-best").mkdir()
+    cell.remove_checkpoints()
+    assert sorted(path.name for path in cell.folder.iterdir()) == ["checkpoint-best", "notes.txt"]
 
 
 def test_a_folder_of_somebody_else_is_left_alone(cell):
@@ -30,11 +41,9 @@ def test_a_folder_of_somebody_else_is_left_alone(cell):
         cell.check()
 
 
-def test_a_cell_that_another_study_runs_is_waited_for(cell):
-    cell.folder.mkdir(parents=True)
-    with cell.log_file.open("a") as log:
-        fcntl.flock(log, fcntl.LOCK_EX)
-        ended = []
+def test_a_cell_that_another_process_runs_is_waited_for(cell):
+    ended = []
+    with claimed(cell.folder):
         thread = threading.Thread(target=lambda: ended.extend(CellRunner(1).run([cell])))
         thread.start()
         time.sleep(1.5)
@@ -47,12 +56,50 @@ def test_a_cell_that_another_study_runs_is_waited_for(cell):
 def test_cells_that_others_run_are_passed_over(cell, tmp_path):
     folder = tmp_path / "cells/other/seed_0"
     free = Cell("other", 0, folder, cell.program, cell.recipe)
-    for each in (cell, free):
-        each.folder.mkdir(parents=True)
+    free.folder.mkdir(parents=True)
     (free.folder / "run.json").write_text("{}")
-    with cell.log_file.open("a") as log:
-        fcntl.flock(log, fcntl.LOCK_EX)
+    with claimed(cell.folder):
         ended = CellRunner(1).run([cell, free])
         assert next(ended) == (free, True)
         (cell.folder / "run.json").write_text("{}")
     assert list(ended) == [(cell, True)]
+
+
+# A run that holds its folder until it is told to end, and fails where another is faster.
+HOLD = """
+import sys, time
+from pathlib import Path
+from salience.train.folder.output import claimed
+folder = Path(sys.argv[1]).with_suffix("")
+with claimed(folder):
+    while not (folder.parent / "end").exists():
+        time.sleep(0.05)
+    (folder / "run.json").write_text("{}")
+"""
+# A study that runs this one cell.
+STUDY = """
+import sys
+from pathlib import Path
+from salience.eval.study.cells import Cell, CellRunner
+from salience.train.folder.output import claimed, is_claimed
+from tests.helpers.toy_study import wait_for
+cell = Cell("row", 0, Path(sys.argv[1]), ("hold",), {"output_dir": sys.argv[1]})
+assert list(CellRunner(1).run([cell])) == [(cell, True)]
+"""
+
+
+def test_a_cell_whose_study_was_killed_keeps_its_folder_to_its_end(cell, tmp_path, monkeypatch):
+    (tmp_path / "hold.py").write_text(HOLD)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    command = [sys.executable, "-c", STUDY, str(cell.folder)]
+    killed = subprocess.Popen(command)
+    wait_for(lambda: (cell.folder / ".lock").exists())
+    killed.kill()
+    killed.wait()
+    second = subprocess.Popen(command)
+    time.sleep(3)
+    assert second.poll() is None and is_claimed(cell.folder)
+    (cell.folder.parent / "end").touch()
+    assert second.wait(60) == 0
+    assert cell.log_file.read_text() == ""  # nobody was refused: the second study waited
+    assert not (cell.folder / ".lock").exists()

@@ -1,0 +1,148 @@
+"""Who works in an output folder, and what may be in it."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from salience.configuration.errors import UserError
+from salience.train.folder.output import UNPUBLISHED_FILES, checkpoints, claimed, is_claimed, mark_checkpoint, start
+
+PLAN = {"kind": "model", "arguments": {}}
+HOLD = "import sys, time, pathlib; from salience.train.folder.output import claimed\n"
+HOLD += "with claimed(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(100)"
+
+
+def unfinished(folder, *steps, state="{}"):
+    start(folder, PLAN)
+    for step in steps:
+        mark_checkpoint(folder, step)
+        (folder / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_second_run_in_a_folder_is_refused_until_the_first_ends_in_any_way(tmp_path):
+    folder = tmp_path / "out"
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert first.stdout.readline() == "held\n" and is_claimed(folder)
+    for resuming in (False, True):
+        with (
+            pytest.raises(UserError, match="another run is working in"),
+            claimed(folder, "model", resuming),
+        ):
+            raise AssertionError("two runs in one folder")
+    with claimed(folder, is_first=False):  # further processes of one job share the folder
+        assert is_claimed(folder)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert not is_claimed(folder)
+    with claimed(folder):
+        assert is_claimed(folder)
+    assert not is_claimed(folder) and not (folder / ".lock").exists()
+
+
+@pytest.mark.parametrize("error", [None, UserError("wrong"), KeyboardInterrupt()])
+def test_a_run_that_writes_nothing_leaves_no_folder(tmp_path, error):
+    folder = tmp_path / "a" / "b"
+    try:
+        with claimed(folder):
+            assert folder.is_dir()
+            if error:
+                raise error
+    except (UserError, KeyboardInterrupt):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with claimed(folder):
+        (folder / "notes.txt").write_text("mine")
+    assert contents(tmp_path) == {"a/b/notes.txt": b"mine"}
+
+
+def test_a_folder_that_was_there_stays(tmp_path):
+    with claimed(tmp_path):
+        pass
+    assert tmp_path.is_dir()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "checkpoint-1/model.safetensors",
+        "checkpoint-best/pytorch_model.bin",
+        "checkpoint-7/trainer_state.json",
+        "checkpoint-2-old/notes.txt",
+        "checkpoint-3",
+    ],
+)
+@pytest.mark.parametrize("is_unfinished", [False, True])
+@pytest.mark.parametrize("resuming", [False, True])
+def test_checkpoints_of_others_are_refused_and_stay(tmp_path, name, is_unfinished, resuming):
+    if is_unfinished:
+        unfinished(tmp_path, 5)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("{}")
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match=name.split("/")[0]), claimed(tmp_path, resuming=resuming):
+        raise AssertionError
+    assert contents(tmp_path) == before
+
+
+def test_an_empty_folder_named_like_a_checkpoint_is_refused_too(tmp_path):
+    (tmp_path / "checkpoint-best").mkdir()
+    with pytest.raises(UserError, match="checkpoint-best"), claimed(tmp_path):
+        raise AssertionError
+
+
+OVERWRITTEN = (*UNPUBLISHED_FILES, "started.json", "README.md", "config.json", "model.safetensors", "vocab.txt")
+
+
+@pytest.mark.parametrize("name", OVERWRITTEN)
+@pytest.mark.parametrize("kind", ["model", "sparse", "frozen"])
+def test_files_that_a_run_would_overwrite_are_refused(tmp_path, name, kind):
+    (tmp_path / name).write_text('{"mine": 1}')
+    with pytest.raises(UserError, match=f"holds {name}, which the run would overwrite"), claimed(tmp_path, kind):
+        raise AssertionError
+    assert contents(tmp_path) == {name: b'{"mine": 1}'}
+
+
+@pytest.mark.parametrize(("kind", "other"), [("model", "sparse"), ("sparse", "model"), ("frozen", "study")])
+def test_a_run_does_not_finish_an_unfinished_one_of_another_kind(tmp_path, kind, other):
+    start(tmp_path, {"kind": other})
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match="holds a"), claimed(tmp_path, kind):
+        raise AssertionError
+    assert contents(tmp_path) == before
+
+
+def test_a_run_that_was_stopped_before_a_checkpoint_starts_anew(tmp_path):
+    unfinished(tmp_path, 3, state='{"cut')
+    for name in (*UNPUBLISHED_FILES, "notes.txt"):
+        (tmp_path / name).write_text("{}")
+    assert checkpoints(tmp_path) == []
+    with claimed(tmp_path):
+        start(tmp_path, PLAN | {"arguments": {"seed": 1}})
+    assert contents(tmp_path).keys() == {"started.json", "notes.txt"}
+    assert json.loads((tmp_path / "started.json").read_text())["arguments"] == {"seed": 1}
+
+
+def test_weights_of_a_run_that_was_stopped_are_not_overwritten(tmp_path):
+    start(tmp_path, PLAN)
+    (tmp_path / "model.safetensors").write_text("hours of work")
+    with pytest.raises(UserError, match="holds model.safetensors"), claimed(tmp_path):
+        raise AssertionError
+
+
+def test_an_unfinished_run_is_resumed_or_refused(tmp_path):
+    unfinished(tmp_path, 3, 12)
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-3", "checkpoint-12"]
+    with pytest.raises(UserError, match="continue it with --resume_from_checkpoint last"), claimed(tmp_path):
+        raise AssertionError
+    before = contents(tmp_path)
+    with claimed(tmp_path, resuming=True):
+        pass
+    assert contents(tmp_path) == before

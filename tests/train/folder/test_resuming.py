@@ -1,0 +1,137 @@
+"""A run that was stopped at any moment goes on as it was, or is refused by the flag or file that isn't as it was."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from salience.train import cli
+from salience.train.folder.hub_files import finished_files
+from tests.helpers.toy import toy_csv
+from tests.helpers.training import QUIET, train
+
+TINY = ["--model", "lstm", "--embedding_dim", "8", "--hidden_dim", "8", "--num_train_epochs", "2"]
+RESUME = ["--resume_from_checkpoint", "last"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return toy_csv(tmp_path_factory.mktemp("data"))
+
+
+def stop(folder, data, step):
+    """A run that is stopped where it begins a step."""
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(cli, step, interrupt)
+        train(folder, *TINY, *data)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stopped(data, tmp_path_factory):
+    return stop(tmp_path_factory.mktemp("stopped"), data, "evaluate")
+
+
+@pytest.fixture
+def copy(stopped, tmp_path):
+    return shutil.copytree(stopped, tmp_path / "run")
+
+
+def refusal(folder, flags, capsys):
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert cli.main(["--output_dir", str(folder), *QUIET, *map(str, flags)]) == 2
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("step", ["start_or_resume", "evaluate", "save", "read_example", "write_card", "write_json"])
+def test_whenever_a_run_is_stopped_it_goes_on_to_a_run_that_can_be_pushed(data, tmp_path, step):
+    folder = stop(tmp_path / "run", data, step)
+    assert not (folder / "run.json").exists()
+    train(folder, *TINY, *data, *([] if step == "start_or_resume" else RESUME))
+    assert {"README.md", "run.json", "model.safetensors", "test_results.json"} <= set(finished_files(folder))
+
+
+CHANGES = {
+    "--weight_decay": ["0.1"],
+    "--learning_rate": ["0.1"],
+    "--lr_scheduler_type": ["cosine"],
+    "--warmup_steps": ["3"],
+    "--max_grad_norm": ["2"],
+    "--num_train_epochs": ["1"],
+    "--metric_for_best_model": ["accuracy"],
+    "--label_smoothing_factor": ["0.1"],
+    "--seed": ["7"],
+    "--split_seed": ["7"],
+    "--max_length": ["5"],
+    "--min_frequency": ["1"],
+    "--dropout": ["0.4"],
+    "--prior_correction": ["1"],
+    "--calibrate": ["false"],
+    "--early_stopping_patience": ["1"],
+    "--eval_strategy": ["steps", "--save_strategy", "steps"],
+    "--optim": ["adafactor"],
+    "--per_device_train_batch_size": ["4"],
+}
+
+
+@pytest.mark.parametrize("flag", CHANGES)
+def test_a_flag_that_decides_the_result_must_be_what_it_was(copy, data, capsys, flag):
+    line = refusal(copy, [*TINY, *data, *RESUME, flag, *CHANGES[flag]], capsys)
+    assert "holds a run with another " in line and flag in line
+    assert "--resume_from_checkpoint last" in line.split("another", 1)[1]
+
+
+@pytest.mark.parametrize(("flag", "texts"), [("--train_file", "train texts"), ("--test_file", "test texts")])
+def test_texts_must_be_what_they_were(copy, data, tmp_path, capsys, flag, texts):
+    others = toy_csv(tmp_path, 60, 20)  # files of the same names
+    other = Path(others[others.index(flag) + 1])
+    assert texts in refusal(copy, [*TINY, *data, flag, other, *RESUME], capsys)
+    renamed = other.rename(tmp_path / "others.csv")
+    assert f"another {flag}, " in refusal(copy, [*TINY, *data, flag, renamed, *RESUME], capsys)
+
+
+def test_what_does_not_decide_the_result_may_change(copy, data):
+    more = "--logging_steps 3 --save_total_limit 2 --per_device_eval_batch_size 3 --data_name Toy "
+    more += "--per_device_train_batch_size 4 --gradient_accumulation_steps 2 --dataloader_num_workers 1"
+    train(copy, *TINY, *data, *RESUME, *more.split())
+    assert finished_files(copy)
+
+
+DAMAGES = {
+    "optimizer.pt": (None, b"", b"PK no archive"),
+    "rng_state.pth": (None, b""),
+    "scheduler.pt": (None, b"{}"),
+    "model.safetensors": (None, b"", b"\xff" * 100),
+    "trainer_state.json": (b'{"global_step": 1}',),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [(name, content) for name, contents in DAMAGES.items() for content in contents],
+    ids=str,
+)
+def test_a_damaged_checkpoint_is_refused_by_the_name_of_its_file(copy, data, capsys, name, content):
+    last = max(copy.glob("checkpoint-*"), key=lambda path: int(path.name.removeprefix("checkpoint-")))
+    (last / name).unlink() if content is None else (last / name).write_bytes(content)
+    line = refusal(copy, [*TINY, *data, *RESUME], capsys)
+    assert last.name in line and name in line and "resume from one before it" in line
+
+
+def test_a_checkpoint_that_was_cut_or_changed_is_damaged(copy, data, capsys):
+    last = max(copy.glob("checkpoint-*"), key=lambda path: int(path.name.removeprefix("checkpoint-")))
+    for name in ("optimizer.pt", "model.safetensors"):
+        whole = (last / name).read_bytes()
+        (last / name).write_bytes(whole[: len(whole) // 2])
+        assert f"{name} is damaged" in refusal(copy, [*TINY, *data, *RESUME], capsys)
+        (last / name).write_bytes(whole)
+    whole = bytearray((last / "optimizer.pt").read_bytes())
+    whole[len(whole) // 2] ^= 0xFF
+    (last / "optimizer.pt").write_bytes(whole)
+    assert "optimizer.pt is damaged" in refusal(copy, [*TINY, *data, *RESUME], capsys)
