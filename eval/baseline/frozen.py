@@ -11,8 +11,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from salience.configuration.arguments import ModelArguments
 from salience.configuration.errors import UserError
+from salience.configuration.model_arguments import ModelArguments
 from salience.configuration.training_arguments import does_bf16_well
 from salience.eval.baseline.prior_correction import PriorCorrectedLogistic
 from salience.train.building.build import build_model
