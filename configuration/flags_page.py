@@ -111,7 +111,7 @@ def commands() -> str:
         )
         parts.append(f"### {command}\n\n`eval.py {command} --help` says what it does.{more}")
         parts.append(flag_table(fields(resolve_name(name))))
-    parts.append("### sparse\n\n`eval.py sparse NAME` takes the flags and recipes of `train.py`.")
+    parts.append("### baseline\n\n`eval.py baseline NAME` takes the flags and recipes of `train.py`.")
     return "\n\n".join(parts)
 
 

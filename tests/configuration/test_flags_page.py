@@ -5,7 +5,7 @@ from dataclasses import fields
 from salience.configuration import flags_page
 from salience.configuration.arguments import RecipeParser
 from salience.configuration.model_arguments import ModelArguments
-from salience.eval.cli import COMMANDS
+from salience.eval.cli import EVAL_COMMANDS
 
 
 def test_the_page_is_what_the_flags_say():
@@ -23,5 +23,5 @@ def test_it_has_every_flag_of_ours_and_every_command():
     text = flags_page.page()
     groups = RecipeParser().dataclass_types[:3]
     assert [each.name for group in groups for each in fields(group) if f"| `--{each.name}` |" not in text] == []
-    assert [name for name in COMMANDS if f"### {name}\n" not in text] == []
+    assert [name for name in EVAL_COMMANDS if f"### {name}\n" not in text] == []
     assert all(each.metadata["help"] for each in fields(ModelArguments))
