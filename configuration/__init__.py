@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from salience.configuration.families import codes
 from salience.configuration.lazy import lazy_names
 
 if TYPE_CHECKING:
@@ -12,10 +13,5 @@ if TYPE_CHECKING:
 __all__ = ["AttnPoolConfig", "BaselineConfig", "HierarchicalAttnConfig"]
 
 __getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "AttnPoolConfig": "salience.configuration.configuration_attn_pool",
-        "BaselineConfig": "salience.configuration.configuration_baseline",
-        "HierarchicalAttnConfig": "salience.configuration.configuration_hierarchical_attn",
-    },
+    __name__, {f"{code.stem}Config": f"{__name__}.configuration_{code.name}" for code in codes().values()}
 )

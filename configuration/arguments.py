@@ -2,138 +2,22 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import field, make_dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import fields
 from difflib import get_close_matches
-from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
-from transformers import HfArgumentParser, PretrainedConfig
+from transformers import HfArgumentParser
 
-from salience.configuration.configuration_attn_pool import AttnPoolConfig
-from salience.configuration.configuration_baseline import BaselineConfig
-from salience.configuration.configuration_hierarchical_attn import HierarchicalAttnConfig
 from salience.configuration.data_arguments import DataArguments
 from salience.configuration.errors import UserError, one_line
+from salience.configuration.library_errors import blame
+from salience.configuration.model_arguments import ModelArguments
 from salience.configuration.training_arguments import SalienceTrainingArguments
 from salience.configuration.tuning_arguments import TuningArguments
 
-# What the program itself finds out, from the tokenizer, the encoder or the data.
-NOT_FLAGS = {
-    "encoder_config", "num_prefix_tokens", "num_suffix_tokens", "pad_token_id", "sentence_end_ids", "architecture",
-    "logit_temperature", "prior_correction", "num_ngrams", "kwargs", "self",
-}  # fmt: skip
-
-
-def model_options(config_class: type[PretrainedConfig]) -> dict[str, Parameter]:
-    """The fields of one of our configurations that a user sets, by name: they are the model's flags."""
-    options: dict[str, Parameter] = {}
-    for owner in config_class.__mro__:
-        if owner is PretrainedConfig:
-            break
-        if "__init__" in vars(owner):
-            parameters = signature(vars(owner)["__init__"]).parameters
-            options |= {name: each for name, each in parameters.items() if name not in NOT_FLAGS | set(options)}
-    return options
-
-
-def _model_fields() -> list[tuple[str, Any, Any]]:
-    """One optional field for each option of each family; unset means the configuration's default."""
-    families = (AttnPoolConfig, HierarchicalAttnConfig, BaselineConfig)
-    options = {name: each for family in reversed(families) for name, each in model_options(family).items()}
-    defaults = {
-        name: ", ".join(
-            f"{each.__name__} {model_options(each)[name].default}" for each in families if name in model_options(each)
-        )
-        for name in options
-    }
-    return [
-        (name, each.annotation | None, field(default=None, metadata={"help": f"Default: {defaults[name]}."}))
-        for name, each in sorted(options.items())
-    ]
-
-
-ModelArguments = make_dataclass(
-    "ModelArguments",
-    [
-        (
-            "model",
-            str,
-            field(
-                default="attn_pool",
-                metadata={
-                    "help": "attn_pool, hierarchical_attn, lstm, cnn, transformer, gat (from scratch), "
-                    "or sequence_classification (the plain head of transformers)."
-                },
-            ),
-        ),
-        (
-            "encoder",
-            str | None,
-            field(
-                default=None,
-                metadata={"help": "Hub id, folder, or package:NAME[/FOLDER] of a pretrained encoder."},
-            ),
-        ),
-        (
-            "encoder_revision",
-            str | None,
-            field(default=None, metadata={"help": "Branch, tag or commit of a Hub encoder."}),
-        ),
-        (
-            "encoder_cache",
-            str | None,
-            field(
-                default=None,
-                metadata={
-                    "help": "File that keeps what a frozen encoder says of each text (--freeze_encoder), so that "
-                    "further epochs and runs needn't ask it again; 80 MB for 1,000 texts of 50 tokens with MiniLM."
-                },
-            ),
-        ),
-        (
-            "base_model",
-            str | None,
-            field(default=None, metadata={"help": "Hub id that the card names, if --encoder is a folder or package."}),
-        ),
-        (
-            "vocabulary",
-            str,
-            field(default="words", metadata={"help": "From scratch: words, or wordpieces that spell the rarer ones."}),
-        ),
-        (
-            "min_frequency",
-            int,
-            field(default=2, metadata={"help": "From scratch: words seen less often are unknown."}),
-        ),
-        (
-            "word_vectors",
-            str | None,
-            field(
-                default=None,
-                metadata={
-                    "help": "From scratch: a .npy, .safetensors, GloVe or word2vec text, or package:NAME/FILE, from "
-                    "which the word embeddings start; embedding_dim becomes its width."
-                },
-            ),
-        ),
-        (
-            "word_vectors_vocabulary",
-            str | None,
-            field(
-                default=None,
-                metadata={
-                    "help": "The words of the rows of .npy or .safetensors: a text with one a line, JSON, parquet, or "
-                    "a tokenizer.json, whose pieces have the vectors."
-                },
-            ),
-        ),
-        *_model_fields(),
-    ],
-)
-ModelArguments.__doc__ = "Which model, on which encoder, with which fields of its configuration."
 Arguments = tuple[Any, DataArguments, TuningArguments, SalienceTrainingArguments]
 
 TRAINING_GROUPS = (ModelArguments, DataArguments, TuningArguments, SalienceTrainingArguments)
@@ -171,16 +55,11 @@ class RecipeParser(HfArgumentParser):
         while flags and not flags[0].startswith("-"):
             tokens += recipe_tokens(self.read_recipe(flags.pop(0)))
         tokens += flags
-        _, unknown = self.parse_known_args(tokens)
+        values, unknown = self.parse_known_args(tokens)
         if unknown:
             raise UserError(self.unknown("flag", unknown[0].split("=")[0], "--"))
-        try:
-            return tuple(self.parse_args_into_dataclasses(tokens, look_for_args_file=False))
-        except UserError:
-            raise
-        # A dataclass looked at its values; a flag needs a package or a file that isn't there.
-        except (ValueError, ImportError, OSError) as error:
-            raise UserError(one_line(error)) from error
+        given = {token.partition("=")[0].removeprefix("--").replace("-", "_") for token in tokens}
+        return tuple(_filled(group, vars(values), given) for group in self.dataclass_types)
 
     def parse_flags(self, flags: Mapping[str, Any], recipes: Sequence[str] = ()) -> tuple[tuple[Any, ...], list[str]]:
         """Arguments of flags that Python code gives by name, with the checks of the command line.
@@ -222,6 +101,13 @@ class RecipeParser(HfArgumentParser):
             if key not in self.known():
                 raise UserError(f"recipe {name}: {self.unknown('key', str(key), '')}")
         return recipe
+
+
+def _filled(group: Any, values: Mapping[str, Any], given: Set[str]) -> Any:
+    """A group of arguments, whose dataclass looks at its values; `given` are the names of all flags that were set."""
+    own = {each.name: values[each.name] for each in fields(group) if each.init}
+    suspects = {name: value for name, value in own.items() if name in given - {"output_dir"}}
+    return blame(lambda left_out: group(**{name: own[name] for name in own.keys() - left_out}), suspects)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

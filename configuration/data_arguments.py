@@ -1,12 +1,8 @@
 """The flags that say which texts and labels to read, and how to split them."""
 
-import math
 from dataclasses import dataclass, field
 
-from salience.configuration.errors import UserError
-
-PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
-CLEANING_RULES = ("headers", "footers", "quotes")
+from salience.configuration.flag_rules import CLEANING_RULES, PROBLEM_TYPES, check
 
 
 def _default(value: list[str], help: str) -> list[str]:
@@ -43,11 +39,7 @@ class FileArguments:
         for name in ("train_file", "clean", "encoding", "minority_labels"):
             if isinstance(getattr(self, name, None), str):
                 setattr(self, name, [getattr(self, name)])
-        if self.label_separator == "":
-            raise UserError("--label_separator is empty: name the characters between two labels, or leave it out")
-        unknown = sorted(set(self.clean) - set(CLEANING_RULES))
-        if unknown:
-            raise UserError(f"--clean {unknown[0]!r} is not one of {', '.join(CLEANING_RULES)}")
+        check(self)
 
 
 @dataclass
@@ -117,30 +109,3 @@ class DataArguments(FileArguments):
         default=None,
         metadata={"help": "Tokens of a text to train on, for speed; held-out texts are read whole."},
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.problem_type not in (None, *PROBLEM_TYPES):
-            raise UserError(f"--problem_type {self.problem_type!r} is not one of {', '.join(PROBLEM_TYPES)}")
-        self._check_sizes()
-
-    def _check_sizes(self) -> None:
-        if not 0 < self.validation_size < 1:
-            raise UserError(f"--validation_size must lie between 0 and 1, not {self.validation_size}")
-        if not 0 <= self.test_size < 1:
-            raise UserError(f"--test_size must be at least 0 and less than 1, not {self.test_size}")
-        if self.validation_size + self.test_size >= 1:
-            raise UserError(
-                f"--validation_size {self.validation_size} and --test_size {self.test_size} leave nothing to train on; "
-                "make their sum less than 1"
-            )
-        for name in ("max_train_samples", "max_length"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"--{name} must be at least 1, not {value}")
-        if not 0 <= self.split_seed < 2**32:
-            raise UserError(f"--split_seed {self.split_seed} must be at least 0 and less than 2**32")
-        if not 1 <= self.minority_ratio < math.inf:
-            raise UserError(f"--minority_ratio must be a number of at least 1, not {self.minority_ratio}")
-        if self.minority_ratio > 1 and not self.minority_labels:
-            raise UserError("--minority_ratio needs --minority_labels: name the labels that shall become rare")

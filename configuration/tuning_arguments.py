@@ -1,7 +1,8 @@
 """Flags for how a model is tuned, beyond those of transformers' Trainer."""
 
-import math
 from dataclasses import dataclass, field
+
+from salience.configuration.flag_rules import check
 
 
 @dataclass
@@ -9,7 +10,7 @@ class TuningArguments:
     """What is trained, on which loss, in which order.
 
     Raises:
-        ValueError: A value is out of its range; the message names the flag.
+        UserError: A value is out of its range; the message names the flag.
     """
 
     loss: str = field(
@@ -60,23 +61,4 @@ class TuningArguments:
     )
 
     def __post_init__(self) -> None:
-        strengths = ("focal_gamma", "logit_adjustment_tau", "ldam_max_margin", "prior_correction", "adversarial_size")
-        checks = {
-            **{
-                f"--{name} {getattr(self, name)} must be 0 or more": 0 <= getattr(self, name) < math.inf
-                for name in strengths
-            },
-            f"--class_balanced_beta {self.class_balanced_beta} must lie between 0 and 1": (
-                0 < self.class_balanced_beta < 1
-            ),
-            f"--lora_r {self.lora_r} must be at least 1": self.lora_r > 0,
-            f"--lora_alpha {self.lora_alpha} must be at least 1": self.lora_alpha > 0,
-            f"--lora_dropout {self.lora_dropout} must lie in [0, 1)": 0 <= self.lora_dropout < 1,
-            "--lora and --freeze_encoder exclude each other": not (self.lora and self.freeze_encoder),
-            f"--early_stopping_patience {self.early_stopping_patience} must be at least 1": (
-                self.early_stopping_patience is None or self.early_stopping_patience > 0
-            ),
-        }
-        for message, holds in checks.items():
-            if not holds:
-                raise ValueError(message)
+        check(self)

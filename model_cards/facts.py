@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from salience.configuration.errors import one_line
+from salience.configuration.families import FAMILIES, codes
 from salience.model_cards.markdown import MAX_NAME, code_block, escape, table
 from salience.model_cards.report_facts import report_facts
 from salience.model_cards.run_folder import RunFolder, is_hub_id
@@ -14,18 +15,6 @@ SPLITS = ("train", "validation", "test")
 MAX_CLASSES = 100  # rows of a table with one row per class
 FEW_TEXTS = 30  # fewer test texts of a class than this: its scores are rough
 LARGE_RATIO = 3  # largest class : smallest class from which a card warns
-FAMILIES = {
-    "attn_pool": "It weighs the tokens of the whole text by attention and classifies the weighted sum",
-    "hierarchical_attn": "It keeps the words that attention finds important, relates them to the text's sentences and "
-    "classifies the result",
-    "lstm": "It is a bidirectional LSTM with max pooling",
-    "cnn": "It is a convolutional network over word windows",
-    "transformer": "It is a transformer trained from scratch",
-    "gat": "It is a graph attention network over the words that occur together",
-    "sequence_classification": "It is a pretrained encoder with a linear classifier on its text vector",
-}
-# These return `pooling_weights` beside the logits.
-WEIGHING_TYPES = ("salience_attn_pool", "salience_hierarchical_attn")
 
 
 @dataclass(frozen=True)
@@ -101,8 +90,9 @@ def _task(files: RunFolder) -> str:
 
 def _design(files: RunFolder) -> str:
     model, data = files.run.get("model", {}), files.run.get("data", {})
-    parts = [FAMILIES.get(model.get("family", ""), "It is a text classifier")]
-    if model.get("encoder") and model.get("family") != "transformer":
+    family = FAMILIES.get(model.get("family", ""))
+    parts = [family.sentence if family else "It is a text classifier"]
+    if model.get("encoder") and (family is None or family.encoder != "refused"):
         parts.append(f"the encoder is {escape(model['encoder'])}")
     if start := files.run.get("arguments", {}).get("word_vectors"):
         parts.append(f"its word embeddings started from {escape(start)}")
@@ -183,9 +173,14 @@ def _usage(files: RunFolder) -> dict[str, Any]:
         "peft_base": None if own_code else next(hub_bases, None),
         "own_code": own_code,
         "trust": ", trust_remote_code=True" if own_code else "",
-        "weighs": files.config.get("model_type") in WEIGHING_TYPES,
+        "weighs": _gives_weights(files),
         "is_multi_label": files.config.get("problem_type") == "multi_label_classification",
     }
+
+
+def _gives_weights(files: RunFolder) -> bool:
+    code = codes().get(files.config.get("model_type", ""))
+    return code is not None and code.gives_weights
 
 
 def _training(files: RunFolder) -> list[str]:
@@ -239,7 +234,7 @@ def _limits(files: RunFolder, languages: list[str]) -> list[str]:
         limits.append("A score of 0.9 doesn't mean that 9 of 10 such answers are right, unless that was measured.")
     if files.config.get("problem_type") in (None, "single_label_classification"):
         limits.append("Every text gets one of the classes, also a text that belongs to none of them.")
-    if files.config.get("model_type") in WEIGHING_TYPES:
+    if _gives_weights(files):
         limits.append("Token weights show where the model looked. By themselves they don't explain its decision.")
     return limits
 

@@ -1,33 +1,43 @@
 """The models, registered with the Auto classes and ready to be saved with their code."""
 
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from salience.configuration import AttnPoolConfig, BaselineConfig, HierarchicalAttnConfig
-from salience.modeling.modeling_attn_pool import AttnPoolForSequenceClassification, AttnPoolModel
-from salience.modeling.modeling_baseline import BaselineForSequenceClassification, BaselineModel
-from salience.modeling.modeling_hierarchical_attn import (
-    HierarchicalAttnForSequenceClassification,
-    HierarchicalAttnModel,
-)
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+
+from salience.configuration.families import Code, codes
+
+if TYPE_CHECKING:
+    from salience.configuration import AttnPoolConfig, BaselineConfig, HierarchicalAttnConfig
+    from salience.modeling.modeling_attn_pool import AttnPoolForSequenceClassification, AttnPoolModel
+    from salience.modeling.modeling_baseline import BaselineForSequenceClassification, BaselineModel
+    from salience.modeling.modeling_hierarchical_attn import (
+        HierarchicalAttnForSequenceClassification,
+        HierarchicalAttnModel,
+    )
 
 
-def register(
-    config_class: type[PretrainedConfig],
-    model_class: type[PreTrainedModel],
-    classifier_class: type[PreTrainedModel],
-) -> None:
-    """Make the Auto classes know a family, and its saved folders carry its code."""
+def register(code: Code) -> dict[str, type]:
+    """Make the Auto classes know a configuration and its models, and their saved folders carry their code.
+
+    Returns:
+        Configuration, model and classifier, by name.
+    """
+    module = import_module(f"{__name__}.modeling_{code.name}")
+    config_class = code.config_class()
+    model_class = getattr(module, f"{code.stem}Model")
+    classifier_class = getattr(module, f"{code.stem}ForSequenceClassification")
     AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
     AutoModel.register(config_class, model_class, exist_ok=True)
     AutoModelForSequenceClassification.register(config_class, classifier_class, exist_ok=True)
     config_class.register_for_auto_class()
     model_class.register_for_auto_class("AutoModel")
     classifier_class.register_for_auto_class("AutoModelForSequenceClassification")
+    return {each.__name__: each for each in (config_class, model_class, classifier_class)}
 
 
-register(AttnPoolConfig, AttnPoolModel, AttnPoolForSequenceClassification)
-register(HierarchicalAttnConfig, HierarchicalAttnModel, HierarchicalAttnForSequenceClassification)
-register(BaselineConfig, BaselineModel, BaselineForSequenceClassification)
+for _code in codes().values():
+    globals().update(register(_code))
 
 __all__ = [
     "AttnPoolConfig",

@@ -11,12 +11,12 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from salience.configuration.arguments import ModelArguments
 from salience.configuration.errors import UserError
+from salience.configuration.model_arguments import ModelArguments
 from salience.configuration.training_arguments import does_bf16_well
 from salience.eval.baseline.prior_correction import PriorCorrectedLogistic
 from salience.train.building.build import build_model
-from salience.train.building.encoder_cache import remember_encoder
+from salience.train.building.encoder_cache import attach_cache
 from salience.train.building.lora import encoder_of
 
 
@@ -82,7 +82,7 @@ def frozen_vectors(encoder: str, revision: str | None = None, cache: str | None 
     arguments: Any = ModelArguments(model="attn_pool", encoder=encoder, encoder_revision=revision, alpha=1.0)
     model, tokenizer = build_model(arguments, [], ["no", "yes"], "single_label_classification")
     model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]  # its decorator
-    remember_encoder(encoder_of(model), cache)
+    attach_cache(encoder_of(model), cache)
     return FrozenVectors(model.base_model.eval(), tokenizer)  # type: ignore[arg-type]  # Module, to torch's types
 
 

@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 from salience.configuration.arguments import RecipeParser
 from salience.configuration.data_arguments import FileArguments
 from salience.configuration.errors import UserError
+from salience.configuration.flag_rules import check
 from salience.eval.benchmark.growth import Curve, Measurer
 from salience.eval.benchmark.models import (
     HUB_DATA,
@@ -83,6 +84,7 @@ class BenchmarkArguments:
     seed: int = field(default=0, metadata={"help": "Seed of the documents that are drawn."})
 
     def __post_init__(self) -> None:
+        check(self)
         if self.suite not in SUITES:
             raise UserError(f'--suite "{self.suite}" is unknown; choose from {", ".join(SUITES)}')
         if self.suite != "attn_pool" and self.encoder is not None:
@@ -91,12 +93,6 @@ class BenchmarkArguments:
         if not set(self.parts) <= own.keys():
             raise UserError(f"--parts of --suite {self.suite} are {' '.join(map(str, own))}")
         self.parts = sorted(set(self.parts or own))
-        for name in ("repetitions", "batch_size", "num_batches", "words", "batch_sizes", "num_documents"):
-            value = getattr(self, name)
-            if not value or min(value if isinstance(value, list) else [value]) < 1:
-                raise UserError(f"--{name} must be at least 1")
-        if self.seed < 0:
-            raise UserError(f"--seed {self.seed} must be at least 0")
         try:
             self.options: dict[str, Any] = json.loads(self.model_options or "{}")
         except json.JSONDecodeError as error:

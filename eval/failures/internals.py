@@ -10,6 +10,7 @@ Shapes
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pkgutil import resolve_name
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from salience.configuration import AttnPoolConfig, HierarchicalAttnConfig
+from salience.configuration.families import codes
 from salience.eval.reading.reader import Reader
 from salience.modeling.cross_attention import CrossAttention
 from salience.modeling.ragged import Ragged
@@ -52,12 +53,18 @@ class Insides(NamedTuple):
 
 def has_filter(model: PreTrainedModel) -> bool:
     """Whether the model filters words and attends from them to sentences."""
-    return model.config.model_type == HierarchicalAttnConfig.model_type
+    return hasattr(model.base_model, "word_filter")
 
 
 def has_insides(model: PreTrainedModel) -> bool:
     """Whether `read_insides` knows the model."""
-    return model.config.model_type in READERS
+    return insides_reader(model) is not None
+
+
+def insides_reader(model: PreTrainedModel) -> Callable[[Reader, list[np.ndarray]], list[Insides]] | None:
+    """What reads the insides of such a model, as the record of its classes says; None for nothing."""
+    code = codes().get(model.config.model_type)
+    return resolve_name(code.insides) if code and code.insides else None
 
 
 def read_insides(reader: Reader, ids: Sequence[np.ndarray], progress: str | None = None) -> list[Insides]:
@@ -71,7 +78,9 @@ def read_insides(reader: Reader, ids: Sequence[np.ndarray], progress: str | None
     Returns:
         One for each text, in their order. Memory grows with the number of words, not with its square.
     """
-    read = READERS[reader.model.config.model_type]
+    read = insides_reader(reader.model)
+    if read is None:
+        raise ValueError(f"nothing is known of the insides of {reader.model.config.model_type}")
     found: dict[int, Insides] = {}
     with tqdm(total=len(ids), desc=progress, unit="text", disable=progress is None) as bar:
         for rows in batches(reader, ids):
@@ -142,7 +151,8 @@ def _by_document(values_N: Tensor, documents: Ragged) -> list[np.ndarray]:
     return np.split(values, documents.lengths_S.cumsum(0)[:-1].cpu().numpy())
 
 
-def _read_hierarchical(reader: Reader, ids: list[np.ndarray]) -> list[Insides]:
+def read_hierarchical(reader: Reader, ids: list[np.ndarray]) -> list[Insides]:
+    """The insides of a batch, of the hierarchical attention classifier."""
     model: Any = reader.model.base_model
     seen: dict[str, Any] = {}
 
@@ -167,7 +177,8 @@ def _read_hierarchical(reader: Reader, ids: list[np.ndarray]) -> list[Insides]:
     ]
 
 
-def _read_pooling(reader: Reader, ids: list[np.ndarray]) -> list[Insides]:
+def read_pooling(reader: Reader, ids: list[np.ndarray]) -> list[Insides]:
+    """The insides of a batch, of the attention-pooling classifier."""
     model: Any = reader.model.base_model
     seen: dict[str, Any] = {}
 
@@ -190,9 +201,3 @@ def _read_pooling(reader: Reader, ids: list[np.ndarray]) -> list[Insides]:
         )
         for row, reading in enumerate(readings)
     ]
-
-
-READERS: dict[str, Callable[[Reader, list[np.ndarray]], list[Insides]]] = {
-    HierarchicalAttnConfig.model_type: _read_hierarchical,
-    AttnPoolConfig.model_type: _read_pooling,
-}

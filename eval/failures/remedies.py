@@ -10,14 +10,10 @@ from transformers import PretrainedConfig
 
 from salience import model_cards
 from salience.configuration.errors import UserError
+from salience.configuration.families import codes
 from salience.model_cards.run_folder import read_json
 
 RESULTS = Path(model_cards.__file__).parent / "results"
-ABLATIONS = {
-    "salience_attn_pool": RESULTS / "ag_news_pooling" / "study.json",
-    "salience_hierarchical_attn": RESULTS / "20_newsgroups_ablation" / "study.json",
-}
-"""By model_type, our own study that has options of such models on and off."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +98,12 @@ def measured_effect(flag: str, ablation: Mapping[str, Any]) -> list[dict[str, An
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError("the ablation is not a study.json: give the one that eval.py study has written") from error
     return effects or None
+
+
+def own_ablation(model_type: str) -> Path | None:
+    """The file of our own study that has options of such models on and off, or None."""
+    code = codes().get(model_type)
+    return RESULTS / code.ablation / "study.json" if code and code.ablation else None
 
 
 def read_ablation(file: str | Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 
 import salience.modeling  # noqa: F401  the Auto classes know our models, so that no code of a repository is run
 from salience.configuration.errors import UserError, one_line
+from salience.configuration.flag_rules import check
 from salience.configuration.hub import find_commit
 from salience.eval.reading.words import label_names
 from salience.modeling.tokenizer_loading import read_tokenizer
@@ -21,8 +22,7 @@ class ClassifierArguments:
     batch_size: int = field(default=32, metadata={"help": "Texts at a time."})
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise UserError(f"--batch_size {self.batch_size} must be at least 1")
+        check(self)
 
 
 def load_classifier(

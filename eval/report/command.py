@@ -39,7 +39,7 @@ from datasets import DatasetDict
 from salience.configuration.arguments import RecipeParser
 from salience.configuration.data_arguments import DataArguments
 from salience.configuration.errors import UserError
-from salience.eval.failures.remedies import ABLATIONS, read_ablation
+from salience.eval.failures.remedies import own_ablation, read_ablation
 from salience.eval.reading.load import ClassifierArguments, load_classifier
 from salience.eval.reading.reader import Reader
 from salience.eval.report.content import Sizes, Texts, collect
@@ -84,14 +84,6 @@ class ReportArguments(ClassifierArguments):
         default=50, metadata={"help": "Texts on which explanations are tested: each is read once for each word."}
     )
     report_seed: int = field(default=0, metadata={"help": "Of all that is drawn for the report."})
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("num_documents", "num_explained"):
-            if (value := getattr(self, name)) < 1:
-                raise UserError(f"--{name} {value} must be at least 1")
-        if self.report_seed < 0:
-            raise UserError(f"--report_seed {self.report_seed} must be at least 0")
 
 
 class WrittenReport(NamedTuple):
@@ -154,7 +146,7 @@ def report(words: list[str], command: list[str], memory: Any = None) -> WrittenR
     arguments, data_args = _parser().parse(words)
     out = output_folder(arguments)
     model, tokenizer = load_classifier(arguments.model, arguments.revision)
-    study = arguments.ablation or ABLATIONS.get(model.config.model_type)
+    study = arguments.ablation or own_ablation(model.config.model_type)
     ablation = read_ablation(study) if study else None
     model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]  # its decorator
     reader = Reader(model, tokenizer, arguments.batch_size)

@@ -57,6 +57,7 @@ from tqdm import tqdm
 
 from salience.configuration.arguments import RecipeParser, recipe_tokens
 from salience.configuration.errors import UserError
+from salience.configuration.flag_rules import check
 from salience.eval.runs import read_scores
 from salience.eval.study.cells import Cell, CellRunner
 from salience.eval.study.file import Study, read_flags, read_study
@@ -118,8 +119,7 @@ def run_study(file: str | Path, *, jobs: int = 1, output_dir: str | None = None,
 
 def study(file: str, jobs: int, output_dir: str | None, overrides: dict[str, Any]) -> dict[str, Any]:
     """See `run_study`; `overrides` are the flags for every row, as `read_flags` gives them."""
-    if jobs < 1:
-        raise UserError(f"--jobs {jobs} must be at least 1")
+    check(StudyArguments(jobs, output_dir))
     wanted = read_study(file, overrides)
     folder = Path(output_dir or Path("runs/studies", Path(file).stem))
     check_out(wanted, folder)

@@ -4,26 +4,17 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 
 from salience.configuration import AttnPoolConfig, BaselineConfig, HierarchicalAttnConfig
-from salience.configuration.arguments import RecipeParser, model_options
+from salience.configuration.arguments import RecipeParser
 from salience.configuration.errors import UserError
+from salience.configuration.families import FAMILIES
+from salience.configuration.model_arguments import chosen_options, model_options
 from salience.configuration.training_arguments import SalienceTrainingArguments
-from salience.train.building.build import MODELS
 from salience.train.cli import main
+from salience.train.flag_checks import check_flags
 from tests.helpers.paths import RECIPES
 
 ACCELERATE = sorted(RECIPES.glob("accelerate/*.yaml"))
 TRAINING = sorted(path for path in RECIPES.glob("*/*.yaml") if path not in ACCELERATE)
-FAMILIES = {
-    "attn_pool": AttnPoolConfig,
-    "transformer": AttnPoolConfig,
-    "hierarchical_attn": HierarchicalAttnConfig,
-    "lstm": BaselineConfig,
-    "cnn": BaselineConfig,
-    "gat": BaselineConfig,
-    "sequence_classification": None,
-}
-# Flags that are no field of a configuration.
-COMMON = {"model", "encoder", "encoder_revision", "encoder_cache", "base_model", "min_frequency", "vocabulary"}
 
 
 def parse(*argv: object):
@@ -38,7 +29,8 @@ def write(folder: Path, text: str, name: str = "recipe.yaml") -> Path:
 
 def refusal(*argv: object) -> str:
     with pytest.raises(UserError) as error:
-        parse(*argv)
+        model, _, tuning, training = parse(*argv)
+        check_flags(model, tuning, training)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -101,9 +93,8 @@ def test_unknown_names_suggest_the_nearest(key, suggestion, tmp_path):
 @pytest.mark.parametrize("recipe", TRAINING, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_recipes_hold_flags_of_their_model_only(recipe):
     model, data, tuning, training = parse(recipe)
-    chosen = {name for name, value in vars(model).items() if value is not None} - COMMON
-    assert chosen <= set(model_options(FAMILIES[model.model]))
-    assert model.model in MODELS and bool(data.train_file) != bool(data.dataset_name)
+    chosen_options(model)
+    assert model.model in FAMILIES and bool(data.train_file) != bool(data.dataset_name)
     assert recipe.parent.name in training.output_dir
     assert ("lora" in recipe.stem) == tuning.lora and not (tuning.lora and model.encoder is None)
 
@@ -168,7 +159,7 @@ def test_model_flags_are_the_configurations_fields(config):
     ],
 )  # fmt: skip
 def test_values_out_of_range_name_their_flag(flags):
-    assert flags.split()[0] in refusal("--output_dir", "out", *flags.split())
+    assert flags.split()[0] in refusal("--output_dir", "out", "--model", "lstm", *flags.split())
 
 
 def test_warmup_is_a_number_of_steps_or_a_share_of_them():

@@ -9,9 +9,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import precision_recall_fscore_support
 from sklearn.preprocessing import StandardScaler
 
-from salience.configuration.arguments import ModelArguments
 from salience.configuration.data_arguments import DataArguments
 from salience.configuration.errors import UserError
+from salience.configuration.model_arguments import ModelArguments
 from salience.eval.baseline.command import run_sparse
 from salience.eval.baseline.frozen import LOGISTIC, frozen_vectors
 from salience.eval.baseline.prior_correction import PriorCorrectedLogistic
@@ -76,8 +76,8 @@ def test_what_stays_at_a_high_ratio_stays_at_lower_ones(ratio):
         ({"minority_labels": ["cultur"], "minority_ratio": 2}, "--minority_labels cultur is no label"),
         ({"minority_labels": ["sport", "culture", "business"]}, "names every class"),
         ({"minority_ratio": 2}, "--minority_ratio needs --minority_labels"),
-        ({"minority_labels": ["sport"], "minority_ratio": 0.5}, "--minority_ratio must be a number of at least 1"),
-        ({"minority_labels": ["sport"], "minority_ratio": float("nan")}, "--minority_ratio must be a number"),
+        ({"minority_labels": ["sport"], "minority_ratio": 0.5}, "--minority_ratio 0.5 must be a number of at least 1"),
+        ({"minority_labels": ["sport"], "minority_ratio": float("nan")}, "--minority_ratio nan must be a number"),
         ({"minority_labels": ["sport"], "label_separator": "|"}, "--minority_labels needs exactly one class"),
     ],
 )

@@ -151,7 +151,7 @@ def fingerprint(encoder: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def remember_encoder(encoder: nn.Module, file: str | None) -> None:
+def attach_cache(encoder: nn.Module, file: str | None) -> None:
     """Attach the cache that `--encoder_cache` names, if it names one.
 
     Raises:

@@ -13,12 +13,12 @@ from transformers.utils import logging as transformers_logging
 
 from salience.configuration.configuration_salience import SalienceConfig
 from salience.configuration.errors import UserError, one_line
+from salience.configuration.model_arguments import WINDOW_OPTIONS
 from salience.modeling.encoders import forget_origin
 from salience.train.data.paths import PACKAGE_PREFIX, expand, find_in_package
 
 # What a place without an encoder, or a damaged file of weights raises.
 LOADING_ERRORS = (OSError, SafetensorError, UnpicklingError, EOFError)
-WINDOW_OPTIONS = frozenset({"window_size", "window_stride"})
 
 
 def encoder_path(name: str) -> str:

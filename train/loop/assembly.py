@@ -17,7 +17,7 @@ from salience.configuration.errors import UserError
 from salience.configuration.training_arguments import SalienceTrainingArguments
 from salience.configuration.tuning_arguments import TuningArguments
 from salience.model_cards.run_folder import ADAPTER_FOLDER
-from salience.train.building.encoder_cache import remember_encoder
+from salience.train.building.encoder_cache import attach_cache
 from salience.train.building.lora import add_adapters, encoder_of, save_merged
 from salience.train.data.load import TextData
 from salience.train.data.tokens import num_tokens
@@ -36,7 +36,7 @@ def freeze_encoder(model: PreTrainedModel, cache: str | None) -> None:
         UserError: There is no encoder, or the file can't be used.
     """
     encoder_of(model).requires_grad_(False)
-    remember_encoder(encoder_of(model), cache)
+    attach_cache(encoder_of(model), cache)
 
 
 def make_trainer(

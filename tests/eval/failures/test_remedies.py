@@ -5,7 +5,7 @@ import json
 import pytest
 
 from salience.configuration.errors import UserError
-from salience.eval.failures.remedies import ABLATIONS, measured_effect, read_ablation
+from salience.eval.failures.remedies import measured_effect, own_ablation, read_ablation
 
 
 def study(**rows):
@@ -51,5 +51,5 @@ def test_what_is_no_study_is_refused_in_a_sentence(tmp_path):
     ("model_type", "flag"), [("salience_attn_pool", "alpha"), ("salience_hierarchical_attn", "fusion")]
 )
 def test_our_own_ablations_come_with_the_package(model_type, flag):
-    effects = measured_effect(flag, read_ablation(ABLATIONS[model_type]))
+    effects = measured_effect(flag, read_ablation(own_ablation(model_type)))
     assert all(-1 < each["difference"] < 1 and each["study"] for each in effects)

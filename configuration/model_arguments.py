@@ -1,0 +1,147 @@
+"""The flags that say which model is built: those that all families share, and the fields of their configurations."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, make_dataclass
+from inspect import Parameter, cleandoc, signature
+from typing import Any
+
+from transformers import PretrainedConfig
+
+from salience.configuration.errors import UserError
+from salience.configuration.families import FAMILIES, codes
+from salience.configuration.flag_rules import MODEL_RULES, check, check_together
+from salience.configuration.rules import refuse
+
+# What the program itself finds out, from the tokenizer, the encoder or the data.
+NOT_FLAGS = {
+    "encoder_config", "num_prefix_tokens", "num_suffix_tokens", "pad_token_id", "sentence_end_ids", "architecture",
+    "logit_temperature", "prior_correction", "num_ngrams", "kwargs", "self",
+}  # fmt: skip
+# They count with a pretrained encoder only.
+WINDOW_OPTIONS = frozenset({"window_size", "window_stride"})
+# They count where there are word embeddings only.
+WORD_VECTOR_FLAGS = frozenset({"word_vectors", "word_vectors_vocabulary"})
+
+
+def _owners(config_class: type[PretrainedConfig]) -> list[type]:
+    """The class and its bases that are ours, the class first."""
+    mro = config_class.__mro__
+    return [owner for owner in mro[: mro.index(PretrainedConfig)] if "__init__" in vars(owner)]
+
+
+def model_options(config_class: type[PretrainedConfig]) -> dict[str, Parameter]:
+    """The fields of one of our configurations that a user sets, by name: they are the model's flags."""
+    options: dict[str, Parameter] = {}
+    for owner in _owners(config_class):
+        parameters = signature(vars(owner)["__init__"]).parameters
+        options |= {name: each for name, each in parameters.items() if name not in NOT_FLAGS | set(options)}
+    return options
+
+
+def option_helps(config_class: type[PretrainedConfig]) -> dict[str, str]:
+    """What the docstrings of one of our configurations say of its fields, on one line each."""
+    helps: dict[str, str] = {}
+    for owner in _owners(config_class):
+        arguments = cleandoc(owner.__doc__ or "").partition("Args:\n")[2].partition("\n\n")[0]
+        found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", arguments, re.MULTILINE)
+        helps |= {name: " ".join(text.split()) for name, text in found if name not in helps}
+    return helps
+
+
+def _model_fields() -> list[tuple[str, Any, Any]]:
+    """One optional field for each option of each family; unset means the configuration's default."""
+    classes = [code.config_class() for code in codes().values()]
+    options = {name: each for config in reversed(classes) for name, each in model_options(config).items()}
+    return [
+        (name, each.annotation | None, field(default=None, metadata={"help": _help(name, classes)}))
+        for name, each in sorted(options.items())
+    ]
+
+
+def _help(name: str, classes: list[type[PretrainedConfig]]) -> str:
+    having = [each for each in classes if name in model_options(each)]
+    text = option_helps(having[0]).get(name, "")
+    defaults = ", ".join(f"{each.__name__} {model_options(each)[name].default}" for each in having)
+    return f"{text} Default: {defaults}.".strip().replace("%", "%%")  # argparse fills in what follows a %
+
+
+@dataclass
+class CommonModelArguments:
+    """Which model, on which encoder or which words."""
+
+    model: str = field(
+        default="attn_pool",
+        metadata={"help": "; ".join(f"{name}: {family.help}" for name, family in FAMILIES.items()) + "."},
+    )
+    encoder: str | None = field(
+        default=None, metadata={"help": "Hub id, folder, or package:NAME[/FOLDER] of a pretrained encoder."}
+    )
+    encoder_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a Hub encoder."})
+    encoder_cache: str | None = field(
+        default=None,
+        metadata={
+            "help": "File that keeps what a frozen encoder says of each text (--freeze_encoder), so that further "
+            "epochs and runs needn't ask it again; 80 MB for 1,000 texts of 50 tokens with MiniLM."
+        },
+    )
+    base_model: str | None = field(
+        default=None, metadata={"help": "Hub id that the card names, if --encoder is a folder or package."}
+    )
+    vocabulary: str = field(
+        default="words", metadata={"help": "From scratch: words, or wordpieces that spell the rarer ones."}
+    )
+    min_frequency: int = field(default=2, metadata={"help": "From scratch: words seen less often are unknown."})
+    word_vectors: str | None = field(
+        default=None,
+        metadata={
+            "help": "From scratch: a .npy, .safetensors, GloVe or word2vec text, or package:NAME/FILE, from which the "
+            "word embeddings start; embedding_dim becomes its width."
+        },
+    )
+    word_vectors_vocabulary: str | None = field(
+        default=None,
+        metadata={
+            "help": "The words of the rows of .npy or .safetensors: a text with one a line, JSON, parquet, or a "
+            "tokenizer.json, whose pieces have the vectors."
+        },
+    )
+
+
+ModelArguments = make_dataclass("ModelArguments", _model_fields(), bases=(CommonModelArguments,))
+ModelArguments.__doc__ = "Which model, on which encoder, with which fields of its configuration."
+COMMON_FLAGS = frozenset(each.name for each in fields(CommonModelArguments))
+
+
+def chosen_options(arguments: Any) -> dict[str, Any]:
+    """The flags that were set for the model's configuration.
+
+    Args:
+        arguments: `ModelArguments`.
+
+    Raises:
+        UserError: The model is unknown, or a flag was set that it doesn't know or that would have no effect.
+    """
+    if arguments.model not in FAMILIES:
+        raise UserError(f"--model {arguments.model} is unknown; choose from {', '.join(FAMILIES)}")
+    family, has_encoder = FAMILIES[arguments.model], arguments.encoder is not None
+    if has_encoder and family.encoder == "refused":
+        raise UserError(f"--model {arguments.model} is trained from scratch; leave out --encoder")
+    if not has_encoder and family.encoder == "needed":
+        raise UserError(f"--model {arguments.model} needs --encoder: a Hub id, a folder or package:NAME")
+    options = model_options(family.code.config_class()) if family.code else {}
+    unused: frozenset[str] = frozenset()
+    if family.code and family.encoder == "possible":
+        unused = family.code.scratch_options if has_encoder else WINDOW_OPTIONS
+    known = options.keys() - unused
+    common = COMMON_FLAGS if "embedding_dim" in known else COMMON_FLAGS - WORD_VECTOR_FLAGS
+    chosen = {name: value for name, value in vars(arguments).items() if value is not None}
+    for name in sorted(chosen.keys() - known - common):
+        encoder = " with --encoder" if has_encoder else " without --encoder" if name in unused else ""
+        raise UserError(f"--{name} is not an option of --model {arguments.model}{encoder}")
+    check(arguments)
+    check_together(arguments)
+    chosen = {name: value for name, value in chosen.items() if name in known}
+    defaults: Mapping[str, Any] = {name: each.default for name, each in options.items()} | dict(family.options)
+    refuse(MODEL_RULES, {**defaults, **chosen}, chosen.keys())
+    return chosen

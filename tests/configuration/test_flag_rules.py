@@ -1,0 +1,172 @@
+"""Every row of the table of flag rules is met by a case, and what libraries refuse is told as ours is."""
+
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from salience.configuration.arguments import RecipeParser
+from salience.configuration.errors import UserError
+from salience.configuration.flag_rules import CHOICES, MODEL_RULES, NOT_OFFERED, TOGETHER, VALUES, check
+from salience.configuration.library_errors import blame
+from salience.configuration.rules import Choice, Fixed, Together, Values
+from salience.train.flag_checks import check_flags
+
+ROWS = (*VALUES, *CHOICES, *NOT_OFFERED, *TOGETHER, *MODEL_RULES)
+ENCODER = "--model attn_pool --encoder some/encoder"
+HIERARCHICAL = "--model hierarchical_attn"
+COMMANDS = {
+    "--learning_rate -1": "--learning_rate -1.0 must be at least 0",
+    "--adversarial_size nan": "--adversarial_size nan must be 0 or more",
+    "--neftune_noise_alpha nan": "--neftune_noise_alpha nan must be 0 or more",
+    "--dataloader_prefetch_factor 0": "--dataloader_prefetch_factor 0 must be at least 1",
+    "--min_frequency 0": "--min_frequency 0 must be at least 1",
+    "--minority_ratio 0.5": "--minority_ratio 0.5 must be a number of at least 1",
+    "--save_steps 0": "--save_steps 0.0 must be a number above 0",
+    "--adam_beta1 1": "--adam_beta1 1.0 must lie in [0, 1)",
+    "--validation_size 1": "--validation_size 1.0 must lie between 0 and 1",
+    "--test_size 1": "--test_size 1.0 must be at least 0 and less than 1",
+    "--data_seed 99999999999999999999": "--data_seed 99999999999999999999 must be at least 0 and less than 2**32",
+    "--seed 4294967296": "--seed 4294967296 must be less than 2**32",
+    "--max_steps 2147483648": "--max_steps 2147483648 must be less than 2**31",
+    "--lr_scheduler_kwargs {1": """--lr_scheduler_kwargs {1 is not a JSON object such as '{"key": 1}'""",
+    "--fsdp_config {1": """--fsdp_config {1 is not a JSON object such as '{"key": 1}'""",
+    "--label_separator=": "--label_separator is empty: name the characters between two labels, or leave it out",
+    "--eval_strategy weekly": "--eval_strategy weekly is unknown; choose from no, steps, epoch",
+    "--save_strategy weekly": "--save_strategy weekly is unknown; choose from no, steps, epoch, best",
+    "--torch_compile_backend x": "--torch_compile_backend x is unknown; choose from no, eager, aot_eager, inductor",
+    "--problem_type clustering": "--problem_type clustering is unknown; choose from single_label_classification, multi",
+    "--clean headers x": "--clean x is unknown; choose from headers, footers, quotes",
+    "--hub_strategy every_save": "--hub_strategy every_save is not offered: the Hub gets finished models only",
+    "--dataloader_drop_last true": "--dataloader_drop_last true is not offered: it would leave texts out of the scores",
+    "--prediction_loss_only true": "--prediction_loss_only true is not offered; leave it out",
+    "--batch_eval_metrics true": "--batch_eval_metrics true is not offered; leave it out",
+    "--eval_do_concat_batches false": "--eval_do_concat_batches false is not offered; leave it out",
+    "--eval_use_gather_object true": "--eval_use_gather_object true is not offered; leave it out",
+    "--include_for_metrics loss": "--include_for_metrics loss is not offered; leave it out",
+    "--label_names x": "--label_names x is not offered; leave it out",
+    "--remove_unused_columns false": "--remove_unused_columns false is not offered; leave it out",
+    "--debug underflow_overflow": "--debug underflow_overflow is not offered; leave it out",
+    "--do_train true": "--do_train true is not offered; leave it out",
+    "--do_eval true": "--do_eval true is not offered; leave it out",
+    "--do_predict true": "--do_predict true is not offered; leave it out",
+    "--accelerator_config {}": "--accelerator_config {} is not offered; leave it out",
+    "--lora true --freeze_encoder true": "--lora and --freeze_encoder exclude each other",
+    "--focal_gamma 3": "--focal_gamma belongs to --loss focal; leave it out",
+    "--class_balanced_beta 0.5": "--class_balanced_beta belongs to --loss class_balanced; leave it out",
+    "--logit_adjustment_tau 3": "--logit_adjustment_tau belongs to --loss logit_adjusted; leave it out",
+    "--ldam_max_margin 3": "--ldam_max_margin belongs to --loss ldam; leave it out",
+    "--lora_r 3": "--lora_r belongs to --lora true; leave it out",
+    "--lora_alpha 3": "--lora_alpha belongs to --lora true; leave it out",
+    "--lora_dropout 0.5": "--lora_dropout belongs to --lora true; leave it out",
+    "--lora_target_modules x": "--lora_target_modules belongs to --lora true; leave it out",
+    "--word_vectors_vocabulary x": "--word_vectors_vocabulary belongs to --word_vectors; leave it out",
+    f"{ENCODER} --encoder_cache x": "--encoder_cache belongs to --freeze_encoder true: what is trained can't be kept",
+    "--lora true": "--lora needs a pretrained encoder, and --encoder names none",
+    "--freeze_encoder true": "--freeze_encoder needs a pretrained encoder, and --encoder names none",
+    "--minority_ratio 2": "--minority_ratio needs --minority_labels: name the labels that shall become rare",
+    "--test_size 0.9": "--validation_size 0.15 and --test_size 0.9 leave nothing to train on",
+    "--num_train_epochs nan": "--num_train_epochs nan must be a number above 0",
+    "--num_train_epochs 1e300": "--num_train_epochs 1e+300 must be less than 2**31",
+    "--save_strategy steps": "--load_best_model_at_end needs --eval_strategy and --save_strategy to be the same",
+    "--early_stopping_patience 1 --eval_strategy no --save_strategy no": "--early_stopping_patience needs",
+    "--model sequence_classification --encoder a/b --freeze_encoder true --encoder_cache x": "--encoder_cache is for",
+    f"{ENCODER} --freeze_encoder true --encoder_cache x --torch_compile true": "--encoder_cache is not offered",
+    "--model sequence_classification --encoder a/b --prior_correction 1": "--prior_correction is kept in our",
+    f"{ENCODER} --lora true --fsdp full_shard": "--lora is not offered with FSDP: the merged model is put together",
+    f"{ENCODER} --freeze_encoder true --adversarial_size 1": "--adversarial_size changes what",
+    "--adversarial_size 1 --torch_compile true": "--adversarial_size is not offered with --torch_compile, -",
+    f"{HIERARCHICAL} --linear_features 8": "--linear_features has no effect here",
+    f"{HIERARCHICAL} --filter none --filter_ratio 1": "--filter_ratio has no effect here",
+    f"{HIERARCHICAL} --segment_size 9": "--segment_size has no effect here",
+    f"{HIERARCHICAL} --segment_stride 9": "--segment_stride has no effect here",
+    f"{HIERARCHICAL} --segmentation sliding_window --max_words 9": "--max_words has no effect here",
+    f"{HIERARCHICAL} --ngram_size 3": "--ngram_size has no effect here",
+    f"{HIERARCHICAL} --max_ngrams 3": "--max_ngrams has no effect here",
+}
+# Flags of one of the two versions of transformers that are supported, or that a command line can't spell.
+GROUPS = {
+    "save_safetensors": (False, "--save_safetensors false is not offered; leave it out"),
+    "group_by_length": (True, "--group_by_length true is not offered: --length_grouped does it"),
+    "train_sampling_strategy": ("sequential", "--train_sampling_strategy sequential is not offered; leave it out"),
+    "parallelism_config": ("x", "--parallelism_config x is not offered; leave it out"),
+}
+
+
+def refusal(command: str) -> str:
+    words = command.split()
+    model = [] if "--model" in words else ["--model", "lstm"]
+    with pytest.raises(UserError) as error:
+        model_args, _, tuning, training = RecipeParser().parse(
+            ["--output_dir", "out", "--report_to", "none", *model, *words]
+        )
+        check_flags(model_args, tuning, training)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_broken_row_is_told_in_its_sentence(command):
+    assert refusal(command).startswith(COMMANDS[command])
+
+
+@pytest.mark.parametrize("flag", GROUPS)
+def test_flags_that_only_some_versions_have(flag):
+    value, sentence = GROUPS[flag]
+    with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
+        check(SimpleNamespace(**{flag: value}))
+
+
+def is_told(row: object, sentence: str) -> bool:
+    flag = sentence.split()[0].removeprefix("--")
+    if isinstance(row, Values):
+        return flag in row.flags and sentence.endswith(row.says)
+    if isinstance(row, Choice):
+        return flag in row.flags and "is unknown; choose" in sentence
+    if isinstance(row, Fixed):
+        return flag == row.flag and "is not offered" in sentence
+    assert isinstance(row, Together)
+    return bool(re.fullmatch(re.sub(r"\\{\w+\\}", r"\\S+", re.escape(row.says)), sentence))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_every_row_has_a_case():
+    told = [*map(refusal, COMMANDS), *(sentence for _, sentence in GROUPS.values())]
+    assert [row for row in ROWS if not any(is_told(row, sentence) for sentence in told)] == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "guilty", "reason"),
+    [
+        ("--torch_compile true --torch_compile_mode x", "--torch_compile_mode x", "Unrecognized mode=x"),
+        (
+            '--gradient_checkpointing true --gradient_checkpointing_kwargs {"a":1}',
+            "--gradient_checkpointing_kwargs",
+            "a",
+        ),
+        ("--dataloader_prefetch_factor 2", "--dataloader_prefetch_factor 2", "--dataloader_num_workers > 0"),
+        ("--dataloader_persistent_workers true", "--dataloader_persistent_workers true", "needs num_workers > 0"),
+        ("--fsdp full_shard", "--fsdp", "distributed"),
+        ("--fsdp nonsense", "--fsdp nonsense", "nonsense"),
+        ('--lr_scheduler_kwargs {"num_cycles":"x"} --lr_scheduler_type cosine', "--lr_scheduler_kwargs", "x"),
+        ("--report_to no_such", "--report_to no_such", "not supported"),
+        ("--use_liger_kernel true", "--use_liger_kernel true", "pip install liger-kernel"),
+        ("--bf16 true --fp16 true", "--fp16 true", "bf16"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
+def test_what_libraries_refuse_names_the_flag_before_data_is_read(flags, guilty, reason, in_tmp_path):
+    sentence = refusal(f"{flags} --seed 3")
+    assert sentence.startswith(guilty) and "can't be used here: " in sentence and reason in sentence
+
+
+def test_the_flags_without_which_it_works_are_to_blame():
+    def attempt(left_out):
+        if not {"a", "c"} <= left_out:
+            raise RuntimeError("two\nlines")
+
+    with pytest.raises(UserError, match=r"^--a 1 --c true can't be used here: two lines$"):
+        blame(attempt, {"a": 1, "b": 2, "c": True})
+    assert blame(lambda left_out: len(left_out), {"a": 1}) == 0
+    with pytest.raises(UserError, match="^ours$"):
+        blame(lambda left_out: (_ for _ in ()).throw(UserError("ours")), {})

@@ -1,0 +1,173 @@
+"""How the families of `salience.configuration.families` are built: the functions that their records name."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from transformers import BertConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from salience import modeling
+from salience.configuration.errors import UserError
+from salience.configuration.families import Code, Family
+from salience.configuration.hub import find_commit
+from salience.modeling.encoders import position_limit
+from salience.modeling.tokenizer_loading import read_tokenizer
+from salience.train.building.encoder_loading import (
+    LOADING_ERRORS,
+    check_options,
+    encoder_path,
+    load_plain_head,
+    misfit,
+    no_encoder,
+)
+from salience.train.building.word_tokenizer import (
+    VOCABULARIES,
+    build_word_tokenizer,
+    portable_tokenizer,
+    sentence_end_ids,
+)
+from salience.train.building.word_vectors import WordVectors, load_word_vectors, start_embeddings, word_ids
+
+Options = dict[str, Any]
+Built = tuple[PreTrainedModel, PreTrainedTokenizerBase]
+
+# The encoder of `on_untrained_encoder`: four small layers.
+TRANSFORMER_SIZES: Options = {
+    "hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024,
+    "max_position_embeddings": 512,
+}  # fmt: skip
+
+
+@dataclass
+class Request:
+    """What a builder may draw on.
+
+    Args:
+        family: The record of the model.
+        arguments: The model's flags (`ModelArguments`).
+        texts: The training texts, for a vocabulary from scratch.
+        options: The flags that were set for the model's configuration, with its `id2label`, `label2id` and
+            `problem_type`; a builder adds what it finds out.
+    """
+
+    family: Family
+    arguments: Any
+    texts: Iterable[str]
+    options: Options
+
+    @property
+    def code(self) -> Code:
+        """The family's classes, which all but the plain head have."""
+        assert self.family.code is not None
+        return self.family.code
+
+    def word_tokenizer(self) -> PreTrainedTokenizerBase:
+        """A word-level vocabulary of the training texts; `vocab_size` in the options becomes its real size."""
+        size, frequency = self.options.get("vocab_size", 20_000), self.arguments.min_frequency
+        for name, value in (("vocab_size", size), ("min_frequency", frequency)):
+            if value < 1:
+                raise UserError(f"--{name} {value} must be at least 1")
+        vocabulary = self.arguments.vocabulary
+        if vocabulary not in VOCABULARIES:
+            raise UserError(f"--vocabulary {vocabulary} is unknown; choose from {', '.join(VOCABULARIES)}")
+        tokenizer = build_word_tokenizer(self.texts, vocab_size=size, min_frequency=frequency, vocabulary=vocabulary)
+        if len(tokenizer) == len(tokenizer.all_special_ids):
+            raise UserError(f"no word stands {frequency} times in the training texts; lower --min_frequency")
+        self.options["vocab_size"] = len(tokenizer)
+        return tokenizer
+
+    def word_vectors(self, tokenizer: PreTrainedTokenizerBase) -> WordVectors | None:
+        """Pretrained vectors of the vocabulary's words, if asked for; `embedding_dim` becomes their width."""
+        path, vocabulary_path = self.arguments.word_vectors, self.arguments.word_vectors_vocabulary
+        if path is None:
+            return None
+        vectors_FE, found_W = load_word_vectors(path, vocabulary_path, list(word_ids(tokenizer)))
+        width = vectors_FE.shape[1]
+        if self.options.setdefault("embedding_dim", width) != width:
+            raise UserError(
+                f"--embedding_dim {self.options['embedding_dim']} isn't {width}, the width of '{path}'; leave it out"
+            )
+        return vectors_FE, found_W
+
+    def encoder_tokenizer(self) -> tuple[str, PreTrainedTokenizerBase]:
+        """Where the encoder is, and its tokenizer; of a Hub id, the flags then name the commit.
+
+        Raises:
+            UserError: There is none at the place that `--encoder` names.
+        """
+        name = self.arguments.encoder
+        path = encoder_path(name)
+        if self.arguments.encoder_revision and Path(path).is_dir():
+            raise UserError(f"--encoder_revision belongs to a Hub id, and --encoder {name} is a folder; leave it out")
+        try:
+            if not Path(path).is_dir():
+                self.arguments.encoder_revision = find_commit(path, self.arguments.encoder_revision)
+            return path, read_tokenizer(path, self.arguments.encoder_revision)
+        except (OSError, ValueError) as error:
+            raise UserError(no_encoder(name, error)) from error
+
+
+def classifier_of(code: Code) -> type[Any]:
+    """The classifier among a family's classes."""
+    return getattr(modeling, f"{code.stem}ForSequenceClassification")
+
+
+def token_options(request: Request, tokenizer: PreTrainedTokenizerBase) -> Options:
+    """The request's options, and which tokens end a sentence, for a configuration that asks for them."""
+    fields = signature(request.code.config_class().__init__).parameters
+    found = {"sentence_end_ids": sentence_end_ids(tokenizer)} if "sentence_end_ids" in fields else {}
+    return {**request.family.options, **found, **request.options}
+
+
+def on_encoder(request: Request) -> Built:
+    """A model of ours on a pretrained encoder."""
+    path, tokenizer = request.encoder_tokenizer()
+    name, revision = request.arguments.encoder, request.arguments.encoder_revision
+    model_class, options = classifier_of(request.code), token_options(request, tokenizer)
+    try:
+        check_options(model_class, path, name, revision, options)
+        model = model_class.from_encoder(path, tokenizer, revision=revision, **options)
+    except LOADING_ERRORS as error:
+        raise UserError(no_encoder(name, error)) from error
+    except RuntimeError as error:
+        raise misfit(name, error) from error
+    limit = position_limit(model.encoder)
+    if model.config.window_size is not None and model.config.window_size > limit:
+        raise UserError(f"--window_size {model.config.window_size} is more than the encoder's {limit} positions")
+    tokenizer.model_max_length = int(1e30)  # the model reads any length: pipelines shall not warn of long texts
+    return model, portable_tokenizer(tokenizer)
+
+
+def from_words(request: Request) -> Built:
+    """A model of ours on word embeddings, with a vocabulary of the training texts."""
+    tokenizer = request.word_tokenizer()
+    vectors = request.word_vectors(tokenizer)
+    config_class, model_class = request.code.config_class(), classifier_of(request.code)
+    config = config_class(pad_token_id=tokenizer.pad_token_id, **token_options(request, tokenizer))
+    return start_embeddings(model_class(config), tokenizer, vectors), tokenizer
+
+
+def on_untrained_encoder(request: Request) -> Built:
+    """A model of ours on a Transformer without any pretraining, with a vocabulary of the training texts."""
+    tokenizer = request.word_tokenizer()
+    options = {"window_size": TRANSFORMER_SIZES["max_position_embeddings"]} | token_options(request, tokenizer)
+    vocabulary: Options = {"vocab_size": options.pop("vocab_size"), "pad_token_id": tokenizer.pad_token_id}
+    config_class, model_class = request.code.config_class(), classifier_of(request.code)
+    config = config_class(encoder_config=BertConfig(**TRANSFORMER_SIZES, **vocabulary), **options)
+    return model_class(config), tokenizer
+
+
+def plain_head(request: Request) -> Built:
+    """The plain classification head that transformers has for the encoder."""
+    path, tokenizer = request.encoder_tokenizer()
+    try:
+        model = load_plain_head(path, request.arguments.encoder_revision, **request.options)
+    except (ValueError, *LOADING_ERRORS) as error:
+        raise UserError(no_encoder(request.arguments.encoder, error)) from error
+    except RuntimeError as error:
+        raise misfit(request.arguments.encoder, error) from error
+    # Many tokenizers name no limit, or not the model's; the plain head reads what the encoder can number.
+    tokenizer.model_max_length = min(tokenizer.model_max_length, position_limit(model))
+    return model, portable_tokenizer(tokenizer)
