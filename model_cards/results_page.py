@@ -1,0 +1,199 @@
+"""The page of results and the README's table of results, made from templates and the numbers of finished studies.
+
+`python -m salience.model_cards.results_page`, or `make results`, writes both in a checkout of the repository.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from salience.model_cards.markdown import difference_text, percent_text, table
+
+RESULTS = Path(__file__).resolve().parent / "results"
+README = RESULTS.parents[1] / "README.md"
+BEGIN, END = "<!-- results: written by `make results` -->\n", "<!-- end of results -->"
+AGAINST = "points against "
+TITLES = {
+    "f1_macro": "macro F1",
+    "roc_auc": "ROC-AUC",
+    "ece": "ECE",
+    "validation_accuracy": "validation accuracy",
+    "recall_macro": "macro recall",
+    "minority_precision": "precision of the rare classes",
+    "minority_recall": "recall of the rare classes",
+    "accuracy_short": "below 100 words",
+    "accuracy_medium": "100 to 500",
+    "accuracy_long": "above 500",
+}
+"""By name, a score as the head of a column, where that isn't the name itself."""
+
+Column = str | Sequence[str]
+
+
+@dataclass(frozen=True)
+class StudyNumbers:
+    """The numbers of a study.json as the templates say them: scores in percent, differences in points.
+
+    Args:
+        content: What the file holds.
+    """
+
+    content: Mapping[str, Any]
+
+    def score(self, row: str, name: str = "accuracy") -> str:
+        """A row's mean ± standard deviation over the seeds."""
+        return percent_text(self._row(row)["mean"][name], self._row(row)["sd"][name])
+
+    def seeds(self, row: str, name: str = "accuracy") -> str:
+        """A row's score with each seed."""
+        return ", ".join(percent_text(seed[name]) for seed in self._row(row)["seeds"].values())
+
+    def num_seeds(self, row: str) -> int:
+        """With how many seeds a row was run."""
+        return len(self._row(row)["seeds"])
+
+    def against(self, row: str, other: str) -> str:
+        """How many points of accuracy a row is above another, with interval and p-value."""
+        return difference_text(self._row(row)["against"][other])
+
+    def points(self, row: str, other: str) -> str:
+        """The same difference alone."""
+        return f"{100 * self._row(row)['against'][other]['difference']:+.2f}"
+
+    def minutes(self, row: str) -> str:
+        """Minutes of training, the median of the seeds: other work on the machine slows some of them."""
+        return f"{median(seed['train_seconds'] for seed in self._row(row)['seeds'].values()) / 60:.2f}"
+
+    def texts(self, split: str) -> str:
+        """How many texts a split has."""
+        return f"{self.content['data']['splits'][split]:,}"
+
+    def table(self, rows: Mapping[str, str], columns: Sequence[Column]) -> str:
+        """A Markdown table.
+
+        Args:
+            rows: What a line is called -> the row of the study, or a pattern of rows with `{}`.
+            columns: Each a score, `minutes` or `points against ROW`; or, for patterns, title, score and what stands for
+                `{}`.
+        """
+        names = {row: label for label, row in rows.items()}
+        header = ["", *(self._title(column, names) for column in columns)]
+        return table(header, [[label, *(self._cell(row, column) for column in columns)] for label, row in rows.items()])
+
+    def _row(self, name: str) -> Mapping[str, Any]:
+        return self.content["rows"][name]
+
+    def _title(self, column: Column, names: Mapping[str, str]) -> str:
+        if not isinstance(column, str):
+            return column[0]
+        if column.startswith(AGAINST):
+            label = names[column.removeprefix(AGAINST)]
+            return AGAINST + re.split("[,:] ", label)[0]
+        return TITLES.get(column, column)
+
+    def _cell(self, row: str, column: Column) -> str:
+        if not isinstance(column, str):
+            _, column, part = column
+            row = row.format(part)
+        if column == "minutes":
+            return self.minutes(row)
+        if column.startswith(AGAINST):
+            other = column.removeprefix(AGAINST)
+            return "" if row == other else self.against(row, other)
+        return self.score(row, column)
+
+
+def read_study(name: str) -> StudyNumbers:
+    """The numbers of a committed study.
+
+    Args:
+        name: Its folder in `model_cards/results`.
+    """
+    return StudyNumbers(_read(RESULTS / name / "study.json"))
+
+
+def read_benchmark(name: str) -> dict[str, Any]:
+    """The parts of a committed benchmark.
+
+    Args:
+        name: Its folder in `model_cards/results`.
+    """
+    parts: dict[str, Any] = _read(RESULTS / name / "benchmark.json")["parts"]
+    return parts
+
+
+def ratio(part: Mapping[str, Any], model: str, other: str, **where: str) -> str:
+    """How many times as long as another model one takes: median, and lowest and highest of the repetitions.
+
+    Args:
+        part: Of a benchmark.
+        model: One of its models.
+        other: Another.
+        **where: What else tells its row from others: `mode`, `batches`.
+    """
+    (row,) = [each for each in part["rows"] if each | where | {"model": model} == each]
+    found = row["ratios"][other]
+    return f"{found['median']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+
+
+def growth(part: Mapping[str, Any]) -> list[list[Any]]:
+    """Each way of attending, its longest document, and the exponents with which its time and memory grow."""
+    names = [f"{what}_exponent{start}" for what in ("time", "memory") for start in ("", "_from_10000")]
+    return [
+        [f"{row['variant']}, {row['mode']}", max(row["words"]), *(f"{row[name]:.2f}" for name in names)]
+        for row in part["rows"]
+    ]
+
+
+def render_page() -> str:
+    """The text of `model_cards/results/README.md`."""
+    return _render("page.md.j2") + "\n"
+
+
+def readme_with_table(readme: str) -> str:
+    """The README with its table of results as the studies have it.
+
+    Args:
+        readme: Its text, with the two comments between which the table stands.
+
+    Raises:
+        ValueError: A comment is missing.
+    """
+    written, found = re.subn(
+        f"(?<={re.escape(BEGIN)}).*(?={re.escape(END)})",
+        lambda _: _render("table.md.j2") + "\n",
+        readme,
+        flags=re.DOTALL,
+    )
+    if found != 1:
+        raise ValueError(f"README.md needs the comments {BEGIN.strip()} and {END.strip()} once")
+    return written
+
+
+def main() -> None:
+    """Write both."""
+    (RESULTS / "README.md").write_text(render_page(), encoding="utf-8")
+    README.write_text(readme_with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def _render(name: str) -> str:
+    known = {"study": read_study, "benchmark": read_benchmark, "ratio": ratio, "growth": growth, "table": table}
+    environment = Environment(  # Markdown, so nothing is escaped as HTML; an unknown name is an error
+        loader=FileSystemLoader(RESULTS), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template(name).render(known)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+if __name__ == "__main__":
+    main()
