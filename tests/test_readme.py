@@ -1,0 +1,133 @@
+"""README.md: each code block that needs no hub is run, from a folder with data of the names that it uses."""
+
+import re
+import shlex
+import subprocess
+import sys
+from typing import NamedTuple
+
+import pytest
+
+from salience.eval import cli
+from tests.helpers.data_files import write_csv
+from tests.helpers.paths import ROOT
+
+# What stands behind commands that would take minutes: fewer texts of BBC News, and one epoch.
+FEW_TEXTS = (
+    "--max_train_samples 30 --validation_size 0.004 --test_size 0.004 --max_length 32 --num_train_epochs 1 "
+    "--report_to none"
+)
+FURTHER_FLAGS = {
+    "train configuration/recipes/bbc_news/": FEW_TEXTS,
+    "train.py configuration/recipes/bbc_news/": FEW_TEXTS,
+    "study configuration/studies/bbc_news.yaml": FEW_TEXTS,
+    "report": "--num_documents 8 --num_explained 2",
+}
+SLOW = ("accelerate launch", "salience study")  # processes of their own
+TOPICS = {"sport": "the team won the match by a late goal", "business": "the bank raised its rates as shares fell"}
+
+
+class Block(NamedTuple):
+    """A fenced block: the line where it begins, its language and text, and why it can't be run, if it says so."""
+
+    line: int
+    language: str
+    code: str
+    not_run: str | None
+
+
+def read_blocks(text):
+    pattern = re.compile(r"(?:^<!-- not run: (.+) -->\n)?^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    return [
+        Block(text[: found.start(2)].count("\n") + 1, found[2], found[3], found[1]) for found in pattern.finditer(text)
+    ]
+
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = [block for block in read_blocks(README) if block.language != "text"]
+RUN = [block for block in BLOCKS if not block.not_run]
+
+
+def is_slow(block):
+    return any(command in block.code for command in SLOW)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A checkout with the user's own files in it; later blocks read what earlier ones made."""
+    folder = tmp_path_factory.mktemp("readme")
+    for name in ("configuration", "train.py"):
+        (folder / name).symlink_to(ROOT / name)
+    rows = [(f"{text} on day {day}", topic) for day in range(30) for topic, text in TOPICS.items()]
+    write_csv(folder / "my_texts.csv", rows)
+    write_csv(folder / "other_texts.csv", rows[:12])
+    return folder
+
+
+def commands(code):
+    """The commands of a block, each as its words, with the further flags that make it small."""
+    for line in code.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        if words[0] == "make":  # what the Makefile runs, without the installation before it
+            make = ["make", "--silent", "--dry-run", "--assume-old", ".venv/.done", *words[1:]]
+            printed = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+            words = shlex.split(printed)
+        further = next((flags for start, flags in FURTHER_FLAGS.items() if f" {start}" in " ".join(words)), "")
+        yield words + further.split()
+
+
+def run(words, folder):
+    if words[0] == "salience":
+        return cli.main(words[1:], "salience", cli.COMMANDS)
+    if words[:2] == [".venv/bin/python", "train.py"]:
+        return cli.main(["train", *words[2:]], "salience", cli.COMMANDS)
+    assert words[:2] == ["accelerate", "launch"], words
+    return subprocess.run([sys.executable, "-m", "accelerate.commands.launch", *words[2:]], cwd=folder).returncode
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(block, id=f"{block.language}_of_line_{block.line}", marks=[pytest.mark.slow] * is_slow(block))
+        for block in RUN
+    ],
+)
+def test_a_block_of_the_readme_runs(block, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    if block.language == "python":
+        exec(compile(block.code, f"README.md, line {block.line}", "exec"), {})
+        return
+    for words in commands(block.code):
+        assert run(words, folder) == 0, words
+
+
+def test_all_blocks_but_the_one_that_needs_an_account_are_run():
+    assert {block.language for block in BLOCKS} == {"bash", "python"}
+    assert (len(RUN), len([block for block in RUN if is_slow(block)])) == (9, 2)
+    assert [block.not_run for block in BLOCKS if block.not_run] == ["needs an account of the Hub"]
+
+
+def test_a_reader_sees_the_readme_in_two_hundred_lines():
+    assert len(README.splitlines()) <= 200
+
+
+def test_code_of_repositories_is_pinned_wherever_it_is_run():
+    calls = re.findall(r"\w+\([^()]*trust_remote_code=True[^()]*\)", README)
+    assert len(calls) == README.count("trust_remote_code=True") == 3
+    assert all("revision=REVISION" in call for call in calls)
+
+
+def test_files_that_the_readme_names_are_there():
+    linked = re.findall(r"\]\(([^)#]+)\)", README)
+    named = re.findall(r"`((?:configuration|modeling|model_cards|train|eval)/[\w./]*)`", README)
+    assert len(linked) >= 4 and len(named) >= 8
+    missing = [name for name in (*linked, *named) if "NAME" not in name and not (ROOT / name).exists()]
+    assert not missing
+
+
+def test_names_that_the_map_of_the_code_gives_are_where_it_says():
+    places = re.findall(r"`([A-Z_]{4,})`, `([\w/]+\.py)`", README)
+    assert len(places) >= 4
+    for name, file in places:
+        assert re.search(rf"^{name}\b", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE), (name, file)
