@@ -58,7 +58,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("readme")
     for name in ("configuration", "train.py"):
         (folder / name).symlink_to(ROOT / name)
-    rows = [(f"{text} on day {day}", topic) for day in range(30) for topic, text in TOPICS.items()]
+    rows = [(f"{text} on day {day}", topic) for day in range(12) for topic, text in TOPICS.items()]
     write_csv(folder / "my_texts.csv", rows)
     write_csv(folder / "other_texts.csv", rows[:12])
     return folder
