@@ -6,7 +6,7 @@ export TOKENIZERS_PARALLELISM := false
 # The tests' tiny models are faster on one thread.
 test test-min test-slow: export OMP_NUM_THREADS := 1
 
-.PHONY: help all install train report test test-min test-slow check fix types mypy results
+.PHONY: help all install train report test test-min test-slow check fix types mypy pages
 
 help:           ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -58,5 +58,6 @@ fix: $(VENV)/.done      ## let ruff repair what it can
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-results: $(VENV)/.done  ## write model_cards/results/README.md and the README's table from the JSON of finished studies
+pages: $(VENV)/.done    ## write configuration/README.md, model_cards/results/README.md and the README's table anew
+	$(VENV)/bin/python -m salience.configuration.flags_page
 	$(VENV)/bin/python -m salience.model_cards.results_page

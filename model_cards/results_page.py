@@ -1,6 +1,6 @@
 """The page of results and the README's table of results, made from templates and the numbers of finished studies.
 
-`python -m salience.model_cards.results_page`, or `make results`, writes both in a checkout of the repository.
+`python -m salience.model_cards.results_page`, or `make pages`, writes both in a checkout of the repository.
 """
 
 import json
@@ -17,7 +17,7 @@ from salience.model_cards.markdown import difference_text, percent_text, table
 
 RESULTS = Path(__file__).resolve().parent / "results"
 README = RESULTS.parents[1] / "README.md"
-BEGIN, END = "<!-- results: written by `make results` -->\n", "<!-- end of results -->"
+BEGIN, END = "<!-- results: written by `make pages` -->\n", "<!-- end of results -->"
 AGAINST = "points against "
 TITLES = {
     "f1_macro": "macro F1",

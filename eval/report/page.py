@@ -2,7 +2,6 @@
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ def write_page(
         "percent": percent,
         "number": number,
         "points": points,
-        "clean": partial(one_line, limit=MAX_NAME),
+        "clean": clean,
         "shade": shade,
         "p": p_value,
     }
@@ -47,6 +46,11 @@ def write_page(
         score_names={metric.key: metric.title for metric in METRICS},
     )
     file.write_text(page, encoding="utf-8")
+
+
+def clean(text: Any, limit: int | None = MAX_NAME) -> str:
+    """A text from data on one line, no longer than a name unless another limit is given."""
+    return one_line(text, limit)
 
 
 def data_uri(picture: bytes) -> Markup:

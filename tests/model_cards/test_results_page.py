@@ -40,12 +40,12 @@ STUDY = {
 
 
 def test_the_page_of_results_is_what_the_studies_say():
-    assert render_page() == PAGE, "make results"
+    assert render_page() == PAGE, "make pages"
 
 
 def test_the_table_of_the_readme_is_what_the_studies_say():
     readme = README.read_text(encoding="utf-8")
-    assert readme_with_table(readme) == readme, "make results"
+    assert readme_with_table(readme) == readme, "make pages"
 
 
 def test_what_make_train_prints_in_the_readme_is_the_first_seed_of_the_study():
@@ -115,7 +115,7 @@ def test_a_ratio_needs_exactly_one_row_of_the_benchmark():
 def test_a_stale_table_of_the_readme_is_written_anew_and_the_rest_stays():
     readme = readme_with_table(f"# Title\n{BEGIN}| old |\n{END}\n## Next\n")
     assert readme.startswith(f"# Title\n{BEGIN}| test accuracy, percent |") and readme.endswith(f"|\n{END}\n## Next\n")
-    with pytest.raises(ValueError, match="make results"):
+    with pytest.raises(ValueError, match="make pages"):
         readme_with_table("# Title\n")
 
 
