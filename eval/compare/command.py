@@ -43,9 +43,9 @@ from salience.configuration.errors import UserError, one_line
 from salience.eval.baseline.command import make_sparse_run
 from salience.eval.compare.page import render, text_table, write_figure
 from salience.eval.runs import Run, best_by_validation, data_flags, load_data, paired_answers, read_run, read_scores
-from salience.eval.scores.breakdown import with_intervals
+from salience.eval.scores.intervals import with_intervals
 from salience.eval.scores.paired import bootstrap, exact_mcnemar
-from salience.eval.scores.predictions import Predictions, read_predictions
+from salience.eval.scores.predictions import SINGLE_LABEL, Predictions, read_predictions
 from salience.model_cards.run_folder import RUN_FILE, write_json
 from salience.train.folder.output import check_folder
 
@@ -141,24 +141,17 @@ def check_comparable(runs: Sequence[Run]) -> None:
     for number, run in enumerate(runs):
         if run.folder.resolve() in {before.folder.resolve() for before in runs[:number]}:
             raise UserError(f"{run.folder} is given twice: leave one out")
-    kind = problem_type(read_predictions(first.folder, "test"))
+    kind = read_predictions(first.folder, "test").problem_type
     for run in others:
-        other = problem_type(read_predictions(run.folder, "test"))
+        other = read_predictions(run.folder, "test").problem_type
         if other != kind:
             raise UserError(f"{first.folder} is {kind} and {run.folder} {other}: compare runs of one problem type")
         if run.splits["test"] != first.splits["test"]:
             raise UserError(
                 f"{first.folder} and {run.folder} were tested on different texts: compare runs with the same test split"
             )
-    if kind != "single_label_classification":
+    if kind != SINGLE_LABEL:
         raise UserError(f"{first.folder} is {kind}, and the baselines need exactly one class for each text")
-
-
-def problem_type(predictions: Predictions) -> str:
-    """What kind of labels a run answered with."""
-    if predictions.labels.ndim == 2:
-        return "multi_label_classification"
-    return "regression" if predictions.labels.dtype.kind == "f" else "single_label_classification"
 
 
 def reference_run(runs: Sequence[Run]) -> Run:
@@ -244,7 +237,7 @@ def collect(runs: Sequence[Run], baselines: Sequence[Run]) -> dict[str, Any]:
 
 def intervals(predictions: Predictions) -> dict[str, list[float]]:
     """[low, high] of accuracy and macro F1, 95 %, by bootstrap over the test texts."""
-    found = with_intervals(predictions.labels, predictions.logits, "single_label_classification")
+    found = with_intervals(predictions)
     return {name: [found[name]["low"], found[name]["high"]] for name in ("accuracy", "f1_macro")}
 
 
