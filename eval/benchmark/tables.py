@@ -5,19 +5,20 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from salience.eval.benchmark.timing import Spread
 from salience.model_cards.markdown import aligned_table
 
 Row = dict[str, Any]
 
 
-def time_text(spread: dict[str, float]) -> str:
+def time_text(spread: Spread) -> str:
     """Median and range of seconds: `123 ms (119-140)`."""
     digits = 0 if spread["median"] >= 0.1 else 1
-    median, low, high = (f"{1000 * spread[name]:.{digits}f}" for name in ("median", "low", "high"))
+    median, low, high = (f"{1000 * value:.{digits}f}" for value in (spread["median"], spread["low"], spread["high"]))
     return f"{median} ms ({low}-{high})"
 
 
-def ratio_text(spread: dict[str, float]) -> str:
+def ratio_text(spread: Spread) -> str:
     """Median and range of a ratio: `1.10 (1.05-1.21)`."""
     return f"{spread['median']:.2f} ({spread['low']:.2f}-{spread['high']:.2f})"
 

@@ -10,7 +10,7 @@ visualizations/ with its figures, failure_analysis.json (see `salience.eval.fail
 
     model: name, revision, class, parameters, temperature (that divides its logits; null for a model without)
     data: name, split (null for a file), texts, classes (names), sha256 of texts and labels
-    made: date, command, versions, seed, documents (row numbers of the sample for attention and failure modes)
+    made: date, command, versions, seed
     scores: accuracy, precision_macro, ..., per_class; see `salience.eval.scores.metrics.compute_scores`
     intervals: {accuracy, precision_macro, ..., f1_weighted: {value, low, high}}
     confusion: texts by true class (row) and answer (column); null where a text can have several classes
@@ -29,9 +29,8 @@ visualizations/ with its figures, failure_analysis.json (see `salience.eval.fail
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 from datasets import DatasetDict
 
@@ -42,6 +41,7 @@ from salience.eval.failures.analysis import FailureAnalysis
 from salience.eval.failures.remedies import ABLATIONS, read_ablation
 from salience.eval.reading.load import ClassifierArguments, load_reader
 from salience.eval.reading.reader import Reader
+from salience.eval.report.about import About, describe
 from salience.eval.report.content import Findings, collect
 from salience.eval.report.page import write_page
 from salience.eval.report.pictures import draw, write_pictures
@@ -58,45 +58,9 @@ from salience.model_cards.run_folder import (
     RUN_FILE,
     write_json,
 )
-from salience.train.building.encoder_loading import public_name
 from salience.train.data.load import TextData, load_test
 from salience.train.data.memory import describe_table
 from salience.train.folder.output import check_writable
-from salience.train.folder.record import num_weights, versions
-from salience.train.folder.redaction import redact_command
-
-ReportedModel = TypedDict(
-    "ReportedModel",
-    {"name": str | None, "revision": str | None, "class": str, "parameters": int, "temperature": float | None},
-)
-"""Which model a report is on."""
-
-
-class ReportedData(TypedDict):
-    """Which texts it is on."""
-
-    name: str
-    split: str | None
-    texts: int
-    classes: list[str]
-    sha256: str
-
-
-class Made(TypedDict):
-    """How it was made."""
-
-    date: str
-    command: str
-    versions: dict[str, str]
-    seed: int
-
-
-class About(TypedDict):
-    """What `describe` gives."""
-
-    model: ReportedModel
-    data: ReportedData
-    made: Made
 
 
 class Report(About, Findings):
@@ -205,7 +169,7 @@ def report(words: list[str], command: list[str], memory: Any = None) -> WrittenR
     texts = Texts.of(data, split, reader)
     sizes = Sizes(arguments.num_documents, arguments.num_explained, arguments.report_seed)
     found, failures = collect(reader, texts, run, ablation, sizes)
-    results: Report = {**describe(arguments, command, reader, data, split), **found}
+    results: Report = {**describe(arguments, arguments.report_seed, command, reader, data, split), **found}
     out.mkdir(parents=True, exist_ok=True)
     write(out, results, failures, write_pictures(draw(results, reader, texts), out / "visualizations"), run)
     return WrittenReport(out / "report.html", results, failures)
@@ -220,32 +184,6 @@ def write(out: Path, results: Report, failures: FailureAnalysis, pictures: dict[
     if card:
         (card.parent / RELIABILITY_FILE).write_bytes(pictures["reliability"])
         write_card(card.parent)
-
-
-def describe(arguments: ReportArguments, command: list[str], reader: Reader, data: TextData, split: str) -> About:
-    """The keys model, data and made of report.json."""
-    return {
-        "model": {
-            "name": public_name(arguments.model),
-            "revision": arguments.revision,
-            "class": type(reader.model).__name__,
-            "parameters": num_weights(reader.model),
-            "temperature": getattr(reader.model.config, "logit_temperature", None),
-        },
-        "data": {
-            "name": data.name,
-            "split": split,
-            "texts": len(data.splits[split]),
-            "classes": data.label_names,
-            "sha256": data.fingerprint(split)["sha256"],
-        },
-        "made": {
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "command": redact_command(command),
-            "versions": versions(),
-            "seed": arguments.report_seed,
-        },
-    }
 
 
 def untouched_card(run: Run | None, out: Path) -> Path | None:

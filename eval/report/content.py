@@ -92,7 +92,7 @@ class Example(TypedDict):
     right: bool
     confidence: float
     num_words: int
-    words: list[tuple[str, float]] | None
+    words: list[list[str | float]] | None
     text: str
 
 
@@ -282,6 +282,6 @@ def _example(texts: Texts, row: int) -> Example:
         "num_words": document.num_words,
         "words": None
         if weights is None
-        else [(word, float(weight)) for word, weight in zip(words, weights, strict=False)],
+        else [[word, float(weight)] for word, weight in zip(words, weights, strict=False)],
         "text": " ".join(words),
     }

@@ -57,11 +57,12 @@ from tqdm import tqdm
 
 from salience.configuration.arguments import RecipeParser, recipe_tokens
 from salience.configuration.errors import UserError
-from salience.eval.runs import read_results, read_scores
+from salience.eval.runs import read_scores
 from salience.eval.study.cells import Cell, CellRunner
 from salience.eval.study.file import Study, read_flags, read_study
 from salience.eval.study.results import write_results
 from salience.eval.study.scores import GROUP_SCORES
+from salience.model_cards.run_folder import read_json
 from salience.train.flag_checks import check_flags
 from salience.train.folder.output import check_writable
 
@@ -133,7 +134,7 @@ def study(file: str, jobs: int, output_dir: str | None, overrides: dict[str, Any
     if failed:
         logs = ", ".join(str(cell.log_file) for cell in failed)
         raise UserError(f"{len(failed)} of {len(cells)} cells failed, the others are finished; see {logs}")
-    return read_results(folder, "study.json")
+    return read_json(folder / "study.json")
 
 
 @contextmanager

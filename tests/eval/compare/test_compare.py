@@ -15,8 +15,8 @@ from sklearn.svm import LinearSVC
 
 from salience.configuration.data_arguments import DataArguments
 from salience.eval.cli import main
-from salience.eval.compare.command import distinct_names, intervals
 from salience.eval.compare.page import MAX_NAME, shorten, write_figure
+from salience.eval.compare.results import distinct_names, intervals
 from salience.eval.scores.predictions import Predictions, read_predictions
 from salience.train.data.load import load_splits
 from tests.helpers.toy import TOPICS, toy_texts, write_csv
