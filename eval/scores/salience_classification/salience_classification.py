@@ -1,6 +1,6 @@
 """Scores of a text classifier or regressor as one `evaluate` metric, computed by scikit-learn.
 
-`evaluate.load("eval/metrics/salience_classification", "multi_label_classification")` needs no network.
+`evaluate.load("eval/scores/salience_classification", "multi_label_classification")` needs no network.
 """
 
 from collections.abc import Sequence
