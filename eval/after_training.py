@@ -1,6 +1,6 @@
 """What follows training: the temperature of the scores, and the scores of validation and test, written to the run."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from transformers import EvalPrediction, PretrainedConfig
 from salience.configuration.configuration_salience import SalienceConfig
 from salience.eval.scores.calibration import fit_temperature
 from salience.eval.scores.metrics import compute_scores
-from salience.eval.scores.predictions import count_words, write_predictions
+from salience.eval.scores.predictions import REGRESSION, Predictions, count_words, write_predictions
 from salience.model_cards.run_folder import PREFIXES, without_prefix, write_results
 from salience.train.data.load import TextData
 from salience.train.loop.trainer import SalienceTrainer
@@ -37,55 +37,33 @@ def evaluate(
         wants_calibration: Fit a temperature on the validation split where there are classes and a place for it.
     """
     config: PretrainedConfig = trainer.accelerator.unwrap_model(trainer.model).config
-    wants_calibration = wants_calibration and data.problem_type != "regression"
+    wants_calibration = wants_calibration and data.problem_type != REGRESSION
     for split, prefix in PREFIXES.items():
         if split not in tokenized:
             continue
         prediction = trainer.predict(tokenized[split], metric_key_prefix=prefix)
         logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
-        labels = np.asarray(prediction.label_ids)
+        labels, num_words = np.asarray(prediction.label_ids), count_words(data.splits[split]["text"])[orders[split]]
+        predictions = Predictions(labels, logits, data.problem_type, data.label_names, num_words)
         metrics: dict[str, Any] = prediction.metrics or {}
         results: dict[str, Any] = {"samples": len(tokenized[split])}
         if split == "validation":
             if wants_calibration and isinstance(config, SalienceConfig):
-                logits = calibrate(config, logits, labels, data.problem_type)
-                metrics |= scores_of(trainer, logits, labels)
+                predictions = calibrate(config, predictions)
+                metrics |= scores_of(trainer, predictions, labels)
                 results["temperature"] = config.logit_temperature
             trainer.log(metrics)  # the last point of the curves; adds the epoch
         if not trainer.is_world_process_zero():
             continue
         results = without_prefix(split, metrics) | results
         if split == "test":
-            results |= compute_scores(logits, labels, data.problem_type, data.label_names)
-        write_split(Path(trainer.args.output_dir), split, data, orders[split], labels, logits, results)
+            results |= compute_scores(predictions)
+        folder = Path(trainer.args.output_dir)
+        write_results(folder, split, results)
+        write_predictions(folder, split, orders[split], predictions)
 
 
-def write_split(
-    folder: Path,
-    split: str,
-    data: TextData,
-    rows: np.ndarray,
-    labels: np.ndarray,
-    logits: np.ndarray,
-    results: Mapping[str, Any],
-) -> None:
-    """Write what a run answered to the texts of a split, and its scores.
-
-    Args:
-        folder: The run folder, which exists.
-        split: `validation` or `test`.
-        data: What was read.
-        rows: (N,) which text of the split each answer is to.
-        labels: (N,) or (N, C).
-        logits: (N, C), or (N,) for one value.
-        results: Scores and costs by name.
-    """
-    write_results(folder, split, results)
-    num_words = count_words(data.splits[split]["text"])[rows]
-    write_predictions(folder, split, rows, labels, logits, num_words)
-
-
-def calibrate(config: SalienceConfig, logits: np.ndarray, labels: np.ndarray, problem_type: str) -> np.ndarray:
+def calibrate(config: SalienceConfig, predictions: Predictions) -> Predictions:
     """Fit the temperature on answers of a trained model, and store it in its configuration.
 
     A prior correction stays what it is: the temperature is that of the logits without it, which predict the classes as
@@ -93,22 +71,28 @@ def calibrate(config: SalienceConfig, logits: np.ndarray, labels: np.ndarray, pr
 
     Args:
         config: The model's, without a temperature so far.
-        logits: (N, C) its answers to the validation texts.
-        labels: (N,) or (N, C).
-        problem_type: `single_label_classification` or `multi_label_classification`.
+        predictions: Its answers to the validation texts.
 
     Returns:
-        (N, C) float32, what the calibrated model answers to the same texts.
+        What the calibrated model answers to the same texts.
     """
     correction_C = np.asarray(config.prior_correction or 0.0, np.float32)
-    uncorrected = logits + correction_C
+    uncorrected = predictions.logits.astype(np.float32) + correction_C  # as the model computes
     # One process decides, should the last bits of others differ.
-    fitted = broadcast_object_list([fit_temperature(uncorrected, labels, problem_type)])
+    fitted = broadcast_object_list([fit_temperature(replace(predictions, logits=uncorrected))])
     config.logit_temperature = fitted[0]
-    return (uncorrected / config.logit_temperature - correction_C).astype(np.float32)
+    calibrated = (uncorrected / config.logit_temperature - correction_C).astype(np.float32)
+    return replace(predictions, logits=calibrated)
 
 
-def scores_of(trainer: SalienceTrainer, logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """The scores and the loss of `trainer.predict` on the validation split, had the model answered these logits."""
+def scores_of(trainer: SalienceTrainer, predictions: Predictions, labels: np.ndarray) -> dict[str, Any]:
+    """The scores and the loss of `trainer.predict` on the validation split, had the model answered so.
+
+    Args:
+        trainer: Trained.
+        predictions: What the model answered.
+        labels: (N,) or (N, C), of the type that the loss takes.
+    """
+    logits = predictions.logits.astype(np.float32)
     scores = trainer.compute_metrics(EvalPrediction(logits, labels))  # type: ignore[misc]  # it was given
     return {f"eval_{name}": value for name, value in (scores | {"loss": trainer.loss_of(logits, labels)}).items()}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -48,6 +48,17 @@ class Run:
     def splits(self) -> dict[str, str]:
         """Fingerprint of each split."""
         return {split: each["sha256"] for split, each in self.record["data"]["splits"].items()}
+
+
+class RunScores(TypedDict):
+    """What `read_scores` gives."""
+
+    validation_accuracy: float
+    accuracy: float
+    f1_macro: float
+    train_seconds: float | None
+    texts_per_second: float | None
+    parameters: int
 
 
 def read_run(name: str | Path, tested: bool = True) -> Run:
@@ -97,7 +108,7 @@ def load_data(run: Run, data_args: DataArguments, what: str) -> TextData:
     return data
 
 
-def read_scores(folder: Path) -> dict[str, Any]:
+def read_scores(folder: Path) -> RunScores:
     """The scores of a finished run.
 
     Args:

@@ -29,6 +29,23 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
+def aligned_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table as plain text under a title: the first column to the left, all others to the right.
+
+    Args:
+        title: may be empty.
+        header: column names.
+        rows: one sequence of cells per row.
+    """
+    lines = [header, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    text = [""] if not title else ["", title]
+    for first, *others in lines:
+        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        text.append("  ".join([first.ljust(widths[0]), *cells]))
+    return "\n".join(text)
+
+
 def percent_text(mean: float | None, sd: float | None = None) -> str:
     """A score in percent, with its standard deviation where there is one; empty for None.
 

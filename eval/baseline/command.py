@@ -22,11 +22,11 @@ from sklearn.svm import LinearSVC
 from salience.configuration.arguments import RecipeParser
 from salience.configuration.data_arguments import DataArguments
 from salience.configuration.errors import UserError
-from salience.eval.after_training import write_split
 from salience.eval.baseline.frozen import FROZEN_MODELS, frozen_vectors
 from salience.eval.baseline.prior_correction import PriorCorrectedLogistic
 from salience.eval.scores.metrics import compute_scores
-from salience.model_cards.run_folder import RUN_FILE, STARTED_FILE, TRAIN_RESULTS_FILE, write_json
+from salience.eval.scores.predictions import SINGLE_LABEL, Predictions, count_words, write_predictions
+from salience.model_cards.run_folder import RUN_FILE, STARTED_FILE, TRAIN_RESULTS_FILE, write_json, write_results
 from salience.train.building.encoder_loading import public_name
 from salience.train.data.load import TextData, load_splits
 from salience.train.folder.output import claimed, start
@@ -109,7 +109,7 @@ def run_sparse(name: str, data: TextData, model_args: Any = None) -> SparseRun:
     Raises:
         UserError: See `build_baseline`; the labels aren't classes, or the training texts hold no word.
     """
-    if data.problem_type != "single_label_classification":
+    if data.problem_type != SINGLE_LABEL:
         raise UserError(f"{name} needs exactly one class for each text; these labels are {data.problem_type}")
     model = build_baseline(name, model_args)
     train = data.splits["train"]
@@ -194,13 +194,16 @@ def make_sparse_run(
     start(folder, {"kind": baseline_kind(name), "family": name})
     write_json(folder / TRAIN_RESULTS_FILE, {"train_runtime": round(run.fit_seconds, 4)})
     for split, logits in run.logits.items():
-        labels, seconds = np.asarray(data.splits[split]["labels"]), run.predict_seconds[split]
-        results = compute_scores(logits, labels, data.problem_type, data.label_names) | {
+        labels, num_words = np.asarray(data.splits[split]["labels"]), count_words(data.splits[split]["text"])
+        predictions = Predictions(labels, logits, data.problem_type, data.label_names, num_words)
+        seconds = run.predict_seconds[split]
+        costs = {
             "runtime": round(seconds, 4),
-            "samples_per_second": round(len(labels) / seconds, 3),
-            "samples": len(labels),
+            "samples_per_second": round(len(predictions) / seconds, 3),
+            "samples": len(predictions),
         }
-        write_split(folder, split, data, np.arange(len(labels)), labels, logits, results)
+        write_results(folder, split, {**compute_scores(predictions), **costs})
+        write_predictions(folder, split, np.arange(len(predictions)), predictions)
     record = make_record(
         kind=baseline_kind(name),
         command=command,

@@ -15,6 +15,7 @@ from salience.configuration.errors import UserError
 from salience.configuration.model_arguments import ModelArguments
 from salience.configuration.training_arguments import does_bf16_well
 from salience.eval.baseline.prior_correction import PriorCorrectedLogistic
+from salience.eval.reading.reader import batches, padded
 from salience.train.building.build import build_model
 from salience.train.building.encoder_cache import attach_cache
 from salience.train.building.lora import encoder_of
@@ -54,16 +55,15 @@ class FrozenVectors(TransformerMixin, BaseEstimator):
     @torch.no_grad()
     def transform(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors (N, D) float32 of N texts, of any length: long ones are read in windows."""
-        ids = self.tokenizer(list(texts), verbose=False)["input_ids"]
-        order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
-        parts, device = [], self.model.device
+        ids = [np.array(each, dtype=int) for each in self.tokenizer(list(texts), verbose=False)["input_ids"]]
+        parts, order, device = [], [], self.model.device
         bf16 = does_bf16_well(device.type == "cpu") if self.bf16 is None else self.bf16
-        for start in range(0, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
-            batch = self.tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt")
+        for rows in batches(ids, self.batch_size):
+            batch = padded(self.tokenizer, [ids[row] for row in rows])
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 outputs = self.model(**batch.to(device))
             parts.append(outputs.pooler_output.float().cpu().numpy())
+            order += rows
         return np.concatenate(parts)[np.argsort(order)]
 
 

@@ -5,7 +5,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import psutil
@@ -36,6 +36,23 @@ class Point:
     megabytes: float
 
 
+class CurveRow(TypedDict):
+    """A `Curve` in benchmark.json; an exponent is null where too few points tell it."""
+
+    variant: str
+    mode: str
+    words: list[int]
+    seconds: list[float]
+    seconds_low: list[float]
+    seconds_high: list[float]
+    megabytes: list[float]
+    time_exponent: float | None
+    memory_exponent: float | None
+    time_exponent_from_10000: float | None
+    memory_exponent_from_10000: float | None
+    stopped: str | None
+
+
 @dataclass
 class Curve:
     """A variant's points in one mode, and why they end before the longest document, if they do."""
@@ -45,7 +62,7 @@ class Curve:
     points: list[Point] = field(default_factory=list)
     stopped: str | None = None
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> CurveRow:
         """For benchmark.json: medians of each point, and the exponents from 1,000 and from 10,000 words."""
         words = [point.words for point in self.points]
         medians = [float(np.median(point.seconds)) for point in self.points]

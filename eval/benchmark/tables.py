@@ -5,28 +5,20 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from salience.eval.benchmark.timing import Spread
+from salience.model_cards.markdown import aligned_table
+
 Row = dict[str, Any]
 
 
-def table(title: str, header: list[str], rows: list[list[str]]) -> str:
-    """Aligned columns under a title; the first column to the left, all others to the right."""
-    lines = [header, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    text = [""] if not title else ["", title]
-    for first, *others in lines:
-        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-        text.append("  ".join([first.ljust(widths[0]), *cells]))
-    return "\n".join(text)
-
-
-def time_text(spread: dict[str, float]) -> str:
+def time_text(spread: Spread) -> str:
     """Median and range of seconds: `123 ms (119-140)`."""
     digits = 0 if spread["median"] >= 0.1 else 1
-    median, low, high = (f"{1000 * spread[name]:.{digits}f}" for name in ("median", "low", "high"))
+    median, low, high = (f"{1000 * value:.{digits}f}" for value in (spread["median"], spread["low"], spread["high"]))
     return f"{median} ms ({low}-{high})"
 
 
-def ratio_text(spread: dict[str, float]) -> str:
+def ratio_text(spread: Spread) -> str:
     """Median and range of a ratio: `1.10 (1.05-1.21)`."""
     return f"{spread['median']:.2f} ({spread['low']:.2f}-{spread['high']:.2f})"
 
@@ -63,7 +55,7 @@ def step_tables(results: Row) -> str:
             for row in rows
         ]
         title = f"1. {mode.capitalize()}, {results['batch_size']} documents, {batches}"
-        text.append(table(title, ["model", "one batch", *(f"/ {name}" for name in references)], lines))
+        text.append(aligned_table(title, ["model", "one batch", *(f"/ {name}" for name in references)], lines))
     return "\n".join(text)
 
 
@@ -77,7 +69,7 @@ def growth_tables(results: Row) -> str:
             cells = [f"{known[length]:.3g}" if length in known else "-" for length in lengths]
             lines.append([f"{row['variant']}, {row['mode']}", *cells])
         text.append(
-            table(f"2. {unit} by words of one document", ["variant", *(f"{each:,}" for each in lengths)], lines)
+            aligned_table(f"2. {unit} by words of one document", ["variant", *(f"{each:,}" for each in lengths)], lines)
         )
     lines = [
         [
@@ -89,7 +81,7 @@ def growth_tables(results: Row) -> str:
     ]
     header = ["variant", "time", "from 10,000", "memory", "from 10,000", "not measured"]
     text.append(
-        table("2. Exponents of growth from 1,000 words (1: with the length, 2: with its square)", header, lines)
+        aligned_table("2. Exponents of growth from 1,000 words (1: with the length, 2: with its square)", header, lines)
     )
     return "\n".join(text)
 
@@ -101,7 +93,7 @@ def batch_tables(results: Row) -> str:
     for mode, model in dict.fromkeys((row["mode"], row["model"]) for row in results["batch_sizes"]):
         rows = [row for row in results["batch_sizes"] if (row["mode"], row["model"]) == (mode, model)]
         lines.append([f"{model}, {mode}", *(time_text(row["seconds_per_document"]) for row in rows)])
-    text.append(table("3. Time of one document by batch size", ["model", *map(str, sizes)], lines))
+    text.append(aligned_table("3. Time of one document by batch size", ["model", *map(str, sizes)], lines))
     lines = [
         [
             f"{row['model']}, {row['documents']} documents",
@@ -111,7 +103,7 @@ def batch_tables(results: Row) -> str:
         for row in results["documents"]
     ]
     title = f"3. Inference by number of documents, in batches of {results['batch_size']}, by length"
-    text.append(table(title, ["model", "documents/s", "all"], lines))
+    text.append(aligned_table(title, ["model", "documents/s", "all"], lines))
     return "\n".join(text)
 
 

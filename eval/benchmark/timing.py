@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -54,25 +54,45 @@ def interleaved(
     return {name: each[1:] for name, each in times.items()}  # the first one is the warm-up
 
 
-def spread(values: np.ndarray) -> dict[str, float]:
+class Spread(TypedDict):
+    """Of repetitions."""
+
+    median: float
+    low: float
+    high: float
+
+
+class StepRow(TypedDict):
+    """What `compared` says of one model."""
+
+    mode: str
+    batches: str
+    model: str
+    seconds: Spread
+    ratios: dict[str, Spread]
+
+
+def spread(values: np.ndarray) -> Spread:
     """Median, lowest and highest."""
     return {"median": float(np.median(values)), "low": float(values.min()), "high": float(values.max())}
 
 
-def compared(times: dict[str, np.ndarray], references: tuple[str, ...], **facts: Any) -> list[dict[str, Any]]:
+def compared(times: dict[str, np.ndarray], references: tuple[str, ...], mode: str, batches: str) -> list[StepRow]:
     """A row for each name: what is known of it, its seconds, and their ratios to others' for the same calls.
 
     Args:
         times: From `interleaved`.
         references: Names by whose seconds each repetition's are divided: those of the calls that both have run.
-        facts: What else the rows hold.
+        mode: What was timed, for the rows.
+        batches: Which batches, for the rows.
 
     Returns:
-        Rows with `facts`, `model`, `seconds` (as in `spread`) and `ratios` (reference -> as in `spread`).
+        Rows with `mode`, `batches`, `model`, `seconds` (as in `spread`) and `ratios` (reference -> as in `spread`).
     """
     return [
         {
-            **facts,
+            "mode": mode,
+            "batches": batches,
             "model": name,
             "seconds": spread(np.nanmean(each, axis=1)),
             "ratios": {reference: spread(_ratios(each, times[reference])) for reference in references},

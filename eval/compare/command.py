@@ -28,8 +28,6 @@ of the report, results/model_comparison.json:
             p_value}, the exact test
 """
 
-import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,19 +37,17 @@ from tqdm import tqdm
 
 from salience.configuration.arguments import RecipeParser
 from salience.configuration.data_arguments import DataArguments
-from salience.configuration.errors import UserError, one_line
+from salience.configuration.errors import UserError
 from salience.eval.baseline.command import make_sparse_run
 from salience.eval.compare.output import check_out, write
 from salience.eval.compare.page import text_table
-from salience.eval.runs import Run, best_by_validation, data_flags, load_data, paired_answers, read_run, read_scores
-from salience.eval.scores.breakdown import with_intervals
-from salience.eval.scores.paired import bootstrap, exact_mcnemar
-from salience.eval.scores.predictions import Predictions, read_predictions
+from salience.eval.compare.results import Comparison, collect, reference_run
+from salience.eval.runs import Run, data_flags, load_data, read_run
+from salience.eval.scores.predictions import SINGLE_LABEL, read_predictions
 from salience.model_cards.run_folder import RUN_FILE
 from salience.train.folder.output import claimed
 
 BASELINES = ("tfidf_svm", "tfidf_logistic", "tfidf_complement_nb")
-CELL_NAME = re.compile(r"seed_[0-9]+")
 
 
 @dataclass
@@ -77,7 +73,7 @@ def main(argv: list[str]) -> None:
     print(text_table(compare(names, words)))
 
 
-def compare_runs(runs: Sequence[str | Path], **flags: Any) -> dict[str, Any]:
+def compare_runs(runs: Sequence[str | Path], **flags: Any) -> Comparison:
     """Put finished runs on the same test texts into one table and figure, TF-IDF baselines beside them.
 
     Args:
@@ -99,7 +95,7 @@ def compare_runs(runs: Sequence[str | Path], **flags: Any) -> dict[str, Any]:
     return compare([str(run) for run in runs], words)
 
 
-def compare(names: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
+def compare(names: Sequence[str], words: Sequence[str]) -> Comparison:
     """See `compare_runs`.
 
     Args:
@@ -136,29 +132,17 @@ def check_comparable(runs: Sequence[Run]) -> None:
     for number, run in enumerate(runs):
         if run.folder.resolve() in {before.folder.resolve() for before in runs[:number]}:
             raise UserError(f"{run.folder} is given twice: leave one out")
-    kind = problem_type(read_predictions(first.folder, "test"))
+    kind = read_predictions(first.folder, "test").problem_type
     for run in others:
-        other = problem_type(read_predictions(run.folder, "test"))
+        other = read_predictions(run.folder, "test").problem_type
         if other != kind:
             raise UserError(f"{first.folder} is {kind} and {run.folder} {other}: compare runs of one problem type")
         if run.splits["test"] != first.splits["test"]:
             raise UserError(
                 f"{first.folder} and {run.folder} were tested on different texts: compare runs with the same test split"
             )
-    if kind != "single_label_classification":
+    if kind != SINGLE_LABEL:
         raise UserError(f"{first.folder} is {kind}, and the baselines need exactly one class for each text")
-
-
-def problem_type(predictions: Predictions) -> str:
-    """What kind of labels a run answered with."""
-    if predictions.labels.ndim == 2:
-        return "multi_label_classification"
-    return "regression" if predictions.labels.dtype.kind == "f" else "single_label_classification"
-
-
-def reference_run(runs: Sequence[Run]) -> Run:
-    """The run whose splits the baselines share: the first that isn't a baseline, or just the first."""
-    return next((run for run in runs if not run.is_sparse), runs[0])
 
 
 def made_baselines(runs: Sequence[Run], out: Path, flags: Sequence[str]) -> list[Run]:
@@ -191,90 +175,3 @@ def made_baselines(runs: Sequence[Run], out: Path, flags: Sequence[str]) -> list
             with claimed(folders[name], "sparse"):
                 make_sparse_run(name, data, folders[name], command, seed, data_args)
     return [read_run(folder) for folder in folders.values()]
-
-
-def collect(runs: Sequence[Run], baselines: Sequence[Run]) -> dict[str, Any]:
-    """The content of model_comparison.json; see the module.
-
-    Args:
-        runs: Those to compare.
-        baselines: Those that were made for the comparison.
-
-    Raises:
-        UserError: Results of a run are missing.
-    """
-    reference = reference_run(runs)
-    names = distinct_names([run.folder for run in runs])
-    names += [f"sparse/{run.family}" if run.family in names else run.family for run in baselines]
-    named = dict(zip(names, (*runs, *baselines), strict=True))
-    scores = {name: read_scores(run.folder) for name, run in named.items()}
-    best = best_by_validation(
-        {
-            name: scores[name]["validation_accuracy"]
-            for name, run in named.items()
-            if run.is_sparse and run.splits == reference.splits
-        }
-    )
-    if best is None:
-        raise UserError(f"there is no TF-IDF baseline on the splits of {reference.folder}")
-    data = reference.record["data"]
-    rows = [
-        {
-            "name": name,
-            "kind": "sparse" if run.is_sparse else "model",
-            "family": run.family,
-            "same_training_texts": run.splits["train"] == reference.splits["train"],
-            **scores[name],
-            "intervals": intervals(read_predictions(run.folder, "test")),
-            "against_best_sparse": None if name == best else against(run, named[best]),
-        }
-        for name, run in named.items()
-    ]
-    return {
-        "data": {**data, "splits": {split: each["rows"] for split, each in data["splits"].items()}},
-        "test_sha256": reference.splits["test"],
-        "best_sparse": best,
-        "rows": rows,
-    }
-
-
-def intervals(predictions: Predictions) -> dict[str, list[float]]:
-    """[low, high] of accuracy and macro F1, 95 %, by bootstrap over the test texts."""
-    found = with_intervals(predictions.labels, predictions.logits, "single_label_classification")
-    return {name: [found[name]["low"], found[name]["high"]] for name in ("accuracy", "f1_macro")}
-
-
-def against(run: Run, other: Run) -> dict[str, Any]:
-    """Paired bootstrap and McNemar's test of a run against another one on the same test texts.
-
-    Args:
-        run: Its accuracy counts positive.
-        other: Its accuracy counts negative.
-
-    Raises:
-        UserError: Their predictions are for different texts.
-    """
-    our, their = paired_answers(run.folder, other.folder)
-    return bootstrap([our.is_right().astype(int) - their.is_right()]) | {"mcnemar": exact_mcnemar(our, their)}
-
-
-def distinct_names(folders: Sequence[Path]) -> list[str]:
-    """For each folder the part of its path that tells it from the others, without control characters.
-
-    Last parts that all have in common say nothing, nor does the seed_N of a study's cell alone.
-
-    Args:
-        folders: Different ones.
-
-    Returns:
-        For `cells/lstm/seed_0` and `cells/gat/seed_0`: lstm and gat; with seed_1: lstm/seed_0 and gat/seed_1.
-    """
-    paths = [Path(os.path.abspath(folder)).parts for folder in folders]
-    while len(paths) > 1 and len({parts[-1] for parts in paths}) == 1:
-        paths = [parts[:-1] for parts in paths]
-    depth = 2 if any(CELL_NAME.fullmatch(parts[-1]) for parts in paths) else 1
-    while len({parts[-depth:] for parts in paths}) < len(paths):
-        depth += 1
-    names = [one_line("/".join(parts[-depth:])) for parts in paths]
-    # Folders whose names differ in control characters only get numbers.
-    return [f"{name} ({place})" if names.count(name) > 1 else name for place, name in enumerate(names, 1)]

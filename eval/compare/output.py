@@ -1,10 +1,10 @@
 """The files of a comparison."""
 
 from pathlib import Path
-from typing import Any
 
 from salience.configuration.errors import UserError
 from salience.eval.compare.page import render, write_figure
+from salience.eval.compare.results import Comparison
 from salience.model_cards.run_folder import read_json, write_json
 from salience.train.folder.output import check_unfinished
 
@@ -30,7 +30,7 @@ def check_out(out: Path) -> None:
             raise UserError(f"{out / file} is no comparison of ours: choose another --output_dir, or move it away")
 
 
-def write(results: dict[str, Any], out: Path) -> None:
+def write(results: Comparison, out: Path) -> None:
     """Write JSON, figure and table.
 
     Args:

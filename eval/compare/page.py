@@ -10,8 +10,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from salience.configuration.errors import one_line
-from salience.eval.benchmark.tables import table as aligned_table
-from salience.model_cards.markdown import difference_text, escape, p_text, table
+from salience.model_cards.markdown import aligned_table, difference_text, escape, p_text, table
 
 MAX_NAME = 40  # characters of a name in a table or figure
 SCORES = {"accuracy": "test accuracy", "f1_macro": "test macro F1"}

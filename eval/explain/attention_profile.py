@@ -28,15 +28,15 @@ A correlation or p-value that is undefined is null.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
-from scipy.special import entr
-from scipy.stats import mannwhitneyu, spearmanr
-from sklearn.neighbors import NearestNeighbors
 
-from salience.eval.explain.attributions import class_probabilities
-from salience.eval.explain.word_weights import KINDS, WordWeights, word_weights
+from salience.eval.explain.attributions import checked_probabilities
+from salience.eval.explain.consistency import Consistency, similar_documents
+from salience.eval.explain.cross_attention import Head, cross_attention_profile
+from salience.eval.explain.statistics import mann_whitney, mean_or_none, rank_correlation
+from salience.eval.explain.word_weights import KINDS, Shares, WordWeights, word_weights
 from salience.eval.reading.reader import Document, Reader, Reading
 from salience.eval.scores.predictions import Predictions
 
@@ -44,11 +44,88 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 WEIGHT_EDGES = (0, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 """Of the histogram of weights over even ones; what is above lies in the last bin."""
 ENTROPY_EDGES = np.linspace(0, 1, 21)
-NUM_PAIRS = 500
-MIN_SHARED_WORDS = 5
 NUM_HEAVIEST = 20
 MIN_DOCUMENTS = 3
 LONGEST_WORD = 40
+
+
+class Histogram(TypedDict):
+    """How many values lie between each two edges."""
+
+    edges: list[float]
+    counts: list[int]
+
+
+class Spread(TypedDict):
+    """A measure over texts; quantiles by their names."""
+
+    mean: float
+    quantiles: dict[str, float]
+
+
+class EntropySpread(Spread):
+    """The same with counts of texts between the edges, by answer."""
+
+    edges: list[float]
+    right: list[int]
+    wrong: list[int]
+
+
+class TfIdf(TypedDict):
+    """Correlation of weight and TF-IDF."""
+
+    mean: float | None
+    num_documents: int
+    even_mean: float | None
+
+
+class Correlation(TypedDict):
+    """A rank correlation, null where it is undefined."""
+
+    correlation: float | None
+    p_value: float | None
+
+
+class RightAndWrong(TypedDict):
+    """Means of a measure by answer."""
+
+    right: float | None
+    wrong: float | None
+    p_value: float | None
+
+
+class HeavyWord(TypedDict):
+    """A word with its mean weight over the even one."""
+
+    word: str
+    weight: float
+    num_documents: int
+
+
+class HeaviestWords(TypedDict):
+    """Of one predicted class."""
+
+    label: str
+    words: list[HeavyWord]
+
+
+class AttentionProfile(TypedDict):
+    """What `attention_profile` gives; see the module."""
+
+    num_documents: int
+    num_left_out: int
+    special_tokens: float
+    weights: Histogram
+    heaviest_tenth: Spread
+    entropy: EntropySpread
+    tf_idf: TfIdf
+    kinds: dict[str, Shares]
+    ends: dict[str, Shares]
+    similar_documents: Consistency
+    confidence: Correlation
+    right_and_wrong: dict[str, RightAndWrong]
+    heaviest_words: list[HeaviestWords]
+    cross_attention: list[Head] | None
 
 
 def attention_profile(
@@ -57,7 +134,7 @@ def attention_profile(
     readings: Sequence[Reading],
     labels: np.ndarray,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> AttentionProfile:
     """Describe the attention of a model with pooling weights.
 
     Args:
@@ -75,8 +152,8 @@ def attention_profile(
     """
     words = word_weights(documents, readings)
     logits = np.array([readings[row].logits for row in words.rows])
-    is_right = Predictions(np.asarray(labels)[words.rows], logits).is_right()
-    probabilities = class_probabilities(reader.model, logits)
+    probabilities = checked_probabilities(reader, logits)
+    is_right = Predictions(np.asarray(labels)[words.rows], logits, reader.problem_type, reader.label_names).is_right()
     entropy = words.entropy()
     return {
         "num_documents": len(words.rows),
@@ -84,8 +161,8 @@ def attention_profile(
         "special_tokens": float(words.special_mass_N.mean()),
         "weights": _histogram(words.lift_M.clip(max=WEIGHT_EDGES[-1]), WEIGHT_EDGES),
         "heaviest_tenth": _distribution(words.top_mass(0.1)),
-        "entropy": _distribution(entropy)
-        | {
+        "entropy": {
+            **_distribution(entropy),
             "edges": ENTROPY_EDGES.tolist(),
             "right": _histogram(entropy[is_right], ENTROPY_EDGES)["counts"],
             "wrong": _histogram(entropy[~is_right], ENTROPY_EDGES)["counts"],
@@ -93,7 +170,7 @@ def attention_profile(
         "tf_idf": _tf_idf_correlation(words),
         "kinds": {name: words.mean_shares(words.kind_M == number) for number, name in enumerate(KINDS)},
         "ends": {ends: words.mean_shares(words.at_ends(ends)) for ends in ("first", "last", "both")},
-        "similar_documents": _consistency(words, seed),
+        "similar_documents": similar_documents(words, seed),
         "confidence": _confidence(entropy, probabilities.max(1)),
         "right_and_wrong": _right_and_wrong(words, is_right),
         "heaviest_words": _heaviest_words(words, logits.argmax(1), reader.label_names),
@@ -101,35 +178,22 @@ def attention_profile(
     }
 
 
-def _histogram(values: np.ndarray, edges: Sequence[float] | np.ndarray) -> dict[str, list[Any]]:
+def _histogram(values: np.ndarray, edges: Sequence[float] | np.ndarray) -> Histogram:
     # Rounding may carry an entropy of 1 just over it.
     counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
     return {"edges": np.asarray(edges, float).tolist(), "counts": counts.tolist()}
 
 
-def _distribution(values: np.ndarray) -> dict[str, Any]:
+def _distribution(values: np.ndarray) -> Spread:
     quantiles = np.quantile(values, QUANTILES).tolist()
     return {"mean": float(values.mean()), "quantiles": dict(zip(map(str, QUANTILES), quantiles, strict=True))}
 
 
-def rank_correlation(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float] | None:
-    """Spearman's correlation and its p-value; None where either side is constant, or there are fewer than 3 values.
-
-    Args:
-        ours: (n,).
-        theirs: (n,).
-    """
-    if len(ours) < 3 or np.ptp(ours) == 0 or np.ptp(theirs) == 0:
-        return None
-    found = spearmanr(ours, theirs)
-    return float(found.statistic), float(found.pvalue)
-
-
-def _tf_idf_correlation(words: WordWeights) -> dict[str, Any]:
+def _tf_idf_correlation(words: WordWeights) -> TfIdf:
     found, even = (
         _correlations_by_text(words, values_M, words.tf_idf_M) for values_M in (words.weight_M, words.even_M)
     )
-    return {"mean": _mean(found), "num_documents": len(found), "even_mean": _mean(even)}
+    return {"mean": mean_or_none(found), "num_documents": len(found), "even_mean": mean_or_none(even)}
 
 
 def _correlations_by_text(words: WordWeights, our_M: np.ndarray, their_M: np.ndarray) -> np.ndarray:
@@ -139,62 +203,12 @@ def _correlations_by_text(words: WordWeights, our_M: np.ndarray, their_M: np.nda
     return np.array([each[0] for each in (rank_correlation(*pair) for pair in pairs) if each is not None])
 
 
-def _mean(values: np.ndarray) -> float | None:
-    return float(values.mean()) if len(values) else None
-
-
-def _consistency(words: WordWeights, seed: int) -> dict[str, Any]:
-    """Do texts that are alike weigh the words that they share alike? More so than any two texts?"""
-    num_texts = len(words.rows)
-    if num_texts < 3:
-        return {"similar": None, "random": None, "p_value": None, "num_similar": 0, "num_random": 0}
-    generator = np.random.default_rng(seed)
-    asked = np.sort(generator.permutation(num_texts)[:NUM_PAIRS])
-    neighbours = NearestNeighbors(n_neighbors=2, metric="cosine", algorithm="brute").fit(words.tf_idf_NV)
-    nearest = neighbours.kneighbors(words.tf_idf_NV[asked], return_distance=False)
-    # The nearest is the text itself, unless another one is equal.
-    similar = np.where(nearest[:, 0] == asked, nearest[:, 1], nearest[:, 0])
-    others = (asked + generator.integers(1, num_texts, len(asked))) % num_texts
-    alike, at_random = (_shared_correlations(words, asked, each) for each in (similar, others))
-    return {
-        "similar": _mean(alike),
-        "random": _mean(at_random),
-        "p_value": _mann_whitney(alike, at_random),
-        "num_similar": len(alike),
-        "num_random": len(at_random),
-    }
-
-
-def _shared_correlations(words: WordWeights, ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """Rank correlation of the shared words' weights for each pair of texts that shares enough of them.
-
-    Two texts that are each other's nearest are one pair.
-    """
-    weights_NV = words.mean_lift_NV
-    found = []
-    for our, their in np.unique(np.sort(np.stack([ours, theirs], 1), 1), axis=0):
-        (our_types, our_weights), (their_types, their_weights) = (_row(weights_NV, text) for text in (our, their))
-        _, in_ours, in_theirs = np.intersect1d(our_types, their_types, assume_unique=True, return_indices=True)
-        if len(in_ours) >= MIN_SHARED_WORDS:
-            found.append(rank_correlation(our_weights[in_ours], their_weights[in_theirs]))
-    return np.array([each[0] for each in found if each is not None])
-
-
-def _row(matrix: Any, row: int) -> tuple[np.ndarray, np.ndarray]:
-    stretch = slice(matrix.indptr[row], matrix.indptr[row + 1])
-    return matrix.indices[stretch], matrix.data[stretch]
-
-
-def _mann_whitney(ours: np.ndarray, theirs: np.ndarray) -> float | None:
-    return float(mannwhitneyu(ours, theirs).pvalue) if len(ours) and len(theirs) else None
-
-
-def _confidence(entropy: np.ndarray, confidence: np.ndarray) -> dict[str, float | None]:
+def _confidence(entropy: np.ndarray, confidence: np.ndarray) -> Correlation:
     correlation, p_value = rank_correlation(entropy, confidence) or (None, None)
     return {"correlation": correlation, "p_value": p_value}
 
 
-def _right_and_wrong(words: WordWeights, is_right: np.ndarray) -> dict[str, dict[str, float | None]]:
+def _right_and_wrong(words: WordWeights, is_right: np.ndarray) -> dict[str, RightAndWrong]:
     measures = {
         "entropy": words.entropy(),
         "heaviest_tenth": words.top_mass(0.1),
@@ -203,63 +217,27 @@ def _right_and_wrong(words: WordWeights, is_right: np.ndarray) -> dict[str, dict
     }
     return {
         name: {
-            "right": _mean(values[is_right]),
-            "wrong": _mean(values[~is_right]),
-            "p_value": _mann_whitney(values[is_right], values[~is_right]),
+            "right": mean_or_none(values[is_right]),
+            "wrong": mean_or_none(values[~is_right]),
+            "p_value": mann_whitney(values[is_right], values[~is_right]),
         }
         for name, values in measures.items()
     }
 
 
-def _heaviest_words(words: WordWeights, predicted: np.ndarray, label_names: Sequence[str]) -> list[dict[str, Any]]:
+def _heaviest_words(words: WordWeights, predicted: np.ndarray, label_names: Sequence[str]) -> list[HeaviestWords]:
     """The types of highest mean lift in the texts of each predicted class, of those that stand in several."""
-    found = []
+    found: list[HeaviestWords] = []
     for number, label in enumerate(label_names):
         weights_NV = words.mean_lift_NV[np.flatnonzero(predicted == number)]
         count_V = np.bincount(weights_NV.indices, minlength=len(words.types))
         sum_V = np.bincount(weights_NV.indices, weights=weights_NV.data, minlength=len(words.types))
         mean_V = np.where(count_V >= min(MIN_DOCUMENTS, max(weights_NV.shape[0], 1)), sum_V, 0) / count_V.clip(1)
         best = np.argsort(-mean_V, kind="stable")[:NUM_HEAVIEST]
-        listed = [
+        listed: list[HeavyWord] = [
             {"word": words.types[row][:LONGEST_WORD], "weight": float(mean_V[row]), "num_documents": int(count_V[row])}
             for row in best
             if mean_V[row] > 0
         ]
         found.append({"label": label, "words": listed})
     return found
-
-
-def cross_attention_profile(readings: Sequence[Reading]) -> list[dict[str, float]] | None:
-    """How each head spreads a word's attention over the sentences, over texts of two sentences or more.
-
-    Args:
-        readings: What a hierarchical model says of texts, read with `cross_attention=True`.
-
-    Returns:
-        For each head the means of its entropy in nats, of the same over log of the sentences, and of the attention to
-        the word's own sentence, beside what that would be by chance; None where nothing was read.
-    """
-    measures = [_text_measures(reading) for reading in readings if reading.cross_attention is not None]
-    kept = [each for each in measures if each.shape[2]]
-    if not kept:
-        return None
-    names = ("entropy", "normalized_entropy", "own_sentence", "own_sentence_by_chance")
-    # (H, measures), over the kept words K of all texts.
-    means = np.concatenate(kept, axis=2).mean(2)
-    return [dict(zip(names, map(float, head), strict=True)) for head in means]
-
-
-def _text_measures(reading: Reading) -> np.ndarray:
-    """Measures of each head for each kept word of a text, (H, 4, K)."""
-    assert reading.cross_attention is not None and reading.sentence_of is not None  # a hierarchical model has both
-    is_kept = reading.cross_attention.any((0, 2))
-    # A token of two sentences has the number of the first; beyond the text's last sentence there is no attention.
-    numbers = [*reading.sentence_of, *np.flatnonzero(reading.cross_attention.any((0, 1)))]
-    num_sentences = int(max(numbers, default=-1)) + 1
-    if num_sentences < 2 or not is_kept.any():
-        return np.zeros((len(reading.cross_attention), 4, 0))
-    attention_HKS = reading.cross_attention[:, is_kept]
-    entropy_HK = entr(attention_HKS).sum(2)
-    own_HK = np.take_along_axis(attention_HKS, reading.sentence_of[is_kept][None, :, None], axis=2)[:, :, 0]
-    chance_HK = np.full_like(own_HK, 1 / num_sentences)
-    return np.stack([entropy_HK, entropy_HK / np.log(num_sentences), own_HK, chance_HK], 1)

@@ -10,12 +10,11 @@ from inspect import signature
 import numpy as np
 import torch
 from captum.attr import IntegratedGradients
-from scipy.special import expit, softmax
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from salience.configuration.errors import UserError
 from salience.eval.reading.reader import Document, Reader, Reading
+from salience.eval.scores.predictions import REGRESSION, class_probabilities
 from salience.modeling.salience_base import SaliencePreTrainedModel
 
 INTEGRATION_STEPS = 32
@@ -24,20 +23,19 @@ Attribution = Callable[[Reader, Sequence[Document], Sequence[Reading]], list[np.
 """From the classifier, N texts and what it says of them to each text's importances (W,), the highest the most."""
 
 
-def class_probabilities(model: PreTrainedModel, logits: np.ndarray) -> np.ndarray:
-    """Probabilities of classes, (N, C): softmax, or the sigmoid of each where a text may have several.
+def checked_probabilities(reader: Reader, logits: np.ndarray) -> np.ndarray:
+    """Probabilities of classes, (N, C).
 
     Args:
-        model: The classifier.
+        reader: The classifier.
         logits: (N, C).
 
     Raises:
         UserError: The model predicts numbers, not classes.
     """
-    if model.config.problem_type == "regression" or logits.shape[1] == 1:
+    if reader.problem_type == REGRESSION or logits.shape[1] == 1:
         raise UserError("this model predicts numbers, not classes; explanations are tested on a classifier")
-    is_multi_label = model.config.problem_type == "multi_label_classification"
-    return expit(logits) if is_multi_label else softmax(logits, axis=1)
+    return class_probabilities(logits, reader.problem_type)
 
 
 def predicted_classes(readings: Sequence[Reading]) -> np.ndarray:
@@ -112,7 +110,7 @@ def leave_one_out(reader: Reader, documents: Sequence[Document], readings: Seque
 
 def _drops(reader: Reader, document: Document, reading: Reading) -> np.ndarray:
     without = reader.logits([document.keep_words(kept) for kept in ~np.eye(document.num_words, dtype=bool)])
-    probability = class_probabilities(reader.model, np.concatenate([reading.logits[None], without]))
+    probability = checked_probabilities(reader, np.concatenate([reading.logits[None], without]))
     answer = reading.logits.argmax()
     return probability[0, answer] - probability[1:, answer]
 

@@ -20,22 +20,93 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TypedDict
 
 import numpy as np
 from scipy.stats import kendalltau
 
 from salience.configuration.errors import UserError
-from salience.eval.explain.attributions import ATTRIBUTIONS, Attribution, class_probabilities, predicted_classes
+from salience.eval.explain.attributions import ATTRIBUTIONS, Attribution, checked_probabilities, predicted_classes
+from salience.eval.explain.sampling import draw
 from salience.eval.explain.weight_changes import Change, changed_weights, shuffled, uniform
 from salience.eval.reading.reader import Document, Reader, Reading
-from salience.eval.scores.paired import bootstrap
+from salience.eval.scores.paired import Difference, bootstrap
+from salience.eval.scores.predictions import MULTI_LABEL, decide
 
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.5)
 """Shares of a text's words: the bins of ERASER (DeYoung et al. 2020, section 4.2)."""
 NUM_PERMUTATIONS = 10
 REFERENCES = ("random", "integrated_gradients")
+
+
+class MeanInterval(TypedDict):
+    """A mean over texts with its interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class Erasure(MeanInterval):
+    """Mean fall of a probability, and its means by fraction."""
+
+    curve: list[float]
+
+
+class Agreement(MeanInterval):
+    """Mean correlation, over the texts in which it is defined."""
+
+    num_documents: int
+
+
+class Margins(TypedDict):
+    """One explanation against another."""
+
+    comprehensiveness: Difference
+    sufficiency: Difference
+
+
+class Tested(TypedDict):
+    """What the tests say of an explanation."""
+
+    comprehensiveness: Erasure
+    sufficiency: Erasure
+    against: dict[str, Margins]
+
+
+class TestedWithAgreement(Tested, total=False):
+    """The same, with a comparison where leave-one-out is another explanation."""
+
+    tau_leave_one_out: Agreement | None
+
+
+class ChangeEffect(TypedDict):
+    """What other weights change in the answers."""
+
+    total_variation: MeanInterval
+    flipped: float
+
+
+class WeightChanges(TypedDict):
+    """What `interventions` gives."""
+
+    permutation: ChangeEffect
+    uniform: ChangeEffect
+
+
+class Faithfulness(TypedDict):
+    """What `faithfulness` gives; see the module."""
+
+    num_documents: int
+    rows: list[int]
+    too_short: int
+    shortened: int
+    max_tokens: int
+    fractions: list[float]
+    ngram_weight: float
+    attributions: dict[str, TestedWithAgreement]
+    left_out: dict[str, str]
+    interventions: WeightChanges | None
 
 
 def faithfulness(
@@ -46,7 +117,7 @@ def faithfulness(
     num_documents: int = 100,
     max_tokens: int = 256,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Faithfulness:
     """Test explanations of a classifier on a sample of texts.
 
     Args:
@@ -89,60 +160,6 @@ def faithfulness(
     }
 
 
-class Sample(NamedTuple):
-    """Texts that were drawn, cut where they are long, and what the classifier says of what is left."""
-
-    rows: list[int]  # which of the given texts, ascending
-    documents: list[Document]
-    readings: list[Reading]
-    too_short: int
-    shortened: int
-
-
-def draw(
-    reader: Reader,
-    documents: Sequence[Document],
-    readings: Sequence[Reading],
-    num_documents: int,
-    max_tokens: int,
-    seed: int,
-) -> Sample:
-    """Draw texts of two words or more; the arguments are those of `faithfulness`.
-
-    Raises:
-        UserError: There is no such text.
-    """
-    shorter = [cut(document, max_tokens) for document in documents]
-    fitting = np.array([row for row, document in enumerate(shorter) if document.num_words >= 2], dtype=int)
-    if not len(fitting):
-        raise UserError(f"explanations need texts of two words or more within {max_tokens} tokens; give others")
-    rows = np.sort(np.random.default_rng(seed).permutation(fitting)[:num_documents]).tolist()
-    changed = [row for row in rows if shorter[row] is not documents[row]]
-    answers = dict(zip(changed, reader.read([shorter[row].ids for row in changed]), strict=True))
-    return Sample(
-        rows=rows,
-        documents=[shorter[row] for row in rows],
-        readings=[answers.get(row, readings[row]) for row in rows],
-        too_short=len(documents) - len(fitting),
-        shortened=len(changed),
-    )
-
-
-def cut(document: Document, max_tokens: int) -> Document:
-    """A text with as many of its first words as fit, special tokens included; itself if all do.
-
-    Args:
-        document: The text.
-        max_tokens: Tokens at most.
-    """
-    if len(document.ids) <= max_tokens:
-        return document
-    room = max_tokens - int((document.word_of < 0).sum())
-    tokens_of_words = np.bincount(document.word_of[document.word_of >= 0])
-    kept = document.word_of < np.searchsorted(tokens_of_words.cumsum(), room, side="right")
-    return replace(document, ids=document.ids[kept], spans=document.spans[kept], word_of=document.word_of[kept])
-
-
 def erasure(
     reader: Reader,
     documents: Sequence[Document],
@@ -175,18 +192,20 @@ def erasure(
         ids += [document.keep_words(kept) for kept in np.concatenate([~is_top, is_top])]
     logits = reader.logits(ids)
     answers = predicted_classes(readings)
-    before = class_probabilities(reader.model, np.array([reading.logits for reading in readings]))
-    after = class_probabilities(reader.model, logits).reshape(len(documents), 2, len(FRACTIONS), -1)
+    before = checked_probabilities(reader, np.array([reading.logits for reading in readings]))
+    after = checked_probabilities(reader, logits).reshape(len(documents), 2, len(FRACTIONS), -1)
     rows = np.arange(len(documents))
     fall = before[rows, answers][:, None, None] - after[rows, :, :, answers]
     return fall.transpose(1, 0, 2)
 
 
-def _summary(name: str, drops: Mapping[str, np.ndarray], importances: Mapping[str, list[np.ndarray]]) -> dict[str, Any]:
+def _summary(
+    name: str, drops: Mapping[str, np.ndarray], importances: Mapping[str, list[np.ndarray]]
+) -> TestedWithAgreement:
     comprehensiveness, sufficiency = drops[name]
-    found: dict[str, Any] = {
-        "comprehensiveness": _interval(comprehensiveness.mean(1)) | {"curve": comprehensiveness.mean(0).tolist()},
-        "sufficiency": _interval(sufficiency.mean(1)) | {"curve": sufficiency.mean(0).tolist()},
+    found: TestedWithAgreement = {
+        "comprehensiveness": _erasure(comprehensiveness),
+        "sufficiency": _erasure(sufficiency),
         "against": {
             other: {
                 "comprehensiveness": bootstrap([(comprehensiveness - drops[other][0]).mean(1)]),
@@ -201,24 +220,28 @@ def _summary(name: str, drops: Mapping[str, np.ndarray], importances: Mapping[st
     return found
 
 
-def _interval(values: np.ndarray) -> dict[str, float]:
+def _erasure(drops: np.ndarray) -> Erasure:
+    return {**_interval(drops.mean(1)), "curve": drops.mean(0).tolist()}
+
+
+def _interval(values: np.ndarray) -> MeanInterval:
     found = bootstrap([values])
     return {"mean": found["difference"], "low": found["low"], "high": found["high"]}
 
 
-def _mean_tau(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> dict[str, Any] | None:
+def _mean_tau(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> Agreement | None:
     """Kendall's tau-b, mean over the texts in which neither side has all words alike."""
     taus = [
         kendalltau(our, their).statistic
         for our, their in zip(ours, theirs, strict=True)
         if np.ptp(our) > 0 and np.ptp(their) > 0
     ]
-    return _interval(np.array(taus)) | {"num_documents": len(taus)} if taus else None
+    return {**_interval(np.array(taus)), "num_documents": len(taus)} if taus else None
 
 
 def interventions(
     reader: Reader, documents: Sequence[Document], readings: Sequence[Reading], seed: int = 0
-) -> dict[str, Any] | None:
+) -> WeightChanges | None:
     """What changes when the weights of a text's words are shuffled, and when they are all equal.
 
     Args:
@@ -241,18 +264,17 @@ def interventions(
 
 def _effect(
     reader: Reader, documents: Sequence[Document], readings: Sequence[Reading], changes: Sequence[Change]
-) -> dict[str, Any]:
+) -> ChangeEffect:
     ids = [document.ids for document in documents]
     logits = np.array([reading.logits for reading in readings])
-    before = class_probabilities(reader.model, logits)
-    is_multi_label = reader.model.config.problem_type == "multi_label_classification"
+    before = checked_probabilities(reader, logits)
+    answers = decide(logits, reader.problem_type)
     distances, flipped = [], []
     for change in changes:
         with changed_weights(reader, change):
             changed = reader.logits(ids)
-        moved = np.abs(class_probabilities(reader.model, changed) - before)
+        moved = np.abs(checked_probabilities(reader, changed) - before)
         # With several labels each is a distribution of its own, and the one that moves most counts.
-        distances.append(moved.max(1) if is_multi_label else moved.sum(1) / 2)
-        is_other = ((changed > 0) != (logits > 0)).any(1) if is_multi_label else changed.argmax(1) != logits.argmax(1)
-        flipped.append(is_other)
+        distances.append(moved.max(1) if reader.problem_type == MULTI_LABEL else moved.sum(1) / 2)
+        flipped.append((decide(changed, reader.problem_type) != answers).any(1))
     return {"total_variation": _interval(np.mean(distances, axis=0)), "flipped": float(np.mean(flipped))}

@@ -1,7 +1,7 @@
 """In words: may the attention of this model be read as an explanation of what it answers?"""
 
-from collections.abc import Mapping
-from typing import Any
+from salience.eval.explain.faithfulness import Faithfulness, Tested
+from salience.eval.scores.paired import Difference
 
 SIGNIFICANT = 0.05
 MIN_SHARE_OF_GRADIENTS = 0.5
@@ -14,7 +14,7 @@ MIN_DOCUMENTS = 20
 """A bootstrap over fewer texts says little."""
 
 
-def objections(result: Mapping[str, Any]) -> list[str]:
+def objections(result: Faithfulness) -> list[str]:
     """What speaks against reading attention as an explanation, each a clause; none if nothing does.
 
     Removing the words of most attention must lower the predicted class's probability by significantly more than
@@ -33,7 +33,7 @@ def objections(result: Mapping[str, Any]) -> list[str]:
     return [*_against_random(found), *_against_gradients(result), *_against_shuffling(result)]
 
 
-def _against_random(found: Mapping[str, Any]) -> list[str]:
+def _against_random(found: Tested) -> list[str]:
     against = found["against"].get("random")
     if against is None:
         return ["attention was not compared with random words"]
@@ -49,7 +49,7 @@ def _against_random(found: Mapping[str, Any]) -> list[str]:
     return reasons
 
 
-def _against_gradients(result: Mapping[str, Any]) -> list[str]:
+def _against_gradients(result: Faithfulness) -> list[str]:
     gradients = result["attributions"].get("integrated_gradients")
     if gradients is None:
         return ["attention could not be compared with integrated gradients"]
@@ -63,7 +63,7 @@ def _against_gradients(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _against_shuffling(result: Mapping[str, Any]) -> list[str]:
+def _against_shuffling(result: Faithfulness) -> list[str]:
     if result["interventions"] is None:
         return ["its weights could not be shuffled"]
     moved = result["interventions"]["permutation"]["total_variation"]["mean"]
@@ -72,11 +72,11 @@ def _against_shuffling(result: Mapping[str, Any]) -> list[str]:
     return [f"shuffling the weights among a text's words moves its probabilities by only {100 * moved:.1f} points"]
 
 
-def _points(difference: Mapping[str, float]) -> str:
+def _points(difference: Difference) -> str:
     return f"{100 * difference['difference']:+.1f} points, p = {difference['p_value']:.2g}"
 
 
-def verdict(result: Mapping[str, Any]) -> str:
+def verdict(result: Faithfulness) -> str:
     """Up to two sentences: whether the attention of this model may be read as an explanation, and why.
 
     Args:

@@ -6,7 +6,7 @@ Shape suffixes
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -62,18 +62,18 @@ def _change_filter(
     special: tuple[int, int],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Hierarchical attention: what is kept changes together with its importance, after the filter has chosen."""
-    features_ND, importance_N, share_N = output
+    features_ND, importance_N, kept_N = output
     (words,) = inputs
     documents = words.by_document
     last_N = documents.max(words.position_N[:, None])[documents.segment_N, 0]
     is_word_N = (words.position_N >= special[0]) & (words.position_N <= last_N - special[1])
     texts = Ragged(documents.segment_N[is_word_N].bincount(minlength=documents.num_segments))
-    values_N2 = torch.stack([importance_N * share_N, share_N], 1)
+    values_N2 = torch.stack([importance_N * kept_N, kept_N], 1)
     values_N2[is_word_N] = change(values_N2[is_word_N], texts)
-    weight_N, share_N = values_N2.unbind(1)
-    importance_N = weight_N / share_N.clamp(min=torch.finfo(share_N.dtype).tiny)
+    weight_N, kept_N = values_N2.unbind(1)
+    importance_N = weight_N / kept_N.clamp(min=torch.finfo(kept_N.dtype).tiny)
     # A filter keeps some word whole; of words that are all alike it does so with all.
-    return features_ND, importance_N, share_N / documents.max(share_N[:, None])[documents.segment_N, 0]
+    return features_ND, importance_N, kept_N / documents.max(kept_N[:, None])[documents.segment_N, 0]
 
 
 CHANGES: dict[type[nn.Module], Callable[..., Any]] = {
@@ -95,14 +95,9 @@ def changed_weights(reader: Reader, change: Change) -> Iterator[None]:
         change: Gives the weights in the place of the model's own.
     """
     special = count_special_tokens(reader.tokenizer)
-    handles = [
-        module.register_forward_hook(partial(hook, change=change, special=special))
-        for module in reader.model.modules()
-        for family, hook in CHANGES.items()
-        if isinstance(module, family)
-    ]
-    try:
+    with ExitStack() as hooks:
+        for module in reader.model.modules():
+            for family, hook in CHANGES.items():
+                if isinstance(module, family):
+                    hooks.enter_context(module.register_forward_hook(partial(hook, change=change, special=special)))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()

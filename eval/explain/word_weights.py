@@ -7,6 +7,7 @@ Shape suffixes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypedDict
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -23,6 +24,14 @@ KINDS = ("stop_word", "punctuation", "content")
 def lower_words(document: Document) -> list[str]:
     """The words of a text, in lower case."""
     return [word.lower() for word in document.words]
+
+
+class Shares(TypedDict):
+    """Mean shares that some words have."""
+
+    weight: float
+    even_weight: float
+    words: float
 
 
 @dataclass(frozen=True)
@@ -96,11 +105,12 @@ class WordWeights:
         value_M = self.weight_M if value_M is None else value_M
         return np.bincount(self.document_M[chosen_M], weights=value_M[chosen_M], minlength=len(self.rows))
 
-    def mean_shares(self, chosen_M: np.ndarray) -> dict[str, float]:
+    def mean_shares(self, chosen_M: np.ndarray) -> Shares:
         """Means over texts of the chosen words' share of weight, of the weight if it were even, and of the words."""
         share_M = 1 / self.lengths_N[self.document_M]
-        values = {"weight": self.weight_M, "even_weight": self.even_M, "words": share_M}
-        return {name: float(self.mass(chosen_M, value_M).mean()) for name, value_M in values.items()}
+        columns = (self.weight_M, self.even_M, share_M)
+        weight, even_weight, words = (float(self.mass(chosen_M, value_M).mean()) for value_M in columns)
+        return {"weight": weight, "even_weight": even_weight, "words": words}
 
     def entropy(self) -> np.ndarray:
         """Entropy of each text's weights over log n: 1 for even ones, 0 for a single word, (N,)."""

@@ -28,15 +28,16 @@ Shapes
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from salience.configuration.errors import UserError
-from salience.eval.failures.forced_filter import interventions
+from salience.eval.failures.forced_filter import Interventions, NoInterventions, interventions
 from salience.eval.failures.internals import Insides, has_filter, has_insides, read_insides
 from salience.eval.failures.modes import FAILURE_MODES, FailureMode
-from salience.eval.failures.rates import Band, calibrate, occurrence
+from salience.eval.failures.rates import Band, Calibrated, Limits, Occurrence, calibrate, occurrence
+from salience.eval.failures.remedies import OfferedRemedy
 from salience.eval.reading.reader import Document, Reader
 from salience.eval.scores.predictions import Predictions
 
@@ -47,6 +48,73 @@ NUM_EXAMPLES = 5
 LARGEST_P_VALUE = 0.05 / len(FAILURE_MODES)
 
 
+class Distribution(TypedDict):
+    """Of a score over documents."""
+
+    mean: float
+    sd: float
+    p5: float
+    p50: float
+    p95: float
+
+
+class ByOutcome(TypedDict):
+    """A score among right and wrong predictions, null without any."""
+
+    right: Distribution | None
+    wrong: Distribution | None
+
+
+class Seen(Occurrence):
+    """How often a failure occurs, and whether that tells anything."""
+
+    discriminates: bool
+
+
+class SeenBySeed(Seen, Limits):
+    """The same by the report's limits."""
+
+
+class SeenByCalibration(Calibrated):
+    """The same by limits that were chosen on other documents."""
+
+    discriminates: bool
+
+
+class Mode(TypedDict):
+    """What is seen of a failure mode; see the module."""
+
+    number: int
+    title: str
+    score: str
+    relative_score: str
+    seed: SeenBySeed
+    calibrated: SeenByCalibration | None
+    use: str | None
+    goes_with_errors: bool | None
+    scores: ByOutcome
+    relative_scores: ByOutcome
+    examples: list[int]
+
+
+class ModeWithRemedies(Mode):
+    """The same with what helps."""
+
+    remedies: list[OfferedRemedy]
+
+
+class FailureAnalysis(TypedDict):
+    """The content of failure_analysis.json; see the module."""
+
+    applicable: bool
+    reason: str | None
+    documents: int | None
+    right: int | None
+    wrong: int | None
+    modes: dict[str, ModeWithRemedies | None] | None
+    interventions: Interventions | NoInterventions | None
+
+
 def failure_analysis(
     reader: Reader,
     documents: Sequence[Document],
@@ -54,7 +122,7 @@ def failure_analysis(
     ablation: Mapping[str, Any] | None = None,
     seed: int = 0,
     num_interventions: int = 100,
-) -> dict[str, Any]:
+) -> FailureAnalysis:
     """Look for the failure modes in what a model does with labelled documents.
 
     Args:
@@ -78,16 +146,23 @@ def failure_analysis(
     config = reader.model.config
     if not has_insides(reader.model):
         reason = f"{config.model_type} has neither a word filter nor attention pooling, so there is nothing to detect"
-        unknown = dict.fromkeys(("documents", "right", "wrong", "modes", "interventions"))
-        return {"applicable": False, "reason": reason, **unknown}
+        return {
+            "applicable": False,
+            "reason": reason,
+            "documents": None,
+            "right": None,
+            "wrong": None,
+            "modes": None,
+            "interventions": None,
+        }
     insides = read_insides(reader, [document.ids for document in documents], progress="inside the model")
-    is_wrong = ~Predictions(np.asarray(labels), np.array([each.logits for each in insides])).is_right()
-    modes: dict[str, Any] = {}
+    logits = np.array([each.logits for each in insides])
+    is_wrong = ~Predictions(labels, logits, reader.problem_type, reader.label_names).is_right()
+    modes: dict[str, ModeWithRemedies | None] = dict.fromkeys(FAILURE_MODES)
     for name, mode in FAILURE_MODES.items():
-        modes[name] = analyse_mode(mode, insides, is_wrong, seed) if mode.can_occur(insides) else None
-        if modes[name]:
-            offered = [each for each in mode.remedies if each.is_offered(config)]
-            modes[name]["remedies"] = [remedy.as_json(config, ablation) for remedy in offered]
+        if mode.can_occur(insides):
+            offered = [each.as_json(config, ablation) for each in mode.remedies if each.is_offered(config)]
+            modes[name] = {**analyse_mode(mode, insides, is_wrong, seed), "remedies": offered}
     filtered = has_filter(reader.model)
     return {
         "applicable": True,
@@ -100,7 +175,7 @@ def failure_analysis(
     }
 
 
-def analyse_mode(mode: FailureMode, insides: Sequence[Insides], is_wrong: np.ndarray, seed: int) -> dict[str, Any]:
+def analyse_mode(mode: FailureMode, insides: Sequence[Insides], is_wrong: np.ndarray, seed: int) -> Mode:
     """How often a failure occurs among right and wrong predictions.
 
     Args:
@@ -117,20 +192,23 @@ def analyse_mode(mode: FailureMode, insides: Sequence[Insides], is_wrong: np.nda
     scored, compared = ~np.isnan(scores), ~np.isnan(relative)
     flagged = mode.seed.outside(scores[scored])
     found = occurrence(flagged, is_wrong[scored])
-    found["discriminates"] = _discriminates(found)
-    calibrated = calibrate(relative[compared], is_wrong[compared], mode.tails, np.random.default_rng(seed))
-    if calibrated:
-        calibrated["discriminates"] = _discriminates(calibrated) and calibrated["youden_j"] > 0
-    use: str | None = "seed" if found["discriminates"] and not mode.needs_calibration else None
+    by_seed: SeenBySeed = {**mode.seed.as_json(), **found, "discriminates": _discriminates(found)}
+    chosen = calibrate(relative[compared], is_wrong[compared], mode.tails, np.random.default_rng(seed))
+    calibrated: SeenByCalibration | None = None
+    if chosen:
+        calibrated = {**chosen, "discriminates": _discriminates(chosen) and chosen["youden_j"] > 0}
+    use: str | None = None
     band, judged, seen = mode.seed, scores, found
-    if not use and calibrated and calibrated["discriminates"]:
+    if by_seed["discriminates"] and not mode.needs_calibration:
+        use = "seed"
+    elif calibrated and calibrated["discriminates"]:
         use, band, judged, seen = "calibrated", Band.from_json(calibrated), relative, calibrated
     return {
         "number": mode.number,
         "title": mode.title,
         "score": mode.score_name,
         "relative_score": mode.relative_score_name or mode.score_name,
-        "seed": {**mode.seed.as_json(), **found},
+        "seed": by_seed,
         "calibrated": calibrated,
         "use": use,
         "goes_with_errors": _goes_with_errors(seen) if use else None,
@@ -140,13 +218,13 @@ def analyse_mode(mode: FailureMode, insides: Sequence[Insides], is_wrong: np.nda
     }
 
 
-def _discriminates(found: Mapping[str, Any]) -> bool:
+def _discriminates(found: Occurrence) -> bool:
     return found["share"] is not None and SMALLEST_SHARE <= found["share"] <= 1 - SMALLEST_SHARE
 
 
-def _goes_with_errors(found: Mapping[str, Any]) -> bool:
-    shares = [found[name]["share"] for name in ("wrong", "right")]
-    return None not in shares and shares[0] > shares[1] and found["p_value"] < LARGEST_P_VALUE
+def _goes_with_errors(found: Occurrence) -> bool:
+    wrong, right = found["wrong"]["share"], found["right"]["share"]
+    return wrong is not None and right is not None and wrong > right and found["p_value"] < LARGEST_P_VALUE
 
 
 def _examples(band: Band, scores: np.ndarray, is_wrong: np.ndarray, tails: str) -> list[int]:
@@ -155,13 +233,13 @@ def _examples(band: Band, scores: np.ndarray, is_wrong: np.ndarray, tails: str) 
     return rows[farthest[:NUM_EXAMPLES]].tolist()
 
 
-def _by_outcome(scores: np.ndarray, is_wrong: np.ndarray) -> dict[str, dict[str, float] | None]:
-    return {name: _summary(scores[group]) for name, group in (("right", ~is_wrong), ("wrong", is_wrong))}
+def _by_outcome(scores: np.ndarray, is_wrong: np.ndarray) -> ByOutcome:
+    return {"right": _summary(scores[~is_wrong]), "wrong": _summary(scores[is_wrong])}
 
 
-def _summary(scores: np.ndarray) -> dict[str, float] | None:
+def _summary(scores: np.ndarray) -> Distribution | None:
     scores = scores[~np.isnan(scores)]
     if not len(scores):
         return None
-    percentiles = {f"p{point}": float(np.percentile(scores, point)) for point in (5, 50, 95)}
-    return {"mean": float(scores.mean()), "sd": float(scores.std()), **percentiles}
+    p5, p50, p95 = (float(np.percentile(scores, point)) for point in (5, 50, 95))
+    return {"mean": float(scores.mean()), "sd": float(scores.std()), "p5": p5, "p50": p50, "p95": p95}

@@ -26,23 +26,74 @@ Shapes
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
-from scipy.special import softmax
 from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from salience.eval.failures.internals import batches, hooked, read_insides
+from salience.eval.failures.internals import read_insides
 from salience.eval.reading.reader import Document, Reader
-from salience.eval.scores.paired import bootstrap
+from salience.eval.scores.paired import Difference, bootstrap
+from salience.eval.scores.predictions import MULTI_LABEL, class_probabilities, decide
 
 RIGHT_SHARE = 0.1
 RANDOM_DRAWS = 5
 # A document is read once for each of its words.
 MAX_WORDS = 200
+
+
+class NoInterventions(TypedDict):
+    """Why nothing could be done."""
+
+    reason: str
+    documents: int
+
+
+class Condition(TypedDict):
+    """Answers with some words forced; null over no documents, as all that follows."""
+
+    accuracy: float | None
+    true_class_probability: float | None
+
+
+class Changed(TypedDict):
+    """Share of the documents whose answer changes with the right words, and with random ones."""
+
+    documents: int
+    right_words: float | None
+    random_words: float | None
+
+
+class Kept(TypedDict):
+    """Share of the documents' words that the filter lets through."""
+
+    documents: int
+    right_words: float | None
+    all_words: float | None
+
+
+class Effects(TypedDict):
+    """What forcing words does."""
+
+    conditions: dict[str, Condition]
+    effects: dict[str, Difference]
+    repaired: Changed
+    broken: Changed
+
+
+class Interventions(Effects):
+    """What `interventions` gives; see the module."""
+
+    reason: None
+    documents: int
+    max_words: int
+    right_share: float
+    random_draws: int
+    ngram_weight: float
+    filter_keeps: dict[str, Kept]
 
 
 @contextmanager
@@ -61,30 +112,30 @@ def forced_filter(model: PreTrainedModel, shares: Sequence[np.ndarray]) -> Itera
     share = torch.tensor(np.concatenate(shares), dtype=torch.float, device=model.device)
     first_B = torch.tensor(np.cumsum([0, *map(len, shares)])[:-1], device=model.device)
 
-    def decide(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    def force(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
         _, words = inputs
         if words.by_document.num_segments != len(shares):
             raise ValueError(f"{len(shares)} texts were to be forced, and {words.by_document.num_segments} are read")
         forced_N = share[first_B[words.by_document.segment_N] + words.position_N].to(output.dtype)
         return torch.where(forced_N.isnan(), output, forced_N)
 
-    with hooked(inner.word_filter.choose, decide):
+    with inner.word_filter.choose.register_forward_hook(force):
         yield
 
 
-def forced_probabilities(reader: Reader, ids: Sequence[np.ndarray], shares: Sequence[np.ndarray]) -> np.ndarray:
-    """Class probabilities (N, C) of texts read with a forced filter.
+def forced_logits(reader: Reader, ids: Sequence[np.ndarray], shares: Sequence[np.ndarray]) -> np.ndarray:
+    """Answers (N, C), float64, to texts read with a forced filter.
 
     Args:
         reader: A model with a word filter.
         ids: Token ids of each text, (T,).
         shares: What to keep of each text, see `forced_filter`.
     """
-    logits = np.zeros((len(ids), len(reader.label_names)), dtype=np.float32)
-    for rows in batches(reader, ids):
+    logits = np.zeros((len(ids), len(reader.label_names)))
+    for rows in reader.batches(ids):
         with forced_filter(reader.model, [shares[row] for row in rows]):
-            logits[rows] = reader.logits([ids[row] for row in rows])
-    return softmax(logits.astype(float), axis=1)
+            logits[rows] = [each.logits for each in reader.read_batch([ids[row] for row in rows])]
+    return logits
 
 
 def leave_one_out(reader: Reader, document: Document, label: int) -> np.ndarray:
@@ -97,13 +148,14 @@ def leave_one_out(reader: Reader, document: Document, label: int) -> np.ndarray:
     """
     kept = ~np.eye(document.num_words, dtype=bool)
     ids = [document.ids, *(document.keep_words(each) for each in kept)]
-    probabilities = forced_probabilities(reader, ids, [np.ones(len(each)) for each in ids])[:, label]
+    logits = forced_logits(reader, ids, [np.ones(len(each)) for each in ids])
+    probabilities = class_probabilities(logits, reader.problem_type)[:, label]
     return probabilities[0] - probabilities[1:]
 
 
 def interventions(
     reader: Reader, documents: Sequence[Document], labels: np.ndarray, num_documents: int = 100, seed: int = 0
-) -> dict[str, Any]:
+) -> Interventions | NoInterventions:
     """Force words that matter through the filter, or keep them from passing it.
 
     Args:
@@ -117,7 +169,7 @@ def interventions(
         See the module.
     """
     labels = np.asarray(labels)
-    if labels.ndim != 1:
+    if reader.problem_type == MULTI_LABEL:
         return {"reason": "a text with several labels has no true class whose probability could fall", "documents": 0}
     random = np.random.default_rng(seed)
     fitting = [row for row, document in enumerate(documents) if 2 <= document.num_words <= MAX_WORDS]
@@ -163,9 +215,9 @@ def _forced(
     is_right, probability = [], []
     for words in draws:
         forced = [np.where(_tokens(*each), share, np.nan) for each in zip(documents, words, strict=True)]
-        probabilities = forced_probabilities(reader, ids, forced)
-        is_right.append(probabilities.argmax(1) == labels)
-        probability.append(probabilities[rows, labels])
+        logits = forced_logits(reader, ids, forced)
+        is_right.append(decide(logits, reader.problem_type)[rows, labels])
+        probability.append(class_probabilities(logits, reader.problem_type)[rows, labels])
     return np.array(is_right), np.array(probability)
 
 
@@ -174,16 +226,13 @@ def _tokens(document: Document, words: np.ndarray) -> np.ndarray:
     return (document.word_of >= 0) & words[document.word_of]
 
 
-def _summary(found: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
+def _summary(found: dict[str, tuple[np.ndarray, np.ndarray]]) -> Effects:
     """conditions, effects, repaired and broken, from what `_forced` says under each condition."""
     is_right = {name: each[0].mean(0) for name, each in found.items()}
     probability = {name: each[1].mean(0) for name, each in found.items()}
     was_right = found["as_is"][0][0]
-    changed = {}
-    for effect, name, group in (("repaired", "keep", ~was_right), ("broken", "drop", was_right)):
-        answers = [is_right[f"{name}_{words}"][group] for words in ("right", "random")]
-        right_share, random_share = [_mean(each if effect == "repaired" else 1 - each) for each in answers]
-        changed[effect] = {"documents": int(group.sum()), "right_words": right_share, "random_words": random_share}
+    gained = {name: is_right[f"keep_{name}"][~was_right] for name in ("right", "random")}
+    lost = {name: 1 - is_right[f"drop_{name}"][was_right] for name in ("right", "random")}
     return {
         "conditions": {
             name: {"accuracy": _mean(is_right[name]), "true_class_probability": _mean(probability[name])}
@@ -192,13 +241,19 @@ def _summary(found: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
         "effects": {
             name: bootstrap([probability[f"{name}_right"] - probability[f"{name}_random"]]) for name in ("keep", "drop")
         },
-        **changed,
+        "repaired": _changed(gained),
+        "broken": _changed(lost),
     }
+
+
+def _changed(by_words: dict[str, np.ndarray]) -> Changed:
+    right, random = by_words["right"], by_words["random"]
+    return {"documents": len(right), "right_words": _mean(right), "random_words": _mean(random)}
 
 
 def _filter_keeps(
     reader: Reader, documents: Sequence[Document], right: list[np.ndarray], was_right: np.ndarray
-) -> dict[str, Any]:
+) -> dict[str, Kept]:
     """Share of right words and of all words that the filter keeps, among right and wrong predictions."""
     insides = read_insides(reader, [document.ids for document in documents])
     shares = np.zeros((len(documents), 2))
@@ -206,7 +261,7 @@ def _filter_keeps(
         # A word that the model cuts off isn't kept; one that stands in two sentences is kept by either of them.
         kept = np.bincount(inside.position, weights=inside.kept, minlength=len(document.ids)).clip(max=1)
         shares[row] = [kept[_tokens(document, words)].mean() for words in (right[row], np.ones_like(right[row]))]
-    found: dict[str, Any] = {}
+    found: dict[str, Kept] = {}
     for name, group in (("right", was_right), ("wrong", ~was_right)):
         right_share, all_share = _mean(shares[group, 0]), _mean(shares[group, 1])
         found[name] = {"documents": int(group.sum()), "right_words": right_share, "all_words": all_share}

@@ -8,8 +8,7 @@ Shapes
     N = words of a batch, D = width of a word vector
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pkgutil import resolve_name
 from typing import Any, NamedTuple
 
@@ -17,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from salience.configuration.families import codes
@@ -82,35 +80,9 @@ def read_insides(reader: Reader, ids: Sequence[np.ndarray], progress: str | None
     if read is None:
         raise ValueError(f"nothing is known of the insides of {reader.model.config.model_type}")
     found: dict[int, Insides] = {}
-    with tqdm(total=len(ids), desc=progress, unit="text", disable=progress is None) as bar:
-        for rows in batches(reader, ids):
-            found |= zip(rows, read(reader, [ids[row] for row in rows]), strict=True)
-            bar.update(len(rows))
+    for rows in reader.batches(ids, progress):
+        found |= zip(rows, read(reader, [ids[row] for row in rows]), strict=True)
     return [found[row] for row in range(len(ids))]
-
-
-def batches(reader: Reader, ids: Sequence[np.ndarray]) -> Iterator[list[int]]:
-    """Numbers of the texts of each batch, the longest texts first.
-
-    The reader leaves such a batch whole and in this order, since its sorting by length is stable: a hook meets the
-    texts as they are given.
-    """
-    order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
-    for start in range(0, len(order), reader.batch_size):
-        yield order[start : start + reader.batch_size]
-
-
-@contextmanager
-def hooked(module: nn.Module, hook: Callable[[nn.Module, Any, Any], Any]) -> Iterator[None]:
-    """Call `hook(module, inputs, output)` behind each forward of a module, for as long as the context lasts.
-
-    What the hook returns, other than None, stands in the place of the output.
-    """
-    handle = module.register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def mean_cosine(vectors_ND: Tensor, documents: Ragged) -> Tensor:
@@ -158,10 +130,10 @@ def read_hierarchical(reader: Reader, ids: list[np.ndarray]) -> list[Insides]:
 
     def at_filter(module: nn.Module, inputs: Any, output: Any) -> None:
         (words,) = inputs
-        _, importance_N, share_N = output
+        _, importance_N, kept_N = output
         if words.sentences.membership_N is not None:
-            share_N = share_N * words.sentences.membership_N
-        by_word = {"importance": importance_N, "position": words.position_N, "kept": share_N}
+            kept_N = kept_N * words.sentences.membership_N
+        by_word = {"importance": importance_N, "position": words.position_N, "kept": kept_N}
         seen.update({name: _by_document(values_N, words.by_document) for name, values_N in by_word.items()})
         seen["mean_cosine"] = mean_cosine(words.vectors_ND, words.by_document).tolist()
         seen["num_sentences"] = words.sentences.documents.lengths_S.tolist()
@@ -169,8 +141,11 @@ def read_hierarchical(reader: Reader, ids: list[np.ndarray]) -> list[Insides]:
     def at_cross_attention(module: nn.Module, inputs: Any, output: Any) -> None:
         seen["entropy"] = _by_document(attention_entropy(module, *inputs), inputs[1])  # type: ignore[arg-type]
 
-    with hooked(model.word_filter, at_filter), hooked(model.cross_attention, at_cross_attention):
-        readings = reader.read(ids)
+    with (
+        model.word_filter.register_forward_hook(at_filter),
+        model.cross_attention.register_forward_hook(at_cross_attention),
+    ):
+        readings = reader.read_batch(ids)
     return [
         Insides(logits=reading.logits, **{name: values[row] for name, values in seen.items()})
         for row, reading in enumerate(readings)
@@ -187,8 +162,8 @@ def read_pooling(reader: Reader, ids: list[np.ndarray]) -> list[Insides]:
         seen["importance"] = _by_document(output[1], texts)
         seen["mean_cosine"] = mean_cosine(hidden_PD, texts).tolist()
 
-    with hooked(model.pooler, at_pooler):
-        readings = reader.read(ids)
+    with model.pooler.register_forward_hook(at_pooler):
+        readings = reader.read_batch(ids)
     return [
         Insides(
             logits=reading.logits,

@@ -4,8 +4,7 @@ Shapes
     N = texts
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from scipy.stats import fisher_exact
@@ -13,6 +12,48 @@ from scipy.stats import fisher_exact
 NUM_RESAMPLES = 1000
 # Wrong and right predictions, each, that a half must have: from fewer, no threshold can be learned.
 FEWEST = 5
+
+
+class Flagged(TypedDict):
+    """How many predictions there are, and how many of their texts show a failure; `share` is null without any."""
+
+    documents: int
+    flagged: int
+    share: float | None
+
+
+class Occurrence(TypedDict):
+    """What `occurrence` gives."""
+
+    documents: int
+    share: float | None
+    right: Flagged
+    wrong: Flagged
+    odds_ratio: float | None
+    p_value: float
+
+
+class Limits(TypedDict):
+    """A `Band` as JSON, null where there is no limit."""
+
+    low: float | None
+    high: float | None
+
+
+class Auc(TypedDict):
+    """ROC-AUC with its interval."""
+
+    auc: float
+    low: float
+    high: float
+
+
+class Calibrated(Occurrence, Limits):
+    """What `calibrate` gives."""
+
+    chosen_on: int
+    youden_j: float
+    auc: Auc
 
 
 class Band(NamedTuple):
@@ -31,18 +72,19 @@ class Band(NamedTuple):
             return -scores
         return scores if tails == "high" else np.maximum(self.low - scores, scores - self.high)
 
-    def as_json(self) -> dict[str, float | None]:
+    def as_json(self) -> Limits:
         """`low` and `high`, null where there is no limit."""
-        return {name: float(limit) if np.isfinite(limit) else None for name, limit in self._asdict().items()}
+        low, high = (float(limit) if np.isfinite(limit) else None for limit in self)
+        return {"low": low, "high": high}
 
     @classmethod
-    def from_json(cls, limits: Mapping[str, float | None]) -> "Band":
+    def from_json(cls, limits: Limits) -> "Band":
         """The band whose `as_json` is among `limits`."""
         low, high = limits["low"], limits["high"]
         return cls(-np.inf if low is None else low, np.inf if high is None else high)
 
 
-def occurrence(flagged: np.ndarray, is_wrong: np.ndarray) -> dict[str, Any]:
+def occurrence(flagged: np.ndarray, is_wrong: np.ndarray) -> Occurrence:
     """How often a failure occurs among right and wrong predictions.
 
     Args:
@@ -53,20 +95,22 @@ def occurrence(flagged: np.ndarray, is_wrong: np.ndarray) -> dict[str, Any]:
         documents, share (flagged, of all; null without any), right and wrong, each {documents, flagged, share}, and the
         odds_ratio of being wrong (null where a count is 0) with the two-sided p_value of Fisher's exact test.
     """
-    groups: dict[str, dict[str, Any]] = {}
-    for name, group in (("right", ~is_wrong), ("wrong", is_wrong)):
-        documents, found = int(group.sum()), int((flagged & group).sum())
-        groups[name] = {"documents": documents, "flagged": found, "share": found / documents if documents else None}
-    counts = [(each["flagged"], each["documents"]) for each in (groups["wrong"], groups["right"])]
-    table = np.array([[found, documents - found] for found, documents in counts])
+    right, wrong = _count(flagged, ~is_wrong), _count(flagged, is_wrong)
+    table = np.array([[each["flagged"], each["documents"] - each["flagged"]] for each in (wrong, right)])
     odds_ratio, p_value = fisher_exact(table)
     return {
         "documents": len(flagged),
         "share": float(flagged.mean()) if len(flagged) else None,
-        **groups,
+        "right": right,
+        "wrong": wrong,
         "odds_ratio": float(odds_ratio) if table.all() else None,
         "p_value": float(p_value),
     }
+
+
+def _count(flagged: np.ndarray, group: np.ndarray) -> Flagged:
+    documents, found = int(group.sum()), int((flagged & group).sum())
+    return {"documents": documents, "flagged": found, "share": found / documents if documents else None}
 
 
 def best_band(scores: np.ndarray, is_wrong: np.ndarray, tails: str) -> Band:
@@ -95,7 +139,7 @@ def best_band(scores: np.ndarray, is_wrong: np.ndarray, tails: str) -> Band:
     return Band(float(low), float(values[end - 1]) if end < len(values) else np.inf)
 
 
-def auc_of_wrong(badness: np.ndarray, is_wrong: np.ndarray, random: np.random.Generator) -> dict[str, float]:
+def auc_of_wrong(badness: np.ndarray, is_wrong: np.ndarray, random: np.random.Generator) -> Auc:
     """ROC-AUC of a score for "the prediction is wrong", with its bootstrap interval.
 
     Args:
@@ -131,9 +175,7 @@ def first_half(is_wrong: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return first
 
 
-def calibrate(
-    scores: np.ndarray, is_wrong: np.ndarray, tails: str, random: np.random.Generator
-) -> dict[str, Any] | None:
+def calibrate(scores: np.ndarray, is_wrong: np.ndarray, tails: str, random: np.random.Generator) -> Calibrated | None:
     """Choose the band on one half of the texts, and see on the other half what it is worth.
 
     Args:
@@ -152,11 +194,11 @@ def calibrate(
         return None
     band = best_band(scores[first], is_wrong[first], tails)
     rest, rest_wrong = scores[~first], is_wrong[~first]
-    found = occurrence(band.outside(rest), rest_wrong)
+    flagged = band.outside(rest)
     return {
         **band.as_json(),
         "chosen_on": int(first.sum()),
-        **found,
-        "youden_j": found["wrong"]["share"] - found["right"]["share"],
+        **occurrence(flagged, rest_wrong),
+        "youden_j": float(flagged[rest_wrong].mean() - flagged[~rest_wrong].mean()),
         "auc": auc_of_wrong(band.badness(rest, tails), rest_wrong, random),
     }

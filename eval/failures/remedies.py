@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import not_
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from transformers import PretrainedConfig
 
@@ -14,6 +14,32 @@ from salience.configuration.families import codes
 from salience.model_cards.run_folder import read_json
 
 RESULTS = Path(model_cards.__file__).parent / "results"
+
+
+class Effect(TypedDict):
+    """A row of a study that differs from the reference row by one flag; see `measured_effect`."""
+
+    study: str | None
+    row: str
+    value: Any
+    reference_value: Any
+    reference: str
+    accuracy: float
+    reference_accuracy: float
+    difference: float
+    low: float
+    high: float
+    p_value: float
+
+
+class OfferedRemedy(TypedDict):
+    """A `Remedy` for one model, as JSON."""
+
+    flag: str
+    advice: str
+    why: str
+    current: Any
+    measured_effect: list[Effect] | None
 
 
 @dataclass(frozen=True)
@@ -40,7 +66,7 @@ class Remedy:
         option = self.option or self.flag
         return hasattr(config, option) and self.is_open(getattr(config, option))
 
-    def as_json(self, config: PretrainedConfig, ablation: Mapping[str, Any] | None) -> dict[str, Any]:
+    def as_json(self, config: PretrainedConfig, ablation: Mapping[str, Any] | None) -> OfferedRemedy:
         """The flag for one model.
 
         Args:
@@ -59,7 +85,7 @@ class Remedy:
         }
 
 
-def measured_effect(flag: str, ablation: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+def measured_effect(flag: str, ablation: Mapping[str, Any]) -> list[Effect] | None:
     """What an ablation says of a flag: each row that differs from the reference row by nothing but this flag's value.
 
     Args:
@@ -79,7 +105,7 @@ def measured_effect(flag: str, ablation: Mapping[str, Any]) -> list[dict[str, An
         if name is None or rows[name]["kind"] != "model":
             return None
         wanted = rows[name]["flags"]
-        effects = [
+        effects: list[Effect] = [
             {
                 "study": ablation.get("name"),
                 "row": row,
@@ -88,7 +114,10 @@ def measured_effect(flag: str, ablation: Mapping[str, Any]) -> list[dict[str, An
                 "reference": name,
                 "accuracy": found["mean"]["accuracy"],
                 "reference_accuracy": rows[name]["mean"]["accuracy"],
-                **{key: found["against"][name][key] for key in ("difference", "low", "high", "p_value")},
+                "difference": found["against"][name]["difference"],
+                "low": found["against"][name]["low"],
+                "high": found["against"][name]["high"],
+                "p_value": found["against"][name]["p_value"],
             }
             for row, found in rows.items()
             if found["kind"] == "model"

@@ -3,12 +3,14 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 import salience.modeling  # noqa: F401  the Auto classes know our models, so that no code of a repository is run
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flag_rules import check
 from salience.configuration.hub import find_commit
+from salience.eval.reading.reader import Reader
 from salience.eval.reading.words import label_names
 from salience.modeling.tokenizer_loading import read_tokenizer
 
@@ -23,6 +25,17 @@ class ClassifierArguments:
 
     def __post_init__(self) -> None:
         check(self)
+
+
+def load_reader(arguments: ClassifierArguments) -> Reader:
+    """A trained classifier that reads on the GPU, if there is one.
+
+    Raises:
+        UserError: See `load_classifier`.
+    """
+    model, tokenizer = load_classifier(arguments.model, arguments.revision)
+    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]  # its decorator
+    return Reader(model, tokenizer, arguments.batch_size)
 
 
 def load_classifier(

@@ -4,7 +4,7 @@ Shapes
     N = texts, T = tokens of one text, C = classes, H = heads, S = sentences of one text
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from salience.configuration.errors import UserError
-from salience.eval.reading.words import label_names
+from salience.eval.reading.words import label_names, problem_type
 from salience.modeling.encoders import position_limit
 from salience.modeling.salience_base import SaliencePreTrainedModel
 
@@ -85,17 +85,44 @@ def token_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> i
     return limit if limit < 1_000_000 else None
 
 
+def batches(ids: Sequence[Sequence[int] | np.ndarray], batch_size: int) -> Iterator[list[int]]:
+    """Numbers of the texts of each batch, like lengths together.
+
+    The longest texts come first: the first batch shows whether memory is enough.
+
+    Args:
+        ids: Token ids of each text, (T,).
+        batch_size: Texts at a time.
+    """
+    order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def padded(tokenizer: PreTrainedTokenizerBase, ids: Sequence[np.ndarray]) -> BatchEncoding:
+    """Texts as the inputs of a model, side by side.
+
+    Args:
+        tokenizer: The model's.
+        ids: Token ids of each text, (T,).
+    """
+    inputs = {"input_ids": [each.tolist() for each in ids]}
+    # Few tokenizers give a special token another type than 0, which models take where they are given none.
+    empty = tokenizer("", verbose=False)
+    types = dict(zip(empty["input_ids"], empty.get("token_type_ids", []), strict=False))
+    if any(types.values()):
+        inputs["token_type_ids"] = [[types.get(each, 0) for each in row] for row in inputs["input_ids"]]
+    return tokenizer.pad(inputs, return_tensors="pt")
+
+
 @dataclass
 class Reader:
     """A classifier with its tokenizer: any text-classification model of transformers.
 
     Args:
         model: The classifier; set to evaluation mode.
-        tokenizer: Its fast tokenizer.
+        tokenizer: Its tokenizer.
         batch_size: Texts at a time; texts of like length are read together.
-
-    Raises:
-        UserError: The tokenizer is a slow one.
     """
 
     model: PreTrainedModel
@@ -104,11 +131,13 @@ class Reader:
     label_names: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        if not self.tokenizer.is_fast:
-            name = type(self.tokenizer).__name__
-            raise UserError(f"{name} doesn't tell where tokens stand in a text: a fast tokenizer is needed")
         self.model.eval()
         self.label_names = label_names(self.model)
+
+    @property
+    def problem_type(self) -> str:
+        """What the model answers: `single_label_classification`, `multi_label_classification` or `regression`."""
+        return problem_type(self.model)
 
     @property
     def limit(self) -> int | None:
@@ -116,17 +145,26 @@ class Reader:
         return token_limit(self.model, self.tokenizer)
 
     def documents(self, texts: Sequence[str]) -> list[Document]:
-        """Tokenize texts, cut at `limit`."""
+        """Tokenize texts, cut at `limit`, and find each token in its text.
+
+        Raises:
+            UserError: The tokenizer is a slow one.
+        """
+        if not self.tokenizer.is_fast:
+            name = type(self.tokenizer).__name__
+            raise UserError(f"{name} doesn't tell where tokens stand in a text: a fast tokenizer is needed")
         if not texts:
             return []
-        encoding = self.tokenizer(
-            list(texts),
-            truncation=self.limit is not None,
-            max_length=self.limit,
-            return_offsets_mapping=True,
-            verbose=False,
-        )
+        encoding = self._encode(texts, return_offsets_mapping=True)
         return [self._document(text, encoding, row) for row, text in enumerate(texts)]
+
+    def token_ids(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Tokenize texts, cut at `limit`: each (T,), special tokens included. Any tokenizer will do."""
+        return [np.array(ids, dtype=int) for ids in self._encode(texts)["input_ids"]] if texts else []
+
+    def _encode(self, texts: Sequence[str], **options: bool) -> BatchEncoding:
+        cut = {"truncation": self.limit is not None, "max_length": self.limit}
+        return self.tokenizer(list(texts), verbose=False, **cut, **options)
 
     def _document(self, text: str, encoding: BatchEncoding, row: int) -> Document:
         words = [-1 if word is None else word for word in encoding.word_ids(row)]
@@ -144,10 +182,11 @@ class Reader:
             ids: Each (T,), special tokens included.
             progress: What a progress bar says; None for no bar.
         """
-        readings = self.read(ids, progress=progress)
-        return np.array([reading.logits for reading in readings]).reshape(len(ids), len(self.label_names))
+        logits = np.zeros((len(ids), len(self.label_names)), np.float32)
+        for rows in self.batches(ids, progress):
+            logits[rows] = [reading.logits for reading in self.read_batch([ids[row] for row in rows])]
+        return logits
 
-    @torch.inference_mode()
     def read(
         self, ids: Sequence[np.ndarray], cross_attention: bool = False, progress: str | None = None
     ) -> list[Reading]:
@@ -158,21 +197,32 @@ class Reader:
             cross_attention: Ask a hierarchical model for it; words times sentences numbers for each text.
             progress: What a progress bar says; None for no bar.
         """
-        order = sorted(
-            range(len(ids)), key=lambda row: -len(ids[row])
-        )  # the first batch shows whether memory is enough
         readings: dict[int, Reading] = {}
-        with tqdm(total=len(ids), desc=progress, unit="text", disable=progress is None) as bar:
-            for start in range(0, len(ids), self.batch_size):
-                rows = order[start : start + self.batch_size]
-                readings |= zip(rows, self._read_batch([ids[row] for row in rows], cross_attention), strict=True)
-                bar.update(len(rows))
+        for rows in self.batches(ids, progress):
+            readings |= zip(rows, self.read_batch([ids[row] for row in rows], cross_attention), strict=True)
         return [readings[row] for row in range(len(ids))]
 
-    def _read_batch(self, ids: list[np.ndarray], cross_attention: bool) -> list[Reading]:
-        batch = self.tokenizer.pad({"input_ids": [each.tolist() for each in ids]}, return_tensors="pt").to(
-            self.model.device
-        )
+    def batches(self, ids: Sequence[np.ndarray], progress: str | None = None) -> Iterator[list[int]]:
+        """Numbers of the texts of each batch, like lengths together; see `batches`.
+
+        Args:
+            ids: Each (T,), special tokens included.
+            progress: What a progress bar says; None for no bar.
+        """
+        with tqdm(total=len(ids), desc=progress, unit="text", disable=progress is None) as bar:
+            for rows in batches(ids, self.batch_size):
+                yield rows
+                bar.update(len(rows))
+
+    @torch.inference_mode()
+    def read_batch(self, ids: Sequence[np.ndarray], cross_attention: bool = False) -> list[Reading]:
+        """Answers and weights for texts that the model reads at once, as they are given: a hook meets them so.
+
+        Args:
+            ids: Each (T,), special tokens included.
+            cross_attention: See `read`.
+        """
+        batch = padded(self.tokenizer, ids).to(self.model.device)
         options = {"output_attentions": True} if cross_attention else {}
         outputs = self.model(**batch, **options)
         # Padding is behind or before the text, as the tokenizer does it.

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import torch
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
+from salience.eval.scores.predictions import REGRESSION, SINGLE_LABEL, class_probabilities
+
 
 class Reading(NamedTuple):
     """One classified text."""
@@ -29,8 +31,7 @@ def read_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: 
     limit = tokenizer.model_max_length
     encoding = tokenizer(text, return_tensors="pt", truncation=limit < 1_000_000)
     outputs = model(**{name: value.to(model.device) for name, value in encoding.items()})
-    is_multi_label = model.config.problem_type == "multi_label_classification"
-    scores = outputs.logits[0].float().sigmoid() if is_multi_label else outputs.logits[0].float().softmax(-1)
+    scores = class_probabilities(outputs.logits[0].float().cpu().numpy(), problem_type(model))
     best = int(scores.argmax())
     weights: Any = outputs.get("pooling_weights")
     words = [] if weights is None else heaviest_words(text, encoding, weights[0].tolist())[:num_words]
@@ -41,6 +42,12 @@ def label_names(model: PreTrainedModel) -> list[str]:
     """Names of a classifier's classes, in the order of their ids."""
     names: dict[int, str] = model.config.id2label  # type: ignore[assignment]  # int keys, always
     return [names[index] for index in range(len(names))]
+
+
+def problem_type(model: PreTrainedModel) -> str:
+    """What a model answers: that of its configuration; as transformers takes it where nothing is said."""
+    config = model.config
+    return config.problem_type or (REGRESSION if config.num_labels == 1 else SINGLE_LABEL)
 
 
 def heaviest_words(text: str, encoding: BatchEncoding, weights: list[float]) -> list[tuple[str, float]]:

@@ -10,7 +10,7 @@ visualizations/ with its figures, failure_analysis.json (see `salience.eval.fail
 
     model: name, revision, class, parameters, temperature (that divides its logits; null for a model without)
     data: name, split (null for a file), texts, classes (names), sha256 of texts and labels
-    made: date, command, versions, seed, documents (row numbers of the sample for attention and failure modes)
+    made: date, command, versions, seed
     scores: accuracy, precision_macro, ..., per_class; see `salience.eval.scores.metrics.compute_scores`
     intervals: {accuracy, precision_macro, ..., f1_weighted: {value, low, high}}
     confusion: texts by true class (row) and answer (column); null where a text can have several classes
@@ -29,23 +29,25 @@ visualizations/ with its figures, failure_analysis.json (see `salience.eval.fail
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from datasets import DatasetDict
 
 from salience.configuration.arguments import RecipeParser
 from salience.configuration.data_arguments import DataArguments
 from salience.configuration.errors import UserError
+from salience.eval.failures.analysis import FailureAnalysis
 from salience.eval.failures.remedies import own_ablation, read_ablation
-from salience.eval.reading.load import ClassifierArguments, load_classifier
+from salience.eval.reading.load import ClassifierArguments, load_reader
 from salience.eval.reading.reader import Reader
-from salience.eval.report.content import Sizes, Texts, collect
+from salience.eval.report.about import About, describe
+from salience.eval.report.content import Findings, collect
 from salience.eval.report.page import write_page
 from salience.eval.report.pictures import PICTURES, draw, write_pictures
+from salience.eval.report.texts import Sizes, Texts
 from salience.eval.runs import Run, data_flags, load_data, read_run
+from salience.eval.scores.predictions import REGRESSION
 from salience.model_cards.card import make_card, without_report, write_card
 from salience.model_cards.run_folder import (
     CARD_FILE,
@@ -56,15 +58,16 @@ from salience.model_cards.run_folder import (
     RUN_FILE,
     write_json,
 )
-from salience.train.building.encoder_loading import public_name
 from salience.train.data.load import TextData, load_test
 from salience.train.data.memory import describe_table
 from salience.train.folder.output import check_writable
-from salience.train.folder.record import num_weights, versions
-from salience.train.folder.redaction import redact_command
 
 PAGE_FILE = "report.html"
 PICTURE_FOLDER = "visualizations"
+
+
+class Report(About, Findings):
+    """The content of report.json; see the module."""
 
 
 @dataclass
@@ -90,8 +93,8 @@ class WrittenReport(NamedTuple):
     """A report that was written."""
 
     page: Path
-    results: dict[str, Any]  # the content of report.json, see the module
-    failures: dict[str, Any]  # the content of failure_analysis.json
+    results: Report  # the content of report.json, see the module
+    failures: FailureAnalysis  # the content of failure_analysis.json
 
 
 def main(argv: list[str]) -> None:
@@ -145,12 +148,10 @@ def report(words: list[str], command: list[str], memory: Any = None) -> WrittenR
     """
     arguments, data_args = _parser().parse(words)
     out = output_folder(arguments)
-    model, tokenizer = load_classifier(arguments.model, arguments.revision)
-    study = arguments.ablation or own_ablation(model.config.model_type)
+    reader = load_reader(arguments)
+    study = arguments.ablation or own_ablation(reader.model.config.model_type)
     ablation = read_ablation(study) if study else None
-    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]  # its decorator
-    reader = Reader(model, tokenizer, arguments.batch_size)
-    if model.config.problem_type == "regression" or len(reader.label_names) < 2:
+    if reader.problem_type == REGRESSION or len(reader.label_names) < 2:
         raise UserError(f"--model {arguments.model} predicts numbers and no classes: use eval.py score")
     run = finished_run(arguments.model)
     has_file = data_args.test_file and not (data_args.train_file or data_args.dataset_name)
@@ -162,16 +163,14 @@ def report(words: list[str], command: list[str], memory: Any = None) -> WrittenR
         split = "test" if "test" in data.splits else "validation"
     texts = Texts.of(data, split, reader)
     sizes = Sizes(arguments.num_documents, arguments.num_explained, arguments.report_seed)
-    results, failures = collect(reader, texts, run, ablation, sizes)
-    results = describe(arguments, command, reader, data, split) | results
+    found, failures = collect(reader, texts, run, ablation, sizes)
+    results: Report = {**describe(arguments, arguments.report_seed, command, reader, data, split), **found}
     out.mkdir(parents=True, exist_ok=True)
     write(out, results, failures, write_pictures(draw(results, reader, texts), out / PICTURE_FOLDER), run)
     return WrittenReport(out / PAGE_FILE, results, failures)
 
 
-def write(
-    out: Path, results: dict[str, Any], failures: dict[str, Any], pictures: dict[str, bytes], run: Run | None
-) -> None:
+def write(out: Path, results: Report, failures: FailureAnalysis, pictures: dict[str, bytes], run: Run | None) -> None:
     """Write page and JSON, and tell of them in the card of the run."""
     write_json(out / FAILURES_FILE, failures)
     write_page(out / PAGE_FILE, results, failures, pictures)
@@ -180,34 +179,6 @@ def write(
     if card:
         (card.parent / RELIABILITY_FILE).write_bytes(pictures["reliability"])
         write_card(card.parent)
-
-
-def describe(
-    arguments: ReportArguments, command: list[str], reader: Reader, data: TextData, split: str
-) -> dict[str, Any]:
-    """The keys model, data and made of report.json."""
-    return {
-        "model": {
-            "name": public_name(arguments.model),
-            "revision": arguments.revision,
-            "class": type(reader.model).__name__,
-            "parameters": num_weights(reader.model),
-            "temperature": getattr(reader.model.config, "logit_temperature", None),
-        },
-        "data": {
-            "name": data.name,
-            "split": split,
-            "texts": len(data.splits[split]),
-            "classes": data.label_names,
-            "sha256": data.fingerprint(split)["sha256"],
-        },
-        "made": {
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "command": redact_command(command),
-            "versions": versions(),
-            "seed": arguments.report_seed,
-        },
-    }
 
 
 def untouched_card(run: Run | None, out: Path) -> Path | None:
@@ -260,10 +231,11 @@ def finished_run(model: str | None) -> Run | None:
 
 def file_data(data_args: DataArguments, reader: Reader, memory: Any = None) -> TextData:
     """`--test_file`, or texts in memory, for a model that is trained already, as a test split."""
-    problem_type = reader.model.config.problem_type or "single_label_classification"
-    rows = load_test(data_args, reader.label_names, problem_type, memory)
+    rows = load_test(data_args, reader.label_names, reader.problem_type, memory)
     source = Path(str(data_args.test_file)).name if memory is None else describe_table(memory)
-    return TextData(DatasetDict(test=rows), reader.label_names, problem_type, data_args.data_name or source, source)
+    return TextData(
+        DatasetDict(test=rows), reader.label_names, reader.problem_type, data_args.data_name or source, source
+    )
 
 
 def print_summary(written: WrittenReport) -> None:

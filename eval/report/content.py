@@ -5,30 +5,43 @@ Shapes
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
-from scipy.special import expit, softmax
 from sklearn.metrics import confusion_matrix
 from tqdm import tqdm
 
 from salience.configuration.errors import UserError
-from salience.eval.explain.attention_profile import attention_profile, cross_attention_profile
+from salience.eval.explain.attention_profile import AttentionProfile, attention_profile
 from salience.eval.explain.attributions import ATTRIBUTIONS, random_importance
-from salience.eval.explain.faithfulness import faithfulness
+from salience.eval.explain.cross_attention import cross_attention_profile
+from salience.eval.explain.faithfulness import Faithfulness, faithfulness
 from salience.eval.explain.verdict import verdict
-from salience.eval.failures.analysis import failure_analysis
+from salience.eval.failures.analysis import FailureAnalysis, failure_analysis
 from salience.eval.failures.internals import has_filter
 from salience.eval.reading.reader import Document, Reader, Reading
+from salience.eval.report.texts import Sizes, Texts
 from salience.eval.runs import Run
-from salience.eval.scores.breakdown import by_class_frequency, by_length, confused_pairs, shortened, with_intervals
-from salience.eval.scores.calibration import at_threshold, calibration
-from salience.eval.scores.metrics import compute_scores
-from salience.eval.scores.predictions import Predictions, count_words, predictions_file, read_predictions
+from salience.eval.scores.breakdown import (
+    ClassFrequency,
+    ConfusedPair,
+    Lengths,
+    by_class_frequency,
+    by_length,
+    confused_pairs,
+    shortened,
+)
+from salience.eval.scores.calibration import Answered, CalibrationResult, at_threshold, calibration
+from salience.eval.scores.intervals import Interval, with_intervals
+from salience.eval.scores.metrics import Scores, compute_scores
+from salience.eval.scores.predictions import (
+    SINGLE_LABEL,
+    Predictions,
+    predictions_file,
+    read_predictions,
+)
 from salience.model_cards.run_folder import STATE_FILE, read_json
-from salience.train.data.load import TextData
 
 NUM_EXAMPLES = 8
 MAX_EXAMPLE_WORDS = 120
@@ -38,66 +51,76 @@ MAX_CROSS_TOKENS = 2000
 """Cross-attention has as many numbers as words times sentences times heads: longer texts are left out there."""
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """How closely a report looks.
+class ChosenThreshold(Answered):
+    """A threshold of confidence, what it shall give, and what it gives on the report's texts."""
 
-    Attributes:
-        documents: Texts whose attention and failures are looked at.
-        explained: Texts on which explanations are tested.
-        seed: Of all draws.
-    """
-
-    documents: int
-    explained: int
-    seed: int
+    wanted_accuracy: float
+    threshold: float | None
 
 
-@dataclass(frozen=True)
-class Texts:
-    """Labelled texts, and what the model says of them.
+class Thresholds(TypedDict):
+    """What `thresholds` gives."""
 
-    Attributes:
-        raw: The N texts.
-        labels: (N,) class ids, or (N, C) zeros and ones.
-        documents: The N texts as the model reads them.
-        readings: What it answers.
-        problem_type: `single_label_classification` or `multi_label_classification`.
-        split: Which of a run's texts they are, "validation" or "test"; a file of its own is "test".
-    """
+    chosen_on: str
+    rows: list[ChosenThreshold]
 
-    raw: list[str]
-    labels: np.ndarray
-    documents: list[Document]
-    readings: list[Reading]
-    problem_type: str
-    split: str
 
-    @classmethod
-    def of(cls, data: TextData, split: str, reader: Reader) -> "Texts":
-        """Read one split of the data."""
-        raw = list(data.splits[split]["text"])
-        labels = np.array(data.splits[split]["labels"])
-        documents = reader.documents(raw)
-        readings = reader.read([each.ids for each in documents], progress="reading texts")
-        return cls(raw, labels, documents, readings, data.problem_type, split)
+class Undescribed(TypedDict):
+    """Why attention can't be described."""
 
-    def __len__(self) -> int:
-        return len(self.raw)
+    reason: str
 
-    @property
-    def logits(self) -> np.ndarray:
-        """(N, C) float32."""
-        return np.array([each.logits for each in self.readings])
 
-    def sample(self, size: int, seed: int) -> np.ndarray:
-        """Row numbers of at most `size` texts, drawn at random, ascending."""
-        return np.sort(np.random.default_rng(seed).permutation(len(self))[:size])
+class Untested(Undescribed):
+    """Why explanations can't be tested, and what follows."""
+
+    verdict: str
+
+
+class Judged(Faithfulness):
+    """What the tests of explanations say, in numbers and in words."""
+
+    verdict: str
+
+
+class Example(TypedDict):
+    """A text with its answer and the weights of its words, null for a model without."""
+
+    row: int
+    true: str
+    predicted: str
+    right: bool
+    confidence: float
+    num_words: int
+    words: list[list[str | float]] | None
+    text: str
+
+
+class AnswerFindings(TypedDict):
+    """What `score` gives."""
+
+    scores: Scores
+    intervals: dict[str, Interval]
+    confusion: list[list[int]] | None
+    confused_pairs: list[ConfusedPair] | None
+    length: Lengths
+    class_frequency: ClassFrequency
+    calibration: CalibrationResult
+    thresholds: Thresholds
+    training: list[dict[str, float]] | None
+
+
+class Findings(AnswerFindings):
+    """The content of report.json but for model, data and made."""
+
+    attention: AttentionProfile | Undescribed
+    faithfulness: Judged | Untested
+    examples: list[Example]
 
 
 def collect(
     reader: Reader, texts: Texts, run: Run | None, ablation: Mapping[str, Any] | None, sizes: Sizes
-) -> tuple[dict[str, Any], dict[str, Any]]:
+) -> tuple[Findings, FailureAnalysis]:
     """The content of report.json but for model, data and made, and that of failure_analysis.json.
 
     Args:
@@ -115,42 +138,44 @@ def collect(
     """
     rows = texts.sample(sizes.documents, sizes.seed)
     documents, readings = [texts.documents[row] for row in rows], [texts.readings[row] for row in rows]
+    labels = texts.predictions.labels[rows]
     with tqdm(total=4, desc="report", unit="part") as bar:
-        results = score(reader, texts, run)
+        answers = score(texts, run)
         bar.update()
-        results["attention"] = describe_attention(reader, documents, readings, texts.labels[rows], sizes.seed)
+        attention = describe_attention(reader, documents, readings, labels, sizes.seed)
         bar.update()
-        results["faithfulness"] = test_explanations(reader, documents, readings, rows, sizes)
+        tested = judge_explanations(reader, documents, readings, rows, sizes)
         bar.update()
-        failures = failure_analysis(
-            reader, documents, texts.labels[rows], ablation, sizes.seed, num_interventions=sizes.explained
-        )
+        failures = failure_analysis(reader, documents, labels, ablation, sizes.seed, num_interventions=sizes.explained)
         bar.update()
     for mode in (failures["modes"] or {}).values():
         if mode:  # rows of the sample become rows of the texts
             mode["examples"] = [int(rows[row]) for row in mode["examples"]]
-    results["examples"] = examples(reader, texts, rows)
-    return results, failures
+    found: Findings = {**answers, "attention": attention, "faithfulness": tested, "examples": examples(texts, rows)}
+    return found, failures
 
 
-def score(reader: Reader, texts: Texts, run: Run | None) -> dict[str, Any]:
+def score(texts: Texts, run: Run | None) -> AnswerFindings:
     """What the labels and the model's answers tell."""
-    labels, logits, names, kind = texts.labels, texts.logits, reader.label_names, texts.problem_type
-    is_single = kind == "single_label_classification"
-    counts = train_counts(run, names)
+    predictions = texts.predictions
+    names, is_single = predictions.label_names, predictions.problem_type == SINGLE_LABEL
     return {
-        "scores": compute_scores(logits, labels, kind, names),
-        "intervals": with_intervals(labels, logits, kind),
-        "confusion": confusion_matrix(labels, logits.argmax(1), labels=range(len(names))).tolist()
-        if is_single
-        else None,
-        "confused_pairs": confused_pairs(labels, logits, texts.raw, names) if is_single else None,
-        "length": by_length(labels, logits, count_words(texts.raw), kind),
-        "class_frequency": by_class_frequency(labels, logits, names, kind, counts),
-        "calibration": calibration(logits, labels, kind),
-        "thresholds": thresholds(run if texts.split == "test" else None, Predictions(labels, logits), kind),
+        "scores": compute_scores(predictions),
+        "intervals": with_intervals(predictions),
+        "confusion": confusion(predictions) if is_single else None,
+        "confused_pairs": confused_pairs(predictions, texts.raw) if is_single else None,
+        "length": by_length(predictions),
+        "class_frequency": by_class_frequency(predictions, train_counts(run, names)),
+        "calibration": calibration(predictions),
+        "thresholds": thresholds(run if texts.split == "test" else None, predictions),
         "training": training_history(run),
     }
+
+
+def confusion(predictions: Predictions) -> list[list[int]]:
+    """Texts by true class (row) and answer (column)."""
+    answers = predictions.answers.argmax(1)
+    return confusion_matrix(predictions.labels, answers, labels=range(len(predictions.label_names))).tolist()
 
 
 def train_counts(run: Run | None, names: list[str]) -> dict[str, int] | None:
@@ -168,22 +193,24 @@ def training_history(run: Run | None) -> list[dict[str, float]] | None:
     return read_json(run.folder / STATE_FILE).get("log_history")
 
 
-def thresholds(run: Run | None, tested: Predictions, problem_type: str) -> dict[str, Any]:
+def thresholds(run: Run | None, tested: Predictions) -> Thresholds:
     """Confidence from which on a wanted accuracy is reached on validation texts, and what it gives on these.
 
     Args:
         run: Whose validation answers are known; None: it is chosen on these texts.
         tested: Answers to these texts.
-        problem_type: Of the labels.
     """
     has_validation = run is not None and predictions_file(run.folder, "validation").is_file()
     chosen = read_predictions(run.folder, "validation") if run and has_validation else tested
-    rows = calibration(chosen.logits, chosen.labels, problem_type)["thresholds"]
+    rows = calibration(chosen)["thresholds"]
     return {
         "chosen_on": "validation" if has_validation else "same",
         "rows": [
-            {"wanted_accuracy": row["wanted_accuracy"], "threshold": row["threshold"]}
-            | at_threshold(tested.logits, tested.labels, problem_type, row["threshold"])
+            {
+                "wanted_accuracy": row["wanted_accuracy"],
+                "threshold": row["threshold"],
+                **at_threshold(tested, row["threshold"]),
+            }
             for row in rows
         ],
     }
@@ -191,7 +218,7 @@ def thresholds(run: Run | None, tested: Predictions, problem_type: str) -> dict[
 
 def describe_attention(
     reader: Reader, documents: list[Document], readings: list[Reading], labels: np.ndarray, seed: int
-) -> dict[str, Any]:
+) -> AttentionProfile | Undescribed:
     """See `salience.eval.explain.attention_profile`; with only `reason` for a model that it can't describe."""
     try:
         profile = attention_profile(reader, documents, readings, labels, seed=seed)
@@ -203,9 +230,9 @@ def describe_attention(
     return profile
 
 
-def test_explanations(
+def judge_explanations(
     reader: Reader, documents: list[Document], readings: list[Reading], rows: np.ndarray, sizes: Sizes
-) -> dict[str, Any]:
+) -> Judged | Untested:
     """See `salience.eval.explain.faithfulness`, with a verdict; only `reason` and verdict where nothing can be tested.
 
     Args:
@@ -221,38 +248,37 @@ def test_explanations(
     except UserError as error:
         return {"reason": str(error), "verdict": f"Nobody knows, so it may not: nothing could be tested ({error})."}
     tested["rows"] = [int(rows[row]) for row in tested["rows"]]
-    return tested | {"verdict": verdict(tested)}
+    return {**tested, "verdict": verdict(tested)}
 
 
-def examples(reader: Reader, texts: Texts, rows: np.ndarray) -> list[dict[str, Any]]:
+def examples(texts: Texts, rows: np.ndarray) -> list[Example]:
     """Some texts with their answers and weights: half of them wrong if there are so many, long ones cut.
 
     Args:
-        reader: The model.
         texts: All texts.
         rows: Those to choose from, the first ones of which are taken.
     """
-    is_right = Predictions(texts.labels, texts.logits).is_right()
+    is_right = texts.predictions.is_right()
     rows = rows[[texts.documents[row].num_words >= 5 for row in rows]]
     wrong = rows[~is_right[rows]][: NUM_EXAMPLES // 2]
     chosen = [*wrong, *rows[is_right[rows]][: NUM_EXAMPLES - len(wrong)]]
-    return [_example(reader, texts, int(row), bool(is_right[row])) for row in chosen]
+    return [_example(texts, int(row)) for row in chosen]
 
 
-def _example(reader: Reader, texts: Texts, row: int, is_right: bool) -> dict[str, Any]:
-    document, reading = texts.documents[row], texts.readings[row]
+def _example(texts: Texts, row: int) -> Example:
+    document, reading, predictions = texts.documents[row], texts.readings[row], texts.predictions
     weights = None if reading.weights is None else document.per_word(reading.weights)
     words = [shortened(word, 40) for word in document.words[:MAX_EXAMPLE_WORDS]]
-    single = texts.problem_type == "single_label_classification"
-    probabilities = softmax(reading.logits) if single else expit(reading.logits)
-    answers = [int(reading.logits.argmax())] if single else np.flatnonzero(probabilities >= 0.5)
-    truths = [int(texts.labels[row])] if single else np.flatnonzero(texts.labels[row])
+    true, predicted = (
+        ", ".join(predictions.label_names[each] for each in np.flatnonzero(chosen[row]))
+        for chosen in (predictions.truths, predictions.answers)
+    )
     return {
         "row": row,
-        "true": ", ".join(reader.label_names[each] for each in truths),
-        "predicted": ", ".join(reader.label_names[each] for each in answers),
-        "right": is_right,
-        "confidence": float(probabilities.max() if single else np.maximum(probabilities, 1 - probabilities).min()),
+        "true": true,
+        "predicted": predicted,
+        "right": bool(predictions.is_right()[row]),
+        "confidence": float(predictions.confidence[row]),
         "num_words": document.num_words,
         "words": None
         if weights is None

@@ -1,14 +1,14 @@
 """Figures of a report, drawn from its JSON: each function returns a Matplotlib figure."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from salience.eval.drawing import BLUE, GREY, HEAT, INK, MUTED, ORANGE, bare, new_figure, plain
-
-Row = dict[str, Any]
+from salience.eval.scores.breakdown import NamedLengthScores
+from salience.eval.scores.calibration import Bin, Curve
+from salience.eval.scores.metrics import ClassScores
 
 
 def confusion_figure(counts: np.ndarray, names: Sequence[str]) -> Figure:
@@ -36,7 +36,7 @@ def confusion_figure(counts: np.ndarray, names: Sequence[str]) -> Figure:
     return figure
 
 
-def per_class_figure(per_class: dict[str, Row]) -> Figure:
+def per_class_figure(per_class: Mapping[str, ClassScores]) -> Figure:
     """Precision, recall and F1 of each class, the best on top.
 
     Args:
@@ -45,16 +45,18 @@ def per_class_figure(per_class: dict[str, Row]) -> Figure:
     rows = sorted(per_class.items(), key=lambda item: item[1]["f1"])
     figure, axes = new_figure(7.5, 1.4 + 0.3 * len(rows))
     places = np.arange(len(rows))
-    for score, colour, marker in (("precision", ORANGE, "<"), ("recall", BLUE, ">"), ("f1", INK, "o")):
-        axes.scatter([row[score] for _, row in rows], places, color=colour, marker=marker, label=score, zorder=3, s=26)
+    values = np.array([[row["precision"], row["recall"], row["f1"]] for _, row in rows])
+    marks = (("precision", ORANGE, "<"), ("recall", BLUE, ">"), ("f1", INK, "o"))
+    for column, (score, colour, marker) in zip(values.T, marks, strict=True):
+        axes.scatter(column, places, color=colour, marker=marker, label=score, zorder=3, s=26)
     axes.set_yticks(places, [f"{plain(name)}  ({row['support']})" for name, row in rows])
-    axes.set_xlim(min(0.5, *(row[score] for _, row in rows for score in ("precision", "recall"))) - 0.02, 1.01)
+    axes.set_xlim(min(0.5, values[:, :2].min()) - 0.02, 1.01)
     axes.set_xlabel("score; texts in brackets", color=MUTED)
     axes.legend(loc="lower right", ncols=3, fontsize=9, frameon=False, bbox_to_anchor=(1, 1))
     return figure
 
 
-def training_figure(history: Sequence[Row]) -> Figure:
+def training_figure(history: Sequence[Mapping[str, float]]) -> Figure:
     """Loss in training and validation, and validation scores, by epoch.
 
     Args:
@@ -79,7 +81,7 @@ def training_figure(history: Sequence[Row]) -> Figure:
     return figure
 
 
-def reliability_figure(bins: Sequence[Row], error: float) -> Figure:
+def reliability_figure(bins: Sequence[Bin], error: float) -> Figure:
     """Accuracy by confidence: on the diagonal, a score is a probability.
 
     Args:
@@ -101,7 +103,7 @@ def reliability_figure(bins: Sequence[Row], error: float) -> Figure:
     return figure
 
 
-def risk_coverage_figure(curve: dict[str, list[float]]) -> Figure:
+def risk_coverage_figure(curve: Curve) -> Figure:
     """Error rate among the texts of highest confidence, by how many of all they are.
 
     Args:
@@ -115,7 +117,7 @@ def risk_coverage_figure(curve: dict[str, list[float]]) -> Figure:
     return figure
 
 
-def length_figure(bins: Sequence[Row]) -> Figure:
+def length_figure(bins: Sequence[NamedLengthScores]) -> Figure:
     """Accuracy by length of the text.
 
     Args:

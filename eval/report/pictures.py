@@ -1,7 +1,7 @@
 """The pictures of a report, by the names of their files."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from salience.eval.report.attention_figures import (
     faithfulness_figure,
     words_figure,
 )
-from salience.eval.report.content import MAX_CROSS_TOKENS, Texts
+from salience.eval.report.content import MAX_CROSS_TOKENS, Example
 from salience.eval.report.figures import (
     confusion_figure,
     length_figure,
@@ -26,6 +26,7 @@ from salience.eval.report.figures import (
     risk_coverage_figure,
     training_figure,
 )
+from salience.eval.report.texts import Texts
 
 DPI = 130
 MAX_CLASSES = 60
@@ -75,7 +76,7 @@ def draw(results: Mapping[str, Any], reader: Reader, texts: Texts) -> Iterator[t
         yield from draw_cross_attention(results["examples"], reader, texts)
 
 
-def draw_cross_attention(examples: list[dict[str, Any]], reader: Reader, texts: Texts) -> Iterator[tuple[str, Figure]]:
+def draw_cross_attention(examples: Sequence[Example], reader: Reader, texts: Texts) -> Iterator[tuple[str, Figure]]:
     """Word-to-sentence maps of the first examples that have two sentences or more."""
     drawn = 0
     for example in examples:
@@ -93,7 +94,7 @@ def draw_cross_attention(examples: list[dict[str, Any]], reader: Reader, texts: 
             yield f"cross_attention/{example['row']}", cross_attention_figure(words, attention_HTS[:, is_kept_T], title)
 
 
-def example_title(example: Mapping[str, Any]) -> str:
+def example_title(example: Example) -> str:
     """One line above a text."""
     truth = "" if example["right"] else f", in truth {example['true'] or 'none'}"
     return f"row {example['row']}: {example['predicted'] or 'none'} ({example['confidence']:.2f}){truth}"

@@ -6,17 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
 from salience.configuration.arguments import RecipeParser
 from salience.configuration.data_arguments import FileArguments
-from salience.eval.reading.load import ClassifierArguments, load_classifier
-from salience.eval.reading.reader import token_limit
-from salience.eval.reading.words import label_names
-from salience.eval.scores.metrics import compute_scores
+from salience.eval.reading.load import ClassifierArguments, load_reader
+from salience.eval.scores.metrics import Scores, compute_scores
+from salience.eval.scores.predictions import Predictions
 from salience.model_cards.run_folder import write_json
 from salience.train.data.load import load_test
-from salience.train.data.tokens import tokenize
 from salience.train.folder.output import new_file
 
 
@@ -41,7 +38,7 @@ def main(argv: list[str]) -> None:
     print(json.dumps(scores, indent=2, ensure_ascii=False))
 
 
-def score_model(model: str | Path, test: Any = None, **flags: Any) -> dict[str, Any]:
+def score_model(model: str | Path, test: Any = None, **flags: Any) -> Scores:
     """How good a trained model is on labelled texts.
 
     Args:
@@ -68,7 +65,7 @@ def _parser() -> RecipeParser:
     return RecipeParser((ScoreArguments, FileArguments), program="eval.py score")
 
 
-def score(arguments: ScoreArguments, data_args: FileArguments, memory: Any = None) -> dict[str, Any]:
+def score(arguments: ScoreArguments, data_args: FileArguments, memory: Any = None) -> Scores:
     """See `score_model`.
 
     Args:
@@ -77,24 +74,10 @@ def score(arguments: ScoreArguments, data_args: FileArguments, memory: Any = Non
         memory: Labelled texts in memory; None for the file that `data_args` names.
     """
     target = new_file(arguments.output_dir, "scores.json")
-    model, tokenizer = load_classifier(arguments.model, arguments.revision)
-    config = model.config
-    # As transformers takes it where nothing is said.
-    problem_type = config.problem_type or ("regression" if config.num_labels == 1 else "single_label_classification")
-    names = label_names(model)
-    rows = load_test(data_args, names, problem_type, memory)
-    tokens = tokenize(rows, tokenizer, token_limit(model, tokenizer))
-    options = TrainingArguments(
-        output_dir=arguments.output_dir or ".",
-        per_device_eval_batch_size=arguments.batch_size,
-        report_to="none",
-        remove_unused_columns=False,
-        label_names=["labels"],
-    )
-    trainer = Trainer(model, options, processing_class=tokenizer, data_collator=DataCollatorWithPadding(tokenizer))
-    prediction = trainer.predict(tokens)
-    logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
-    scores = compute_scores(logits, np.asarray(prediction.label_ids), problem_type, names)
+    reader = load_reader(arguments)
+    rows = load_test(data_args, reader.label_names, reader.problem_type, memory)
+    logits = reader.logits(reader.token_ids(rows["text"]), progress="reading texts")
+    scores = compute_scores(Predictions(np.asarray(rows["labels"]), logits, reader.problem_type, reader.label_names))
     if target:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_json(target, {"model": arguments.model, "revision": arguments.revision, "rows": len(rows), **scores})

@@ -24,16 +24,17 @@ text is an answer, yes from a probability of 0.5 on, with confidence max(p, 1 - 
 nothing depends on the order of texts.
 
 Shapes
-    N = texts, C = classes, K = answers
+    N = texts, C = classes, K = decisions
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import log_softmax
 
-from salience.eval.scores.metrics import check_outputs
+from salience.eval.scores.predictions import Decisions, Predictions
 
 NUM_BINS = 15
 NUM_CURVE_POINTS = 101
@@ -42,36 +43,76 @@ WANTED_ACCURACIES = (0.90, 0.95, 0.99)
 TEMPERATURE_BOUNDS = (0.05, 20.0)
 
 
-class Answers(NamedTuple):
-    """Single decisions of a classifier."""
+class Bin(TypedDict):
+    """Answers whose confidence lies above `low` (from 0 on: at it), up to `high`."""
 
-    confidence: np.ndarray  # (K,) 0 to 1
-    is_right: np.ndarray  # (K,) bool
+    low: float
+    high: float
+    confidence: float
+    accuracy: float
+    count: int
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray, problem_type: str) -> float:
+class Curve(TypedDict):
+    """Risk by coverage."""
+
+    coverage: list[float]
+    risk: list[float]
+    threshold: list[float]
+
+
+class ThresholdRow(TypedDict):
+    """The lowest threshold that gives a wanted accuracy, null where none does."""
+
+    wanted_accuracy: float
+    threshold: float | None
+    coverage: float | None
+    accuracy: float | None
+
+
+class CalibrationResult(TypedDict):
+    """What `calibration` gives; see the module."""
+
+    num_predictions: int
+    accuracy: float
+    mean_confidence: float
+    ece_equal_width: float
+    ece_equal_mass: float
+    brier: float
+    nll: float
+    reliability_equal_width: list[Bin]
+    reliability_equal_mass: list[Bin]
+    risk_coverage: Curve
+    aurc: float
+    thresholds: list[ThresholdRow]
+
+
+class Answered(TypedDict):
+    """What answering only from a confidence on gives; null where there is nothing to give."""
+
+    coverage: float | None
+    accuracy: float | None
+
+
+def fit_temperature(predictions: Predictions) -> float:
     """The temperature by which logits are divided for the lowest negative log-likelihood (Guo et al. 2017).
 
     Args:
-        logits: (N, C), of texts that the model was not trained on: the validation split.
-        labels: (N,) class ids, or (N, C) zeros and ones.
-        problem_type: `single_label_classification` (softmax) or `multi_label_classification` (sigmoid).
+        predictions: For texts that the model was not trained on: the validation split.
 
     Returns:
         Within `TEMPERATURE_BOUNDS`: at the upper one where the model is no better than chance. 1 where every answer is
         right: the likelihood then rises without end as scores sharpen, so the texts don't tell how sure is too sure.
 
     Raises:
-        ValueError: It is regression, or logits and labels don't belong together.
-        UserError: The logits hold NaN or infinity.
+        ValueError: It is regression.
     """
-    logits, labels = _checked(logits, labels, problem_type)
-    if (_true_margins(logits, labels) >= 0).all():
+    if (_true_margins(predictions) >= 0).all():
         return 1.0
     low, high = np.log(TEMPERATURE_BOUNDS)
     # Convex in 1 / T, so there is one minimum.
     fitted = minimize_scalar(
-        lambda log_temperature: negative_log_likelihood(logits / np.exp(log_temperature), labels),
+        lambda log_temperature: negative_log_likelihood(predictions, np.exp(log_temperature)),
         bounds=(low, high),
         method="bounded",
         options={"xatol": 1e-6},
@@ -79,114 +120,104 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, problem_type: str) -
     return float(np.exp(fitted.x))
 
 
-def calibration(logits: np.ndarray, labels: np.ndarray, problem_type: str) -> dict[str, Any]:
+def calibration(predictions: Predictions) -> CalibrationResult:
     """How far a classifier's scores are probabilities.
 
     Compute it on the test split to report it, on the validation split to choose a threshold for use: one chosen on the
     test split would promise too much.
 
     Args:
-        logits: (N, C), of the model as it is used, its temperature included.
-        labels: (N,) class ids, or (N, C) zeros and ones.
-        problem_type: `single_label_classification` or `multi_label_classification`.
+        predictions: Of the model as it is used, its temperature included.
 
     Returns:
         See the module.
 
     Raises:
-        ValueError: It is regression, or logits and labels don't belong together.
-        UserError: The logits hold NaN or infinity.
+        ValueError: It is regression.
     """
-    logits, labels = _checked(logits, labels, problem_type)
-    answers = _answers(logits, labels)
-    tables = {
-        "equal_width": reliability(answers, np.linspace(0, 1, NUM_BINS + 1)),
-        "equal_mass": reliability(answers, equal_mass_edges(answers.confidence)),
-    }
-    ranked = _by_confidence(answers)
+    decisions = predictions.decisions()
+    by_width = reliability(decisions, np.linspace(0, 1, NUM_BINS + 1))
+    by_mass = reliability(decisions, equal_mass_edges(decisions.confidence))
+    ranked = _rank(decisions)
+    curve, aurc = _risk_coverage(ranked)
     return {
-        "num_predictions": len(answers.is_right),
-        "accuracy": float(answers.is_right.mean()),
-        "mean_confidence": float(answers.confidence.mean()),
-        **{f"ece_{name}": expected_error(table) for name, table in tables.items()},
-        "brier": brier(logits, labels),
-        "nll": negative_log_likelihood(logits, labels),
-        **{f"reliability_{name}": table for name, table in tables.items()},
-        **_risk_coverage(*ranked),
-        "thresholds": [_threshold(wanted, *ranked) for wanted in WANTED_ACCURACIES],
+        "num_predictions": len(decisions.is_right),
+        "accuracy": float(decisions.is_right.mean()),
+        "mean_confidence": float(decisions.confidence.mean()),
+        "ece_equal_width": expected_error(by_width),
+        "ece_equal_mass": expected_error(by_mass),
+        "brier": brier(predictions),
+        "nll": negative_log_likelihood(predictions),
+        "reliability_equal_width": by_width,
+        "reliability_equal_mass": by_mass,
+        "risk_coverage": curve,
+        "aurc": aurc,
+        "thresholds": [_threshold(wanted, ranked) for wanted in WANTED_ACCURACIES],
     }
 
 
-def at_threshold(
-    logits: np.ndarray, labels: np.ndarray, problem_type: str, threshold: float | None
-) -> dict[str, float | None]:
+def at_threshold(predictions: Predictions, threshold: float | None) -> Answered:
     """What answering only from a confidence on gives on texts that it wasn't chosen on.
 
     Args:
-        logits: (N, C).
-        labels: (N,) class ids, or (N, C) zeros and ones.
-        problem_type: `single_label_classification` or `multi_label_classification`.
+        predictions: Of a classifier.
         threshold: Lowest confidence, 0 to 1; None for none.
 
     Returns:
         coverage, and the accuracy of what is answered: null where nothing is; both null without a threshold.
 
     Raises:
-        ValueError: It is regression, or logits and labels don't belong together.
-        UserError: The logits hold NaN or infinity.
+        ValueError: It is regression.
     """
     if threshold is None:
         return {"coverage": None, "accuracy": None}
-    answers = _answers(*_checked(logits, labels, problem_type))
-    is_answered = answers.confidence >= threshold
-    accuracy = float(answers.is_right[is_answered].mean()) if is_answered.any() else None
+    decisions = predictions.decisions()
+    is_answered = decisions.confidence >= threshold
+    accuracy = float(decisions.is_right[is_answered].mean()) if is_answered.any() else None
     return {"coverage": float(is_answered.mean()), "accuracy": accuracy}
 
 
-def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Mean over texts, or over texts and classes, of -log p(truth), in nats.
+def negative_log_likelihood(predictions: Predictions, temperature: float = 1.0) -> float:
+    """Mean over texts of -log p(truth), in nats, by softmax; over texts and classes, by sigmoid, with several labels.
 
     Args:
-        logits: (N, C).
-        labels: (N,) class ids, then by softmax; or (N, C) zeros and ones, then by sigmoid.
+        predictions: Of a classifier.
+        temperature: Divides the logits.
     """
-    if labels.ndim == 2:
-        return float(np.logaddexp(0, np.where(labels > 0, -logits, logits)).mean())
-    return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
+    logits = predictions.logits / temperature
+    if predictions.is_multi_label:
+        return float(np.logaddexp(0, np.where(predictions.truths, -logits, logits)).mean())
+    return float(-log_softmax(logits, axis=1)[predictions.truths].mean())
 
 
-def brier(logits: np.ndarray, labels: np.ndarray) -> float:
+def brier(predictions: Predictions) -> float:
     """Mean over texts of half the squared errors of all classes; or mean squared error over texts and classes.
 
     That of two classes is the familiar one of a single probability.
 
     Args:
-        logits: (N, C).
-        labels: (N,) class ids, or (N, C) zeros and ones.
+        predictions: Of a classifier.
     """
-    if labels.ndim == 2:
-        return float(((expit(logits) - labels) ** 2).mean())
-    errors = softmax(logits, axis=1)
-    errors[np.arange(len(labels)), labels] -= 1
-    return float((errors**2).sum(1).mean() / 2)
+    squared = (predictions.probabilities - predictions.truths) ** 2
+    return float(squared.mean() if predictions.is_multi_label else squared.sum(1).mean() / 2)
 
 
-def reliability(answers: Answers, edges: np.ndarray) -> list[dict[str, Any]]:
+def reliability(decisions: Decisions, edges: np.ndarray) -> list[Bin]:
     """Confidence against accuracy, bin by bin.
 
     Args:
-        answers: Of a classifier.
+        decisions: Of a classifier.
         edges: (bins + 1,) rising, from below the lowest confidence to the highest or above.
 
     Returns:
         For each bin that has answers low, high, confidence, accuracy and count.
     """
     edges = np.unique(edges)
-    bins = np.searchsorted(edges[1:-1], answers.confidence)
+    bins = np.searchsorted(edges[1:-1], decisions.confidence)
     size = len(edges) - 1
     counts = np.bincount(bins, minlength=size)
-    confidences = np.bincount(bins, weights=answers.confidence, minlength=size)
-    rights = np.bincount(bins, weights=answers.is_right, minlength=size)
+    confidences = np.bincount(bins, weights=decisions.confidence, minlength=size)
+    rights = np.bincount(bins, weights=decisions.is_right, minlength=size)
     return [
         {
             "low": float(edges[each]),
@@ -206,63 +237,58 @@ def equal_mass_edges(confidence: np.ndarray) -> np.ndarray:
     return np.r_[0, ranked[lasts]]
 
 
-def expected_error(table: list[dict[str, Any]]) -> float:
+def expected_error(table: Sequence[Bin]) -> float:
     """Expected calibration error of a table of `reliability`, 0 to 1."""
     counts = [row["count"] for row in table]
     return float(np.average([abs(row["accuracy"] - row["confidence"]) for row in table], weights=counts))
 
 
-def _checked(logits: np.ndarray, labels: np.ndarray, problem_type: str) -> tuple[np.ndarray, np.ndarray]:
-    """Both as arrays, logits (N, C) float64, labels int."""
-    if problem_type not in ("single_label_classification", "multi_label_classification"):
-        raise ValueError(f"Calibration is about the probabilities of classes, and {problem_type} has none.")
-    logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
-    check_outputs(logits, labels, problem_type, [str(each) for each in range(logits.shape[-1])])
-    return logits, labels.astype(int)
-
-
-def _true_margins(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _true_margins(predictions: Predictions) -> np.ndarray:
     """How far the truth is ahead of what competes with it: below 0 for wrong answers."""
-    if labels.ndim == 2:
-        return np.where(labels > 0, logits, -logits)
-    return logits[np.arange(len(labels)), labels] - logits.max(1)
+    logits, truths = predictions.logits, predictions.truths
+    return np.where(truths, logits, -logits) if predictions.is_multi_label else logits[truths] - logits.max(1)
 
 
-def _answers(logits: np.ndarray, labels: np.ndarray) -> Answers:
-    if labels.ndim == 2:
-        return Answers(expit(np.abs(logits)).ravel(), ((logits >= 0) == (labels > 0)).ravel())
-    return Answers(softmax(logits, axis=1).max(1), logits.argmax(1) == labels)
+class Ranked(NamedTuple):
+    """The distinct confidences, falling, and how many answers are at least so sure, and wrong of them."""
+
+    counts: np.ndarray
+    errors: np.ndarray
+    confidence: np.ndarray
 
 
-def _by_confidence(answers: Answers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each distinct confidence (last, falling); how many answers are at least so sure (first), and wrong of them."""
-    confidence, of = np.unique(-answers.confidence, return_inverse=True)
+def _rank(decisions: Decisions) -> Ranked:
+    confidence, of = np.unique(-decisions.confidence, return_inverse=True)
     counts = np.bincount(of).cumsum()
-    errors = np.bincount(of, weights=~answers.is_right).cumsum()
-    return counts, errors, -confidence
+    errors = np.bincount(of, weights=~decisions.is_right).cumsum()
+    return Ranked(counts, errors, -confidence)
 
 
-def _risk_coverage(counts: np.ndarray, errors: np.ndarray, threshold: np.ndarray) -> dict[str, Any]:
+def _risk_coverage(ranked: Ranked) -> tuple[Curve, float]:
     """`risk_coverage` and `aurc`; within equal confidences, errors come as often as on the average of all orders."""
-    total = int(counts[-1])
+    total = int(ranked.counts[-1])
     accepted = np.arange(1, total + 1)
-    risks = np.interp(accepted, np.r_[0, counts], np.r_[0, errors]) / accepted
+    risks = np.interp(accepted, np.r_[0, ranked.counts], np.r_[0, ranked.errors]) / accepted
     shown = np.unique(np.linspace(0, total - 1, NUM_CURVE_POINTS).round().astype(int))
-    curve = {
-        "coverage": accepted[shown] / total,
-        "risk": risks[shown],
-        "threshold": threshold[np.searchsorted(counts, accepted[shown])],
+    thresholds = ranked.confidence[np.searchsorted(ranked.counts, accepted[shown])]
+    curve: Curve = {
+        "coverage": (accepted[shown] / total).tolist(),
+        "risk": risks[shown].tolist(),
+        "threshold": thresholds.tolist(),
     }
-    return {"risk_coverage": {name: values.tolist() for name, values in curve.items()}, "aurc": float(risks.mean())}
+    return curve, float(risks.mean())
 
 
-def _threshold(wanted: float, counts: np.ndarray, errors: np.ndarray, threshold: np.ndarray) -> dict[str, Any]:
+def _threshold(wanted: float, ranked: Ranked) -> ThresholdRow:
     """The row of `thresholds` for a wanted accuracy."""
-    accuracies = (counts - errors) / counts
+    accuracies = (ranked.counts - ranked.errors) / ranked.counts
     reached = np.flatnonzero(accuracies >= wanted)
-    names = ("threshold", "coverage", "accuracy")
     if len(reached) == 0:
-        return {"wanted_accuracy": wanted} | dict.fromkeys(names)
+        return {"wanted_accuracy": wanted, "threshold": None, "coverage": None, "accuracy": None}
     last = reached[-1]
-    values = (threshold[last], counts[last] / counts[-1], accuracies[last])
-    return {"wanted_accuracy": wanted} | {name: float(value) for name, value in zip(names, values, strict=True)}
+    return {
+        "wanted_accuracy": wanted,
+        "threshold": float(ranked.confidence[last]),
+        "coverage": float(ranked.counts[last] / ranked.counts[-1]),
+        "accuracy": float(accuracies[last]),
+    }

@@ -1,7 +1,7 @@
 """Two classifiers on the same texts: is the difference more than chance?"""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from scipy.stats import binomtest
@@ -11,7 +11,24 @@ from salience.eval.scores.predictions import Predictions
 NUM_RESAMPLES = 10_000
 
 
-def exact_mcnemar(ours: Predictions, theirs: Predictions) -> dict[str, Any]:
+class McNemar(TypedDict):
+    """Texts that only one of two classifiers gets right, and the two-sided p-value."""
+
+    only_this_right: int
+    only_other_right: int
+    p_value: float
+
+
+class Difference(TypedDict):
+    """A mean difference with its 95 % interval, and the two-sided p-value."""
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+
+
+def exact_mcnemar(ours: Predictions, theirs: Predictions) -> McNemar:
     """McNemar's exact test: texts that only we and that only they get right, and the two-sided p-value."""
     our, their = ours.is_right(), theirs.is_right()
     only_ours, only_theirs = int((our & ~their).sum()), int((their & ~our).sum())
@@ -20,7 +37,7 @@ def exact_mcnemar(ours: Predictions, theirs: Predictions) -> dict[str, Any]:
     return {"only_this_right": only_ours, "only_other_right": only_theirs, "p_value": p_value}
 
 
-def bootstrap(strata: Sequence[np.ndarray], seed: int = 0) -> dict[str, float]:
+def bootstrap(strata: Sequence[np.ndarray], seed: int = 0) -> Difference:
     """Paired bootstrap of a mean difference, drawn within each stratum, the strata weighing the same.
 
     Args:

@@ -1,28 +1,181 @@
-"""What a run answered for each held-out text: kept beside its results, never published."""
+"""What a model answered to labelled texts: the currency of evaluation, kept beside a run's results, never published.
 
+Shapes
+    N = texts, C = classes, T = targets of a regression, K = decisions
+"""
+
+import json
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from scipy.special import expit, logit, softmax
 
 from salience.configuration.errors import UserError, one_line
+from salience.model_cards.run_folder import RunFolder
+
+SINGLE_LABEL, MULTI_LABEL, REGRESSION = PROBLEM_TYPES = (
+    "single_label_classification",
+    "multi_label_classification",
+    "regression",
+)
+THRESHOLD = 0.5
+"""Lowest probability of a class that is answered, where a text can have several."""
+METADATA = b"salience"
+"""Key of the parquet file's metadata under which problem type and label names stand, as JSON."""
 
 
-class Predictions(NamedTuple):
-    """Outputs for the texts of one split, in the order in which the split was loaded."""
+def class_probabilities(logits: np.ndarray, problem_type: str) -> np.ndarray:
+    """Probabilities of classes, (..., C): softmax, or the sigmoid of each where a text may have several.
 
-    labels: np.ndarray  # (N,) class ids, (N, C) zeros and ones, or numbers
-    logits: np.ndarray  # (N, C) float32
-    num_words: np.ndarray | None = None  # (N,); None of a run of an earlier version
+    Args:
+        logits: (..., C).
+        problem_type: One of `PROBLEM_TYPES`.
+
+    Raises:
+        ValueError: It is regression.
+    """
+    _check_has_classes(problem_type)
+    return expit(logits) if problem_type == MULTI_LABEL else softmax(logits, axis=-1)
+
+
+def decide(logits: np.ndarray, problem_type: str) -> np.ndarray:
+    """Which classes are the answer, bool (N, C). Nothing else decides.
+
+    Args:
+        logits: (N, C).
+        problem_type: One of `PROBLEM_TYPES`.
+
+    Raises:
+        ValueError: It is regression.
+    """
+    _check_has_classes(problem_type)
+    if problem_type == MULTI_LABEL:
+        return logits >= logit(THRESHOLD)
+    return _one_hot(logits.argmax(1), logits.shape[1])
+
+
+class Decisions(NamedTuple):
+    """Single decisions of a classifier."""
+
+    confidence: np.ndarray  # (K,) 0 to 1
+    is_right: np.ndarray  # (K,) bool
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Answers to labelled texts, and what was true; checked when it is made.
+
+    Args:
+        labels: (N,) class ids; for several labels (N, C) zeros and ones; for regression (N, T) or (N,) true values.
+        logits: (N, C) raw outputs; for regression (N, T) or (N,) predicted values.
+        problem_type: One of `PROBLEM_TYPES`.
+        label_names: The C class names in the order of the logits; not used for regression.
+        num_words: (N,) words of each text; None where that is unknown.
+
+    Attributes:
+        labels: The same as an array, of integers unless it is regression.
+        logits: The same as an array, float64.
+
+    Raises:
+        UserError: The logits hold NaN or infinity, so the model has diverged.
+        ValueError: There are no rows, shapes don't fit, or a label is not one of the C classes.
+    """
+
+    labels: np.ndarray
+    logits: np.ndarray
+    problem_type: str
+    label_names: list[str]
+    num_words: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        labels, logits = np.asarray(self.labels), np.asarray(self.logits, np.float64)
+        _check(labels, logits, self.problem_type, self.label_names)
+        object.__setattr__(self, "labels", labels if self.problem_type == REGRESSION else labels.astype(np.int64))
+        object.__setattr__(self, "logits", logits)
+        if self.num_words is not None:
+            num_words = np.asarray(self.num_words)
+            if num_words.shape != (len(labels),):
+                raise ValueError(f"num_words has the shape {num_words.shape}, and there are {len(labels)} texts.")
+            object.__setattr__(self, "num_words", num_words)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether a text can have several labels, or none."""
+        return self.problem_type == MULTI_LABEL
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        """Of each class, (N, C); ValueError for regression, as of all that follows."""
+        return class_probabilities(self.logits, self.problem_type)
+
+    @cached_property
+    def answers(self) -> np.ndarray:
+        """Which classes are the answer, bool (N, C)."""
+        return decide(self.logits, self.problem_type)
+
+    @cached_property
+    def truths(self) -> np.ndarray:
+        """Which classes are true, bool (N, C)."""
+        _check_has_classes(self.problem_type)
+        return self.labels > 0 if self.is_multi_label else _one_hot(self.labels, self.logits.shape[1])
 
     def is_right(self) -> np.ndarray:
-        """Whether a classifier's answer is right, with several labels: all of them, bool (N,)."""
-        if self.labels.ndim == 2:
-            return ((self.logits >= 0) == (self.labels > 0.5)).all(1)
-        return self.logits.argmax(1) == self.labels
+        """Whether the answer is right, with several labels: all of them, bool (N,)."""
+        return (self.answers == self.truths).all(1)
+
+    @cached_property
+    def confidence(self) -> np.ndarray:
+        """How sure each answer is, (N,): the probability of its class; with several labels, of the least sure one."""
+        if self.is_multi_label:
+            return expit(np.abs(self.logits)).min(1)
+        return self.probabilities.max(1)
+
+    def decisions(self) -> Decisions:
+        """Each answer; where a text can have several labels, each class of each text is one: yes or no."""
+        if self.is_multi_label:
+            return Decisions(expit(np.abs(self.logits)).ravel(), (self.answers == self.truths).ravel())
+        return Decisions(self.confidence, self.is_right())
+
+
+def _one_hot(ids: np.ndarray, num_classes: int) -> np.ndarray:
+    return np.eye(num_classes, dtype=bool)[ids]
+
+
+def _check_has_classes(problem_type: str) -> None:
+    if problem_type == REGRESSION:
+        raise ValueError("Answers that are right, probabilities and confidence are for classes; regression has none.")
+
+
+def _check(labels: np.ndarray, logits: np.ndarray, problem_type: str, label_names: list[str]) -> None:
+    """Refuse what doesn't belong together; see `Predictions` for arguments and errors."""
+    if problem_type not in PROBLEM_TYPES:
+        raise ValueError(f"{problem_type!r} is no problem type; use one of {', '.join(PROBLEM_TYPES)}.")
+    if len(labels) == 0 or len(labels) != len(logits):
+        raise ValueError(f"Scores need at least one row and as many labels as logits, not {len(labels)}/{len(logits)}.")
+    if not np.isfinite(logits).all():
+        raise UserError(
+            "The model answered with NaN or infinity, so no score can be computed: training has diverged, "
+            "try a lower --learning_rate or --max_grad_norm, or fp32."
+        )
+    if problem_type == REGRESSION:
+        return
+    if logits.ndim != 2 or logits.shape[1] != len(label_names) or len(set(label_names)) != len(label_names):
+        raise ValueError(f"Logits of shape {logits.shape} don't fit {len(label_names)} distinct label names.")
+    if problem_type == MULTI_LABEL:
+        valid = labels.shape == logits.shape and np.isin(labels, (0, 1)).all()
+    else:
+        valid = labels.ndim == 1 and np.isin(labels, np.arange(len(label_names))).all()
+    if not valid:
+        raise ValueError(f"The labels aren't {problem_type} labels for {len(label_names)} classes.")
 
 
 def predictions_file(folder: str | Path, split: str) -> Path:
@@ -35,26 +188,26 @@ def count_words(texts: Iterable[str]) -> np.ndarray:
     return np.array([len(text.split()) for text in texts], int)
 
 
-def write_predictions(
-    folder: str | Path, split: str, rows: np.ndarray, labels: np.ndarray, logits: np.ndarray, num_words: np.ndarray
-) -> None:
-    """Write `SPLIT_predictions.parquet` into a run folder, with the columns row, label, logits and words.
+def write_predictions(folder: str | Path, split: str, rows: np.ndarray, predictions: Predictions) -> None:
+    """Write `SPLIT_predictions.parquet` into a run folder, with the columns row, label, logits (float32) and words.
 
     Args:
         folder: The run folder.
         split: `validation` or `test`.
         rows: (N,) place of each text in the split as it was loaded.
-        labels: (N,) or (N, C).
-        logits: (N, C), or (N,) for one value.
-        num_words: (N,) words of each text.
+        predictions: Of the N texts.
     """
-    logits = np.asarray(logits, np.float32).reshape(len(rows), -1)
-    table = pa.table({"row": rows, "label": list(labels), "logits": list(logits), "words": num_words})
+    logits = predictions.logits.astype(np.float32).reshape(len(rows), -1)
+    columns = {"row": rows, "label": list(predictions.labels), "logits": list(logits)}
+    if predictions.num_words is not None:
+        columns["words"] = predictions.num_words
+    about = {"problem_type": predictions.problem_type, "label_names": predictions.label_names}
+    table = pa.table(columns).replace_schema_metadata({METADATA: json.dumps(about)})
     pq.write_table(table, predictions_file(folder, split))
 
 
 def read_predictions(folder: str | Path, split: str) -> Predictions:
-    """The predictions of a run.
+    """The predictions of a run, in the order in which the split was loaded.
 
     Args:
         folder: The run folder.
@@ -67,9 +220,30 @@ def read_predictions(folder: str | Path, split: str) -> Predictions:
     if not file.is_file():
         raise UserError(f"{file} is missing: train again, with a {split} split")
     try:
-        table = pq.read_table(file).sort_by("row")
+        table = pq.read_table(file)
+        about = (table.schema.metadata or {}).get(METADATA)
+        table = table.sort_by("row")
         labels, logits = np.array(table["label"].to_pylist()), np.array(table["logits"].to_pylist(), np.float32)
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        num_words = table["words"].to_numpy() if "words" in table.column_names else None
+        described: dict[str, Any] = json.loads(about) if about else _described_by_run(Path(folder), labels)
+        return Predictions(labels, logits, num_words=num_words, **described)
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise UserError(f"{file} is damaged: train again, or name another run ({one_line(error)})") from error
-    num_words = table["words"].to_numpy() if "words" in table.column_names else None
-    return Predictions(labels, logits, num_words)
+
+
+def _described_by_run(folder: Path, labels: np.ndarray) -> dict[str, Any]:
+    """Problem type and label names of predictions of an earlier version, which don't tell them themselves.
+
+    They stand in the config.json of the run's model. A baseline has none, but run.json counts the labels of each split,
+    in their order.
+    """
+    run = RunFolder(folder)
+    by_labels = MULTI_LABEL if labels.ndim == 2 else REGRESSION if labels.dtype.kind == "f" else SINGLE_LABEL
+    names: dict[str, str] = run.config.get("id2label") or {}
+    counted = {} if names else next(iter(run.run["data"]["splits"].values()))["labels"]
+    return {
+        "problem_type": run.config.get("problem_type") or by_labels,
+        "label_names": [names[key] for key in sorted(names, key=int)] or list(counted),
+    }

@@ -4,14 +4,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import numpy as np
 
 from salience.configuration.data_arguments import DataArguments
 from salience.configuration.errors import UserError
 from salience.eval.runs import best_by_validation, paired_answers, read_run, read_scores
-from salience.eval.scores.paired import bootstrap, exact_mcnemar
+from salience.eval.scores.paired import Difference, McNemar, bootstrap, exact_mcnemar
 from salience.eval.study.cells import Cell
 from salience.eval.study.figure import draw_study
 from salience.eval.study.file import Study
@@ -23,6 +23,51 @@ from salience.train.folder.output import check_unfinished
 DPI = 120
 RESULTS_FILES = ("study.json", "study.md", "study.png")
 MEASURES = ("validation_accuracy", "accuracy", "f1_macro", "train_seconds", "texts_per_second")
+
+CellScores = dict[str, float | None]
+"""Scores of one cell: those of `RunScores`, and further ones by name."""
+
+
+class RowDifference(Difference):
+    """Paired difference of two rows, and McNemar's test by seed."""
+
+    mcnemar: dict[str, McNemar]
+
+
+class Summary(TypedDict):
+    """Of each measure over the seeds; null where there is none."""
+
+    mean: dict[str, float | None]
+    sd: dict[str, float | None]
+
+
+class StudyRow(Summary):
+    """A row of a study."""
+
+    kind: str
+    flags: dict[str, Any]
+    seeds: dict[int, CellScores]
+    against: dict[str, RowDifference]
+
+
+class StudyData(TypedDict):
+    """What a cell was trained and tested on, with the rows of each split."""
+
+    name: str
+    source: str
+    splits: dict[str, int]
+
+
+class StudyResults(TypedDict):
+    """The content of study.json; see `salience.eval.study.command`."""
+
+    name: str
+    seeds: list[int]
+    reference: str | None
+    scores: list[str]
+    best_sparse: str | None
+    data: StudyData
+    rows: dict[str, StudyRow]
 
 
 def check_out(study: Study, folder: Path) -> None:
@@ -73,7 +118,7 @@ def write_results(study: Study, cells: Sequence[Cell], folder: Path) -> None:
     draw_study(results).savefig(figure, dpi=DPI)
 
 
-def collect(study: Study, cells: Sequence[Cell]) -> dict[str, Any]:
+def collect(study: Study, cells: Sequence[Cell]) -> StudyResults:
     """The content of study.json; see `salience.eval.study.command`.
 
     Args:
@@ -84,22 +129,33 @@ def collect(study: Study, cells: Sequence[Cell]) -> dict[str, Any]:
         UserError: Cells can't be compared.
     """
     folders: dict[str, dict[int, Path]] = {name: {} for name in study.all_rows()}
-    scores: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in folders}
+    scores: dict[str, dict[int, CellScores]] = {name: {} for name in folders}
     for cell in sorted(cells, key=lambda cell: study.seeds.index(cell.seed)):
         folders[cell.row][cell.seed] = cell.folder
-        scores[cell.row][cell.seed] = read_scores(cell.folder) | further_scores(cell, study.scores)
+        scores[cell.row][cell.seed] = {
+            **cast(CellScores, read_scores(cell.folder)),
+            **further_scores(cell, study.scores),
+        }
     check_same_texts(cells)
-    rows: dict[str, Any] = {}
-    for name, found in scores.items():
-        summary = summarize(found, (*MEASURES, *study.scores))
-        rows[name] = {"kind": study.kind(name), "flags": study.rows.get(name, {}), "seeds": found, **summary}
+    summaries = {name: summarize(found, (*MEASURES, *study.scores)) for name, found in scores.items()}
     best_sparse = best_by_validation(
-        {name: rows[name]["mean"]["validation_accuracy"] for name in study.sparse if folders[name]}
+        {
+            name: validation
+            for name in study.sparse
+            if (validation := summaries[name]["mean"]["validation_accuracy"]) is not None
+        }
     )
-    for name, runs in folders.items():
-        others = [other for other in (study.reference, best_sparse) if other not in (None, name)]
-        compared = {other: compare(runs, folders[other]) for other in others}
-        rows[name]["against"] = {other: found for other, found in compared.items() if found}
+    rows: dict[str, StudyRow] = {}
+    for name, found in scores.items():
+        others = [other for other in (study.reference, best_sparse) if other is not None and other != name]
+        compared = {other: compare(folders[name], folders[other]) for other in others}
+        rows[name] = {
+            "kind": study.kind(name),
+            "flags": study.rows.get(name, {}),
+            "seeds": found,
+            **summaries[name],
+            "against": {other: each for other, each in compared.items() if each},
+        }
     return {
         "name": study.name,
         "seeds": study.seeds,
@@ -133,25 +189,26 @@ def check_same_texts(cells: Sequence[Cell]) -> None:
             )
 
 
-def describe_data(cells: Sequence[Cell]) -> dict[str, Any]:
+def describe_data(cells: Sequence[Cell]) -> StudyData:
     """Name, source and rows of the splits, as one cell of the first seed had them."""
     first = min(cells, key=lambda cell: (cell.seed, cell.row))
     data = read_run(first.folder).record["data"]
-    return {**data, "splits": {split: each["rows"] for split, each in data["splits"].items()}}
+    splits = {split: each["rows"] for split, each in data["splits"].items()}
+    return {"name": data["name"], "source": data["source"], "splits": splits}
 
 
-def summarize(cells: Mapping[int, dict[str, Any]], measures: Sequence[str] = MEASURES) -> dict[str, Any]:
+def summarize(cells: Mapping[int, CellScores], measures: Sequence[str] = MEASURES) -> Summary:
     """Mean and standard deviation (ddof 1) over the seeds of a row, of each measure; None where there is none."""
     means: dict[str, float | None] = {}
     deviations: dict[str, float | None] = {}
     for name in measures:
-        values = [cell[name] for cell in cells.values() if cell[name] is not None]
+        values = [value for cell in cells.values() if (value := cell[name]) is not None]
         means[name] = float(np.mean(values)) if values else None
         deviations[name] = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return {"mean": means, "sd": deviations}
 
 
-def compare(ours: Mapping[int, Path], theirs: Mapping[int, Path]) -> dict[str, Any] | None:
+def compare(ours: Mapping[int, Path], theirs: Mapping[int, Path]) -> RowDifference | None:
     """Compare two rows text by text, on the test splits of the seeds that both have.
 
     Args:
@@ -177,4 +234,4 @@ def compare(ours: Mapping[int, Path], theirs: Mapping[int, Path]) -> dict[str, A
         return None
     # One test split for all seeds: a text is drawn with all its answers. Else each seed has texts of its own.
     strata = [np.mean(differences, axis=0)] if len(splits) == 1 else differences
-    return bootstrap(strata) | {"mcnemar": mcnemar}
+    return {**bootstrap(strata), "mcnemar": mcnemar}

@@ -8,7 +8,7 @@ import numpy as np
 from salience.configuration.errors import UserError
 from salience.eval.scores.breakdown import by_length
 from salience.eval.scores.calibration import calibration
-from salience.eval.scores.predictions import Predictions, predictions_file, read_predictions
+from salience.eval.scores.predictions import predictions_file, read_predictions
 from salience.eval.study.cells import Cell
 from salience.model_cards.run_folder import read_results
 
@@ -71,15 +71,12 @@ def score_of_answers(name: str, cell: Cell) -> float | None:
     Raises:
         UserError: There are no answers, or an earlier version wrote them.
     """
-    answers: Predictions = read_predictions(cell.folder, "test")
-    kind = "multi_label_classification" if answers.labels.ndim == 2 else "single_label_classification"
+    predictions = read_predictions(cell.folder, "test")
     if name == "ece":
-        return float(calibration(answers.logits, answers.labels, kind)["ece_equal_width"])
-    if answers.num_words is None:
+        return calibration(predictions)["ece_equal_width"]
+    if predictions.num_words is None:
         raise UserError(f"{predictions_file(cell.folder, 'test')} doesn't say how long texts are: run the cell again")
-    bins = by_length(answers.labels, answers.logits, answers.num_words, kind)["bins"]
-    accuracy: float | None = bins[LENGTHS[name]]["accuracy"]
-    return accuracy
+    return by_length(predictions)["bins"][LENGTHS[name]]["accuracy"]
 
 
 def group_score(per_class: Mapping[str, Mapping[str, Any]], minority: set[str], group: str, score: str) -> float | None:

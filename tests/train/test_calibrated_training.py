@@ -1,6 +1,7 @@
 """The temperature that training fits on validation and stores."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +14,6 @@ from salience.eval.scores.predictions import read_predictions
 from salience.train import cli
 from salience.train.building.lora import load_adapter
 from tests.helpers.toy import toy_texts, write_csv, write_jsonl
-
-SINGLE, MULTI = "single_label_classification", "multi_label_classification"
 
 QUICK = [
     "--bf16", "false", "--report_to", "none", "--disable_tqdm", "true", "--num_train_epochs", "2",
@@ -56,20 +55,18 @@ def test_training_stores_the_temperature_and_changes_no_answer(train, noisy_data
     assert temperature != 1 and read(folder, "eval_results.json")["eval_temperature"] == temperature
 
     before, after = read_predictions(plain, "validation"), read_predictions(folder, "validation")
-    assert temperature == pytest.approx(fit_temperature(before.logits, before.labels, SINGLE), rel=1e-4)
+    assert temperature == pytest.approx(fit_temperature(before), rel=1e-4)
     for split in ("validation", "test"):
         raw, calibrated = read_predictions(plain, split), read_predictions(folder, split)
         np.testing.assert_allclose(calibrated.logits, raw.logits / temperature, rtol=1e-5, atol=1e-6)
         assert (calibrated.logits.argmax(1) == raw.logits.argmax(1)).all()
-    assert negative_log_likelihood(after.logits, after.labels) < negative_log_likelihood(before.logits, before.labels)
+    assert negative_log_likelihood(after) < negative_log_likelihood(before)
     results = read(folder, "eval_results.json")
-    assert results["eval_loss"] == pytest.approx(negative_log_likelihood(after.logits, after.labels), rel=1e-5)
+    assert results["eval_loss"] == pytest.approx(negative_log_likelihood(after), rel=1e-5)
     assert results["eval_accuracy"] == read(plain, "eval_results.json")["eval_accuracy"]
     assert results["eval_samples"] == len(after.labels) and "epoch" in results
     test = read_predictions(folder, "test")
-    assert read(folder, "test_results.json")["test_loss"] == pytest.approx(
-        negative_log_likelihood(test.logits, test.labels), rel=1e-5
-    )
+    assert read(folder, "test_results.json")["test_loss"] == pytest.approx(negative_log_likelihood(test), rel=1e-5)
 
     text = "the bank raised its profit"
     classify = pipeline("text-classification", model=str(folder))
@@ -89,7 +86,7 @@ def test_a_prior_correction_stays_whole(train, noisy_data):
     before, after = read_predictions(plain, "validation"), read_predictions(folder, "validation")
     config = AutoConfig.from_pretrained(folder)
     uncorrected = before.logits + np.array(config.prior_correction)
-    assert config.logit_temperature == pytest.approx(fit_temperature(uncorrected, before.labels, SINGLE), rel=1e-4)
+    assert config.logit_temperature == pytest.approx(fit_temperature(replace(before, logits=uncorrected)), rel=1e-4)
     expected = uncorrected / config.logit_temperature - np.array(config.prior_correction)
     np.testing.assert_allclose(after.logits, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(read_logits(folder, [toy_texts(12, seed=1)[3][0]])[0],
@@ -119,7 +116,8 @@ def test_several_labels_are_calibrated_by_sigmoid(train, tmp_path):
     plain, folder = train("plain", *flags, "--calibrate", "false"), train("calibrated", *flags)
     before, after = read_predictions(plain, "validation"), read_predictions(folder, "validation")
     temperature = read(folder, "eval_results.json")["eval_temperature"]
-    assert temperature == pytest.approx(fit_temperature(before.logits, before.labels, MULTI), rel=1e-4)
+    assert before.problem_type == "multi_label_classification"
+    assert temperature == pytest.approx(fit_temperature(before), rel=1e-4)
     np.testing.assert_allclose(after.logits, before.logits / temperature, rtol=1e-5, atol=1e-6)
 
 

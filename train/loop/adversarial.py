@@ -14,8 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from salience.eval.failures.internals import hooked
-
 
 def worst_changes(embeddings: Sequence[Tensor], size: float, num_texts: int) -> list[Tensor]:
     """The changes of embeddings, all together of one length, along which the loss grows fastest.
@@ -51,8 +49,8 @@ def adversarial_step(embedding: nn.Module, size: float, num_texts: int, step: Ca
         seen.append(output)
         return output
 
-    with hooked(embedding, watch):
+    with embedding.register_forward_hook(watch):
         loss = step()
     changes = iter(worst_changes(seen, size, num_texts))
-    with hooked(embedding, lambda module, inputs, output: output + next(changes)):
+    with embedding.register_forward_hook(lambda module, inputs, output: output + next(changes)):
         return loss + step()

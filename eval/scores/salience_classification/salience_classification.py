@@ -1,6 +1,6 @@
 """Scores of a text classifier or regressor as one `evaluate` metric, computed by scikit-learn.
 
-`evaluate.load("eval/metrics/salience_classification", "multi_label_classification")` needs no network.
+`evaluate.load("eval/scores/salience_classification", "multi_label_classification")` needs no network.
 """
 
 from collections.abc import Sequence
@@ -18,15 +18,13 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-THRESHOLD = 0.5
-
 _DESCRIPTION = """
 One configuration per problem type of transformers:
 
-- single_label_classification: the predicted class is the one with the highest score. Macro averages run over the
-  classes that occur among the references or the predictions, as scikit-learn does by default.
-- multi_label_classification: every class with a score of at least 0.5 is predicted; accuracy is subset accuracy (all
-  labels of a text right). Macro averages run over all classes, as scikit-learn does for label indicators.
+- single_label_classification: macro averages run over the classes that occur among the references or the answers, as
+  scikit-learn does by default.
+- multi_label_classification: accuracy is subset accuracy (all labels of a text right). Macro averages run over all
+  classes, as scikit-learn does for label indicators.
 - regression: errors, R2 and Pearson correlation, averaged over the targets.
 
 Precision, recall and F1 without a denominator count as 0. ROC-AUC is one-vs-rest, averaged over the classes that have
@@ -37,6 +35,7 @@ _INPUTS = """
 Args:
     predictions: (N, C) probabilities; for regression (N, T) predicted values.
     references: N class ids; for multi-label (N, C) zeros and ones; for regression (N, T) true values.
+    answers: (N, C) which classes are the answer: none is decided here. Not for regression.
     label_names: C names for the keys of `per_class`; by default the class ids as strings.
 Returns:
     accuracy, precision_macro, recall_macro, f1_macro, the same three _weighted, roc_auc and
@@ -102,19 +101,21 @@ class SalienceClassification(evaluate.Metric):
             reference_urls=["https://scikit-learn.org/stable/modules/model_evaluation.html"],
         )
 
-    def _compute(self, predictions: Any, references: Any, label_names: list[str] | None = None) -> dict[str, Any]:
+    def _compute(
+        self, predictions: Any, references: Any, answers: Any = None, label_names: list[str] | None = None
+    ) -> dict[str, Any]:
         scores, references = np.asarray(predictions), np.asarray(references)
         if self.config_name == "regression":
             return self._regression(scores, references)
-        names = label_names or [str(i) for i in range(scores.shape[1])]
+        answers, names = np.asarray(answers, int), label_names or [str(i) for i in range(scores.shape[1])]
         classes: Sequence[int] = range(len(names))
         averaged: Sequence[int] | None = None  # those that occur
         if self.config_name == "multi_label_classification":
             if len(names) == 1:  # scikit-learn takes a single column for two classes, no and yes
                 averaged = classes = [1]
-            predicted, indicators, ranked = (scores >= THRESHOLD).astype(int), references, scores
+            predicted, indicators, ranked = answers, references, scores
         else:
-            predicted, indicators, ranked = scores.argmax(axis=1), np.eye(len(names), dtype=int)[references], scores
+            predicted, indicators, ranked = answers.argmax(axis=1), np.eye(len(names), dtype=int)[references], scores
             if len(names) == 2:  # the two columns mirror each other; scikit-learn ranks by the second
                 indicators, ranked = indicators[:, 1:], scores[:, 1:]
         return {

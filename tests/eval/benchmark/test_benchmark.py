@@ -203,7 +203,7 @@ def test_ratios_are_those_of_the_same_calls_in_a_repetition():
     """Batches differ: what a slow model took for one is compared with what the other took for the same."""
     nan = np.nan
     times = {"slow": np.array([[2.0, nan], [nan, 40.0], [3.0, nan]]), "fast": np.array([[1.0, 9], [10, 20], [1, 9]])}
-    (slow, fast) = compared(times, ("fast",), mode="training")
+    (slow, fast) = compared(times, ("fast",), mode="training", batches="mixed lengths")
     assert slow["ratios"]["fast"] == {"median": 2.0, "low": 2.0, "high": 3.0} and slow["mode"] == "training"
     assert slow["seconds"] == {"median": 3.0, "low": 2.0, "high": 40.0}
     assert fast["seconds"] == {"median": 5.0, "low": 5.0, "high": 15.0}

@@ -15,8 +15,8 @@ from sklearn.svm import LinearSVC
 
 from salience.configuration.data_arguments import DataArguments
 from salience.eval.cli import main
-from salience.eval.compare.command import distinct_names, intervals
 from salience.eval.compare.page import MAX_NAME, shorten, write_figure
+from salience.eval.compare.results import distinct_names, intervals
 from salience.eval.scores.predictions import Predictions, read_predictions
 from salience.train.data.load import load_splits
 from tests.helpers.toy import TOPICS, toy_texts, write_csv
@@ -134,7 +134,7 @@ def test_intervals_are_those_of_texts_drawn_one_by_one():
     random = np.random.default_rng(5)
     labels = np.append(random.integers(0, 3, 199), 4)  # class 3 never occurs, class 4 not in every draw
     answers = np.where(random.random(200) < 0.7, labels, random.integers(0, 3, 200))
-    found = intervals(Predictions(labels, np.eye(5, dtype=np.float32)[answers]))
+    found = intervals(Predictions(labels, np.eye(5)[answers], "single_label_classification", list("abcde")))
     draws = [random.integers(0, 200, 200) for _ in range(1000)]
     for score, name in ((accuracy_score, "accuracy"), (lambda *both: f1_score(*both, average="macro"), "f1_macro")):
         expected = np.percentile([score(labels[draw], answers[draw]) for draw in draws], [2.5, 97.5])

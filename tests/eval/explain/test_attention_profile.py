@@ -6,7 +6,8 @@ from scipy.stats import mannwhitneyu, spearmanr
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from salience.configuration.errors import UserError
-from salience.eval.explain.attention_profile import attention_profile, cross_attention_profile
+from salience.eval.explain.attention_profile import attention_profile
+from salience.eval.explain.cross_attention import cross_attention_profile
 from salience.eval.explain.word_weights import lower_words
 from salience.eval.reading.reader import Reader, Reading
 from tests.helpers.bags import bag_reader

@@ -4,7 +4,7 @@ import torch
 from transformers import BertForSequenceClassification, DistilBertConfig, DistilBertForSequenceClassification
 
 from salience.configuration.errors import UserError
-from salience.eval.explain.attributions import ATTRIBUTIONS, class_probabilities, integrated_gradients, leave_one_out
+from salience.eval.explain.attributions import ATTRIBUTIONS, checked_probabilities, integrated_gradients, leave_one_out
 from salience.eval.reading.reader import Reader
 from tests.helpers.bags import SCALE, bag_reader
 from tests.helpers.tiny import TINY_MODELS, tiny_encoder_config, tiny_model
@@ -118,12 +118,12 @@ def test_leave_one_out_is_the_fall_in_probability(tokenizer):
         assert fall == pytest.approx(probability(text) - without, abs=1e-5)
 
 
-def test_probabilities_are_those_of_the_problem():
-    model = tiny_model("attn_pool")
+def test_probabilities_are_those_of_the_problem(tokenizer):
+    reader = Reader(tiny_model("attn_pool"), tokenizer)
     logits = np.array([[0.0, 1.0, -2.0]])
-    np.testing.assert_allclose(class_probabilities(model, logits).sum(1), 1)
-    model.config.problem_type = "multi_label_classification"
-    np.testing.assert_allclose(class_probabilities(model, logits)[0, 0], 0.5)
-    model.config.problem_type = "regression"
+    np.testing.assert_allclose(checked_probabilities(reader, logits).sum(1), 1)
+    reader.model.config.problem_type = "multi_label_classification"
+    np.testing.assert_allclose(checked_probabilities(reader, logits)[0, 0], 0.5)
+    reader.model.config.problem_type = "regression"
     with pytest.raises(UserError, match="numbers, not classes"):
-        class_probabilities(model, logits)
+        checked_probabilities(reader, logits)

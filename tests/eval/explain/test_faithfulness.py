@@ -6,7 +6,8 @@ import torch
 
 from salience.configuration.errors import UserError
 from salience.eval.explain.attributions import ATTRIBUTIONS
-from salience.eval.explain.faithfulness import FRACTIONS, cut, erasure, faithfulness
+from salience.eval.explain.faithfulness import FRACTIONS, erasure, faithfulness
+from salience.eval.explain.sampling import cut
 from salience.eval.explain.verdict import objections, verdict
 from salience.eval.explain.weight_changes import changed_weights, shuffled, uniform
 from salience.eval.reading.reader import Reader

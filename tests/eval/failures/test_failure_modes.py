@@ -207,6 +207,7 @@ def test_the_analysis_is_json_and_the_same_each_time(family, tokenizer):
 
 def test_several_labels_for_a_text_are_right_together(tokenizer):
     reader = Reader(tiny_model("hierarchical"), tokenizer)
+    reader.model.config.problem_type = "multi_label_classification"
     documents = reader.documents(TEXTS)
     answers = (reader.logits([document.ids for document in documents]) >= 0).astype(float)
     answers[0, 0] = 1 - answers[0, 0]

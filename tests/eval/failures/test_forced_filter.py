@@ -4,7 +4,7 @@ import torch
 
 from salience.eval.failures.forced_filter import (
     forced_filter,
-    forced_probabilities,
+    forced_logits,
     interventions,
     leave_one_out,
     right_words,
@@ -52,7 +52,7 @@ def answers(reader, texts, share_of_dog):
         np.where(document.word_of >= 0, np.where(dog[document.word_of], share_of_dog, np.nan), np.nan)
         for document, dog in zip(documents, dogs, strict=True)
     ]
-    return forced_probabilities(reader, [document.ids for document in documents], shares).argmax(1).tolist()
+    return forced_logits(reader, [document.ids for document in documents], shares).argmax(1).tolist()
 
 
 @pytest.mark.parametrize("wants_dog", [True, False])

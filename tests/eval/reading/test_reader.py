@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer, CanineTokenizer
 
-from salience.eval.reading.reader import Reader
-from tests.helpers.tiny import TINY_MODELS, random_batch, tiny_model
+from salience.configuration.errors import UserError
+from salience.eval.reading.reader import Reader, batches, padded
+from tests.helpers.tiny import TINY_MODELS, TINY_TOKENIZER, random_batch, tiny_model
 
 TEXTS = [
     "the bank left rates unchanged . shares rose",
@@ -25,6 +28,49 @@ def test_reading_in_batches_is_reading_one_by_one(family, tokenizer):
         if reading.weights is not None:
             assert reading.weights.shape == document.ids.shape
             np.testing.assert_allclose(reading.weights, alone.pooling_weights[0], atol=1e-5)
+
+
+def test_batches_are_of_like_lengths_the_longest_first():
+    ids = [np.arange(length) for length in (3, 9, 3, 1, 7)]
+    assert list(batches(ids, 2)) == [[1, 4], [0, 2], [3]]
+    assert list(batches([], 2)) == []
+
+
+def test_a_batch_is_read_in_its_order(tokenizer):
+    reader = Reader(tiny_model("hierarchical"), tokenizer, batch_size=2)
+    ids = reader.token_ids(TEXTS)
+    shortest_first = sorted(range(len(ids)), key=lambda row: len(ids[row]))
+    found = reader.read_batch([ids[row] for row in shortest_first])
+    logits = reader.logits(ids)
+    for row, reading in zip(shortest_first, found, strict=True):
+        np.testing.assert_allclose(reading.logits, logits[row], atol=1e-5)
+        assert len(reading.weights) == len(ids[row])
+    assert reader.logits([]).shape == (0, 3) and reader.token_ids([]) == []
+
+
+def test_labels_need_no_fast_tokenizer_and_words_do(tokenizer):
+    reader = Reader(tiny_model("attn_pool"), CanineTokenizer())
+    assert [ids.tolist() for ids in reader.token_ids(["ab"])] == [CanineTokenizer()("ab")["input_ids"]]
+    with pytest.raises(UserError, match="CanineTokenizer .* a fast tokenizer is needed"):
+        reader.documents(["ab"])
+    fast = Reader(tiny_model("attn_pool"), tokenizer)
+    for ids, document in zip(fast.token_ids(TEXTS), fast.documents(TEXTS), strict=True):
+        np.testing.assert_array_equal(ids, document.ids)
+
+
+def test_types_of_special_tokens_are_those_of_the_tokenizer(tokenizer):
+    assert "token_type_ids" not in padded(tokenizer, [np.array([2, 7, 3])])
+    typed = AutoTokenizer.from_pretrained(TINY_TOKENIZER)
+    separator, start = typed.sep_token_id, typed.cls_token_id
+    typed.backend_tokenizer.post_processor = TemplateProcessing(
+        single="$A:0 [SEP]:0 [CLS]:2", special_tokens=[("[SEP]", separator), ("[CLS]", start)]
+    )
+    typed.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    texts = ["a goal", "the bank left rates"]
+    ids = Reader(tiny_model("attn_pool"), typed).token_ids(texts)
+    expected = typed(texts, padding=True, return_tensors="pt")
+    assert expected["token_type_ids"].any()
+    torch.testing.assert_close(dict(padded(typed, ids)), dict(expected))
 
 
 def test_words_stand_in_the_text_and_go_with_all_their_tokens(tokenizer):

@@ -9,16 +9,21 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, classification_report, f1_score, precision_recall_fscore_support
 
 from salience.eval.scores.breakdown import (
-    _average_scores,
     by_class_frequency,
     by_length,
     confused_pairs,
     shortened,
-    with_intervals,
 )
+from salience.eval.scores.intervals import _average_scores, with_intervals
+from salience.eval.scores.predictions import Predictions
 
 SINGLE, MULTI = "single_label_classification", "multi_label_classification"
 kinds = st.sampled_from([SINGLE, MULTI])
+
+
+def predictions(labels, logits, problem_type=SINGLE, names=None, num_words=None):
+    names = names or [f"class {each}" for each in range(logits.shape[1])]
+    return Predictions(labels, logits, problem_type, list(names), num_words)
 
 
 def outputs(seed, num_texts, num_classes, problem_type, num_seen=None):
@@ -55,7 +60,7 @@ def test_scores_are_those_of_scikit_learn(seed, num_texts, num_classes, problem_
     num_seen = min(num_seen, num_classes)
     labels, logits = outputs(seed, num_texts, num_classes, problem_type, num_seen)
     answers = answers_of(logits, problem_type)
-    found = with_intervals(labels, logits, problem_type, num_resamples=20)
+    found = with_intervals(predictions(labels, logits, problem_type), num_resamples=20)
     assert found["accuracy"]["value"] == pytest.approx(accuracy_score(labels, answers))
     assert {name: each["value"] for name, each in found.items()} == pytest.approx(scikit_averages(labels, answers))
 
@@ -63,7 +68,7 @@ def test_scores_are_those_of_scikit_learn(seed, num_texts, num_classes, problem_
     expected = classification_report(
         labels, answers, labels=range(num_classes), target_names=names, output_dict=True, zero_division=0
     )
-    for row in by_class_frequency(labels, logits, names, problem_type)["classes"]:
+    for row in by_class_frequency(predictions(labels, logits, problem_type))["classes"]:
         report = expected[row["name"]]
         assert [row["precision"], row["recall"], row["f1"], row["support"]] == pytest.approx(
             [report["precision"], report["recall"], report["f1-score"], report["support"]]
@@ -82,7 +87,7 @@ def test_each_resample_is_scored_as_scikit_learn_scores_its_texts(seed, num_text
         (labels, answers) if problem_type == MULTI else (np.eye(num_classes)[labels], np.eye(num_classes)[answers])
     )
     draws = np.random.default_rng(seed).multinomial(num_texts, np.full(num_texts, 1 / num_texts), size=3)
-    found = _average_scores(draws, *as_columns, problem_type)
+    found = _average_scores(draws, *as_columns, problem_type == MULTI)
     for number, drawn in enumerate(draws):
         texts = np.repeat(np.arange(num_texts), drawn)
         truth, answer = labels[texts], answers[texts]
@@ -93,7 +98,7 @@ def test_each_resample_is_scored_as_scikit_learn_scores_its_texts(seed, num_text
 @pytest.mark.parametrize("problem_type", [SINGLE, MULTI])
 def test_intervals_are_those_of_drawing_texts(problem_type):
     labels, logits = outputs(1, 400, 3, problem_type)
-    found = with_intervals(labels, logits, problem_type, num_resamples=4000)
+    found = with_intervals(predictions(labels, logits, problem_type), num_resamples=4000)
     answers = answers_of(logits, problem_type)
     random = np.random.default_rng(5)
     texts = random.integers(400, size=(4000, 400))
@@ -109,10 +114,10 @@ def test_intervals_are_those_of_drawing_texts(problem_type):
 
 def test_intervals_are_the_same_for_the_same_seed_and_in_blocks(monkeypatch):
     labels, logits = outputs(2, 50, 3, MULTI)
-    found = with_intervals(labels, logits, MULTI)
-    monkeypatch.setattr("salience.eval.scores.breakdown.BLOCK_SIZE", 300)
-    assert with_intervals(labels, logits, MULTI) == found
-    assert with_intervals(labels, logits, MULTI, seed=1) != found
+    found = with_intervals(predictions(labels, logits, MULTI))
+    monkeypatch.setattr("salience.eval.scores.intervals.BLOCK_SIZE", 300)
+    assert with_intervals(predictions(labels, logits, MULTI)) == found
+    assert with_intervals(predictions(labels, logits, MULTI), seed=1) != found
 
 
 # --- length ---
@@ -124,7 +129,7 @@ def test_bins_of_length(problem_type):
     answers = answers_of(logits, problem_type)
     num_words = np.random.default_rng(0).permutation(300) + 80  # 80 to 379
     num_words[:4] = 99, 100, 500, 501
-    found = by_length(labels, logits, num_words, problem_type)
+    found = by_length(predictions(labels, logits, problem_type, num_words=num_words))
     bins = {row["name"]: row for row in found["bins"]}
     assert list(bins) == ["<100", "100-500", ">500"]
     assert bins["<100"]["max_words"] == 99 and bins["100-500"]["min_words"] == 100
@@ -144,18 +149,18 @@ def test_bins_of_length(problem_type):
 
 def test_macro_f1_of_a_bin_runs_over_the_classes_that_it_has():
     labels, logits = np.array([0, 0, 1]), np.eye(3)[[0, 2, 1]]
-    row = by_length(labels, logits, [10, 20, 700], SINGLE)["bins"][0]
+    row = by_length(predictions(labels, logits, num_words=[10, 20, 700]))["bins"][0]
     assert row["accuracy"] == 0.5 and row["f1_macro"] == pytest.approx(2 / 3)
 
 
 def test_bins_without_a_text_and_texts_of_one_length():
     labels, logits = outputs(4, 20, 3, SINGLE)
-    found = by_length(labels, logits, np.full(20, 7), SINGLE)
+    found = by_length(predictions(labels, logits, num_words=np.full(20, 7)))
     assert found["bins"][1] == {
         "name": "100-500", "min_words": None, "max_words": None, "texts": 0, "accuracy": None, "f1_macro": None,
     }  # fmt: skip
     assert [row["texts"] for row in found["quintiles"]] == [20]
-    nothing_is_true = by_length(np.zeros((2, 3)), np.ones((2, 3)), [1, 2], MULTI)["bins"][0]
+    nothing_is_true = by_length(predictions(np.zeros((2, 3)), np.ones((2, 3)), MULTI, num_words=[1, 2]))["bins"][0]
     assert nothing_is_true["f1_macro"] is None and nothing_is_true["accuracy"] == 0
 
 
@@ -165,7 +170,8 @@ def test_bins_without_a_text_and_texts_of_one_length():
 def test_minority_and_majority_apart():
     labels = np.array([0] * 6 + [1] * 6 + [2] * 2)
     answers = np.array([0] * 5 + [1] + [1] * 6 + [2, 0])
-    found = by_class_frequency(labels, np.eye(4)[answers], ["a", "b", "c", "d"], SINGLE, {"a": 600, "b": 500, "c": 100})
+    given = predictions(labels, np.eye(4)[answers], names="abcd")
+    found = by_class_frequency(given, {"a": 600, "b": 500, "c": 100})
     assert found["frequency_of"] == "train"
     assert [(row["name"], row["frequency"]) for row in found["classes"]] == [
         ("a", 600),
@@ -177,27 +183,27 @@ def test_minority_and_majority_apart():
     # d has no test text: no part of the means.
     assert found["minority"]["recall"] == 0.5 and found["minority"]["precision"] == 1
     assert found["majority"]["recall"] == pytest.approx((5 / 6 + 1) / 2) and found["majority"]["texts"] == 12
-    by_test = by_class_frequency(labels, np.eye(4)[answers], ["a", "b", "c", "d"], SINGLE)
+    by_test = by_class_frequency(given)
     assert by_test["frequency_of"] == "test" and by_test["minority"]["classes"] == ["d"]
 
 
 def test_balanced_classes_have_no_minority():
     labels, logits = np.arange(6) % 3, np.eye(3)[np.arange(6) % 3]
-    found = by_class_frequency(labels, logits, ["a", "b", "c"], SINGLE, minority_share=1)
+    given = predictions(labels, logits, names="abc")
+    found = by_class_frequency(given, minority_share=1)
     assert found["minority"] == {"classes": [], "texts": 0, "precision": None, "recall": None, "f1": None}
-    doubled = by_class_frequency(labels, logits, ["a", "b", "c"], SINGLE, {"a": 2, "b": 2, "c": 1}, minority_share=1)
+    doubled = by_class_frequency(given, {"a": 2, "b": 2, "c": 1}, minority_share=1)
     assert doubled["minority"]["classes"] == ["c"]
 
 
 @pytest.mark.parametrize("num_classes", [1, 3])
 def test_a_single_class(num_classes):
-    names = list("abc")[:num_classes]
-    labels, logits = np.zeros(5, int), np.eye(num_classes)[[0] * 5]
-    row = by_class_frequency(labels, logits, names, SINGLE)["classes"][0]
+    given = predictions(np.zeros(5, int), np.eye(num_classes)[[0] * 5])
+    row = by_class_frequency(given)["classes"][0]
     assert (row["precision"], row["recall"], row["f1"], row["support"]) == (1, 1, 1, 5)
-    assert with_intervals(labels, logits, SINGLE)["f1_macro"] == {"value": 1, "low": 1, "high": 1}
+    assert with_intervals(given)["f1_macro"] == {"value": 1, "low": 1, "high": 1}
     labels, logits = np.array([[1], [1], [0]]), np.array([[1.0], [-1.0], [1.0]])
-    row = by_class_frequency(labels, logits, ["a"], MULTI)["classes"][0]
+    row = by_class_frequency(predictions(labels, logits, MULTI))["classes"][0]
     assert (row["precision"], row["recall"], row["support"]) == (0.5, 0.5, 2)
 
 
@@ -209,15 +215,16 @@ def test_confused_pairs_with_the_surest_examples():
     answers = np.array([1, 1, 1, 0, 2, 1, 2, 0])
     logits = np.eye(3)[answers] * np.array([1, 3, 2, 1, 1, 1, 1, 1])[:, None]
     texts = [f"text {each}" for each in range(8)]
-    found = confused_pairs(labels, logits, texts, ["a", "b", "c"], num_examples=2)
+    given = predictions(labels, logits, names="abc")
+    found = confused_pairs(given, texts, num_examples=2)
     assert [(row["true"], row["predicted"], row["count"], row["share"]) for row in found] == [
         ("a", "b", 3, 0.75), ("b", "c", 1, 0.5), ("c", "a", 1, 0.5),
     ]  # fmt: skip
     assert [example["row"] for example in found[0]["examples"]] == [1, 2]
     assert found[0]["examples"][0]["text"] == "text 1"
     assert found[0]["examples"][0]["confidence"] == pytest.approx(np.exp(3) / (np.exp(3) + 2))
-    assert len(confused_pairs(labels, logits, texts, ["a", "b", "c"], num_pairs=1)) == 1
-    assert confused_pairs(answers, logits, texts, ["a", "b", "c"]) == []
+    assert len(confused_pairs(given, texts, num_pairs=1)) == 1
+    assert confused_pairs(predictions(answers, logits), texts) == []
     json.dumps(found, allow_nan=False)
 
 
@@ -230,14 +237,17 @@ def test_hostile_texts_are_short_and_on_one_line():
 
 
 def test_what_does_not_fit_is_refused():
-    labels, logits = outputs(0, 5, 3, SINGLE)
-    with pytest.raises(ValueError, match="regression"):
-        with_intervals(labels, logits, "regression")
+    given = predictions(*outputs(0, 5, 3, SINGLE), names="abc")
+    numbers = predictions(np.zeros(5), np.zeros((5, 1)), "regression", num_words=np.ones(5))
+    for function in (with_intervals, by_length, by_class_frequency):
+        with pytest.raises(ValueError, match="regression"):
+            function(numbers)
     with pytest.raises(ValueError, match="4 texts and 5 labels"):
-        confused_pairs(labels, logits, ["a"] * 4, ["a", "b", "c"])
-    with pytest.raises(ValueError, match="single_label"):
-        confused_pairs(np.eye(3), np.eye(3), ["a"] * 3, ["a", "b", "c"])
+        confused_pairs(given, ["a"] * 4)
+    for several in (predictions(np.eye(3), np.eye(3), MULTI), numbers):
+        with pytest.raises(ValueError, match="single_label"):
+            confused_pairs(several, ["a"] * len(several))
     with pytest.raises(ValueError, match="num_words"):
-        by_length(labels, logits, [1, 2], SINGLE)
+        by_length(given)
     with pytest.raises(ValueError, match="'z', which is none of the 3"):
-        by_class_frequency(labels, logits, ["a", "b", "c"], SINGLE, {"a": 1, "z": 3})
+        by_class_frequency(given, {"a": 1, "z": 3})

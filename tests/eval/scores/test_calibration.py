@@ -13,11 +13,22 @@ from sklearn.metrics import accuracy_score, brier_score_loss, log_loss
 from torch.testing import assert_close
 from transformers import AutoModelForSequenceClassification
 
-from salience.eval.scores.calibration import TEMPERATURE_BOUNDS, calibration, fit_temperature, negative_log_likelihood
+from salience.eval.scores.calibration import (
+    TEMPERATURE_BOUNDS,
+    at_threshold,
+    calibration,
+    fit_temperature,
+    negative_log_likelihood,
+)
+from salience.eval.scores.predictions import Predictions
 from salience.modeling import AttnPoolConfig
 from tests.helpers.tiny import random_batch, tiny_model
 
 SINGLE, MULTI = "single_label_classification", "multi_label_classification"
+
+
+def answers(logits, labels, problem_type=SINGLE):
+    return Predictions(labels, logits, problem_type, [str(each) for each in range(logits.shape[1])])
 
 
 def outputs(seed, num_texts=200, num_classes=4, scale=2.0, problem_type=SINGLE):
@@ -39,7 +50,7 @@ def outputs(seed, num_texts=200, num_classes=4, scale=2.0, problem_type=SINGLE):
 )
 def test_scores_are_those_of_scikit_learn(seed, num_texts, num_classes, problem_type):
     logits, labels = outputs(seed, num_texts, num_classes, problem_type=problem_type)
-    found = calibration(logits, labels, problem_type)
+    found = calibration(answers(logits, labels, problem_type))
     if problem_type == SINGLE:
         chances = softmax(logits, axis=1)
         truth, confidence = np.eye(num_classes)[labels], chances.max(1)
@@ -74,8 +85,8 @@ def test_scores_are_those_of_scikit_learn(seed, num_texts, num_classes, problem_
 
 def test_bins_of_equal_mass_hold_equally_many():
     logits, labels = outputs(0, 1500)
-    assert [row["count"] for row in calibration(logits, labels, SINGLE)["reliability_equal_mass"]] == [100] * 15
-    counts = [row["count"] for row in calibration(logits[:1007], labels[:1007], SINGLE)["reliability_equal_mass"]]
+    assert [row["count"] for row in calibration(answers(logits, labels))["reliability_equal_mass"]] == [100] * 15
+    counts = [row["count"] for row in calibration(answers(logits[:1007], labels[:1007]))["reliability_equal_mass"]]
     assert set(counts) == {67, 68} and sum(counts) == 1007
 
 
@@ -87,7 +98,7 @@ def known_case():
 
 def test_the_risk_coverage_curve_of_a_known_case():
     logits, labels = known_case()
-    found = calibration(logits, labels, SINGLE)
+    found = calibration(answers(logits, labels))
     curve = found["risk_coverage"]
     assert curve["coverage"] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1])
     # Of the two at .8 the wrong one is first in half of the orders.
@@ -96,7 +107,7 @@ def test_the_risk_coverage_curve_of_a_known_case():
     assert found["aurc"] == pytest.approx(np.mean(curve["risk"]))
     assert found["ece_equal_width"] == pytest.approx((2 * 0.1 + 2 * 0.3 + 0.6) / 5)
     order = np.array([3, 4, 0, 2, 1])
-    again = calibration(logits[order], labels[order], SINGLE)
+    again = calibration(answers(logits[order], labels[order]))
     assert again["risk_coverage"] == curve and again["thresholds"] == found["thresholds"]
     assert again["ece_equal_mass"] == pytest.approx(found["ece_equal_mass"])
 
@@ -105,7 +116,7 @@ def test_thresholds_give_the_wanted_accuracy_at_the_highest_coverage():
     logits, labels = outputs(3, 2000, scale=3.0)
     chances = softmax(logits, axis=1)
     confidence, is_right = chances.max(1), chances.argmax(1) == labels
-    for row in calibration(logits, labels, SINGLE)["thresholds"]:
+    for row in calibration(answers(logits, labels))["thresholds"]:
         accepted = confidence >= row["threshold"]
         assert is_right[accepted].mean() == pytest.approx(row["accuracy"]) and row["accuracy"] >= row["wanted_accuracy"]
         assert accepted.mean() == pytest.approx(row["coverage"])
@@ -115,14 +126,14 @@ def test_thresholds_give_the_wanted_accuracy_at_the_highest_coverage():
 
 def test_a_threshold_that_there_is_not_is_null():
     logits, labels = known_case()
-    rows = calibration(logits, 1 - labels, SINGLE)["thresholds"]
+    rows = calibration(answers(logits, 1 - labels))["thresholds"]
     assert [row["wanted_accuracy"] for row in rows] == [0.9, 0.95, 0.99]
     assert all(row["threshold"] is row["coverage"] is row["accuracy"] is None for row in rows)
 
 
 def test_long_curves_are_thinned_out():
     logits, labels = outputs(1, 5000)
-    curve = calibration(logits, labels, SINGLE)["risk_coverage"]
+    curve = calibration(answers(logits, labels))["risk_coverage"]
     assert {len(values) for values in curve.values()} == {101}
     assert curve["coverage"][-1] == 1 and curve["risk"][-1] == pytest.approx((logits.argmax(1) != labels).mean())
 
@@ -139,7 +150,7 @@ def test_the_temperature_that_made_the_labels_is_found(problem_type, true_temper
         labels = (random.random(logits.shape) < expit(logits)).astype(int)
     else:
         labels = (logits + random.gumbel(size=logits.shape)).argmax(1)
-    found = fit_temperature(true_temperature * logits, labels, problem_type)
+    found = fit_temperature(answers(true_temperature * logits, labels, problem_type))
     assert found == pytest.approx(true_temperature, rel=0.03)
 
 
@@ -147,30 +158,31 @@ def test_the_temperature_that_made_the_labels_is_found(problem_type, true_temper
 @given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 5), st.sampled_from([SINGLE, MULTI]))
 def test_no_other_temperature_is_better(seed, num_texts, num_classes, problem_type):
     logits, labels = outputs(seed, num_texts, num_classes, problem_type=problem_type)
-    found = fit_temperature(logits, labels, problem_type)
+    predictions = answers(logits, labels, problem_type)
+    found = fit_temperature(predictions)
     low, high = TEMPERATURE_BOUNDS
     assert low <= found <= high
-    best = negative_log_likelihood(logits / found, labels)
+    best = negative_log_likelihood(predictions, found)
     is_all_right = ((logits >= 0) == labels).all() if problem_type == MULTI else (logits.argmax(1) == labels).all()
     if is_all_right:
         assert found == 1
     else:
-        others = [negative_log_likelihood(logits / other, labels) for other in np.geomspace(low, high, 200)]
+        others = [negative_log_likelihood(predictions, other) for other in np.geomspace(low, high, 200)]
         assert best <= min(others) + 1e-6
 
 
 def test_where_texts_say_nothing_the_temperature_is_bounded():
     logits = np.eye(3) * 5
-    assert fit_temperature(logits, np.arange(3), SINGLE) == 1
-    assert fit_temperature(logits - 2, np.eye(3), MULTI) == 1
-    assert fit_temperature(np.zeros((4, 3)), np.array([0, 1, 2, 2]), SINGLE) == 1
-    assert fit_temperature(logits, (np.arange(3) + 1) % 3, SINGLE) == pytest.approx(TEMPERATURE_BOUNDS[1], rel=1e-4)
+    assert fit_temperature(answers(logits, np.arange(3))) == 1
+    assert fit_temperature(answers(logits - 2, np.eye(3), MULTI)) == 1
+    assert fit_temperature(answers(np.zeros((4, 3)), np.array([0, 1, 2, 2]))) == 1
+    assert fit_temperature(answers(logits, (np.arange(3) + 1) % 3)) == pytest.approx(TEMPERATURE_BOUNDS[1], rel=1e-4)
 
 
 def test_regression_is_refused():
-    for function in (fit_temperature, calibration):
+    for function in (fit_temperature, calibration, lambda numbers: at_threshold(numbers, 0.5)):
         with pytest.raises(ValueError, match="regression has none"):
-            function(np.zeros((3, 1)), np.zeros(3), "regression")
+            function(answers(np.zeros((3, 1)), np.zeros(3), "regression"))
 
 
 # --- in the models ---

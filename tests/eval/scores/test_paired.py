@@ -8,21 +8,20 @@ from scipy.stats import bootstrap as scipy_bootstrap
 
 from salience.configuration.errors import UserError
 from salience.eval.scores.paired import bootstrap, exact_mcnemar
-from salience.eval.scores.predictions import Predictions, read_predictions, write_predictions
+from salience.eval.scores.predictions import Predictions, write_predictions
 from salience.eval.study.results import compare
 
 
-def predictions(is_right):
+def predictions(is_right, labels=None):
     """Answers for texts of class 0 of two."""
     is_right = np.array(is_right, bool)
-    return Predictions(np.zeros(len(is_right), int), np.stack([is_right, ~is_right], 1).astype(np.float32))
+    labels = np.zeros(len(is_right), int) if labels is None else labels
+    return Predictions(labels, np.stack([is_right, ~is_right], 1), "single_label_classification", ["a", "b"])
 
 
 def run_folder(folder, is_right, test_set="a", labels=None):
     folder.mkdir()
-    found = predictions(is_right)
-    labels = found.labels if labels is None else np.array(labels)
-    write_predictions(folder, "test", np.arange(len(labels)), labels, found.logits, np.ones(len(labels), int))
+    write_predictions(folder, "test", np.arange(len(is_right)), predictions(is_right, labels))
     record = {"model": {"family": "lstm"}, "data": {"splits": {"test": {"sha256": test_set}}}}
     (folder / "run.json").write_text(json.dumps(record))
     return folder
@@ -94,25 +93,3 @@ def test_other_texts_with_the_same_labels_are_refused(tmp_path):
     ours, theirs = (run_folder(tmp_path / name, [1, 0, 1], test_set=name) for name in ("ours", "theirs"))
     with pytest.raises(UserError, match="different texts"):
         compare({0: ours}, {0: theirs})
-
-
-def test_predictions_come_back_in_the_order_of_their_rows(tmp_path):
-    logits = np.arange(6, dtype=np.float32).reshape(3, 2)
-    write_predictions(tmp_path, "test", np.array([2, 0, 1]), np.array([0, 1, 1]), logits, np.array([7, 8, 9]))
-    found = read_predictions(tmp_path, "test")
-    assert found.labels.tolist() == [1, 1, 0]
-    assert found.logits.tolist() == [[2, 3], [4, 5], [0, 1]]
-    assert found.is_right().tolist() == [True, True, False]
-
-
-def test_several_labels_must_all_be_right(tmp_path):
-    labels = np.array([[1, 0], [1, 1], [0, 0]], np.float32)
-    write_predictions(
-        tmp_path, "validation", np.arange(3), labels, np.array([[2, -1], [2, -1], [-1, -2]]), np.ones(3, int)
-    )
-    assert read_predictions(tmp_path, "validation").is_right().tolist() == [True, False, True]
-
-
-def test_missing_predictions_are_one_sentence(tmp_path):
-    with pytest.raises(UserError, match="test_predictions.parquet is missing"):
-        read_predictions(tmp_path, "test")

@@ -75,7 +75,7 @@ def test_results_are_those_of_the_cells(finished):
             short, long = answers.num_words < 100, answers.num_words > 500
             assert found["accuracy_short"] == pytest.approx(answers.is_right()[short].mean())
             assert found["accuracy_long"] is None and not long.any()
-            table = calibration(answers.logits, answers.labels, "single_label_classification")
+            table = calibration(answers)
             assert found["ece"] == table["ece_equal_width"]
             assert found["texts_per_second"] > 0
         assert row["mean"]["accuracy"] == pytest.approx(sum(scores) / 2)

@@ -5,7 +5,6 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from salience.eval.failures.internals import hooked
 from salience.train import cli
 from salience.train.loop.adversarial import adversarial_step, worst_changes
 from tests.helpers.tiny import random_batch, tiny_model
@@ -16,7 +15,7 @@ LABELS = torch.tensor([0, 2, 1])
 
 
 def loss_with(model, batch, change):
-    with hooked(model.get_input_embeddings(), lambda module, inputs, output: change(output)):
+    with model.get_input_embeddings().register_forward_hook(lambda module, inputs, output: change(output)):
         return F.cross_entropy(model(**batch).logits, LABELS)
 
 
