@@ -62,13 +62,12 @@ from salience.train.data.load import TextData, load_test
 from salience.train.data.memory import describe_table
 from salience.train.folder.output import check_writable
 
+PAGE_FILE = "report.html"
+PICTURE_FOLDER = "visualizations"
+
 
 class Report(About, Findings):
     """The content of report.json; see the module."""
-
-
-PAGE_FILE = "report.html"
-PICTURE_FOLDER = "visualizations"
 
 
 @dataclass
