@@ -63,7 +63,7 @@ def test_they_weigh_as_in_cross_entropy():
     [
         ([], "--class_weights belongs to --loss weighted"),
         (["--loss", "focal"], "--class_weights belongs to --loss weighted"),
-        (["--loss", "weighted", "--balanced_sampling", "true"], "balance the same twice"),
+        (["--loss", "weighted", "--balanced_sampling", "true"], "exclude each other"),
         (["--loss", "weighted", "--prior_correction", "1"], "correct the same twice"),
         (["--loss", "weighted"], "2 numbers for 3 classes; the classes are, in this order, business, culture, sport"),
     ],
