@@ -36,7 +36,7 @@ class FileArguments:
 
     def __post_init__(self) -> None:
         # A recipe may give one value where the command line gives a list.
-        for name in ("train_file", "clean", "encoding", "minority_labels"):
+        for name in ("train_file", "clean", "encoding", "minority_labels", "language"):
             if isinstance(getattr(self, name, None), str):
                 setattr(self, name, [getattr(self, name)])
         check(self)
@@ -71,6 +71,12 @@ class DataArguments(FileArguments):
     )
     data_name: str | None = field(
         default=None, metadata={"help": "Name of the data in the model card (default: from the Hub or file name)."}
+    )
+    language: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Languages of the texts for the model card, as codes such as en, de or zh; multilingual for many."
+        },
     )
     problem_type: str | None = field(
         default=None,

@@ -6,6 +6,7 @@ can tell stands in `salience.train.flag_checks`.
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +16,8 @@ from salience.configuration.rules import Choice, Fixed, Together, Values, belong
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
 CLEANING_RULES = ("headers", "footers", "quotes")
 NO_LIMIT = math.inf
+LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*|multilingual|code")
 
 
 def _is_json_object(text: Any) -> bool:
@@ -67,6 +70,10 @@ VALUES = (
     Values("""is not a JSON object such as '{"key": 1}'""", _is_json_object_or_name, (
         "fsdp_config", "deepspeed", "liger_kernel_config",
     )),
+    Values("is no name of the Hub for a licence, such as mit or apache-2.0", lambda v: bool(LICENSE.fullmatch(v)), (
+        "license",
+    )),
+    Values("is no code of a language, such as en, de or zh", lambda v: bool(LANGUAGE.fullmatch(v)), ("language",)),
     Values("is empty: name the characters between two labels, or leave it out", bool, ("label_separator",)),
 )  # fmt: skip
 
@@ -102,6 +109,8 @@ NOT_OFFERED = (
 LEAVE_IT_OUT = "belongs to {}; leave it out"
 TOGETHER = (
     excludes("lora", "freeze_encoder"),
+    excludes("class_weights", "balanced_sampling"),
+    *belongs_to("loss", ("weighted",), "class_weights", says=LEAVE_IT_OUT),
     *belongs_to("loss", ("focal",), "focal_gamma", says=LEAVE_IT_OUT),
     *belongs_to("loss", ("class_balanced",), "class_balanced_beta", says=LEAVE_IT_OUT),
     *belongs_to("loss", ("logit_adjusted",), "logit_adjustment_tau", says=LEAVE_IT_OUT),

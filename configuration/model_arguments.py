@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, make_dataclass
 from inspect import Parameter, cleandoc, signature
+from pathlib import Path
 from typing import Any
 
 from transformers import PretrainedConfig
@@ -13,6 +14,12 @@ from salience.configuration.families import FAMILIES, codes
 from salience.configuration.flag_rules import MODEL_RULES, check, check_together
 from salience.configuration.rules import refuse
 
+FROM_A_RUN = (
+    "to train on from its encoder, save that as one in Python (from salience.eval import load_classifier; model, "
+    "tokenizer = load_classifier(RUN); model.encoder.save_pretrained(FOLDER); tokenizer.save_pretrained(FOLDER)), and "
+    "give --encoder FOLDER"
+)
+"""What to do with a finished run that was given as the start of another one."""
 # What the program itself finds out, from the tokenizer, the encoder or the data.
 NOT_FLAGS = {
     "encoder_config", "num_prefix_tokens", "num_suffix_tokens", "pad_token_id", "sentence_end_ids", "architecture",
@@ -123,6 +130,8 @@ def chosen_options(arguments: Any) -> dict[str, Any]:
         UserError: The model is unknown, or a flag was set that it doesn't know or that would have no effect.
     """
     if arguments.model not in FAMILIES:
+        if Path(arguments.model).exists() or "/" in arguments.model:
+            raise UserError(f"--model {arguments.model} is no family of models ({', '.join(FAMILIES)}); {FROM_A_RUN}")
         raise UserError(f"--model {arguments.model} is unknown; choose from {', '.join(FAMILIES)}")
     family, has_encoder = FAMILIES[arguments.model], arguments.encoder is not None
     if has_encoder and family.encoder == "refused":

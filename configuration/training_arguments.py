@@ -64,6 +64,10 @@ class SalienceTrainingArguments(TrainingArguments):
     restore_callback_states_from_checkpoint: bool = field(
         default=True, metadata={"help": "A resumed run goes on counting evaluations without a better one."}
     )
+    license: str | None = field(
+        default=None,
+        metadata={"help": "Licence of the model for its card, by its name on the Hub: mit, apache-2.0, cc-by-4.0, ..."},
+    )
     hub_strategy: str = field(default="end", metadata={"help": "Only end: the Hub gets finished models."})
 
     def __post_init__(self) -> None:

@@ -17,6 +17,13 @@ class TuningArguments:
         default="cross_entropy",
         metadata={"help": "cross_entropy, weighted, focal, class_balanced, logit_adjusted or ldam."},
     )
+    class_weights: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Of --loss weighted: NAME=NUMBER for each class, or numbers in the order of the classes; only "
+            "their ratios count. Unset: inverse to the classes' frequencies."
+        },
+    )
     focal_gamma: float = field(default=2.0, metadata={"help": "Exponent of --loss focal."})
     class_balanced_beta: float = field(default=0.999, metadata={"help": "Beta of --loss class_balanced, in (0, 1)."})
     logit_adjustment_tau: float = field(default=1.0, metadata={"help": "Strength of --loss logit_adjusted."})

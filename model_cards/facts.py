@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, TypeGuard
 
 from salience.configuration.errors import one_line
@@ -160,17 +161,22 @@ def _splits(run: dict[str, Any]) -> str | None:
 
 def _usage(files: RunFolder) -> dict[str, Any]:
     base, own_code = files.adapter.get("base_model_name_or_path"), bool(files.config.get("auto_map"))
-    # An adapter may name a folder of this machine; `push_folder` puts the Hub id of run.json in its place.
-    hub_bases = filter(is_hub_id, [base, files.run.get("model", {}).get("encoder")] if base else [])
+    # An adapter may name a folder of this machine, which nobody else shall read; `push_folder` puts the Hub id of
+    # run.json in its place.
+    named = files.run.get("model", {}).get("encoder")
+    hub_base = next(filter(is_hub_id, [base, named] if base else []), None)
+    is_public = is_hub_id(base) or str(base).startswith("package:")
+    shown_base = base if is_public else named or PurePath(str(base)).name
     # transformers 5 writes the settings of rotary positions so that 4 doesn't find them, and takes other ones instead.
     has_rope = "rope_parameters" in (files.config.get("encoder_config") or files.config)
     return {
         "least_transformers": "5" if has_rope else "4.57",
         "is_adapter": files.is_adapter,
         "has_adapter": bool(files.adapter) and not files.is_adapter,
-        "adapter_base": escape(base) if base else None,
+        "adapter_base": escape(shown_base) if base else None,
         # Under one of our own heads, PEFT can't build the base from the encoder's name.
-        "peft_base": None if own_code else next(hub_bases, None),
+        "peft_base": None if own_code else hub_base,
+        "peft_base_revision": files.adapter.get("revision") if hub_base == base else None,
         "own_code": own_code,
         "trust": ", trust_remote_code=True" if own_code else "",
         "weighs": _gives_weights(files),

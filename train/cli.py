@@ -37,7 +37,7 @@ from salience.train.loop.assembly import (
 )
 from salience.train.loop.losses import TrainingLoss, correct_prior
 from salience.train.loop.preparation import label_statistics, prepare_texts
-from salience.train.publish.hub_access import check_access, check_repo_name
+from salience.train.publish.hub_access import check_access
 from salience.train.publish.push import push_run
 
 
@@ -193,8 +193,12 @@ def check_start(folder: Path, arguments: Arguments) -> str | None:
         check_checkpoint(Path(checkpoint))
     check_flags(model_args, tuning, training)
     if training.push_to_hub:
-        check_repo_name(training.hub_model_id or folder.resolve().name)
-        check_access(training.hub_token)
+        check_access(
+            training.hub_model_id or folder.resolve().name,
+            private=bool(training.hub_private_repo),
+            revision=training.hub_revision,
+            token=training.hub_token,
+        )
     return checkpoint
 
 

@@ -16,6 +16,7 @@ import yaml
 
 from salience.configuration.arguments import read_yaml
 from salience.configuration.errors import UserError
+from salience.configuration.terminal import PARENT
 from salience.model_cards.run_folder import RUN_FILE, STARTED_FILE
 from salience.train.folder.output import checkpoints, is_claimed
 
@@ -109,7 +110,8 @@ class CellRunner:
         available = getattr(os, "sched_getaffinity", None)
         cores = len(available(0)) if available else os.cpu_count() or 1
         threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores // jobs)))
-        self.environment = {**os.environ, "OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}
+        own = {"OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false", PARENT: str(os.getpid())}
+        self.environment = {**os.environ, **own}
         self.processes: set[subprocess.Popen] = set()
         self.waiting: list[Cell] = []
         self.guard = threading.Lock()
@@ -146,7 +148,7 @@ class CellRunner:
     def _take(self) -> Cell:
         """The first cell in whose folder no run works; waits while there is none.
 
-        A run holds its folder itself: a cell whose study was killed does so to its end.
+        A run holds its folder itself: one whose study was killed does so until it has noticed.
         """
         while True:
             with self.guard:

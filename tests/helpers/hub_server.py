@@ -24,11 +24,12 @@ class Hub:
 
     def __init__(self):
         self.tokens = {"hf_writer": ("alice", True), "hf_reader": ("alice", False), "hf_stranger": ("mallory", True)}
+        self.about = {}  # user -> what whoami says beside the name
         self.repos = {}
         self.lfs = {}
         self.log = []  # "METHOD path" of every request
         self.broken = threading.Event()  # set when an upload was failed on purpose
-        self._uploads_left, self._break_status = None, 0
+        self._uploads_left, self._break_status, self._commits_left = None, 0, None
         self.lock = threading.RLock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -60,6 +61,17 @@ class Hub:
                 return None
         self.broken.set()
         return self._break_status
+
+    def refuse_commits_after(self, number):
+        """Let so many more commits in and answer 503 to every later one; None lets all in again."""
+        self._commits_left = number
+
+    def take_commit(self):
+        """Let the next commit in, or refuse it."""
+        if self._commits_left is not None:
+            self._commits_left -= 1
+            if self._commits_left < 0:
+                raise HubError(503, "Service Unavailable")
 
     def uploads(self):
         """The sha256 of each upload that arrived, in order; more than once if it was sent again."""

@@ -16,7 +16,8 @@ def whoami(request):
     if user is None:
         raise HubError(401, "Invalid username or password.")
     role = "write" if may_write else "read"
-    request.answer({"name": user, "orgs": [], "auth": {"accessToken": {"role": role}}})
+    answer = {"name": user, "orgs": [], "auth": {"accessToken": {"role": role}}}
+    request.answer(answer | request.hub.about.get(user, {}))
 
 
 def create_repo(request):
@@ -94,6 +95,7 @@ def lfs_verify(request, name):
 
 def commit(request, name, rev):
     repo = request.repo(name, write=True)
+    request.hub.take_commit()
     lines = [json.loads(line) for line in request.body.splitlines() if line]
     header = next(line["value"] for line in lines if line["key"] == "header")
     parent = repo.sha(rev)

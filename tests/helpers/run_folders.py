@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tests.helpers.tiny import TINY_MODELS, TINY_TOKENIZER
@@ -32,7 +33,7 @@ def finished_run(folder, seed):
     TINY_MODELS["attn_pool"]().save_pretrained(folder)
     AutoTokenizer.from_pretrained(TINY_TOKENIZER).save_pretrained(folder)
     (folder / "adapter").mkdir()
-    (folder / "adapter" / "adapter_model.safetensors").write_bytes(b"adapter %d" % seed)
+    save_file({"weight": torch.tensor([float(seed)])}, folder / "adapter" / "adapter_model.safetensors")
     (folder / "adapter" / "adapter_config.json").write_text('{"base_model_name_or_path": "alice/news"}')
     card = "---\nlibrary_name: transformers\npipeline_tag: text-classification\ntags: [salience]\n---\n# News\n"
     for name in ("README.md", "adapter/README.md"):

@@ -82,3 +82,27 @@ def test_an_adapter_of_our_own_model_is_loaded_by_our_own_function(tmp_path):
         assert "PeftModel" not in card.content and "package:minilm\\_of\\_&lt;b&gt;" in card.text
         assert card.data.base_model == "sentence-transformers/all-MiniLM-L6-v2"
     compile("".join(usage_blocks(adapter.content)), "card", "exec")
+
+
+def test_the_base_of_an_adapter_is_pinned_where_its_commit_is_known(tmp_path):
+    folder = make_run(tmp_path, config={"model_type": "bert"})
+    adapter = {"base_model_name_or_path": "ann/base", "revision": "0123abc"}
+    write(folder / "adapter" / "adapter_config.json", adapter)
+    write(folder / "adapter" / "config.json", read(folder, "config.json"))
+    for card in (card_of(folder), card_of(folder / "adapter")):
+        assert 'BASE = "ann/base"\nBASE_REVISION = "0123abc"\n' in card.content
+        assert "from_pretrained(BASE, revision=BASE_REVISION, config=config)" in card.content
+
+
+@pytest.mark.parametrize("named", ["ann/base", "encoder", None])
+@pytest.mark.parametrize("own_code", [True, False])
+def test_where_an_encoder_lies_on_this_machine_is_nobodys_business(tmp_path, named, own_code):
+    folder = make_run(tmp_path / "run", **({} if own_code else {"config": {"model_type": "bert"}}))
+    run = read(folder, "run.json")
+    write(folder / "run.json", run | {"model": run["model"] | {"encoder": named}})
+    base = tmp_path / "home" / "ann" / "encoder"
+    adapter = {"base_model_name_or_path": str(base), "revision": None}
+    write(folder / "adapter" / "adapter_config.json", adapter)
+    write(folder / "adapter" / "config.json", read(folder, "config.json"))
+    for card in (card_of(folder), card_of(folder / "adapter")):
+        assert str(base.parent) not in card.content and (named or "encoder") in card.content

@@ -247,7 +247,7 @@ def test_a_trained_model_is_no_encoder(tmp_path, capsys):
     AutoTokenizer.from_pretrained("encoder").save_pretrained(tmp_path)
     capsys.readouterr()
     (line,) = refusal(f"{TOY} --encoder {tmp_path}", capsys)
-    assert "no plain encoder of texts" in line
+    assert "is a finished run; to train on from its encoder" in line
 
 
 # What only the loaded encoder can tell: its progress bar stands above the sentence.

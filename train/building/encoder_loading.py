@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from salience.configuration.configuration_salience import SalienceConfig
 from salience.configuration.errors import UserError, one_line
-from salience.configuration.model_arguments import WINDOW_OPTIONS
+from salience.configuration.model_arguments import FROM_A_RUN, WINDOW_OPTIONS
 from salience.modeling.encoders import forget_origin
 from salience.train.data.paths import PACKAGE_PREFIX, expand, find_in_package
 
@@ -68,7 +68,7 @@ def locate_encoder(name: str) -> str:
 
 def no_encoder(name: str, error: Exception) -> str:
     """One sentence for an encoder that can't be loaded."""
-    reason = one_line(error, 300)
+    reason = one_line(error, 400)
     if isinstance(error, UnpicklingError | EOFError):
         reason = "its weights are a pickle that is damaged or holds more than weights; save it as model.safetensors"
     if "trust_remote_code" in str(error):
@@ -110,7 +110,9 @@ def check_options(
         encoder_config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UserError(no_encoder(name, error)) from error
-    if isinstance(encoder_config, SalienceConfig) or not hasattr(encoder_config, "hidden_size"):
+    if isinstance(encoder_config, SalienceConfig):
+        raise UserError(f"--encoder {name} is a finished run; {FROM_A_RUN}")
+    if not hasattr(encoder_config, "hidden_size"):
         raise UserError(f"--encoder {name} is a {encoder_config.model_type} model and no plain encoder of texts")
     # How wide a window may be is known only with the weights.
     known = {name: options[name] for name in options.keys() - WINDOW_OPTIONS}
@@ -127,7 +129,7 @@ def load_plain_head(path: str, revision: str | None, **options: Any) -> PreTrain
         options: `config`, or fields of it.
 
     Raises:
-        ValueError: The checkpoint lacks weights of the encoder.
+        ValueError: The checkpoint lacks weights of the encoder, or is a model of ours.
     """
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # that the classifier has fresh weights is expected
@@ -137,6 +139,8 @@ def load_plain_head(path: str, revision: str | None, **options: Any) -> PreTrain
         )
     finally:
         transformers_logging.set_verbosity(level)
+    if isinstance(model.config, SalienceConfig):
+        raise ValueError(f"it is a finished run; {FROM_A_RUN}")
     inside = [name for name in report["missing_keys"] if name.startswith(f"{model.base_model_prefix}.")]
     if lacking := sorted(name for name in inside if ".pooler." not in name):
         raise ValueError(f"{path} lacks weights of its encoder: {', '.join(lacking[:5])}")

@@ -25,6 +25,7 @@ from salience.train.building.vector_vocabulary import RowsOf, read_vocabulary
 from salience.train.data.paths import resolve_path
 
 logger = logging.getLogger(__name__)
+MAX_LINE = 2**20  # bytes of a word and its numbers: room for tens of thousands
 BAR: dict[str, Any] = {"desc": "word vectors", "unit": "B", "unit_scale": True}
 WordVectors = tuple[np.ndarray, np.ndarray]  # vectors_FE and found_W of `load_word_vectors`
 
@@ -161,7 +162,10 @@ def _lines(file: Path, path: str) -> Iterator[tuple[int, bytes]]:
     with file.open("rb") as raw, tqdm(total=file.stat().st_size, disable=None, leave=False, **BAR) as bar:
         is_gzip = raw.peek(2)[:2] == b"\x1f\x8b"
         try:
-            for number, line in enumerate(gzip.open(raw) if is_gzip else raw, 1):
+            file_of_lines = gzip.open(raw) if is_gzip else raw
+            for number, line in enumerate(iter(lambda: file_of_lines.readline(MAX_LINE), b""), 1):
+                if len(line) == MAX_LINE:  # a small archive can hold any number of bytes without a line break
+                    raise UserError(f"'{path}' line {number} is longer than {MAX_LINE:,} bytes; give a text of vectors")
                 bar.update(raw.tell() - bar.n)
                 # Only spaces separate, and line feeds end a line: words may hold any other kind of white space.
                 if stripped := line.rstrip(b" \r\n"):

@@ -9,7 +9,7 @@ Shape suffixes
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from salience.configuration.errors import UserError
 from salience.configuration.tuning_arguments import TuningArguments
 from salience.modeling.salience_base import auxiliary_mean
+from salience.train.loop.class_weights import read_class_weights
 
 
 class LabelStatistics:
@@ -29,12 +30,15 @@ class LabelStatistics:
         counts_C: Texts of each class.
         num_texts: Texts in all.
         problem_type: As in `PretrainedConfig`.
+        label_names: Names of the classes, for weights that are given by name.
     """
 
-    def __init__(self, counts_C: Tensor, num_texts: int, problem_type: str) -> None:
+    def __init__(self, counts_C: Tensor, num_texts: int, problem_type: str, label_names: Sequence[str] = ()) -> None:
         self.counts_C = counts_C.float().clamp(min=1)  # a class without any text has no place in a fraction
         self.seen_C = counts_C.float()
+        self.weights_C = 1 / self.counts_C  # of `--loss weighted`, until others are given
         self.num_texts = num_texts
+        self.label_names = label_names
         self.is_multi_label = problem_type == "multi_label_classification"
 
     @property
@@ -74,8 +78,8 @@ def cross_entropy(
 def weighted(
     logits_BC: Tensor, labels: Tensor, statistics: LabelStatistics, options: TuningArguments, smoothing: float
 ) -> Tensor:
-    """Weights inverse to class frequency."""
-    weights_C = statistics.normalized(1 / statistics.counts_C).to(logits_BC.device)
+    """Weights inverse to class frequency, or those that are given by hand."""
+    weights_C = statistics.normalized(statistics.weights_C).to(logits_BC.device)
     weights = item_weights(weights_C, labels, statistics.is_multi_label)
     return weights * base_loss(logits_BC, labels, statistics, smoothing)
 
@@ -161,6 +165,8 @@ class TrainingLoss:
             raise UserError(f"--loss {options.loss} needs classes; regression is trained on the squared error")
         if statistics is None and label_smoothing:
             raise UserError("--label_smoothing_factor needs classes, and the labels are numbers; leave it out")
+        if statistics is not None and options.class_weights:
+            statistics.weights_C = read_class_weights(options.class_weights, statistics.label_names)
         self.loss, self.options, self.problem_type = LOSSES[options.loss], options, problem_type
         self.statistics, self.label_smoothing = statistics, label_smoothing
 

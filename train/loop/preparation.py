@@ -59,7 +59,7 @@ def label_statistics(data: TextData) -> LabelStatistics | None:
     labels = np.asarray(data.splits["train"]["labels"])
     is_multi_label = data.problem_type == "multi_label_classification"
     counts = labels.sum(0) if is_multi_label else np.bincount(labels, minlength=len(data.label_names))
-    return LabelStatistics(torch.tensor(counts), len(labels), data.problem_type)
+    return LabelStatistics(torch.tensor(counts), len(labels), data.problem_type, data.label_names)
 
 
 def balancing_weights(data: TextData, statistics: LabelStatistics) -> torch.Tensor:

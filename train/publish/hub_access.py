@@ -1,7 +1,9 @@
 """What the Hub answers before and while something is published, each refusal as one sentence with its fix."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.constants import HF_HUB_ETAG_TIMEOUT
@@ -12,50 +14,86 @@ from salience.configuration.errors import UserError, one_line
 from salience.configuration.hub import CONNECTION_ERRORS
 
 
-def check_access(token: str | None = None) -> str:
-    """Make sure that the Hub answers and knows the token: before training, so that no work waits for a push that fails.
+def check_access(
+    repo_id: str,
+    *,
+    private: bool = False,
+    revision: str | None = None,
+    create_pr: bool = False,
+    token: str | None = None,
+) -> str:
+    """Make sure that a push can succeed, as far as the Hub tells: before training, so that no work waits for one.
 
     Args:
+        repo_id: `USER/NAME`, or a bare `NAME`.
+        private: whether the repo shall be private.
+        revision: branch that is pushed to.
+        create_pr: whether it is a pull request, which needs no rights.
         token: access token. Default: `HF_TOKEN`, or the one that `hf auth login` saved.
 
     Returns:
         The token.
 
     Raises:
-        UserError: there is no token, or the Hub doesn't answer or doesn't accept it.
+        UserError: a name can't be, there is no token, the Hub doesn't answer or doesn't accept it, the token may not
+            write there, or the repo exists and is public.
     """
+    _check_names(repo_id, revision)
     token = token or get_token()
     if not token:
         raise UserError("no Hub token: run `hf auth login`, or set HF_TOKEN to a token with write access")
-    _check_connection(HfApi().endpoint, token)
+    endpoint = HfApi().endpoint
+    answer = _ask(endpoint, "whoami-v2", token)
+    if answer.status_code == 401:
+        raise UserError(f"{endpoint} doesn't accept the token: run `hf auth login`, or set HF_TOKEN to a valid one")
+    who = answer.json() if answer.status_code == 200 else {}
+    if who and not create_pr and not _may_write(who, repo_id):
+        raise UserError(_no_rights(repo_id))
+    if private:
+        name = repo_id if "/" in repo_id else f"{who.get('name')}/{repo_id}"
+        there = _ask(endpoint, f"models/{name}", token)
+        if there.status_code == 200 and not there.json().get("private"):
+            raise UserError(f"{name} exists and is public: make it private in its settings, or choose another name")
     return token
 
 
-def check_repo_name(repo_id: str) -> None:
-    """Make sure that a repository can have this name.
-
-    Raises:
-        UserError: it can't.
-    """
+def _check_names(repo_id: str, revision: str | None) -> None:
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
         raise UserError(
             f"{repo_id!r} can't be a repo name: give USER/NAME, from letters, digits, '-', '_' and '.', at most 96 long"
         ) from error
+    if revision and re.fullmatch(r"[0-9a-f]{7,40}", revision):
+        raise UserError(f"--revision {revision} looks like a commit, and nothing can be added to one: name a branch")
 
 
-def _check_connection(endpoint: str, token: str) -> None:
+def _ask(endpoint: str, path: str, token: str) -> Any:
     """One request with a time limit: the Hub client itself waits without end for a server that doesn't answer."""
     try:
-        url = f"{endpoint}/api/whoami-v2"
-        response = get_session().get(url, headers=build_hf_headers(token=token), timeout=HF_HUB_ETAG_TIMEOUT)
+        headers = build_hf_headers(token=token)
+        return get_session().get(f"{endpoint}/api/{path}", headers=headers, timeout=HF_HUB_ETAG_TIMEOUT)
     except OfflineModeIsEnabled as error:
         raise UserError("HF_HUB_OFFLINE is set: unset it to publish") from error
     except CONNECTION_ERRORS as error:
         raise UserError(f"{endpoint} doesn't answer: check the network connection and HF_ENDPOINT") from error
-    if response.status_code == 401:
-        raise UserError(f"{endpoint} doesn't accept the token: run `hf auth login`, or set HF_TOKEN to a valid one")
+
+
+def _may_write(who: dict[str, Any], repo_id: str) -> bool:
+    """Whether the token's owner may write to a repo, and the token too, as far as the Hub says who they are."""
+    user = str(who["name"]).lower()
+    owner, _, name = f"{'' if '/' in repo_id else user + '/'}{repo_id}".lower().partition("/")
+    roles = {str(org.get("name")).lower(): org.get("roleInOrg") for org in who.get("orgs") or []}
+    if owner != user and roles.get(owner, "read") == "read":
+        return False
+    token = (who.get("auth") or {}).get("accessToken") or {}
+    scopes = (token.get("fineGrained") or {}).get("scoped")
+    if token.get("role") != "fineGrained" or scopes is None:
+        return token.get("role") != "read"
+    granted = {
+        str((scope.get("entity") or {}).get("name")).lower() for scope in scopes if "repo.write" in scope["permissions"]
+    }
+    return bool(granted & {owner, f"{owner}/{name}"})
 
 
 def open_repo(api: HfApi, repo_id: str, private: bool, revision: str | None, exist_ok: bool) -> str:
@@ -67,8 +105,6 @@ def open_repo(api: HfApi, repo_id: str, private: bool, revision: str | None, exi
         if error.response.status_code != 409:
             raise
         raise UserError(f"{repo_id} exists already: choose another name, or leave out --new to add a commit") from error
-    if private and not api.model_info(repo_id).private:
-        raise UserError(f"{repo_id} exists and is public: make it private in its settings, or choose another name")
     if revision and not revision.startswith("refs/pr/"):
         api.create_branch(repo_id, branch=revision, exist_ok=True)
     return repo_id
@@ -96,10 +132,14 @@ def one_sentence(endpoint: str, repo_id: str) -> Iterator[None]:
         raise UserError(f"{repo_id} was not changed: {one_line(error)}") from error
 
 
+def _no_rights(repo_id: str) -> str:
+    return f"the token may not write to {repo_id}: use a token with write access, or a repo of your own"
+
+
 def _refusal(endpoint: str, repo_id: str, error: HfHubHTTPError) -> str:
     status = error.response.status_code
     if status in (401, 403):
-        return f"the token may not write to {repo_id}: use a token with write access, or a repo of your own"
+        return _no_rights(repo_id)
     if status == 404:
         return f"{endpoint} has no such repo or branch: {one_line(error.server_message or repo_id)}"
     if status == 429:

@@ -1,20 +1,29 @@
 """Publish a finished run as a model repository of the Hub."""
 
 import json
-from pathlib import Path, PurePosixPath
+import logging
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, RevisionNotFoundError
+from huggingface_hub.hf_api import RepoFile
 
-from salience.configuration.errors import UserError
+from salience.configuration.errors import UserError, one_line
 from salience.model_cards.card import pin_usage
-from salience.model_cards.run_folder import RUN_FILE, is_hub_id, read_json
-from salience.train.folder.hub_files import belongs, finished_files
-from salience.train.publish.hub_access import check_access, check_repo_name, one_sentence, open_repo
+from salience.train.folder.hub_files import belongs
+from salience.train.publish.contents import Contents, read_contents
+from salience.train.publish.hub_access import check_access, one_sentence, open_repo
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
+
+logger = logging.getLogger(__name__)
+MANIFEST = ".salience_files.json"
+"""In the repository, the names of the files that the last push sent: only these may the next one remove."""
+LOADED_FIRST = ("adapter_config.json", "model.safetensors")
+"""What transformers looks for first, whatever other weights lie beside it."""
 
 
 def push_folder(
@@ -31,8 +40,9 @@ def push_folder(
     """Upload a finished run folder, or an adapter folder, to a Hub model repo.
 
     All comes in one commit, so that nobody reads half a model; a second one pins the card's usage blocks to the first.
-    Afterwards the repo holds exactly this folder's `HUB_FILES`: those of an earlier run are removed in the same commit,
-    all other files of the repo stay. Checkpoints, optimizer state and pickles are never uploaded.
+    Whatever cut a push short, the same call again finishes it. What an earlier push of ours had sent, which its
+    `MANIFEST` in the repo says, and this folder lacks is removed in the same commit, and named in a warning; all other
+    files of the repo stay. Checkpoints, optimizer state, pickles and what links point to are never uploaded.
 
     Args:
         folder: the `output_dir` of a training run, or a PEFT adapter folder that names its base model.
@@ -51,46 +61,82 @@ def push_folder(
         UserError: the folder isn't finished, or the Hub refused or didn't answer; one sentence with the fix.
     """
     folder = Path(folder)
-    files = finished_files(folder)
-    contents = _contents(folder, files)
+    contents = read_contents(folder)
     if create_pr and revision:
         raise UserError("a pull request always goes to main: give --create_pr or --revision, not both")
-    check_repo_name(repo_id)
-    api = HfApi(token=check_access(token))
+    api = HfApi(token=check_access(repo_id, private=private, revision=revision, create_pr=create_pr, token=token))
     with one_sentence(api.endpoint, repo_id):
         repo_id = open_repo(api, repo_id, private, revision, exist_ok)
-        stale = _stale_files(api, repo_id, revision, files)
+        there = _Branch(api, repo_id, revision)
+        card = Path(folder, "README.md").read_text(encoding="utf-8")
+        stale = there.of_earlier_push(contents)
+        if pin_usage(there.text("README.md"), repo_id, "") == pin_usage(card, repo_id, ""):
+            del contents["README.md"]  # whatever commit it is pinned to
+        contents[MANIFEST] = json.dumps(sorted({*contents, "README.md"}), indent=0).encode()
         operations: list[CommitOperationAdd | CommitOperationDelete] = [CommitOperationDelete(name) for name in stale]
-        card = _Card(api, folder, repo_id, revision)
-        unchanged = {"README.md"} if card.is_there else set()
-        operations += [CommitOperationAdd(name, contents[name]) for name in files if name not in unchanged]
-        before = api.model_info(repo_id, revision=revision).sha
+        operations += [CommitOperationAdd(name, content) for name, content in contents.items()]
         commit = api.create_commit(
             repo_id, operations, commit_message=commit_message, revision=revision, create_pr=create_pr
         )
-        if commit.oid == before:
-            return commit.commit_url
-        pinned = card.pin(commit.oid, commit.pr_revision or revision)
-    return commit.pr_url or pinned
+        if stale:
+            logger.warning("%s: %s of an earlier push removed", repo_id, ", ".join(map(one_line, stale)))
+        if _Branch(api, repo_id, commit.oid).is_pinned():
+            return commit.pr_url or commit.commit_url
+        pinned = api.create_commit(
+            repo_id,
+            [CommitOperationAdd("README.md", pin_usage(card, repo_id, commit.oid).encode())],
+            commit_message=f"Pin the card to {commit.oid[:7]}",
+            revision=commit.pr_revision or revision,
+        )
+    return commit.pr_url or pinned.commit_url
 
 
-class _Card:
-    """The card of a folder, and whether the repo has it already, whatever commit its usage blocks are pinned to."""
+class _Branch:
+    """What a repo holds at a revision."""
 
-    def __init__(self, api: HfApi, folder: Path, repo_id: str, revision: str | None) -> None:
-        self.api, self.repo_id = api, repo_id
-        self.text = (folder / "README.md").read_text(encoding="utf-8")
+    def __init__(self, api: HfApi, repo_id: str, revision: str | None) -> None:
+        self.api, self.repo_id, self.revision = api, repo_id, revision
+
+    def blobs(self) -> dict[str, str]:
+        """The files, and the identity of what is in each."""
+        entries = self.api.list_repo_tree(self.repo_id, recursive=True, revision=self.revision)
+        return {entry.path: entry.blob_id for entry in entries if isinstance(entry, RepoFile)}
+
+    def text(self, name: str) -> str:
+        """The content of a file; empty if there is none."""
         try:
-            there = Path(api.hf_hub_download(repo_id, "README.md", revision=revision)).read_text(encoding="utf-8")
+            file = self.api.hf_hub_download(self.repo_id, name, revision=self.revision)
         except EntryNotFoundError:
-            there = ""
-        self.is_there = pin_usage(there, repo_id, "") == pin_usage(self.text, repo_id, "")
+            return ""
+        return Path(file).read_text(encoding="utf-8")
 
-    def pin(self, commit: str, branch: str | None) -> str:
-        """Commit the card with its usage blocks pinned to the commit that has the model; the URL of the new commit."""
-        operation = CommitOperationAdd("README.md", pin_usage(self.text, self.repo_id, commit).encode())
-        message = f"Pin the card to {commit[:7]}"
-        return self.api.create_commit(self.repo_id, [operation], commit_message=message, revision=branch).commit_url
+    def of_earlier_push(self, contents: Contents) -> list[str]:
+        """Files that an earlier push of ours made and these contents lack.
+
+        Raises:
+            UserError: A file that no push of ours made would be loaded in place of the contents.
+        """
+        manifest = self.text(MANIFEST)
+        ours = {name for name in (json.loads(manifest) if manifest else []) if belongs(str(name))}
+        others = self.blobs().keys() - contents.keys()
+        for name in LOADED_FIRST:
+            if name in others - ours:
+                raise UserError(
+                    f"{self.repo_id} holds {name}, which no earlier push made and which others would load instead: "
+                    "delete it there, or choose another repo"
+                )
+        return sorted(others & ours)
+
+    def is_pinned(self) -> bool:
+        """Whether the card's usage blocks are pinned to a commit that has all other files as they are here."""
+        pinned = re.search(r'^REVISION = "([0-9a-f]{40})"', self.text("README.md"), re.MULTILINE)
+        if not pinned:
+            return False
+        try:
+            before = _Branch(self.api, self.repo_id, pinned[1]).blobs()
+        except RevisionNotFoundError:
+            return False
+        return before | {"README.md": ""} == self.blobs() | {"README.md": ""}
 
 
 def push_run(training: "TrainingArguments", **options: Any) -> str:
@@ -112,26 +158,3 @@ def push_run(training: "TrainingArguments", **options: Any) -> str:
         "token": training.hub_token,
     }
     return push_folder(folder, name, **(flags | options))
-
-
-def _contents(folder: Path, files: list[str]) -> dict[str, Path | bytes]:
-    """What is uploaded for each file: itself, but an adapter names its base model by the Hub id that run.json knows."""
-    contents: dict[str, Path | bytes] = {name: folder / name for name in files}
-    for name in files:
-        if PurePosixPath(name).name != "adapter_config.json":
-            continue
-        config = read_json(folder / name)
-        run = next((path for path in (folder / RUN_FILE, folder.parent / RUN_FILE) if path.is_file()), None)
-        named = read_json(run).get("model", {}).get("encoder") if run else None
-        base = next((each for each in (config.get("base_model_name_or_path"), named) if is_hub_id(each)), None)
-        if base is None:
-            raise UserError(
-                f"{folder / name} must name a base model on the Hub, or nobody else can load the adapter: "
-                "set its base_model_name_or_path, or train with --base_model USER/NAME"
-            )
-        contents[name] = json.dumps(config | {"base_model_name_or_path": base}, indent=2, sort_keys=True).encode()
-    return contents
-
-
-def _stale_files(api: HfApi, repo_id: str, revision: str | None, files: list[str]) -> list[str]:
-    return [name for name in api.list_repo_files(repo_id, revision=revision) if belongs(name) and name not in files]

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from salience.configuration.arguments import RecipeParser
 from salience.configuration.errors import UserError
+from salience.eval import load_classifier
 from salience.train.building.build import build_model
 
 FAMILIES = ["attn_pool", "sequence_classification"]
@@ -63,3 +64,22 @@ def test_any_other_pickle_is_one_sentence(pickled, tmp_path, family, kind):
     with pytest.raises(UserError, match=rf"^--encoder {folder} .*pickle.*save it as model\.safetensors$"):
         build(family, folder)
     assert not trap.exists()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_finished_run_is_told_how_to_go_on_from(encoder_folder, tmp_path, family):
+    model, tokenizer = build("attn_pool", encoder_folder)
+    for each in (model, tokenizer):
+        each.save_pretrained(tmp_path / "run")
+    with pytest.raises(UserError, match=r"--encoder .* is a finished run; to train on .*, and give --encoder FOLDER$"):
+        build(family, tmp_path / "run")
+    with pytest.raises(UserError, match=r"--model .* is no family of models .*; to train on from"):
+        build(str(tmp_path / "run"), encoder_folder)
+    # What the sentence says.
+    model, tokenizer = load_classifier(tmp_path / "run")
+    for each in (model.encoder, tokenizer):
+        each.save_pretrained(tmp_path / "encoder")
+    again = build(family, tmp_path / "encoder")[0]
+    name = "embeddings.word_embeddings.weight"
+    weights = [weight for key, weight in again.state_dict().items() if key.endswith(name)]
+    assert len(weights) == 1 and torch.equal(weights[0], model.encoder.state_dict()[name])

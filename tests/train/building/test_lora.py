@@ -17,6 +17,8 @@ from salience.model_cards.card import usage_blocks
 from salience.train import cli
 from salience.train.building.lora import add_adapters, encoder_of, load_adapter
 from tests.helpers.hub_server import Hub
+from tests.helpers.hub_store import MAIN, Repo
+from tests.helpers.paths import TRAIN
 from tests.helpers.tiny import tiny_model
 from tests.helpers.toy import clean_environment, toy_csv, toy_texts
 
@@ -141,6 +143,27 @@ def test_an_adapter_of_its_own_on_the_hub_is_loaded_by_its_card(name, data, tmp_
     merged = AutoModelForSequenceClassification.from_pretrained(folder)
     expected = logits_of(merged, AutoTokenizer.from_pretrained(folder), [text])[0]
     assert_close(torch.tensor(found), expected, atol=1e-5, rtol=0)
+
+
+def test_an_adapter_on_an_encoder_of_the_hub_names_its_commit(data, tmp_path, encoder_folder):
+    folder = tmp_path / "run"
+    with Hub() as hub:
+        hub.repos["alice/encoder"] = Repo("alice/encoder", private=False)
+        hub.repos["alice/encoder"].commit(MAIN, {}, "initial commit")
+        files = {file.name: file.read_bytes() for file in encoder_folder.iterdir()}
+        commit = hub.add_commit("alice/encoder", files, "the encoder")
+        flags = [*data, "--encoder", "alice/encoder", "--output_dir", str(folder), *FLAGS]
+        flags += [*MODELS["sequence_classification"], "--push_to_hub", "true", "--hub_model_id", "alice/news"]
+        environment = clean_environment(tmp_path / "home", HF_ENDPOINT=hub.url, HF_TOKEN="hf_writer")
+        done = subprocess.run(
+            [sys.executable, TRAIN, *flags], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        pushed = hub.repos["alice/news"].files("main")
+    adapter = json.loads(pushed["adapter/adapter_config.json"].data)
+    assert (adapter["base_model_name_or_path"], adapter["revision"]) == ("alice/encoder", commit)
+    assert f'BASE_REVISION = "{commit}"' in pushed["adapter/README.md"].data.decode()
+    assert f'BASE_REVISION = "{commit}"' in pushed["README.md"].data.decode()
 
 
 def test_a_killed_run_is_resumed(trained, data, tmp_path):

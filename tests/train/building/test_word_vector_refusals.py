@@ -3,6 +3,7 @@
 import gzip
 import json
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -171,3 +172,17 @@ def test_flags_that_do_not_go_together(flags, expected, encoder_folder, tmp_path
     assert main([*data, "--output_dir", "out", *flags]) == 2 and not Path("out").exists()
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {expected}")
+
+
+@pytest.mark.parametrize("start", [b"", b"film 1 2 3\n", b"film 1 2 3\nof "])
+def test_a_small_archive_of_one_huge_line_is_never_unpacked_whole(start):
+    with gzip.open("v.txt.gz", "wb") as file:
+        file.write(start)
+        for _ in range(100):
+            file.write(b"0" * 2**20)
+    assert Path("v.txt.gz").stat().st_size < 200_000
+    tracemalloc.start()
+    line = 1 + start.count(b"\n")
+    assert f"'v.txt.gz' line {line} is longer than 1,048,576 bytes" in refusal("v.txt.gz")
+    assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+    tracemalloc.stop()

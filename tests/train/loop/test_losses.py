@@ -9,9 +9,8 @@ from transformers import BertConfig, DataCollatorWithPadding
 from salience.configuration.errors import UserError
 from salience.configuration.training_arguments import SalienceTrainingArguments
 from salience.configuration.tuning_arguments import TuningArguments
-from salience.eval.after_training import correct_prior
 from salience.modeling import AttnPoolConfig, AttnPoolForSequenceClassification
-from salience.train.loop.losses import LOSSES, LabelStatistics, TrainingLoss
+from salience.train.loop.losses import LOSSES, LabelStatistics, TrainingLoss, correct_prior
 from salience.train.loop.trainer import SalienceTrainer
 from tests.helpers.tiny import ENCODER, LABELS, random_batch, tiny_model
 

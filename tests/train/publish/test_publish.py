@@ -10,14 +10,16 @@ import torch
 from transformers import AutoTokenizer
 
 from salience.modeling import AttnPoolForSequenceClassification
-from salience.train.folder.hub_files import hub_files
+from salience.train.publish.contents import read_contents
 from tests.helpers.hub_server import Hub
+from tests.helpers.hub_store import MAIN, Repo
 from tests.helpers.run_folders import finished_run
 from tests.helpers.toy import clean_environment
 
 TEXT = "the bank raised its rates"
 REPO_FILES = {
     ".gitattributes",
+    ".salience_files.json",
     "README.md",
     "adapter/README.md",
     "adapter/adapter_config.json",
@@ -31,6 +33,7 @@ REPO_FILES = {
     "tokenizer_config.json",
     "train_results.json",
 }
+OWNERS_FILES = ["handler.py", "my_results.json", "merges.txt", "notes/plot.py", "etc_results.json", "adapter/notes.txt"]
 LOAD = """
 import json, sys
 sys.modules["salience"] = None  # a stranger doesn't have the package
@@ -153,17 +156,18 @@ def test_repo_holds_what_belongs_there_and_nothing_of_an_earlier_run(hub, push, 
     code = {name for name in files if name.endswith(".py")}
     assert files - code - {"special_tokens_map.json", "vocab.txt"} == REPO_FILES  # transformers 4 writes these two
     assert "modeling_attn_pool.py" in code
-    hub.add_commit("alice/news", {"notes/plot.py": b"the owner's", "old_results.json": b"{}"}, "by hand")
+    own = {name: b"the owner's" for name in OWNERS_FILES}
+    hub.add_commit("alice/news", own, "by hand")
 
     adapter = tmp_path / "adapter"
     adapter.mkdir()
-    own = {"README.md", "adapter_config.json", "adapter_model.safetensors"}
-    for name in own:
+    sent = {"README.md", "adapter_config.json", "adapter_model.safetensors"}
+    for name in sent:
         (adapter / name).write_bytes((second_run / "adapter" / name).read_bytes())
     push(adapter, "alice/news")
     files = hub.repos["alice/news"].files("main")
-    assert set(files) == {".gitattributes", "notes/plot.py", *own}
-    assert files["adapter_model.safetensors"].data == b"adapter 2"
+    assert set(files) == {".gitattributes", ".salience_files.json", *own, *sent}
+    assert files["adapter_model.safetensors"].data == (adapter / "adapter_model.safetensors").read_bytes()
 
 
 def test_interrupted_upload_is_continued(hub, client, push, run):
@@ -188,7 +192,7 @@ def test_interrupted_upload_is_continued(hub, client, push, run):
     push(run, "alice/news")
     assert len(hub.uploads()) == sent + 1
     assert arrived.isdisjoint(hub.uploads()[sent:])
-    assert set(hub_files(run)) < set(hub.repos["alice/news"].files("main"))
+    assert set(read_contents(run)) < set(hub.repos["alice/news"].files("main"))
 
 
 def test_a_name_that_exists(hub, push, run):
@@ -230,13 +234,19 @@ def test_pull_request_and_branch_leave_main_alone(hub, push, run, second_run):
         ("alice/news", {"token": "hf_wrong"}, "doesn't accept the token: run `hf auth login`"),
         ("alice/news", {"token": "hf_reader"}, "the token may not write to alice/news"),
         ("bob/news", {}, "the token may not write to bob/news"),
-        ("alice/good news", {}, "'alice/good news' can't be a repo name"),
+        ("alice/good+news", {}, "'alice/good+news' can't be a repo name"),
+        ("alice/news --revision 0123abc", {}, "--revision 0123abc looks like a commit"),
+        (
+            f"alice/news --revision {'0' * 40}",
+            {},
+            "looks like a commit, and nothing can be added to one: name a branch",
+        ),
         ("alice/news", {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
         ("alice/news", {"HF_ENDPOINT": "http://127.0.0.1:9"}, "http://127.0.0.1:9 doesn't answer"),
     ],
 )
 def test_refusals_are_one_sentence(hub, push, run, repo, options, sentence):
-    assert sentence in push(run, repo, status=2, **options)
+    assert sentence in push(run, *repo.split(), status=2, **options)
     assert not hub.repos
 
 
@@ -247,38 +257,44 @@ def test_a_hub_that_never_answers(push, run):
     assert error == f"error: {endpoint} doesn't answer: check the network connection and HF_ENDPOINT"
 
 
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        ({"model.safetensors": None}, "is no finished run: it has no model.safetensors"),
-        ({"README.md": None, "config.json": None}, "is no finished run: it has no README.md, config.json"),
-        (
-            {
-                "model.safetensors": None,
-                "model.safetensors.index.json": '{"weight_map": {"a": "model-00001-of-00002.safetensors"}}',
-            },
-            "it has no model-00001-of-00002.safetensors",
-        ),
-        ({"README.md": "---\ntags: {a: 1}\n---\n"}, 'Invalid metadata in README.md. - "tags" must be a list'),
-        (
-            {
-                "config.json": None,
-                "adapter_model.safetensors": "{}",
-                "adapter_config.json": '{"base_model_name_or_path": "/home/me/model"}',
-            },
-            "must name a base model on the Hub",
-        ),
-    ],
-)
-def test_unfinished_folders_are_refused(hub, push, tmp_path, changes, sentence):
-    folder = tmp_path / "run"
-    folder.mkdir()
-    whole = dict.fromkeys(["config.json", "tokenizer_config.json", "model.safetensors"], "{}")
-    for name, text in ({"README.md": "# News"} | whole | changes).items():
-        if text is not None:
-            (folder / name).write_text(text)
-    assert sentence in push(folder, "alice/news", status=2)
-    assert not hub.uploads()
+def test_what_the_hub_says_of_a_card(hub, push, tmp_path):
+    run = finished_run(tmp_path / "run", seed=3)
+    (run / "README.md").write_text("---\ntags: {a: 1}\n---\n")
+    assert 'Invalid metadata in README.md. - "tags" must be a list' in push(run, "alice/news", status=2)
+    assert "README.md" not in hub.repos["alice/news"].files("main")
+
+
+@pytest.mark.parametrize("same_card", [True, False])
+def test_a_push_that_ended_before_its_card_was_pinned_is_finished_by_the_next(
+    hub, push, run, second_run, tmp_path, same_card
+):
+    card = '# News\nREPO = "user/name"\nREVISION = "main"  # better\n'
+    for number, folder in enumerate((run, second_run)):
+        (folder / "README.md").write_text(card if same_card else f"{card}{number}")
+    push(run, "alice/news")
+    repo = hub.repos["alice/news"]
+    pinned = repo.sha("main")
+    hub.refuse_commits_after(1)
+    assert "failed (status 503)" in push(second_run, "alice/news", status=2)
+    model = repo.sha("main")
+    assert repo.commits[model]["parent"] == pinned and repo.commits[model]["title"].startswith("Upload")
+    hub.refuse_commits_after(None)
+    url = push(second_run, "alice/news")
+    assert commit_of(url) == repo.sha("main") and repo.commits[repo.sha("main")]["parent"] == model
+    assert f'REVISION = "{model}"' in repo.files("main")["README.md"].data.decode()
+    assert push(second_run, "alice/news") == url, "there is nothing left to do"
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "model.safetensors"])
+def test_a_model_of_somebody_else_is_not_pushed_over(hub, push, run, tmp_path, name):
+    folder = finished_run(tmp_path / "run", seed=4)
+    if name == "model.safetensors":
+        folder = folder / "adapter"
+    push(run, "alice/other")
+    hub.repos["alice/news"] = Repo("alice/news", private=False)
+    hub.repos["alice/news"].commit(MAIN, {}, "initial commit")
+    hub.add_commit("alice/news", {name: b"{}"}, "by hand")
+    assert f"alice/news holds {name}, which no earlier push made" in push(folder, "alice/news", status=2)
 
 
 def test_no_folder(push, tmp_path):

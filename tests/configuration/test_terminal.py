@@ -1,0 +1,162 @@
+"""Programs survive their terminals: closed, full, of another encoding, or about to be steered by names from data."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from salience.configuration.errors import UserError
+from salience.configuration.terminal import PARENT, STOPPED, run_program
+from tests.helpers.paths import ROOT
+
+HEAD = "import os, sys, time\nfrom pathlib import Path\nfrom salience.configuration.terminal import run_program\n"
+CHATTY = f"""{HEAD}
+def main(argv):
+    for number in range(3000):
+        print(number, "a line – that is long enough", "…" * 20)
+        print(number, file=sys.stderr)
+    Path(argv[0]).write_text("finished")
+sys.exit(run_program(main))
+"""
+
+
+@pytest.fixture
+def shell(tmp_path):
+    """Runs a script in a process of its own through a line of bash, in which $RUN stands for it."""
+
+    def start(script, line, **variables):
+        (tmp_path / "script.py").write_text(script)
+        environment = os.environ | {"RUN": f"{sys.executable} {tmp_path / 'script.py'}"} | variables
+        command = ["bash", "-c", f"set -o pipefail; cd {tmp_path}; {line}"]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+    return start
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "$RUN done 2>/dev/null | head -1",
+        "$RUN done 2>&1 | true",
+        "$RUN done 2>&1 >/dev/null | head -1",
+        "$RUN done >&- 2>/dev/null",
+        "$RUN done >/dev/null 2>&-",
+        "$RUN done <&- >&- 2>&-",
+        "PYTHONIOENCODING=ascii $RUN done >/dev/null 2>&1",
+        "PYTHONUNBUFFERED=1 $RUN done 2>&1 | head -1",
+    ],
+)
+def test_the_work_is_done_whatever_becomes_of_its_output(shell, tmp_path, line):
+    done = shell(CHATTY, line)
+    assert (tmp_path / "done").read_text() == "finished"
+    assert done.returncode == 0 and "Traceback" not in done.stderr and "Broken" not in done.stderr
+
+
+def test_output_that_is_lost_is_told(shell, tmp_path):
+    done = shell(CHATTY, "$RUN done >/dev/full 2>err; echo $?; grep error: err")
+    assert (tmp_path / "done").read_text() == "finished"
+    assert done.stdout == "2\nerror: the output can't be written: No space left on device\n"
+
+
+def test_what_ascii_lacks_is_spelled(shell):
+    done = shell(f"{HEAD}sys.exit(run_program(lambda argv: print('5 – 日')))", "$RUN", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stdout) == (0, "5 \\u2013 \\u65e5\n")
+
+
+def test_nothing_that_is_printed_steers_the_terminal(capsys):
+    hostile = "\x1b]0;title\x07 \x1b[2J \x9b31m \u202egnp.exe\ttab"
+
+    def main(argv):
+        sys.stdout.write(f"{hostile}\n")
+        sys.stderr.write(f"bar\x1b[A \x1b[31mred\x1b[0m {hostile}\n")
+        raise UserError(f"the label {hostile} is unknown")
+
+    assert run_program(main, []) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "]0;title [2J 31m gnp.exe\ttab\n"
+    bar, error = captured.err.splitlines()
+    assert bar == "bar\x1b[A \x1b[31mred\x1b[0m ]0;title [2J 31m gnp.exe\ttab"
+    assert error == "error: the label ]0;title [2J 31m gnp.exe tab is unknown"
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            OSError(errno.ENOSPC, "x", "model.safetensors"),
+            "model.safetensors can't be written: No space left on device",
+        ),
+        (OSError(errno.EFBIG, "x"), "a file can't be written: File too large"),
+        (PermissionError(errno.EACCES, "x", "out/run.json"), "out/run.json can't be used: Permission denied"),
+        (RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"), "a file can't be written"),
+        (RuntimeError("Error while serializing: I/O error: (os error 28)"), "a file can't be written: No space left"),
+        (KeyboardInterrupt(), STOPPED),
+        (UserError("--seed is missing"), "--seed is missing"),
+    ],
+)
+def test_each_end_is_one_sentence(capsys, error, sentence):
+    def main(argv):
+        raise error
+
+    before = signal.getsignal(signal.SIGINT)
+    assert run_program(main, []) == (130 if isinstance(error, KeyboardInterrupt) else 2)
+    signal.signal(signal.SIGINT, before)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith(f"error: {sentence}")
+
+
+def test_a_mistake_of_ours_stays_a_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run_program(lambda argv: 1 // 0, [])
+
+
+@pytest.mark.parametrize("write", ["torch.save", "save_file", "Path.write_bytes"])
+def test_a_disk_that_is_full(shell, write):
+    """The limit of a file's size stands for it: what libraries raise is the same but for the number."""
+    script = f"""{HEAD}
+import resource, torch
+from safetensors.torch import save_file
+def main(argv):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+    weights = {{"a": torch.ones(100_000)}}
+    {{"torch.save": lambda: torch.save(weights, "x.pt"), "save_file": lambda: save_file(weights, "x.safetensors"),
+     "Path.write_bytes": lambda: Path("x").write_bytes(bytes(100_000))}}[{write!r}]()
+sys.exit(run_program(main))
+"""
+    done = shell(script, "$RUN")
+    assert done.returncode == 2 and "can't be written" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_ctrl_c_is_one_sentence(tmp_path):
+    script = f"{HEAD}sys.exit(run_program(lambda argv: (print('ready', flush=True), time.sleep(60))))"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, **pipes) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and err == f"error: {STOPPED}\n"
+
+
+def test_a_program_ends_with_the_process_that_started_it(tmp_path):
+    child = f"{HEAD}sys.exit(run_program(lambda argv: (print(os.getpid(), flush=True), time.sleep(60))))"
+    parent = f"import os, subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}], env=os.environ | "
+    parent += f"{{{PARENT!r}: str(os.getpid())}})"
+    with subprocess.Popen([sys.executable, "-c", parent], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        pid = int(process.stdout.readline())
+        process.kill()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and is_running(pid):
+        time.sleep(0.1)
+    assert not is_running(pid)
+
+
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

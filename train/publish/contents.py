@@ -1,0 +1,77 @@
+"""What a finished run's folder gives to its Hub repository, and why a folder is none."""
+
+import json
+from pathlib import Path, PurePosixPath
+
+from safetensors import SafetensorError, safe_open
+
+from salience.configuration.errors import UserError, one_line
+from salience.model_cards.run_folder import RUN_FILE, is_hub_id, read_json
+from salience.train.folder.hub_files import hub_files
+from salience.train.publish.remote_code import code_files
+
+Contents = dict[str, Path | bytes]
+
+
+def read_contents(folder: Path) -> Contents:
+    """What is uploaded of a finished run, or of an adapter folder, for each file of the repository.
+
+    Code is sent as far as the configuration's `auto_map` reaches, and nothing that a link points to.
+
+    Raises:
+        UserError: The folder is none, lacks what a finished run has, holds a damaged or linked file, or would have
+            others run code that isn't in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder: give the output_dir of a finished run")
+    code = code_files(folder)
+    files = [name for name in hub_files(folder) if not name.endswith(".py") or name in code]
+    missing = [name for name in _needed(folder, files) if name not in files]
+    if missing:
+        raise UserError(f"{folder} is no finished run: it has no {', '.join(missing)}; train to the end, then push")
+    for name in files:
+        if any(path.is_symlink() for path in (folder / name, *(folder / name).parents) if folder in path.parents):
+            raise UserError(f"{folder / name} is a link, which is never followed: put the file itself there")
+        if name.endswith(".safetensors"):
+            _check_weights(folder / name)
+    contents: Contents = {name: folder / name for name in files}
+    adapters = [name for name in files if PurePosixPath(name).name == "adapter_config.json"]
+    return contents | {name: _adapter_config(folder, name) for name in adapters}
+
+
+def _needed(folder: Path, files: list[str]) -> list[str]:
+    if "adapter_config.json" in files:  # beside a config.json, which load_adapter reads
+        return ["README.md", "adapter_model.safetensors"]
+    needed = ["README.md", "config.json", "tokenizer_config.json"]
+    index = folder / "model.safetensors.index.json"
+    if index.is_file() and "model.safetensors" not in files:
+        return needed + sorted(set(read_json(index)["weight_map"].values()))
+    return [*needed, "model.safetensors"]
+
+
+def _check_weights(file: Path) -> None:
+    """Make sure that a file of weights is whole, by its header."""
+    try:
+        with safe_open(file, framework="np") as tensors:
+            is_empty = not tensors.keys()
+    except SafetensorError as error:
+        raise UserError(
+            f"{file} is no whole file of weights, so this is no finished run; train to the end, then push "
+            f"({one_line(error, 100)})"
+        ) from error
+    if is_empty:
+        raise UserError(f"{file} holds no weights, so this is no finished run; train to the end, then push")
+
+
+def _adapter_config(folder: Path, name: str) -> bytes:
+    """An adapter's configuration, its base named by the Hub id that it or run.json knows."""
+    config = read_json(folder / name)
+    run = next((path for path in (folder / RUN_FILE, folder.parent / RUN_FILE) if path.is_file()), None)
+    named = read_json(run).get("model", {}).get("encoder") if run else None
+    base = next((each for each in (config.get("base_model_name_or_path"), named) if is_hub_id(each)), None)
+    if base is None:
+        raise UserError(
+            f"{folder / name} must name a base model on the Hub, or nobody else can load the adapter: "
+            "set its base_model_name_or_path, or train with --base_model USER/NAME"
+        )
+    return json.dumps(config | {"base_model_name_or_path": base}, indent=2, sort_keys=True).encode()
