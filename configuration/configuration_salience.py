@@ -1,8 +1,22 @@
 """What the configurations of all our models share."""
 
+from inspect import signature
 from typing import Any, ClassVar
 
+import transformers
 from transformers import AutoConfig, BertConfig, PretrainedConfig
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+IS_VERSION_4 = transformers.__version__.startswith("4.")
+
+# Of the folders that this code writes. It goes up when the same weights would give other answers; the code then reads
+# every format up to its own, and a folder without a number has format 1.
+FORMAT = 1
+# What was fitted for a model's classes, and its value before that.
+FITTED: dict[str, Any] = {"logit_temperature": 1.0, "prior_correction": None, "ngram_weight": 0.0, "num_ngrams": 0}
+# Of these, what was fitted to a trained model's answers, and so not to those of one that is trained on.
+FITTED_TO_ANSWERS = ("logit_temperature", "prior_correction")
 
 
 def require(condition: bool, message: str) -> None:
@@ -11,8 +25,15 @@ def require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def names_by_id(id2label: dict[Any, str] | None) -> dict[int, str]:
+    """Names of the classes by their ids, which json turns into text."""
+    return {int(index): name for index, name in (id2label or {}).items()}
+
+
 class SalienceConfig(PretrainedConfig):
     """Base of our configurations: a classifier whose logits can be calibrated and corrected for class priors.
+
+    What was fitted for its classes (`FITTED`) is dropped, with a warning, when their number or names change.
 
     Args:
         logit_temperature: By which logits are divided outside of training, before the prior correction, so that
@@ -26,10 +47,11 @@ class SalienceConfig(PretrainedConfig):
         ngram_size: Longest n-gram, in tokens.
         max_ngrams: N-grams that are counted at most, those of most texts; the model has a number for each and class.
         num_ngrams: N-grams that were counted; set where they are.
-        kwargs: Everything that `PretrainedConfig` takes (`id2label`, `label2id`, `num_labels`, `problem_type`, ...).
+        kwargs: Everything that `PretrainedConfig` takes (`id2label`, `label2id`, `num_labels`, `problem_type`, ...), and
+            `salience_format`, the `FORMAT` of the folder.
 
     Raises:
-        ValueError: A value is out of its range; the message names it.
+        ValueError: A value is out of its range, or the folder's format is newer than this code; the message says it.
     """
 
     # Trainer gathers every output of an evaluation unless it is named here.
@@ -61,23 +83,77 @@ class SalienceConfig(PretrainedConfig):
                 "AutoModelForSequenceClassification": f"modeling_{self.code_name}.{family}ForSequenceClassification",
             },
         )
-        super().__init__(**kwargs)
+        self.salience_format = kwargs.pop("salience_format", FORMAT)
+        require(
+            type(self.salience_format) is int and 1 <= self.salience_format <= FORMAT,
+            f"the model's format is {self.salience_format!r}, and this code reads formats up to {FORMAT}: install a "
+            "newer salience, or load it with trust_remote_code=True where salience isn't imported",
+        )
+        # Before the labels, which drop what doesn't belong to them.
         self.logit_temperature = logit_temperature
         self.prior_correction = prior_correction
         self.ngram_weight = ngram_weight
         self.ngram_size = ngram_size
         self.max_ngrams = max_ngrams
         self.num_ngrams = num_ngrams
+        super().__init__(**kwargs)
         require(0 < logit_temperature < float("inf"), f"logit_temperature = {logit_temperature} must be above 0")
         require(0 <= ngram_weight < float("inf"), f"ngram_weight = {ngram_weight} must be 0 (none) or more")
         require(ngram_size > 0, f"ngram_size = {ngram_size} must be at least 1")
         require(0 < max_ngrams < 2**31, f"max_ngrams = {max_ngrams} must lie between 1 and 2^31 - 1")
         require(
-            prior_correction is None or len(prior_correction) == self.num_labels,
+            self.prior_correction is None or len(self.prior_correction) == self.num_labels,
             f"prior_correction needs one number for each of the {self.num_labels} labels",
         )
 
     code_name: ClassVar[str] = "salience"
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """A configuration from a dictionary, and what the caller sets in it: labels first, as they drop what is fitted.
+
+        Args:
+            config_dict: Fields, as `config.json` has them.
+            kwargs: Fields that the caller sets, and `return_unused_kwargs`.
+        """
+        # What a folder that doesn't say so has: transformers leaves out labels that are its own default.
+        defaults = {"salience_format": 1, "id2label": {0: "LABEL_0", 1: "LABEL_1"}}
+        config_dict = (defaults if config_dict.get("id2label") is None else {"salience_format": 1}) | config_dict
+        of_labels = ("num_labels", "id2label", "label2id")
+        ordered = sorted(kwargs, key=lambda name: name not in of_labels)
+        found = super().from_dict(config_dict, **{name: kwargs[name] for name in ordered})
+        config = found[0] if isinstance(found, tuple) else found
+        cls(**config.to_dict())  # looks at what the caller set, too
+        return found
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """The fields that are saved: labels too where they are transformers' default, as others read `config.json`."""
+        fields = self.to_dict()
+        return super().to_diff_dict() | {name: fields[name] for name in ("id2label", "label2id")}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "id2label" and value is not None:
+            before = names_by_id(getattr(self, "id2label", None))
+            if before and before != names_by_id(value):
+                self.drop_fitted(tuple(FITTED), "the model's classes have changed")
+        super().__setattr__(name, value)
+
+    def drop_fitted(self, names: tuple[str, ...], reason: str) -> None:
+        """Set what was fitted back to what it was before, and say so.
+
+        Args:
+            names: Keys of `FITTED`.
+            reason: Why it no longer fits.
+        """
+        dropped = [name for name in names if getattr(self, name) != FITTED[name]]
+        for name in dropped:
+            setattr(self, name, FITTED[name])
+        if dropped:
+            logger.warning(f"{reason}: what was fitted before that is dropped ({', '.join(dropped)})")
+
+
+# Sizes of an encoder that tools for any model of transformers look for.
+ENCODER_SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads")
 
 
 class EncoderConfig(SalienceConfig):
@@ -103,14 +179,17 @@ class EncoderConfig(SalienceConfig):
         **kwargs: Any,
     ) -> None:
         if isinstance(encoder_config, dict):
-            encoder_config = dict(encoder_config)
-            encoder_config = AutoConfig.for_model(encoder_config.pop("model_type"), **encoder_config)
+            encoder_config = read_encoder_config(encoder_config)
         self.encoder_config = encoder_config
+        for name in ENCODER_SIZES:  # `to_dict` adds them
+            kwargs.pop(name, None)
         self.window_size = window_size
         self.window_stride = window_stride
         self.num_prefix_tokens = num_prefix_tokens
         self.num_suffix_tokens = num_suffix_tokens
         super().__init__(**kwargs)
+        if encoder_config is not None:
+            self.vocab_size = getattr(encoder_config, "vocab_size", None)
         num_special = num_prefix_tokens + num_suffix_tokens
         require(
             window_size is None or window_size > num_special,
@@ -122,6 +201,16 @@ class EncoderConfig(SalienceConfig):
             f"that no token is left out (window_size = {window_size})",
         )
 
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, and the encoder's sizes where PEFT looks for them."""
+        encoder_config = self.__dict__.get("encoder_config")
+        sizes = {name: getattr(encoder_config, name, None) for name in ENCODER_SIZES}
+        return super().to_dict() | {name: size for name, size in sizes.items() if size is not None}
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """The fields that are saved: the encoder's sizes stand in its own configuration."""
+        return {name: value for name, value in super().to_diff_dict().items() if name not in ENCODER_SIZES}
+
     @property
     def sub_configs(self) -> dict[str, Any]:
         """Nested configurations, to which transformers passes on its attention implementation."""
@@ -131,3 +220,57 @@ class EncoderConfig(SalienceConfig):
 def default_encoder_config() -> PretrainedConfig:
     """The encoder of a configuration made without one: BERT at the size of bert-base."""
     return BertConfig()
+
+
+def read_encoder_config(fields: dict[str, Any]) -> PretrainedConfig:
+    """An encoder's configuration from its dictionary, whichever version of transformers wrote that.
+
+    Raises:
+        ValueError: This version can't be told what another one wrote.
+    """
+    fields = dict(fields)
+    model_type = fields.pop("model_type")
+    if IS_VERSION_4 and fields.get("rope_parameters"):
+        fields = rotary_fields_of_version_4(model_type, fields)
+    return AutoConfig.for_model(model_type, **fields)
+
+
+def rotary_fields_of_version_4(model_type: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """What transformers 5 keeps in `rope_parameters`, in the fields of transformers 4, which would not read it.
+
+    Args:
+        model_type: Of the encoder.
+        fields: Of its configuration.
+
+    Raises:
+        ValueError: There are no such fields.
+    """
+    known = signature(type(AutoConfig.for_model(model_type)).__init__).parameters
+    fields = dict(fields)
+    rotary = fields.pop("rope_parameters")
+    by_layer = {"full_attention", "sliding_attention"} & rotary.keys()
+    everywhere = dict(rotary.get("full_attention", {}) if by_layer else rotary)
+    local = dict(rotary.get("sliding_attention") or {})
+    values = {
+        ("rope_theta", "global_rope_theta", "rotary_emb_base"): everywhere.pop("rope_theta", None),
+        ("partial_rotary_factor", "rotary_pct"): everywhere.pop("partial_rotary_factor", None),
+        ("rope_local_base_freq", "local_rope_theta"): local.pop("rope_theta", None),
+        ("rope_scaling",): None if everywhere.get("rope_type", "default") == "default" else everywhere,
+    }
+    told = local.pop("rope_type", "default") == "default" and not local
+    for names, value in values.items():
+        name = next((name for name in names if name in known), None)
+        told = told and (value is None or name is not None)
+        if name is not None and value is not None:
+            fields[name] = value
+    if "global_attn_every_n_layers" in known and (layers := fields.get("layer_types")):
+        every = next((number for number, kind in enumerate(layers[1:], 1) if kind == "full_attention"), len(layers))
+        fields["global_attn_every_n_layers"] = every
+        kinds = ["sliding_attention" if number % every else "full_attention" for number in range(len(layers))]
+        told = told and kinds == layers
+    require(
+        told,
+        f"the encoder's rotary positions were saved by transformers 5, and transformers {transformers.__version__} has "
+        f"no place for them in its {model_type}: install transformers 5",
+    )
+    return fields
