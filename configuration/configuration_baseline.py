@@ -62,3 +62,8 @@ class BaselineConfig(SalienceConfig):
             f"hidden_dim = {hidden_dim} must be even (lstm), or a multiple of num_heads = {num_heads} (gat)",
         )
         require(0 <= dropout < 1, f"dropout = {dropout} must lie in [0, 1)")
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the word vectors."""
+        return self.num_filters * len(self.kernel_sizes) if self.architecture == "cnn" else self.hidden_dim

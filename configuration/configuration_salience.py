@@ -47,8 +47,8 @@ class SalienceConfig(PretrainedConfig):
         ngram_size: Longest n-gram, in tokens.
         max_ngrams: N-grams that are counted at most, those of most texts; the model has a number for each and class.
         num_ngrams: N-grams that were counted; set where they are.
-        kwargs: Everything that `PretrainedConfig` takes (`id2label`, `label2id`, `num_labels`, `problem_type`, ...), and
-            `salience_format`, the `FORMAT` of the folder.
+        kwargs: Everything that `PretrainedConfig` takes (`id2label`, `label2id`, `num_labels`, `problem_type`, ...),
+            and `salience_format`, the `FORMAT` of the folder.
 
     Raises:
         ValueError: A value is out of its range, or the folder's format is newer than this code; the message says it.
@@ -138,6 +138,10 @@ class SalienceConfig(PretrainedConfig):
                 self.drop_fitted(tuple(FITTED), "the model's classes have changed")
         super().__setattr__(name, value)
 
+    def begin_training(self) -> None:
+        """Drop what was fitted to the answers of weights that now change: it would spoil the loss of evaluations."""
+        self.drop_fitted(FITTED_TO_ANSWERS, "the model is trained on")
+
     def drop_fitted(self, names: tuple[str, ...], reason: str) -> None:
         """Set what was fitted back to what it was before, and say so.
 
@@ -179,7 +183,7 @@ class EncoderConfig(SalienceConfig):
         **kwargs: Any,
     ) -> None:
         if isinstance(encoder_config, dict):
-            encoder_config = read_encoder_config(encoder_config)
+            encoder_config = self.read_encoder_config(encoder_config)
         self.encoder_config = encoder_config
         for name in ENCODER_SIZES:  # `to_dict` adds them
             kwargs.pop(name, None)
@@ -188,8 +192,8 @@ class EncoderConfig(SalienceConfig):
         self.num_prefix_tokens = num_prefix_tokens
         self.num_suffix_tokens = num_suffix_tokens
         super().__init__(**kwargs)
-        if encoder_config is not None:
-            self.vocab_size = getattr(encoder_config, "vocab_size", None)
+        if encoder_config is not None and hasattr(encoder_config, "vocab_size"):
+            self.vocab_size: int = encoder_config.vocab_size
         num_special = num_prefix_tokens + num_suffix_tokens
         require(
             window_size is None or window_size > num_special,
@@ -201,6 +205,16 @@ class EncoderConfig(SalienceConfig):
             f"that no token is left out (window_size = {window_size})",
         )
 
+    @property
+    def num_hidden_layers(self) -> int:
+        """Layers of the encoder."""
+        return self.encoder_config.num_hidden_layers  # type: ignore[union-attr]  # without one there is no such field
+
+    @property
+    def num_attention_heads(self) -> int:
+        """Attention heads of the encoder."""
+        return self.encoder_config.num_attention_heads  # type: ignore[union-attr]  # without one there is no such field
+
     def to_dict(self) -> dict[str, Any]:
         """All fields, and the encoder's sizes where PEFT looks for them."""
         encoder_config = self.__dict__.get("encoder_config")
@@ -211,6 +225,22 @@ class EncoderConfig(SalienceConfig):
         """The fields that are saved: the encoder's sizes stand in its own configuration."""
         return {name: value for name, value in super().to_diff_dict().items() if name not in ENCODER_SIZES}
 
+    @staticmethod
+    def read_encoder_config(fields: dict[str, Any]) -> PretrainedConfig:
+        """An encoder's configuration from its dictionary, whichever version of transformers wrote that.
+
+        Args:
+            fields: Of the encoder, with its `model_type`.
+
+        Raises:
+            ValueError: This version can't be told what another one wrote.
+        """
+        fields = dict(fields)
+        model_type = fields.pop("model_type")
+        if IS_VERSION_4 and fields.get("rope_parameters"):
+            fields = rotary_fields_of_version_4(model_type, fields)
+        return AutoConfig.for_model(model_type, **fields)
+
     @property
     def sub_configs(self) -> dict[str, Any]:
         """Nested configurations, to which transformers passes on its attention implementation."""
@@ -220,19 +250,6 @@ class EncoderConfig(SalienceConfig):
 def default_encoder_config() -> PretrainedConfig:
     """The encoder of a configuration made without one: BERT at the size of bert-base."""
     return BertConfig()
-
-
-def read_encoder_config(fields: dict[str, Any]) -> PretrainedConfig:
-    """An encoder's configuration from its dictionary, whichever version of transformers wrote that.
-
-    Raises:
-        ValueError: This version can't be told what another one wrote.
-    """
-    fields = dict(fields)
-    model_type = fields.pop("model_type")
-    if IS_VERSION_4 and fields.get("rope_parameters"):
-        fields = rotary_fields_of_version_4(model_type, fields)
-    return AutoConfig.for_model(model_type, **fields)
 
 
 def rotary_fields_of_version_4(model_type: str, fields: dict[str, Any]) -> dict[str, Any]:

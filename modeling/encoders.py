@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -18,10 +17,13 @@ from transformers.utils import logging as transformers_logging
 
 # A modeling file must itself import each file of ours that it needs: transformers 4 loads no others from a folder.
 from .salience_base import SaliencePreTrainedModel
+from .windows import position_rows
 
 
 class EncoderPreTrainedModel(SaliencePreTrainedModel):
     """Base of the models that can hold a pretrained encoder."""
+
+    config_class: type[Any]  # an `EncoderConfig`
 
     @classmethod
     def from_encoder(
@@ -46,6 +48,8 @@ class EncoderPreTrainedModel(SaliencePreTrainedModel):
         """
         trusted: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
         encoder_config = AutoConfig.from_pretrained(name_or_path, **trusted)
+        if getattr(encoder_config, "rope_parameters", None):
+            encoder_config = cls.config_class.read_encoder_config(encoder_config.to_dict())
         if encoder_config.is_encoder_decoder:
             raise ValueError(f"{name_or_path} is an encoder-decoder; give an encoder or a decoder")
         tokenizer = tokenizer or AutoTokenizer.from_pretrained(name_or_path, **trusted)
@@ -74,10 +78,22 @@ def forget_origin(config: PretrainedConfig) -> None:
             delattr(config, name)
 
 
-def build_encoder(encoder_config: PretrainedConfig) -> PreTrainedModel:
-    """An encoder with fresh weights, without the head that some encoders carry over [CLS]."""
+def build_encoder(config: Any) -> PreTrainedModel:
+    """An encoder with fresh weights, without the head that some encoders carry over [CLS].
+
+    Args:
+        config: An `EncoderConfig`.
+
+    Raises:
+        ValueError: It has windows that the encoder can't read.
+    """
+    encoder_config = config.encoder_config
     model_class = AutoModel._model_mapping[type(encoder_config)]
-    return AutoModel.from_config(encoder_config, trust_remote_code=False, **without_pooler(model_class))
+    encoder = AutoModel.from_config(encoder_config, trust_remote_code=False, **without_pooler(model_class))
+    limit = position_limit(encoder)
+    if (config.window_size or 0) > limit:
+        raise ValueError(f"window_size = {config.window_size} is more than the encoder's {limit} positions")
+    return encoder
 
 
 def load_encoder(name_or_path: str | Path, encoder_config: PretrainedConfig, revision: str | None) -> PreTrainedModel:
@@ -118,10 +134,8 @@ def without_pooler(model_class: Any) -> dict[str, bool]:
 
 def position_limit(encoder: PreTrainedModel) -> int:
     """Tokens that an encoder can number: rows of its position embedding, or what its configuration says."""
-    for name, module in encoder.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            # With a padding row, positions count from the row behind it (RoBERTa).
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    if (rows := position_rows(encoder)) is not None:
+        return rows
     return getattr(encoder.config, "max_position_embeddings", None) or 1_000_000
 
 

@@ -7,13 +7,15 @@ Shape suffixes
 from torch import Tensor, nn
 from transformers.utils.generic import can_return_tuple
 
+# A modeling file must itself import each file of ours that it needs: transformers 4 loads no others from a folder.
+from .classifier import ClassifierMixin, ngram_evidence
 from .configuration_attn_pool import AttnPoolConfig
 from .encoders import EncoderPreTrainedModel, build_encoder
 from .ngram_evidence import NgramEvidence  # noqa: F401
 from .pooling import QUERIES, AttentionPooling
 from .ragged import Ragged  # noqa: F401
-from .salience_base import ClassifierMixin, DocumentOutput, ngram_evidence, registered
-from .windows import encode_windows, pack_inputs
+from .salience_base import DocumentOutput, registered
+from .windows import encode_windows
 
 
 class AttnPoolPreTrainedModel(EncoderPreTrainedModel):
@@ -28,7 +30,7 @@ class AttnPoolModel(AttnPoolPreTrainedModel):
     def __init__(self, config: AttnPoolConfig) -> None:
         super().__init__(config)
         registered(QUERIES, config.query, "query")
-        self.pretrained = build_encoder(config.encoder_config)
+        self.pretrained = build_encoder(config)
         encoder_width = config.encoder_config.hidden_size
         self.projection = nn.Linear(encoder_width, config.projection_dim) if config.projection_dim else nn.Identity()
         self.pooler = AttentionPooling(
@@ -49,6 +51,8 @@ class AttnPoolModel(AttnPoolPreTrainedModel):
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
         output_tokens: bool = True,
     ) -> DocumentOutput:
         """Document vectors (B, D) as `pooler_output`, token weights (B, T), projected token vectors (B, T, D).
@@ -56,9 +60,8 @@ class AttnPoolModel(AttnPoolPreTrainedModel):
         The arguments are those of `AttnPoolForSequenceClassification.forward`; without `output_tokens` there are no
         token vectors, the one thing here that is as wide as the longest text.
         """
-        packed = pack_inputs(
-            attention_mask, input_ids=input_ids, token_type_ids=token_type_ids, inputs_embeds=inputs_embeds
-        )
+        self.wants_attentions(output_attentions, output_hidden_states)
+        packed = self.pack(input_ids, attention_mask, token_type_ids, inputs_embeds)
         hidden_PD = self.projection(encode_windows(self.pretrained, packed, self.config))
         pooled_BD, weights_P = self.pooler(hidden_PD, packed.texts)
         return DocumentOutput(
@@ -72,7 +75,6 @@ class AttnPoolForSequenceClassification(ClassifierMixin, AttnPoolPreTrainedModel
     """Linear classifier on the document vector of `AttnPoolModel`."""
 
     model: AttnPoolModel
-    document_options = {"output_tokens": False}
 
     def __init__(self, config: AttnPoolConfig) -> None:
         super().__init__(config)

@@ -2,20 +2,26 @@
 
 Shape suffixes
     B = documents, T = words of the longest, E = width of a word embedding, D = width of a word vector,
-    N = nodes of all graphs, M = edges of all graphs, H = heads
+    N = nodes of all graphs, M = edges of all graphs, H = heads, V = width of the document vector
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.utils.generic import can_return_tuple
 
+from .classifier import ClassifierMixin, ngram_evidence
 from .configuration_baseline import BaselineConfig
 from .ngram_evidence import NgramEvidence  # noqa: F401
 from .ragged import Ragged
-from .salience_base import ClassifierMixin, DocumentOutput, SaliencePreTrainedModel, ngram_evidence, registered
-from .windows import PackedInputs, pack_inputs
+from .salience_base import DocumentOutput, SaliencePreTrainedModel, registered
+from .windows import PackedInputs
 from .word_encoders import BiLSTM
+
+# Document vectors (B, V), and what makes the vectors of their words (B, T, D) if somebody asks for them.
+Read = tuple[Tensor, Callable[[], Tensor]]
 
 
 class LSTMBaseline(nn.Module):
@@ -26,9 +32,10 @@ class LSTMBaseline(nn.Module):
         self.bilstm = BiLSTM(config.embedding_dim, config.hidden_dim, config.num_layers, config.dropout)
         self.output_size = config.hidden_dim
 
-    def forward(self, embeds_BTE: Tensor, packed: PackedInputs) -> Tensor:
-        """(B, T, E) -> (B, D)."""
-        return max_over_words(self.bilstm(embeds_BTE, packed.mask_BT), packed.mask_BT)
+    def forward(self, embeds_BTE: Tensor, packed: PackedInputs) -> Read:
+        """Maximum over the words of a document."""
+        words_BTD = self.bilstm(embeds_BTE, packed.mask_BT)
+        return max_over_words(words_BTD, packed.mask_BT), lambda: words_BTD
 
 
 class CNNBaseline(nn.Module):
@@ -42,14 +49,15 @@ class CNNBaseline(nn.Module):
         )
         self.output_size = config.num_filters * len(config.kernel_sizes)
 
-    def forward(self, embeds_BTE: Tensor, packed: PackedInputs) -> Tensor:
-        """(B, T, E) -> (B, D); a position counts if its first word is a word, what follows the text is zero."""
-        features = []
+    def forward(self, embeds_BTE: Tensor, packed: PackedInputs) -> Read:
+        """Maximum over positions; one counts if its first word is a word, what follows the text is zero."""
         x_BET = (embeds_BTE * packed.mask_BT[:, :, None]).transpose(1, 2)
-        for size, convolution in zip(self.kernel_sizes, self.convolutions, strict=True):
-            y_BDT = convolution(F.pad(x_BET, (0, size - 1))).relu()
-            features.append(max_over_words(y_BDT.transpose(1, 2), packed.mask_BT))
-        return torch.cat(features, dim=1)
+        features = [
+            convolution(F.pad(x_BET, (0, size - 1))).relu().transpose(1, 2)
+            for size, convolution in zip(self.kernel_sizes, self.convolutions, strict=True)
+        ]
+        document_BV = torch.cat([max_over_words(each_BTD, packed.mask_BT) for each_BTD in features], dim=1)
+        return document_BV, lambda: torch.cat(features, dim=2)
 
 
 class GraphAttention(nn.Module):
@@ -87,21 +95,22 @@ class GraphBaseline(nn.Module):
         self.window = config.graph_window
         self.output_size = 2 * config.hidden_dim
 
-    def forward(self, embeds_BTE: Tensor, packed: PackedInputs) -> Tensor:
-        """(B, T, E) -> (B, 2 D): maximum and mean over the document's distinct words."""
+    def forward(self, embeds_BTE: Tensor, packed: PackedInputs) -> Read:
+        """Maximum and mean over the document's distinct words."""
         node_BT, first_N, documents = self.nodes(packed)
         source_M, target_M = self.edges(node_BT, packed.mask_BT, first_N.shape[0])
         nodes_ND = embeds_BTE.flatten(0, 1)[first_N]
         for layer in self.layers:
             nodes_ND = layer(nodes_ND, source_M, target_M)
-        return torch.cat([documents.max(nodes_ND), documents.mean(nodes_ND)], dim=1)
+        document_BV = torch.cat([documents.max(nodes_ND), documents.mean(nodes_ND)], dim=1)
+        return document_BV, lambda: packed.grid(nodes_ND[node_BT[packed.mask_BT]])
 
     def nodes(self, packed: PackedInputs) -> tuple[Tensor, Tensor, Ragged]:
         """Node of each token (B, T), a token of each node (N,), and the nodes' layout by document."""
         if "input_ids" not in packed.tokens:
             raise ValueError("Graph attention needs input_ids, also beside inputs_embeds: its nodes are distinct words")
         ids_BT = packed.tokens["input_ids"]
-        size = int(ids_BT.max()) + 1
+        size = int(ids_BT.max()) + 1 if len(ids_BT) else 1
         rows_B1 = torch.arange(ids_BT.shape[0], device=ids_BT.device)[:, None]
         valid = packed.mask_BT.flatten().nonzero()[:, 0]
         words, inverse = (rows_B1 * size + ids_BT).flatten()[valid].unique(return_inverse=True)
@@ -157,15 +166,25 @@ class BaselineModel(BaselinePreTrainedModel):
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        output_tokens: bool = True,
     ) -> DocumentOutput:
-        """Document vectors (B, D) as `pooler_output`; see `BaselineForSequenceClassification.forward`."""
-        packed = pack_inputs(
-            attention_mask, input_ids=input_ids, token_type_ids=token_type_ids, inputs_embeds=inputs_embeds
-        )
+        """Document vectors (B, V) as `pooler_output`, word vectors (B, T, D).
+
+        The arguments are those of `BaselineForSequenceClassification.forward`; without `output_tokens` there are no
+        word vectors.
+        """
+        self.wants_attentions(output_attentions, output_hidden_states)
+        packed = self.pack(input_ids, attention_mask, token_type_ids, inputs_embeds)
         embeds_BTE = packed.tokens.get("inputs_embeds")
         if embeds_BTE is None:
             embeds_BTE = self.embeddings(packed.tokens["input_ids"])
-        return DocumentOutput(pooler_output=self.network(self.dropout(embeds_BTE), packed))
+        document_BV, words = self.network(self.dropout(embeds_BTE), packed)
+        return DocumentOutput(
+            last_hidden_state=packed.unpack(words() * packed.mask_BT[:, :, None]) if output_tokens else None,
+            pooler_output=document_BV,
+        )
 
 
 class BaselineForSequenceClassification(ClassifierMixin, BaselinePreTrainedModel):

@@ -15,15 +15,16 @@ from transformers.utils.generic import can_return_tuple
 
 # A modeling file must itself import each file of ours that it needs: transformers 4 loads no others from a folder.
 from .attention import ATTENTIONS  # noqa: F401
+from .classifier import ClassifierMixin, ngram_evidence
 from .configuration_hierarchical_attn import HierarchicalAttnConfig
 from .cross_attention import CrossAttention
 from .encoders import EncoderPreTrainedModel, build_encoder
 from .ngram_evidence import NgramEvidence  # noqa: F401
 from .penalties import concentration, entropy
 from .ragged import Ragged
-from .salience_base import ClassifierMixin, DocumentOutput, ngram_evidence, registered
+from .salience_base import DocumentOutput, registered
 from .segmentation import SEGMENTATIONS, Sentences
-from .windows import PackedInputs, encode_windows, pack_inputs
+from .windows import PackedInputs, encode_windows
 from .word_encoders import BiLSTM
 from .word_filter import InverseDocumentFrequency, WordFilter, Words
 
@@ -47,13 +48,15 @@ class SentencePooling(nn.Module):
             mean_SD = words.sum(words_ND * share_N[:, None]) / words.sum(share_N)[:, None]
         weights_N1 = words.softmax(score_N1).to(words_ND.dtype)
         attention_SD = words.sum(weights_N1 * words_ND)
-        return self.dropout(self.norm(torch.cat([words.max(compared_ND), mean_SD, attention_SD], 1)))
+        pooled_SE = torch.cat([words.max(compared_ND), mean_SD, attention_SD], 1)
+        return self.dropout(self.norm(pooled_SE.to(words_ND.dtype)))  # shares are float32
 
 
 class HierarchicalAttnPreTrainedModel(EncoderPreTrainedModel):
     """Base of the hierarchical models."""
 
     config_class = HierarchicalAttnConfig
+    returns_attentions = True
 
 
 class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
@@ -66,7 +69,7 @@ class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
             self.bilstm = BiLSTM(config.embedding_dim, config.hidden_dim, config.num_layers, config.dropout)
             self.skip = nn.Linear(config.embedding_dim, config.hidden_dim) if config.embedding_skip else None
         else:
-            self.pretrained = build_encoder(config.encoder_config)
+            self.pretrained = build_encoder(config)
         vocab_size, embedding_dim = self.get_input_embeddings().weight.shape  # type: ignore[misc, union-attr]
         vector_size = config.hidden_size if config.encoder_config is not None else config.embedding_dim
         self.segment = registered(SEGMENTATIONS, config.segmentation, "segmentation")(vector_size, config)
@@ -87,15 +90,18 @@ class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
         token_type_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        output_tokens: bool = True,
     ) -> DocumentOutput:
         """Document vectors (B, D) as `pooler_output`, and which words and sentences they were made of.
 
         `pooling_weights` (B, T) is the importance of the kept words, scaled to sum to 1 over a document; a word that
-        the filter dropped has 0. The arguments are those of `HierarchicalAttnForSequenceClassification.forward`.
+        the filter dropped has 0. `last_hidden_state` (B, T, D) has the words in context, zero for one that isn't read
+        (`max_sentences`, `max_words`); of a word in several sentences their mean. The arguments are those of
+        `HierarchicalAttnForSequenceClassification.forward`; without `output_tokens` there are no words in context.
         """
-        packed = pack_inputs(
-            attention_mask, input_ids=input_ids, token_type_ids=token_type_ids, inputs_embeds=inputs_embeds
-        )
+        wants_attentions = self.wants_attentions(output_attentions, output_hidden_states)
+        packed = self.pack(input_ids, attention_mask, token_type_ids, inputs_embeds)
         words = self.read_words(packed)
         sentences = words.sentences
         features_ND, importance_N, share_N = self.word_filter(words)
@@ -114,10 +120,11 @@ class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
         document_BD = kept_words.sum(fused_KD * shares(counts_K, kept_words)[:, None].to(fused_KD.dtype))
 
         attentions = None
-        if output_attentions:
+        if wants_attentions:
             attentions_KHM = self.cross_attention.weights(query_KD, kept_words, vectors_SE, sentences.documents)
             attentions = per_token(packed, attentions_KHM, sentences.token_N[kept_N], "mean").transpose(1, 2)
         return DocumentOutput(
+            last_hidden_state=per_token(packed, words.vectors_ND, sentences.token_N, "mean") if output_tokens else None,
             pooler_output=document_BD,
             pooling_weights=per_token(packed, shares(weight_N, words.by_document), sentences.token_N, "sum"),
             sentence_ids=per_token(packed, sentences.number_N + 1, sentences.token_N, "amin") - 1,

@@ -56,11 +56,20 @@ def pack_inputs(attention_mask: Tensor | None, **tokens: Tensor | None) -> Packe
 
     Args:
         attention_mask: (B, T), non-zero for a token; None means that every column is one.
-        tokens: `input_ids` (B, T), `token_type_ids` (B, T), `inputs_embeds` (B, T, E), or None; at least one is needed.
+        tokens: `input_ids` (B, T), `token_type_ids` (B, T), `inputs_embeds` (B, T, E), or None; ids or embeddings are
+            needed.
+
+    Raises:
+        ValueError: There are none, shapes don't agree, or the model is being traced.
     """
+    if torch.jit.is_tracing():
+        raise ValueError(
+            "torch.jit.trace keeps the layout of one batch and is wrong on the next: these models can't be traced"
+        )
     present = {name: value for name, value in tokens.items() if value is not None}
-    if not present:
+    if not {"input_ids", "inputs_embeds"} & present.keys():
         raise ValueError("Pass input_ids or inputs_embeds.")
+    check_shapes(present | ({} if attention_mask is None else {"attention_mask": attention_mask}))
     for name in ("input_ids", "token_type_ids"):
         if name in present:
             present[name] = present[name].long()  # a tokenizer returns an empty batch as float
@@ -79,6 +88,18 @@ def pack_inputs(attention_mask: Tensor | None, **tokens: Tensor | None) -> Packe
     rows_B1 = torch.arange(batch_size, device=first.device)[:, None]
     packed = {name: value[rows_B1, source_BT] for name, value in present.items()}
     return PackedInputs(packed, mask_BT[rows_B1, source_BT], source_BT, width)
+
+
+def check_shapes(inputs: dict[str, Tensor]) -> None:
+    """Raise ValueError unless all inputs are of the same texts and tokens."""
+    expected = next(iter(inputs.values())).shape[:2]
+    for name, value in inputs.items():
+        what = "(texts, tokens, width)" if name == "inputs_embeds" else "(texts, tokens)"
+        if value.dim() != what.count(",") + 1:
+            raise ValueError(f"{name} has {value.dim()} dimensions, {tuple(value.shape)}, and must be {what}")
+        if value.shape[:2] != expected:
+            first = next(iter(inputs))
+            raise ValueError(f"{name} is {tuple(value.shape)} and {first} {tuple(expected)}: one number for each token")
 
 
 class WindowPlan(NamedTuple):
@@ -143,11 +164,15 @@ def plan_windows(
 def encode_windows(encoder: nn.Module, packed: PackedInputs, config: Any) -> Tensor:
     """Encode every token of every text: one batch of windows in, hidden states (P, D) out, one text after the other.
 
+    The encoder looks up the tokens' embeddings, unless the texts come with theirs: then windows are cut from them.
+
     Args:
         encoder: A transformers model that returns `last_hidden_state`.
         packed: The texts, from `pack_inputs`.
         config: Gives `window_size`, `window_stride`, `num_prefix_tokens` and `num_suffix_tokens`.
     """
+    if not packed.texts.num_segments:  # encoders refuse to read nothing
+        return next(encoder.parameters()).new_zeros(0, encoder.config.hidden_size)
     plan = plan_windows(
         packed.texts,
         packed.mask_BT.shape[1],
@@ -158,8 +183,30 @@ def encode_windows(encoder: nn.Module, packed: PackedInputs, config: Any) -> Ten
     )
     inputs = {name: value.flatten(0, 1)[plan.token_WL] for name, value in packed.tokens.items()}
     if "inputs_embeds" in inputs:
+        if not takes_embeddings(encoder):
+            raise ValueError(f"{type(encoder).__name__} reads token ids only, and no inputs_embeds")
         inputs.pop("input_ids", None)
     if "token_type_ids" not in signature(encoder.forward).parameters:
         inputs.pop("token_type_ids", None)
-    hidden_WLD = encoder(attention_mask=plan.mask_WL.long(), **inputs).last_hidden_state
+    longest, rows = plan.mask_WL.shape[1], None if config.window_size else position_rows(encoder)
+    if rows is not None and longest > rows:
+        raise ValueError(f"a text of {longest} tokens is more than the encoder's {rows} positions; set window_size")
+    # The first output by its place: an encoder's configuration may say that it returns a tuple.
+    hidden_WLD = encoder(attention_mask=plan.mask_WL.long(), **inputs)[0]
     return hidden_WLD.flatten(0, 1).index_select(0, plan.home_P)
+
+
+def takes_embeddings(encoder: nn.Module) -> bool:
+    """Whether an encoder reads embeddings as it would their tokens (with token dropout, ESM doesn't)."""
+    return "inputs_embeds" in signature(encoder.forward).parameters and not getattr(
+        encoder.config, "token_dropout", False
+    )
+
+
+def position_rows(encoder: nn.Module) -> int | None:
+    """Tokens that an encoder has learned positions for; None where positions are computed."""
+    for name, module in encoder.named_modules():
+        if name.endswith(("position_embeddings", "wpe")) and isinstance(module, nn.Embedding):
+            # With a padding row, positions count from the row behind it (RoBERTa).
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return None

@@ -130,7 +130,7 @@ def test_weights_survive_bitwise_and_labels_too(name, tmp_path):
     weights, loaded = model.state_dict(), again.state_dict()
     assert weights.keys() == loaded.keys()
     assert all(torch.equal(weights[key], loaded[key]) for key in weights)
-    for key, value in model.config.to_dict().items():
+    for key, value in model.config.to_diff_dict().items():
         if key not in ("_name_or_path", "encoder_config", "architectures", "dtype", "transformers_version"):
             assert getattr(again.config, key) == value, key
     assert again.config.id2label == LABELS["id2label"]

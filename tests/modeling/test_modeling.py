@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from salience.modeling import AttnPoolConfig, AttnPoolModel, HierarchicalAttnConfig
-from salience.modeling.salience_base import classification_loss
+from salience.modeling.classifier import classification_loss
 from tests.helpers.tiny import TINY_MODELS, random_batch, tiny_encoder_config, tiny_model
 
 LENGTHS = [0, 1, 2, 9, 16, 17, 40, 61]

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from salience.configuration.errors import UserError
 from salience.configuration.tuning_arguments import TuningArguments
-from salience.modeling.salience_base import auxiliary_mean
+from salience.modeling.classifier import auxiliary_mean
 from salience.train.loop.class_weights import read_class_weights
 
 
