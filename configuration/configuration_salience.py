@@ -116,9 +116,9 @@ class SalienceConfig(PretrainedConfig):
             config_dict: Fields, as `config.json` has them.
             kwargs: Fields that the caller sets, and `return_unused_kwargs`.
         """
-        # What a folder that doesn't say so has: transformers leaves out labels that are its own default.
-        defaults = {"salience_format": 1, "id2label": {0: "LABEL_0", 1: "LABEL_1"}}
-        config_dict = (defaults if config_dict.get("id2label") is None else {"salience_format": 1}) | config_dict
+        config_dict = {"salience_format": 1} | config_dict
+        if config_dict.get("id2label") is None:  # transformers doesn't save its default
+            config_dict["id2label"] = {0: "LABEL_0", 1: "LABEL_1"}
         of_labels = ("num_labels", "id2label", "label2id")
         ordered = sorted(kwargs, key=lambda name: name not in of_labels)
         found = super().from_dict(config_dict, **{name: kwargs[name] for name in ordered})

@@ -108,7 +108,7 @@ class GraphBaseline(nn.Module):
     def nodes(self, packed: PackedInputs) -> tuple[Tensor, Tensor, Ragged]:
         """Node of each token (B, T), a token of each node (N,), and the nodes' layout by document."""
         if "input_ids" not in packed.tokens:
-            raise ValueError("Graph attention needs input_ids, also beside inputs_embeds: its nodes are distinct words")
+            raise ValueError("graph attention's nodes are distinct words: pass input_ids, too, beside inputs_embeds")
         ids_BT = packed.tokens["input_ids"]
         size = int(ids_BT.max()) + 1 if len(ids_BT) else 1
         rows_B1 = torch.arange(ids_BT.shape[0], device=ids_BT.device)[:, None]

@@ -9,6 +9,8 @@ Shape suffixes
     of a document
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from transformers.utils.generic import can_return_tuple
@@ -57,6 +59,14 @@ class HierarchicalAttnPreTrainedModel(EncoderPreTrainedModel):
 
     config_class = HierarchicalAttnConfig
     returns_attentions = True
+
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Embedding:
+        """Change the number of tokens; see `PreTrainedModel.resize_token_embeddings`."""
+        embedding = super().resize_token_embeddings(*args, **kwargs)
+        idf: InverseDocumentFrequency | None = self.base_model.idf  # type: ignore[assignment]
+        if idf is not None:
+            idf.resize(embedding.num_embeddings)
+        return embedding
 
 
 class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
@@ -148,7 +158,7 @@ class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
         ids_BT = packed.tokens.get("input_ids")
         id_N = None if ids_BT is None else ids_BT.flatten()[sentences.token_N]
         if self.idf is not None and id_N is None:
-            raise ValueError("inverse document frequencies need input_ids, also beside inputs_embeds")
+            raise ValueError("inverse document frequencies need input_ids, too, beside inputs_embeds")
         return Words(
             vectors_ND=self.dropout(self.encoder_norm(encoded_ND)),
             sentences=sentences,

@@ -74,7 +74,7 @@ class NgramEvidence(nn.Module):
             ValueError: There are no token ids.
         """
         if "input_ids" not in packed.tokens:
-            raise ValueError("evidence of n-grams needs input_ids, also beside inputs_embeds")
+            raise ValueError("evidence of n-grams needs input_ids, too, beside inputs_embeds")
         ids_BT, mask_BT = packed.tokens["input_ids"], packed.mask_BT
         key_BT, texts, keys = torch.zeros_like(ids_BT), [], []
         for size in range(min(self.size, ids_BT.shape[1])):

@@ -40,7 +40,10 @@ def end_marks(packed: PackedInputs, config: Any) -> Tensor:
         ValueError: There are no ids to look at.
     """
     if "input_ids" not in packed.tokens:
-        raise ValueError(f'segmentation = "{config.segmentation}" needs input_ids, also beside inputs_embeds')
+        raise ValueError(
+            f'segmentation = "{config.segmentation}" finds sentence ends by their ids: pass input_ids, too, beside '
+            "inputs_embeds (sliding_window needs none)"
+        )
     ends = torch.tensor(config.sentence_end_ids, device=packed.mask_BT.device, dtype=torch.long)
     return torch.isin(packed.tokens["input_ids"], ends)
 

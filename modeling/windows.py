@@ -161,7 +161,7 @@ def plan_windows(
     return WindowPlan(text_W[:, None] * width + index_WL, mask_WL, home_P)
 
 
-def encode_windows(encoder: nn.Module, packed: PackedInputs, config: Any) -> Tensor:
+def encode_windows(encoder: Any, packed: PackedInputs, config: Any) -> Tensor:
     """Encode every token of every text: one batch of windows in, hidden states (P, D) out, one text after the other.
 
     The encoder looks up the tokens' embeddings, unless the texts come with theirs: then windows are cut from them.
@@ -196,7 +196,7 @@ def encode_windows(encoder: nn.Module, packed: PackedInputs, config: Any) -> Ten
     return hidden_WLD.flatten(0, 1).index_select(0, plan.home_P)
 
 
-def takes_embeddings(encoder: nn.Module) -> bool:
+def takes_embeddings(encoder: Any) -> bool:
     """Whether an encoder reads embeddings as it would their tokens (with token dropout, ESM doesn't)."""
     return "inputs_embeds" in signature(encoder.forward).parameters and not getattr(
         encoder.config, "token_dropout", False

@@ -51,6 +51,11 @@ class InverseDocumentFrequency(nn.Module):
         """
         self.idf_V.copy_(((1 + num_documents) / (1 + documents_V.double())).log() + 1)
 
+    def resize(self, vocab_size: int) -> None:
+        """Forget the last tokens, or have further ones, as rare as the rarest."""
+        rarest = self.idf_V.max().expand(max(vocab_size - len(self.idf_V), 0))
+        self.idf_V = torch.cat([self.idf_V[:vocab_size], rarest])
+
     def forward(self, id_N: Tensor) -> Tensor:
         """(N,) -> (N,)."""
         return self.idf_V[id_N]
@@ -130,8 +135,9 @@ class RandomK(TopK):
 
     def forward(self, importance_N: Tensor, words: Words) -> Tensor:
         """Share of each word that is kept, (N,) in 0 to 1."""
-        id_N = words.position_N if words.id_N is None else words.id_N
-        return self.best(self.scores(words.position_N, id_N), words.sentences.words)
+        if words.id_N is None:
+            raise ValueError('filter = "random" draws by token ids: pass input_ids, too, beside inputs_embeds')
+        return self.best(self.scores(words.position_N, words.id_N), words.sentences.words)
 
     def scores(self, position: Tensor, ids: Tensor) -> Tensor:
         """A hash of place and word, evenly spread over 0 to 2^24 - 1."""

@@ -267,7 +267,7 @@ def test_weights_that_are_no_numbers_are_refused(option, value):
 def test_ids_are_asked_for_where_they_are_needed(options):
     model = model_with(options)
     embeds = model.get_input_embeddings()(batch()["input_ids"])
-    with pytest.raises(ValueError, match="input_ids, also beside inputs_embeds"):
+    with pytest.raises(ValueError, match="input_ids, too, beside inputs_embeds"):
         model(inputs_embeds=embeds, attention_mask=batch()["attention_mask"])
     model(**batch(), inputs_embeds=embeds)
 
