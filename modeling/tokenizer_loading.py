@@ -2,6 +2,16 @@
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+# `model_max_length` of the tokenizers of models that read any length. Not "no limit" (1e30), at which transformers
+# doesn't pad to "max_length" at all and then fails; padding is free for these models, and no text is so long by chance.
+PADDED_LENGTH = 65_535
+
+
+def length_limit(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Tokens at which a text must be cut for a tokenizer's model; None for one that reads any length."""
+    limit = tokenizer.model_max_length
+    return None if limit == PADDED_LENGTH or limit >= 1_000_000 else limit
+
 
 def read_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer of a model, which can pad; no code of its repository is run.

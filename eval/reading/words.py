@@ -6,6 +6,7 @@ import torch
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from salience.eval.scores.predictions import REGRESSION, SINGLE_LABEL, class_probabilities
+from salience.modeling.tokenizer_loading import length_limit
 
 
 class Reading(NamedTuple):
@@ -28,8 +29,7 @@ def read_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: 
         num_words: How many words to name; see `heaviest_words`.
     """
     model.eval()
-    limit = tokenizer.model_max_length
-    encoding = tokenizer(text, return_tensors="pt", truncation=limit < 1_000_000)
+    encoding = tokenizer(text, return_tensors="pt", truncation=length_limit(tokenizer) is not None)
     outputs = model(**{name: value.to(model.device) for name, value in encoding.items()})
     scores = class_probabilities(outputs.logits[0].float().cpu().numpy(), problem_type(model))
     best = int(scores.argmax())

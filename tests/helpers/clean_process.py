@@ -1,9 +1,11 @@
 """Run in a process that can't import salience: load each folder by the Auto classes and the pipeline, save, load again.
 
 Arguments: an output folder, then model folders. Writes the logits of each way of loading as one .npz per model folder.
+They are of the `texts` in FOLDER.json, where there is such a file.
 """
 
 import importlib.abc
+import json
 import sys
 from pathlib import Path
 
@@ -24,10 +26,11 @@ TEXTS = ["the bank raised its rates", "", "a goal in the last minute . the crowd
 
 
 def load(folder: str, saved_again: Path) -> dict[str, np.ndarray]:
-    trusted = {"trust_remote_code": True}
+    trusted, recorded = {"trust_remote_code": True}, Path(f"{folder}.json")
+    texts = json.loads(recorded.read_text())["texts"] if recorded.exists() else TEXTS
     config = AutoConfig.from_pretrained(folder, **trusted)
     tokenizer = AutoTokenizer.from_pretrained(folder, **trusted)
-    encoded = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    encoded = tokenizer(texts, padding=True, return_tensors="pt")
     inputs = {name: encoded[name] for name in ("input_ids", "attention_mask")}
     with torch.no_grad():
         model = AutoModelForSequenceClassification.from_pretrained(folder, **trusted).eval()
@@ -39,10 +42,10 @@ def load(folder: str, saved_again: Path) -> dict[str, np.ndarray]:
         again = AutoModelForSequenceClassification.from_pretrained(str(saved_again), **trusted).eval()
         found["saved_again"] = again(**inputs).logits
     classify = pipeline("text-classification", model=folder, trust_remote_code=True, device="cpu")
-    scores = [classify(text, top_k=None) for text in TEXTS]
+    scores = [classify(text, top_k=None) for text in texts]
     rows = [[{s["label"]: s["score"] for s in row}[config.id2label[i]] for i in range(3)] for row in scores]
     found["pipeline"] = torch.tensor(rows)
-    assert [row[0]["label"] for row in classify(TEXTS, batch_size=2, top_k=1)] == [row[0]["label"] for row in scores]
+    assert [row[0]["label"] for row in classify(texts, batch_size=2, top_k=1)] == [row[0]["label"] for row in scores]
     return {name: value.numpy() for name, value in found.items()} | {
         key: value.numpy() for key, value in inputs.items()
     }

@@ -13,7 +13,7 @@ from salience.configuration.errors import UserError
 from salience.configuration.families import Code, Family
 from salience.configuration.hub import find_commit
 from salience.modeling.encoders import position_limit
-from salience.modeling.tokenizer_loading import read_tokenizer
+from salience.modeling.tokenizer_loading import PADDED_LENGTH, read_tokenizer
 from salience.train.building.encoder_loading import (
     LOADING_ERRORS,
     check_options,
@@ -136,7 +136,7 @@ def on_encoder(request: Request) -> Built:
     limit = position_limit(model.encoder)
     if model.config.window_size is not None and model.config.window_size > limit:
         raise UserError(f"--window_size {model.config.window_size} is more than the encoder's {limit} positions")
-    tokenizer.model_max_length = int(1e30)  # the model reads any length: pipelines shall not warn of long texts
+    tokenizer.model_max_length = PADDED_LENGTH
     return model, portable_tokenizer(tokenizer)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from salience.modeling.tokenizer_loading import PADDED_LENGTH
+
 PAD_TOKEN, UNKNOWN_TOKEN = "[PAD]", "[UNK]"  # ids 0 and 1
 
 # Scripts that put no space between words: each character is a word.
@@ -96,6 +98,7 @@ def build_word_tokenizer(
         pad_token=PAD_TOKEN,
         unk_token=UNKNOWN_TOKEN,
         model_input_names=["input_ids", "attention_mask"],
+        model_max_length=PADDED_LENGTH,
         clean_up_tokenization_spaces=False,
     )
 

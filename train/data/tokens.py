@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow.compute as pc
 from transformers import PreTrainedTokenizerBase
 
+from salience.modeling.tokenizer_loading import length_limit
+
 Rows = TypeVar("Rows", datasets.Dataset, datasets.DatasetDict)
 
 
@@ -20,8 +22,7 @@ def tokenize(rows: Rows, tokenizer: PreTrainedTokenizerBase, max_length: int | N
         tokenizer: The model's.
         max_length: Tokens kept of a text, special tokens included; None for all that the model reads.
     """
-    longest = min(max_length or tokenizer.model_max_length, tokenizer.model_max_length)
-    limit = longest if longest < 1_000_000 else None
+    limit = min((each for each in (max_length, length_limit(tokenizer)) if each), default=None)
 
     def to_ids(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         encoding = tokenizer(batch["text"], truncation=limit is not None, max_length=limit, verbose=False)
