@@ -7,6 +7,7 @@ import pytest
 
 from salience.train import cli
 from salience.train.folder.hub_files import finished_files
+from salience.train.folder.output import claimed
 from tests.helpers.toy import toy_csv
 from tests.helpers.training import QUIET, train
 
@@ -135,3 +136,11 @@ def test_a_checkpoint_that_was_cut_or_changed_is_damaged(copy, data, capsys):
     whole[len(whole) // 2] ^= 0xFF
     (last / "optimizer.pt").write_bytes(whole)
     assert "optimizer.pt is damaged" in refusal(copy, [*TINY, *data, *RESUME], capsys)
+
+
+def test_a_run_is_refused_where_another_one_works(copy, data, capsys):
+    with claimed(copy, resuming=True):
+        sentence = f"another run is working in --output_dir {copy}: wait for its end, or choose another folder"
+        assert sentence in refusal(copy, [*TINY, *data, *RESUME], capsys)
+        assert sentence in refusal(copy, [*TINY, *data], capsys)
+        assert sentence in refusal(copy, ["--train_file", "no.csv"], capsys)  # before anything is read
