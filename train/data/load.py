@@ -116,7 +116,7 @@ def load_splits(args: DataArguments, given: Mapping[str, Any] | None = None) -> 
                 "with --test_size"
             )
         parts = {"train": [part for several in parts.values() for part in several]}
-    scheme = LabelScheme.find(parts["train"], args.problem_type, args.label_separator)
+    scheme = LabelScheme.find(parts["train"], args, args.problem_type)
     splits = {split: _dataset(several, scheme) for split, several in parts.items()}
     if args.clean:
         splits = {split: _clean(rows, args.clean) for split, rows in splits.items()}
@@ -150,7 +150,7 @@ def load_test(args: FileArguments, label_names: list[str], problem_type: str, gi
         raise UserError("--test_file is missing: name the labelled texts to score the model on")
     if args.test_file and given is not None:
         raise UserError("both --test_file and texts in memory are given; leave out one of them")
-    scheme = LabelScheme(problem_type, label_names, args.label_separator)
+    scheme = LabelScheme(problem_type, label_names, args.label_separator, args.class_names)
     part = read_file(args.test_file, args) if args.test_file else read_table(given, "test", args)
     rows = _dataset([part], scheme)
     return _clean(rows, args.clean) if args.clean else rows
