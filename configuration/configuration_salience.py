@@ -26,7 +26,9 @@ class SalienceConfig(PretrainedConfig):
         ngram_size: Longest n-gram, in tokens.
         max_ngrams: N-grams that are counted at most, those of most texts; the model has a number for each and class.
         num_ngrams: N-grams that were counted; set where they are.
-        kwargs: Everything that `PretrainedConfig` takes (`id2label`, `label2id`, `num_labels`, `problem_type`, ...).
+        kwargs: Everything that `PretrainedConfig` takes (`id2label`, `label2id`, `num_labels`, `problem_type`, ...). A
+            model of texts that were put together also has `text_columns` and `text_separator`: a text that it reads is
+            `text_separator.join(row[column] for column in text_columns)`.
 
     Raises:
         ValueError: A value is out of its range; the message names it.

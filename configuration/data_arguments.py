@@ -80,6 +80,11 @@ class FileArguments:
         self.separator = "\t" if self.separator in ("\\t", "tab") else self.separator
         check(self)
 
+    @property
+    def joining_text(self) -> str:
+        """What stands between the texts of several columns."""
+        return "\n" if self.text_separator is None else self.text_separator
+
 
 @dataclass
 class DataArguments(FileArguments):

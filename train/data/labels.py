@@ -240,3 +240,21 @@ def _sorted_names(names: set[str]) -> list[str]:
         return sorted(names, key=lambda name: (int(name), name))
     except ValueError:
         return sorted(names)
+
+
+def label_array(labels: pa.ChunkedArray) -> np.ndarray:
+    """Encoded labels as an array: (N,), or (N * C,) if each text has a list."""
+    return (pc.list_flatten(labels) if pa.types.is_nested(labels.type) else labels).to_numpy()
+
+
+def count_classes(labels: np.ndarray, problem_type: str, num_classes: int) -> np.ndarray:
+    """Texts of each class, (C,) int64; nothing for regression.
+
+    Args:
+        labels: What `label_array` gives.
+        problem_type: Of the labels.
+        num_classes: C.
+    """
+    if problem_type == MULTI_LABEL:
+        return labels.reshape(-1, num_classes).sum(0).astype(np.int64)
+    return np.bincount(labels, minlength=num_classes) if problem_type == ONE_LABEL else np.zeros(num_classes, np.int64)

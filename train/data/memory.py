@@ -1,6 +1,7 @@
 """Reads labelled texts that are in memory already into the same tables as files."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import datasets
@@ -58,6 +59,8 @@ def read_table(table: Any, split: str, args: FileArguments) -> Part:
     where = f"{split} ({describe_table(table)})"
     if isinstance(table, datasets.Dataset):
         return read_split(table, where, args)
+    if isinstance(table, tuple | list):  # texts of several columns are put together in a pair
+        args = replace(args, text_column=["text"], label_column=["label"])
     columns = _columns(table, where, args)
     check_columns([str(name) for name in columns], where, args)
     arrays = {name: _to_arrow(columns[name], name, where) for name in wanted_columns(args)}
@@ -88,7 +91,7 @@ def _columns(table: Any, where: str, args: FileArguments) -> Mapping[Any, Any]:
     if isinstance(table, Mapping):
         return table
     if isinstance(table, tuple | list) and len(table) == 2 and not any(isinstance(each, str) for each in table):
-        return dict(zip((args.text_column[0], args.label_column[0]), table, strict=True))
+        return dict(zip(("text", "label"), table, strict=True))
     raise UserError(f"'{where}' can't be read; give {KINDS}")
 
 

@@ -150,7 +150,7 @@ def _joined_texts(rows: _Rows, args: FileArguments) -> pa.ChunkedArray:
         texts.append(text)
     if len(texts) == 1:
         return texts[0]
-    return pc.binary_join_element_wise(*texts, "\n" if args.text_separator is None else args.text_separator)
+    return pc.binary_join_element_wise(*texts, args.joining_text)
 
 
 def _labels_of_columns(rows: _Rows, names: list[str]) -> pa.ChunkedArray:
