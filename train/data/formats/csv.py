@@ -38,6 +38,8 @@ def read_csv(path: Path, name: str, args: FileArguments) -> Part:
     content = read_utf8(path, name, args)
     separator, header = _layout(content, path, name, args)
     cells = QuotedCells.find(content, name, separator) if args.quoting == "checked" else None
+    if cells is not None:
+        cells.refuse_lone_returns()
     quote = False if args.quoting == "none" else '"'
     columns = wanted_columns(args)
     # Only an empty cell is null (the words NA and null are text), and a quoted empty one is an empty text.

@@ -43,6 +43,22 @@ class QuotedCells:
         starts, ends = _lenient_cells(content, name, separator) if found is None else found
         return cls(content, name, ord(separator), starts, ends)
 
+    def refuse_lone_returns(self) -> None:
+        r"""Refuse a carriage return within a cell without quotes: readers take it for the end of a row.
+
+        Raises:
+            UserError: There is one, in a file whose lines end in \n or \r\n.
+        """
+        data = np.frombuffer(self.content, np.uint8)
+        returns = np.flatnonzero(data[:-1] == CARRIAGE_RETURN)
+        returns = returns[(data[returns + 1] != LINE_FEED) & (data[returns + 1] != CARRIAGE_RETURN)]
+        is_inside = np.searchsorted(self.starts, returns) > np.searchsorted(self.ends, returns)
+        if not is_inside.all() and (data == LINE_FEED).any():
+            line = line_at(self.content, returns[~is_inside][0])
+            raise UserError(
+                f"'{self.name}' line {line} has a carriage return within it; quote that cell or take the character out"
+            )
+
     def refuse_swallowed_rows(self, num_columns: int, label_place: int, labels: set[str]) -> None:
         """Refuse a cell whose lines have as many cells as rows have, and their labels, where rows have them.
 
@@ -105,16 +121,17 @@ def _lenient_cells(content: pa.Buffer, name: str, separator: str) -> tuple[np.nd
     cell = re.compile(rb'(?:\A|(?<=%b))"[^"]*(?:""[^"]*)*("(%b|\Z)?)?' % (border, border))
     spans = []
     for found in cell.finditer(memoryview(content)):
+        if found[2] is not None:
+            spans.append((found.start(), found.start(1)))
+            continue
         line = line_at(content, found.start())
         if found[1] is None:
             raise UserError(f"'{name}' is malformed: the quote that opens in line {line} is never closed; {WAY_OUT}")
-        if found[2] is None:
-            closes = line_at(content, found.start(1))
-            raise UserError(
-                f"'{name}' is malformed: the quote that opens in line {line} is closed in line {closes}, where "
-                f"neither a separator nor the line's end follows; {WAY_OUT}"
-            )
-        spans.append((found.start(), found.start(1)))
+        closes = line_at(content, found.start(1))
+        raise UserError(
+            f"'{name}' is malformed: the quote that opens in line {line} is closed in line {closes}, where "
+            f"neither a separator nor the line's end follows; {WAY_OUT}"
+        )
     pairs = np.array(spans, np.int64).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]
 
