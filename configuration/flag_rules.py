@@ -151,7 +151,8 @@ TOGETHER = (
         "--freeze_encoder needs a pretrained encoder, and --encoder names none",
     ),
     Together(
-        ("class_names",), lambda f: _has_doubles(f.class_names), "--class_names has a name twice; give each label its own",
+        ("class_names",), lambda f: _has_doubles(f.class_names),
+        "--class_names has a name twice; give each label its own",
     ),
     Together(
         ("minority_ratio", "minority_labels"), lambda f: f.minority_ratio > 1 and not f.minority_labels,

@@ -72,7 +72,7 @@ def test_a_cell_that_looks_like_rows_can_be_trusted(tmp_path):
     file.write_text("text,label\n" + '"one,a\ntwo",b\nthree,a\n' * 8)
     assert "--quoting trusted" in failure(str(file))
     assert {text for text, _ in all_rows(load(str(file), quoting="trusted"))} == {"one,a\ntwo", "three"}
-    assert "--quoting 'some'" in failure(str(file), quoting="some")
+    assert "--quoting some is unknown; choose from checked, trusted, none" in failure(str(file), quoting="some")
 
 
 def test_a_carriage_return_within_a_cell(tmp_path):
