@@ -48,7 +48,9 @@ class SalienceConfig(PretrainedConfig):
         max_ngrams: N-grams that are counted at most, those of most texts; the model has a number for each and class.
         num_ngrams: N-grams that were counted; set where they are.
         kwargs: Everything that `PretrainedConfig` takes (`id2label`, `label2id`, `num_labels`, `problem_type`, ...),
-            and `salience_format`, the `FORMAT` of the folder.
+            and `salience_format`, the `FORMAT` of the folder. A model of texts that were put together also has
+            `text_columns` and `text_separator`: a text that it reads is
+            `text_separator.join(row[column] for column in text_columns)`.
 
     Raises:
         ValueError: A value is out of its range, or the folder's format is newer than this code; the message says it.

@@ -1,6 +1,6 @@
 """The flags that say which texts and labels to read, and how to split them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from salience.configuration.flag_rules import CLEANING_RULES, PROBLEM_TYPES, check
 
@@ -18,8 +18,25 @@ class FileArguments:
     """
 
     test_file: str | None = field(default=None, metadata={"help": "Test file or folder, used once, after training."})
-    text_column: str = field(default="text", metadata={"help": "Column that holds the text."})
-    label_column: str = field(default="label", metadata={"help": "Column that holds the label or labels."})
+    text_column: list[str] = _default(
+        ["text"], "Column that holds the text; several are joined in this order, see --text_separator."
+    )
+    text_separator: str | None = field(
+        default=None,
+        metadata={
+            "help": "Stands between the texts of several columns (default: the separator token of the encoder's "
+            "tokenizer, or a line break)."
+        },
+    )
+    label_column: list[str] = _default(
+        ["label"], "Column that holds the label or labels; or several, one of zeros and ones for each label."
+    )
+    class_names: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Names of the labels 0, 1, 2 ..., or of the places in lists of zeros and ones such as [0, 1, 1]."
+        },
+    )
     label_separator: str | None = field(
         default=None,
         metadata={"help": "Splits each label at this string into several (multi-label); an empty label is none."},
@@ -31,15 +48,42 @@ class FileArguments:
         default=False, metadata={"help": "Read a missing (null) text as an empty one instead of stopping."}
     )
     encoding: list[str] = _default(
-        ["utf-8"], "Encodings of .csv, .tsv and .txt files; each file is read with the first in which it is valid."
+        ["utf-8"], "Encodings of text files; each file is read with the first in which it is valid."
+    )
+    separator: str | None = field(
+        default=None,
+        metadata={
+            "help": "Character between the cells of .csv and .tsv files (default: a comma or a tab, or what the header "
+            "leaves no doubt about)."
+        },
+    )
+    header: bool = field(
+        default=True,
+        metadata={
+            "help": "Whether .csv and .tsv files begin with a header; without one, columns are named 1, 2, 3 ..."
+        },
+    )
+    quoting: str = field(
+        default="checked",
+        metadata={
+            "help": "Quotes in .csv and .tsv files: checked (cells may be quoted, and one that seems to swallow rows "
+            "is refused), trusted (quoted cells may hold what looks like rows), or none (quotes are like letters)."
+        },
     )
 
     def __post_init__(self) -> None:
         # A recipe may give one value where the command line gives a list.
-        for name in ("train_file", "clean", "encoding", "minority_labels", "language"):
-            if isinstance(getattr(self, name, None), str):
-                setattr(self, name, [getattr(self, name)])
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, str) and "list" in str(each.type):
+                setattr(self, each.name, [value])
+        self.separator = "\t" if self.separator in ("\\t", "tab") else self.separator
         check(self)
+
+    @property
+    def joining_text(self) -> str:
+        """What stands between the texts of several columns."""
+        return "\n" if self.text_separator is None else self.text_separator
 
 
 @dataclass
@@ -55,8 +99,9 @@ class DataArguments(FileArguments):
     train_file: list[str] | None = field(
         default=None,
         metadata={
-            "help": "One or more training files: .csv, .tsv, .jsonl, .json, .parquet, or a folder with one sub-folder "
-            "of .txt files per class. `package:NAME/sub/folder` names a file inside an installed Python package."
+            "help": "One or more training files: .csv, .tsv, .jsonl, .json (each also .gz), .parquet, fastText's .txt, "
+            "or a folder with one sub-folder of .txt files per class. `package:NAME/sub/folder` names a file inside an "
+            "installed Python package."
         },
     )
     validation_file: str | None = field(

@@ -15,6 +15,7 @@ from salience.configuration.rules import Choice, Fixed, Together, Values, belong
 
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
 CLEANING_RULES = ("headers", "footers", "quotes")
+QUOTING = ("checked", "trusted", "none")
 NO_LIMIT = math.inf
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*|multilingual|code")
@@ -29,6 +30,14 @@ def _is_json_object(text: Any) -> bool:
 
 def _is_json_object_or_name(text: Any) -> bool:
     return not str(text).startswith("{") or _is_json_object(text)
+
+
+def _is_utf8(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _has_doubles(names: list[str] | None) -> bool:
+    return names is not None and len(set(names)) < len(names)
 
 
 def _backends() -> Iterable[str]:
@@ -75,6 +84,16 @@ VALUES = (
     )),
     Values("is no code of a language, such as en, de or zh", lambda v: bool(LANGUAGE.fullmatch(v)), ("language",)),
     Values("is empty: name the characters between two labels, or leave it out", bool, ("label_separator",)),
+    Values("must be one character, such as ; or \\t", lambda v: len(v.encode()) == 1 and v not in '"\r\n', (
+        "separator",
+    )),
+    Values("names a label with no character", bool, ("class_names",)),
+    Values("names no column", bool, ("text_column", "label_column")),
+    # It could be read, but not be written into the files of a run after training.
+    Values("isn't valid UTF-8; rename it", _is_utf8, (
+        "train_file", "validation_file", "test_file", "dataset_name", "dataset_config", "dataset_revision", "data_name",
+        "text_column", "text_separator", "label_column", "label_separator", "class_names",
+    )),
 )  # fmt: skip
 
 CHOICES = (
@@ -83,6 +102,7 @@ CHOICES = (
     Choice(("torch_compile_backend",), _backends),
     Choice(("problem_type",), lambda: PROBLEM_TYPES),
     Choice(("clean",), lambda: CLEANING_RULES),
+    Choice(("quoting",), lambda: QUOTING),
 )
 
 NOT_OFFERED = (
@@ -129,6 +149,10 @@ TOGETHER = (
     Together(
         ("freeze_encoder", "encoder"), lambda f: f.freeze_encoder and f.encoder is None,
         "--freeze_encoder needs a pretrained encoder, and --encoder names none",
+    ),
+    Together(
+        ("class_names",), lambda f: _has_doubles(f.class_names),
+        "--class_names has a name twice; give each label its own",
     ),
     Together(
         ("minority_ratio", "minority_labels"), lambda f: f.minority_ratio > 1 and not f.minority_labels,

@@ -22,6 +22,7 @@ from salience.eval.scores.metrics import make_compute_metrics
 from salience.model_cards.card import write_card
 from salience.model_cards.run_folder import ADAPTER_FOLDER, RUN_FILE, read_results, write_json
 from salience.train.building.build import build_model
+from salience.train.building.text_columns import choose_separator, remember_columns
 from salience.train.data.load import TextData, load_splits
 from salience.train.flag_checks import check_flags, check_labels, check_model
 from salience.train.folder.output import claimed
@@ -145,6 +146,7 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
     checkpoint = check_start(folder, arguments)
 
     set_seed(training.seed)
+    choose_separator(data_args, model_args)
     data = load_splits(data_args, memory)
     statistics = label_statistics(data)
     check_labels(tuning, statistics)
@@ -152,6 +154,7 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
     loss = TrainingLoss(tuning, data.problem_type, statistics, training.label_smoothing_factor)
     model, tokenizer = build_model(model_args, data.splits["train"]["text"], data.label_names, data.problem_type)
     check_model(model, model_args, training)
+    remember_columns(model.config, data_args)
     if tuning.freeze_encoder:
         freeze_encoder(model, model_args.encoder_cache)
     texts = prepare_texts(model, tokenizer, data, data_args.max_length)

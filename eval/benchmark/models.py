@@ -32,7 +32,7 @@ NUM_LABELS = 20
 TOLERANCE = 1e-5
 # By suite: the posts of the report, without headers, footers and quotes, and the news of the paper.
 HUB_DATA = {
-    "hierarchical": DataArguments(dataset_name="SetFit/20_newsgroups", label_column="label_text"),
+    "hierarchical": DataArguments(dataset_name="SetFit/20_newsgroups", label_column=["label_text"]),
     "attn_pool": DataArguments(dataset_name="fancyzhx/ag_news"),
 }
 

@@ -58,7 +58,7 @@ from salience.model_cards.run_folder import (
     RUN_FILE,
     write_json,
 )
-from salience.train.data.load import TextData, load_test
+from salience.train.data.load import TextData, columns_of_model, load_test
 from salience.train.data.memory import describe_table
 from salience.train.folder.output import check_writable
 
@@ -231,6 +231,7 @@ def finished_run(model: str | None) -> Run | None:
 
 def file_data(data_args: DataArguments, reader: Reader, memory: Any = None) -> TextData:
     """`--test_file`, or texts in memory, for a model that is trained already, as a test split."""
+    data_args = columns_of_model(data_args, reader.model.config)
     rows = load_test(data_args, reader.label_names, reader.problem_type, memory)
     source = Path(str(data_args.test_file)).name if memory is None else describe_table(memory)
     return TextData(

@@ -13,7 +13,7 @@ from salience.eval.reading.load import ClassifierArguments, load_reader
 from salience.eval.scores.metrics import Scores, compute_scores
 from salience.eval.scores.predictions import Predictions
 from salience.model_cards.run_folder import write_json
-from salience.train.data.load import load_test
+from salience.train.data.load import columns_of_model, load_test
 from salience.train.folder.output import new_file
 
 
@@ -75,6 +75,7 @@ def score(arguments: ScoreArguments, data_args: FileArguments, memory: Any = Non
     """
     target = new_file(arguments.output_dir, "scores.json")
     reader = load_reader(arguments)
+    data_args = columns_of_model(data_args, reader.model.config)
     rows = load_test(data_args, reader.label_names, reader.problem_type, memory)
     logits = reader.logits(reader.token_ids(rows["text"]), progress="reading texts")
     scores = compute_scores(Predictions(np.asarray(rows["labels"]), logits, reader.problem_type, reader.label_names))

@@ -64,7 +64,7 @@ def test_every_kind_of_yaml_value(tmp_path):
         """
     model, data, tuning, training = parse(write(tmp_path, lines))
     assert data.train_file == ["one.csv"] and data.clean == ["headers", "quotes"] and model.kernel_sizes == [2, 3]
-    assert data.label_separator == "--|" and data.text_column == "a column" and data.dataset_name == ""
+    assert data.label_separator == "--|" and data.text_column == ["a column"] and data.dataset_name == ""
     assert data.max_length is None and training.learning_rate == 1e-3
     assert training.lr_scheduler_kwargs == {"min_lr": 0.001}
     assert tuning.length_grouped is False and tuning.plain_adam is True

@@ -11,7 +11,7 @@ from datasets.exceptions import DatasetsError
 from salience.configuration.data_arguments import DataArguments, FileArguments
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.hub import find_commit
-from salience.train.data.tables import Part, check_columns, check_table
+from salience.train.data.tables import Part, check_columns, ids_without_minus_one, make_part, wanted_columns
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def hub_parts(loaded: datasets.DatasetDict, name: str, args: FileArguments) -> d
         where = f"{name}, split {found}"
         check_columns(loaded[found].column_names, where, args)
         if split == "test" and _unlabelled(loaded[found], args.label_column):
-            logger.warning("%s has no labels (all are -1), so it isn't used", one_line(where))
+            logger.warning("%s has no labels (all are -1), so it isn't used", where)
             continue
         parts[split] = [read_split(loaded[found], where, args)]
     if "train" not in parts:
@@ -76,9 +76,9 @@ def read_split(rows: datasets.Dataset, where: str, args: FileArguments) -> Part:
         UserError: It lacks a column, a text or a label.
     """
     check_columns(rows.column_names, where, args)
-    names = _class_names(rows.features[args.label_column])
-    table = _arrow_table(rows, args)
-    return check_table(_without_minus_one(table, args.label_column) if names else table, where, args, class_names=names)
+    names = _class_names(rows.features[args.label_column[0]]) if len(args.label_column) == 1 else None
+    table = _columns_of(rows, wanted_columns(args))
+    return make_part(ids_without_minus_one(table, args) if names else table, where, args, class_names=names)
 
 
 def _load(args: DataArguments) -> datasets.DatasetDict:
@@ -99,22 +99,13 @@ def _class_names(feature: object) -> list[str] | None:
     return list(feature.names) if isinstance(feature, datasets.ClassLabel) and feature.names else None
 
 
-def _arrow_table(rows: datasets.Dataset, args: FileArguments) -> pa.Table:
-    """The two columns, in the order of the rows, which may have been selected or shuffled."""
-    return rows.select_columns([args.text_column, args.label_column]).with_format("arrow")[:]
+def _columns_of(rows: datasets.Dataset, columns: list[str]) -> pa.Table:
+    """Some columns, in the order of the rows, which may have been selected or shuffled."""
+    return rows.select_columns(columns).with_format("arrow")[:]
 
 
-def _unlabelled(rows: datasets.Dataset, column: str) -> bool:
-    if not _class_names(rows.features[column]):
+def _unlabelled(rows: datasets.Dataset, columns: list[str]) -> bool:
+    if len(columns) > 1 or not _class_names(rows.features[columns[0]]):
         return False
-    ids = rows.select_columns([column]).with_format("arrow")[:][column]
+    ids = _columns_of(rows, columns)[columns[0]]
     return pa.types.is_integer(ids.type) and bool(pc.all(pc.equal(ids, -1)).as_py())
-
-
-def _without_minus_one(table: pa.Table, column: str) -> pa.Table:
-    """Make the Hub's way to say that a text isn't labelled, -1, a missing label."""
-    ids = table[column]
-    if not pa.types.is_integer(ids.type):
-        return table
-    known = pc.if_else(pc.equal(ids, -1), pa.scalar(None, ids.type), ids)
-    return table.set_column(table.column_names.index(column), column, known)

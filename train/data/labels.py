@@ -7,7 +7,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from salience.configuration.data_arguments import FileArguments
 from salience.configuration.errors import UserError
+from salience.train.data.columns import is_list
+from salience.train.data.indicators import has_repeats, indicator_width, nameless, ones_of
+from salience.train.data.problem_types import (
+    MULTI_LABEL,
+    ONE_LABEL,
+    encode_numbers,
+    find_problem_type,
+    without_lists_of_one,
+)
+from salience.train.data.spelling import common_spelling, label_texts, refuse_lists_as_text, whole_number
 from salience.train.data.tables import Part
 
 _ROWS_AT_ONCE = 65_536  # a multi-hot table of all rows at once would overflow Arrow's 32-bit list offsets
@@ -21,44 +32,47 @@ class LabelScheme:
         problem_type: `single_label_classification`, `multi_label_classification` or `regression`.
         names: The label names in the order of their ids; empty for regression.
         separator: Splits a string into several labels, or None.
+        number_names: What the numbers 0, 1, 2 ... or the places of indicators in files stand for, or None.
+        are_indicators: Whether lists of zeros and ones are indicators; None to look at each file.
     """
 
     problem_type: str
     names: list[str]
     separator: str | None = None
+    number_names: list[str] | None = None
+    are_indicators: bool | None = None
 
     @classmethod
-    def find(cls, parts: list[Part], problem_type: str | None = None, separator: str | None = None) -> "LabelScheme":
+    def find(cls, parts: list[Part], args: FileArguments, problem_type: str | None = None) -> "LabelScheme":
         """Find the problem type and the label names in the training labels.
 
         Args:
-            parts: The training files. Labels that are ids have the names of the last part that names them; others are
-                their own names, sorted, by number if all are whole numbers.
+            parts: The training files.
+            args: `label_separator`, which splits a string into several labels, and `class_names`, if they are given.
+                Other names are those of the ids in the files, or else the labels themselves, sorted, by number if all
+                are whole numbers.
             problem_type: As the user asked for it, or None to find it: lists or a separator mean multi-label, decimal
                 numbers such as 2.5 mean regression, all else one label per text.
-            separator: Splits a string into several labels, or None.
 
         Raises:
             UserError: If the labels don't fit the problem type, or there are fewer than two classes.
         """
+        parts = without_lists_of_one(parts, problem_type)
         where = ", ".join(f"'{part.where}'" for part in parts)
-        found = _problem_type([part.label for part in parts], separator)
-        wanted = problem_type or found
-        if (wanted == "multi_label_classification") != (found == "multi_label_classification"):
-            raise UserError(
-                f"--problem_type {wanted} doesn't fit the labels of {where}: several labels for a text are lists, "
-                "or text with --label_separator"
-            )
-        scheme = cls(wanted, [], separator)
+        wanted = find_problem_type(parts, args.label_separator, problem_type, where)
+        scheme = cls(wanted, [], args.label_separator, args.class_names)
         if wanted == "regression":
+            if args.class_names:
+                raise UserError(f"--class_names names classes, and the labels of {where} are numbers (regression)")
             return scheme
-        used = {name for part in parts for name in pc.unique(scheme._flat_names(part)).to_pylist()} - {"", None}
-        least = 2 if wanted == "single_label_classification" else 1
-        if len(used) < least:
-            listed = f"only the label '{used.pop()}'" if used else "no label at all"
+        if wanted == MULTI_LABEL:
+            scheme.are_indicators = all([scheme._is_indicator(part) for part in parts])
+        used = [scheme._used(part) for part in parts]
+        classes = set().union(*used)
+        if len(classes) < (2 if wanted == ONE_LABEL else 1):
+            listed = f"only the label '{classes.pop()}'" if classes else "no label at all"
             raise UserError(f"the training data {where} has {listed}; a classifier needs texts of two or more classes")
-        known = [part.class_names for part in parts if part.class_names]
-        scheme.names = known[-1] if known else _sorted_names(used)
+        scheme.names = scheme._find_names(parts, used)
         return scheme
 
     def encode(self, part: Part) -> pa.ChunkedArray:
@@ -76,86 +90,149 @@ class LabelScheme:
         """
         where = f"'{part.where}'"
         if self.problem_type == "regression":
-            return _numbers(part.label, where)
-        if self.problem_type == "multi_label_classification":
+            return encode_numbers(part.label, where)
+        if self.problem_type == MULTI_LABEL:
             return pa.chunked_array(list(self._multi_hot(part)), pa.list_(pa.float32()))
-        if _is_list(part.label.type):
+        (part,) = without_lists_of_one([part], self.problem_type)
+        if is_list(part.label.type):
             raise UserError(f"{where} holds lists of labels, the training data one label per text; write them alike")
-        names = _names(part.label, part)
-        ids = self._ids(names)
-        row = pc.index(pc.is_null(ids), True).as_py()
-        if row >= 0:
-            raise _unseen(names[row].as_py(), where, row)
+        texts = self._texts(part.label, part)
+        ids = self._ids(texts)
+        self._known(ids, texts, np.arange(len(texts)), where)
         return ids
 
-    def _ids(self, names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-        return pc.index_in(names, value_set=pa.array(self.names, pa.string())).cast(pa.int64())
+    def _find_names(self, parts: list[Part], used: list[set[str]]) -> list[str]:
+        if self.number_names:
+            return self.number_names
+        known = list(dict.fromkeys(name for part in parts for name in part.class_names or []))
+        spelling = None if known else common_spelling(used)
+        others = {(spelling(name) or name) if spelling else name for texts in used for name in texts} - set(known)
+        return known + _sorted_names(others)
+
+    def _ids(self, texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+        """Class ids, null where a label is unknown; where the names are numbers, dates or truth values, by value."""
+        ids = {name: number for number, name in enumerate(self.names)}
+        spelling = common_spelling([set(self.names)])
+        by_value = {spelling(name): number for name, number in ids.items()} if spelling else {}
+        values = pc.unique(texts)
+        found = [
+            ids.get(text, by_value.get(spelling(text)) if spelling and text else None) for text in values.to_pylist()
+        ]
+        return pc.take(pa.array(found, pa.int64()), pc.index_in(texts, value_set=values))
+
+    def _texts(self, column: pa.Array | pa.ChunkedArray, part: Part) -> pa.Array | pa.ChunkedArray:
+        """Labels as text, ids as the names that they stand for."""
+        if part.class_names and pa.types.is_integer(column.type):
+            return _decoded(column, part.class_names, f"'{part.where}'")
+        texts = label_texts(column, f"'{part.where}'")
+        if not self.number_names:
+            return texts
+        used = set(pc.unique(texts).to_pylist()) - {"", None}
+        if any(map(whole_number, self.number_names)) or not all(map(whole_number, used)):
+            return texts  # they are names
+        numbers = pc.replace_substring_regex(texts, r"\.0$", "")
+        ids = pc.if_else(pc.equal(numbers, ""), None, numbers).cast(pa.int64())
+        return _decoded(ids, self.number_names, f"'{part.where}'")
+
+    def _used(self, part: Part) -> set[str]:
+        """The different labels of a file, as text."""
+        where = f"'{part.where}'"
+        if self.problem_type == ONE_LABEL:
+            texts = self._texts(part.label, part)
+            refuse_lists_as_text(texts, where)
+        elif self.are_indicators:
+            names = self._place_names(part)
+            return {names[place] for place in np.unique(ones_of(self._lists(part), where)[1])}
+        else:
+            texts = self._texts(pc.list_flatten(self._lists(part)), part)
+        return set(pc.unique(texts).to_pylist()) - {"", None}
 
     def _lists(self, part: Part) -> pa.ChunkedArray:
-        if _is_list(part.label.type):
+        if is_list(part.label.type):
             return part.label
         if self.separator is None:
             raise UserError(
                 f"'{part.where}' holds one label per text, the training data lists of labels; write them alike"
             )
-        return pc.split_pattern(_names(part.label, part), self.separator)
+        texts = label_texts(part.label, f"'{part.where}'")
+        refuse_lists_as_text(texts, f"'{part.where}'")
+        return pc.split_pattern(texts, self.separator)
 
-    def _flat_names(self, part: Part) -> pa.ChunkedArray:
-        if self.problem_type == "single_label_classification":
-            return _names(part.label, part)
-        return _names(pc.list_flatten(self._lists(part)), part)
+    def _is_indicator(self, part: Part) -> bool:
+        """Whether the lists of a file are of zeros and ones.
+
+        Raises:
+            UserError: They are, and nobody knows the names of the labels.
+        """
+        lists, where = self._lists(part), f"'{part.where}'"
+        width = indicator_width(lists, where)
+        if width is None:
+            return False
+        if part.class_names:
+            return width == len(part.class_names) and not pa.types.is_string(lists.type.value_type)
+        if self.number_names:
+            if width != len(self.number_names):
+                raise UserError(
+                    f"the labels of {where} are lists of {width} zeros and ones, and --class_names has "
+                    f"{len(self.number_names)} names; name all labels"
+                )
+            return True
+        if {"0", "1"} <= set(self.names) and not has_repeats(lists, width, where):
+            return False  # a trained model knows such labels
+        raise nameless(width, where)
+
+    def _place_names(self, part: Part) -> list[str]:
+        return part.class_names or self.number_names or []
 
     def _multi_hot(self, part: Part) -> Iterator[pa.Array]:
         lists = self._lists(part)
+        rows, ids = self._rows_and_ids(lists, part)
         for start in range(0, len(lists), _ROWS_AT_ONCE):
-            piece = lists.slice(start, _ROWS_AT_ONCE).combine_chunks()
-            rows, names = pc.list_parent_indices(piece), _names(pc.list_flatten(piece), part)
-            given = pc.not_equal(names, "").fill_null(True)  # 'a;' or an empty cell lists no further label
-            rows, names = rows.filter(given), names.filter(given)
-            ids = self._ids(names)
-            bad = pc.index(pc.is_null(ids), True).as_py()
-            if bad >= 0:
-                raise _unseen(names[bad].as_py(), f"'{part.where}'", start + rows[bad].as_py())
-            hot = np.zeros((len(piece), len(self.names)), np.float32)
-            hot[rows.to_numpy(), ids.to_numpy()] = 1.0
+            size = min(_ROWS_AT_ONCE, len(lists) - start)
+            here = slice(*np.searchsorted(rows, [start, start + size]))
+            hot = np.zeros((size, len(self.names)), np.float32)
+            hot[rows[here] - start, ids[here]] = 1.0
             yield pa.FixedSizeListArray.from_arrays(hot.ravel(), len(self.names)).cast(pa.list_(pa.float32()))
 
+    def _rows_and_ids(self, lists: pa.ChunkedArray, part: Part) -> tuple[np.ndarray, np.ndarray]:
+        """Row and class id of each label of each text, (labels,) both."""
+        where = f"'{part.where}'"
+        if self.are_indicators is not False and self._is_indicator(part):
+            rows, places = ones_of(lists, where)
+            texts = pa.array(self._place_names(part), pa.string())
+            return rows, self._known(self._ids(texts), texts, np.zeros(len(texts), np.int64), where)[places]
+        if self.are_indicators and not pa.types.is_string(lists.type.value_type):
+            raise UserError(f"the labels of {where} are no lists of zeros and ones as in the training data")
+        rows = np.repeat(np.arange(len(lists)), pc.list_value_length(lists).to_numpy())
+        texts = self._texts(pc.list_flatten(lists), part)
+        given = pc.not_equal(texts, "").fill_null(True)  # 'a;' or an empty cell lists no further label
+        rows, texts = rows[given.to_numpy()], texts.filter(given)
+        return rows, self._known(self._ids(texts), texts, rows, where)
 
-def _problem_type(columns: list[pa.ChunkedArray], separator: str | None) -> str:
-    if separator is not None or any(_is_list(column.type) for column in columns):
-        return "multi_label_classification"
-    for column in columns:
-        if pa.types.is_floating(column.type) and not pc.all(pc.equal(column, pc.round(column))).as_py():
-            return "regression"
-    return "single_label_classification"
+    def _known(
+        self, ids: pa.Array | pa.ChunkedArray, texts: pa.Array | pa.ChunkedArray, rows: np.ndarray, where: str
+    ) -> np.ndarray:
+        """The ids as an array.
+
+        Raises:
+            UserError: One is null; the message has its text and row.
+        """
+        bad = pc.index(pc.is_null(ids), True).as_py()
+        if bad < 0:
+            return np.asarray(ids.to_numpy())
+        text = texts[bad].as_py()
+        lacking = "--class_names lacks" if self.number_names == self.names else "the training data lacks"
+        what = "an empty label in its list" if text is None else f"the label '{text[:100]}', which {lacking}"
+        way_out = "correct it, drop the row, or add it to the training data"
+        raise UserError(f"row {rows[bad] + 1} of {where} has {what}; {way_out}")
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-
-
-def _names(column: pa.Array | pa.ChunkedArray, part: Part) -> pa.Array | pa.ChunkedArray:
-    """Write labels as text: 1 and 1.0 are the same label, and so are 'a' and ' a ' in a list that was split."""
-    if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
-        raise UserError(
-            f"the labels of '{part.where}' are of the type {column.type}; use words, numbers or lists of them"
-        )
-    if part.class_names and pa.types.is_integer(column.type):
-        return _decoded(column, part)
-    names = column.cast(pa.string())
-    if pa.types.is_floating(column.type):
-        return pc.replace_substring_regex(names, r"\.0$", "")
-    return pc.utf8_trim_whitespace(names)
-
-
-def _decoded(ids: pa.Array | pa.ChunkedArray, part: Part) -> pa.Array | pa.ChunkedArray:
-    names = pa.array(part.class_names, pa.string())
+def _decoded(ids: pa.Array | pa.ChunkedArray, names: list[str], where: str) -> pa.Array | pa.ChunkedArray:
     known = pc.and_(pc.greater_equal(ids, 0), pc.less(ids, len(names))).fill_null(True)
-    if (bad := pc.index(known, False).as_py()) >= 0:
-        raise UserError(
-            f"the label id {ids[bad]} of '{part.where}' has no name: there are {len(names)} names of labels"
-        )
-    return pc.take(names, ids)
+    bad = pc.index(known, False).as_py()
+    if bad >= 0:
+        raise UserError(f"the label id {ids[bad]} of {where} has no name; there are {len(names)} names of labels")
+    return pc.take(pa.array(names, pa.string()), ids)
 
 
 def _sorted_names(names: set[str]) -> list[str]:
@@ -165,25 +242,19 @@ def _sorted_names(names: set[str]) -> list[str]:
         return sorted(names)
 
 
-def _numbers(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
-    try:
-        numbers = column.cast(pa.float64())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        numbers = pa.chunked_array([[_number(value) for value in column.to_pylist()]], pa.float64())
-    row = pc.index(pc.is_finite(numbers).fill_null(False), False).as_py()
-    if row >= 0:
-        value = str(column[row].as_py())[:50]
-        raise UserError(f"the label '{value}' in row {row + 1} of {where} is not a number, which regression needs")
-    return numbers.cast(pa.float32())
+def label_array(labels: pa.ChunkedArray) -> np.ndarray:
+    """Encoded labels as an array: (N,), or (N * C,) if each text has a list."""
+    return (pc.list_flatten(labels) if pa.types.is_nested(labels.type) else labels).to_numpy()
 
 
-def _number(value: object) -> float | None:
-    try:
-        return float(str(value))
-    except ValueError:
-        return None
+def count_classes(labels: np.ndarray, problem_type: str, num_classes: int) -> np.ndarray:
+    """Texts of each class, (C,) int64; nothing for regression.
 
-
-def _unseen(name: str | None, where: str, row: int) -> UserError:
-    what = "an empty label in its list" if name is None else f"the label '{name[:100]}', which the training data lacks"
-    return UserError(f"row {row + 1} of {where} has {what}; correct it, drop the row, or add it to the training data")
+    Args:
+        labels: What `label_array` gives.
+        problem_type: Of the labels.
+        num_classes: C.
+    """
+    if problem_type == MULTI_LABEL:
+        return labels.reshape(-1, num_classes).sum(0).astype(np.int64)
+    return np.bincount(labels, minlength=num_classes) if problem_type == ONE_LABEL else np.zeros(num_classes, np.int64)

@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,13 +17,12 @@ from sklearn.datasets._twenty_newsgroups import strip_newsgroup_footer, strip_ne
 from salience.configuration.data_arguments import DataArguments, FileArguments
 from salience.configuration.errors import UserError
 from salience.train.data.files import read_file
-from salience.train.data.labels import LabelScheme
+from salience.train.data.labels import LabelScheme, count_classes, label_array
+from salience.train.data.leaks import without_leaks
 from salience.train.data.memory import read_table
 from salience.train.data.sources import default_name, describe_source, read_parts
 from salience.train.data.splits import hold_out, sample_rows, thin_classes
 from salience.train.data.tables import Part
-
-logger = logging.getLogger(__name__)
 
 # In the order in which scikit-learn applies them.
 CLEANERS: dict[str, Callable[[str], str]] = {
@@ -33,6 +31,7 @@ CLEANERS: dict[str, Callable[[str], str]] = {
     "quotes": strip_newsgroup_quoting,
 }
 ROWS_PER_BATCH = 10_000
+Flags = TypeVar("Flags", bound=FileArguments)
 
 
 @dataclass
@@ -46,6 +45,7 @@ class TextData:
         problem_type: `single_label_classification`, `multi_label_classification` or `regression`.
         name: Of the data, for people.
         source: The files or the Hub data set, without the folders of this machine.
+        text_separator: What stands between the texts of several columns, or None if they are of one.
     """
 
     splits: DatasetDict
@@ -53,6 +53,7 @@ class TextData:
     problem_type: str
     name: str
     source: str
+    text_separator: str | None = None
 
     def fingerprint(self, split: str) -> dict:
         """Describe one split so that it can be compared with that of another machine.
@@ -68,14 +69,14 @@ class TextData:
         texts, lengths, labels = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
         counts = np.zeros(len(self.label_names), np.int64)
         for batch in self.splits[split].with_format("arrow").iter(ROWS_PER_BATCH):
-            texts.update("".join(batch["text"].to_pylist()).encode())
-            lengths.update(pc.binary_length(batch["text"]).to_numpy().astype("<i8").tobytes())
-            values = _label_array(batch["labels"])
+            text = batch["text"]
+            if self.text_separator:  # each model has its own, and the data are the same
+                text = pc.replace_substring(text, self.text_separator, "\n")
+            texts.update("".join(text.to_pylist()).encode())
+            lengths.update(pc.binary_length(text).to_numpy().astype("<i8").tobytes())
+            values = label_array(batch["labels"])
             labels.update(values.astype("<i8" if values.dtype.kind == "i" else "<f4").tobytes())
-            if self.problem_type == "multi_label_classification":
-                counts += values.reshape(-1, len(self.label_names)).sum(0).astype(np.int64)
-            elif self.problem_type == "single_label_classification":
-                counts += np.bincount(values, minlength=len(self.label_names))
+            counts += count_classes(values, self.problem_type, len(self.label_names))
         names = json.dumps(self.label_names).encode()
         digest = hashlib.sha256(texts.digest() + lengths.digest() + labels.digest() + names)
         return {
@@ -116,11 +117,11 @@ def load_splits(args: DataArguments, given: Mapping[str, Any] | None = None) -> 
                 "with --test_size"
             )
         parts = {"train": [part for several in parts.values() for part in several]}
-    scheme = LabelScheme.find(parts["train"], args.problem_type, args.label_separator)
+    scheme = LabelScheme.find(parts["train"], args, args.problem_type)
     splits = {split: _dataset(several, scheme) for split, several in parts.items()}
     if args.clean:
         splits = {split: _clean(rows, args.clean) for split, rows in splits.items()}
-    splits = _without_leaks(_split(splits, scheme, args), args.drop_leaked)
+    splits = without_leaks(_split(splits, scheme, args), scheme, args.drop_leaked)
     source = describe_source(args, given)
     return TextData(
         splits=DatasetDict(splits),
@@ -128,6 +129,7 @@ def load_splits(args: DataArguments, given: Mapping[str, Any] | None = None) -> 
         problem_type=scheme.problem_type,
         name=args.data_name or (source if given else default_name(args)),
         source=source,
+        text_separator=args.joining_text if len(args.text_column) > 1 else None,
     )
 
 
@@ -150,10 +152,23 @@ def load_test(args: FileArguments, label_names: list[str], problem_type: str, gi
         raise UserError("--test_file is missing: name the labelled texts to score the model on")
     if args.test_file and given is not None:
         raise UserError("both --test_file and texts in memory are given; leave out one of them")
-    scheme = LabelScheme(problem_type, label_names, args.label_separator)
+    scheme = LabelScheme(problem_type, label_names, args.label_separator, args.class_names)
     part = read_file(args.test_file, args) if args.test_file else read_table(given, "test", args)
     rows = _dataset([part], scheme)
     return _clean(rows, args.clean) if args.clean else rows
+
+
+def columns_of_model(args: Flags, config: Any) -> Flags:
+    """Read the columns that a model was trained on, where flags name no others.
+
+    Args:
+        args: The data flags.
+        config: The model's configuration.
+    """
+    columns = getattr(config, "text_columns", None)
+    if not columns or args.text_column != FileArguments().text_column:
+        return args
+    return replace(args, text_column=columns, text_separator=config.text_separator)
 
 
 def _dataset(parts: list[Part], scheme: LabelScheme) -> Dataset:
@@ -216,43 +231,4 @@ def _class_ids(names: list[str], scheme: LabelScheme) -> list[int]:
 def _classes(rows: Dataset, scheme: LabelScheme) -> np.ndarray | None:
     if scheme.problem_type != "single_label_classification":
         return None
-    return np.concatenate([_label_array(batch["labels"]) for batch in rows.with_format("arrow").iter(ROWS_PER_BATCH)])
-
-
-def _label_array(labels: pa.ChunkedArray) -> np.ndarray:
-    return (pc.list_flatten(labels) if pa.types.is_nested(labels.type) else labels).to_numpy()
-
-
-def _leaked(rows: Dataset, held_out: list[Dataset]) -> np.ndarray:
-    """Which rows have a text, not empty, that also stands in a held-out split word for word, bool (rows,)."""
-    tested = pc.unique(pa.chunked_array([chunk for split in held_out for chunk in _texts(split).chunks], pa.string()))
-    batches = rows.with_format("arrow").iter(10 * ROWS_PER_BATCH)
-    leaked = [
-        pc.and_(pc.is_in(batch["text"], value_set=tested), pc.not_equal(pc.utf8_trim_whitespace(batch["text"]), ""))
-        for batch in batches
-    ]
-    return np.concatenate([np.asarray(each) for each in leaked])
-
-
-def _without_leaks(splits: dict[str, Dataset], drop: bool) -> dict[str, Dataset]:
-    """Texts of a split that a later one (validation, test) tests again: dropped from the earlier one, or counted."""
-    splits, order = dict(splits), list(splits)
-    for number, name in enumerate(order[:-1]):
-        leaked = _leaked(splits[name], [splits[later] for later in order[number + 1 :]])
-        if not leaked.any():
-            continue
-        if drop:
-            splits[name] = splits[name].select(np.flatnonzero(~leaked))
-            logger.warning("%d %s texts are dropped: they are held-out texts too, word for word", leaked.sum(), name)
-        else:
-            logger.warning(
-                "%d %s texts are held-out texts too, word for word; drop them with --drop_leaked true",
-                leaked.sum(),
-                name,
-            )
-    return splits
-
-
-def _texts(rows: Dataset) -> pa.ChunkedArray:
-    batches = [batch["text"] for batch in rows.with_format("arrow").iter(ROWS_PER_BATCH)]
-    return pa.chunked_array([chunk for batch in batches for chunk in batch.chunks], pa.string())
+    return np.concatenate([label_array(batch["labels"]) for batch in rows.with_format("arrow").iter(ROWS_PER_BATCH)])

@@ -1,6 +1,7 @@
 """Reads labelled texts that are in memory already into the same tables as files."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import datasets
@@ -10,7 +11,7 @@ import pyarrow as pa
 from salience.configuration.data_arguments import FileArguments
 from salience.configuration.errors import UserError, one_line
 from salience.train.data.hub import SPLIT_NAMES, hub_parts, read_split
-from salience.train.data.tables import Part, check_columns, check_table
+from salience.train.data.tables import Part, check_columns, make_part, wanted_columns
 
 # A pair is (texts, labels).
 Table: TypeAlias = (
@@ -58,14 +59,15 @@ def read_table(table: Any, split: str, args: FileArguments) -> Part:
     where = f"{split} ({describe_table(table)})"
     if isinstance(table, datasets.Dataset):
         return read_split(table, where, args)
+    if isinstance(table, tuple | list):  # texts of several columns are put together in a pair
+        args = replace(args, text_column=["text"], label_column=["label"])
     columns = _columns(table, where, args)
     check_columns([str(name) for name in columns], where, args)
-    wanted = (args.text_column, args.label_column)
-    arrays = {name: _to_arrow(columns[name], name, where) for name in wanted}
-    lengths = [len(array) for array in arrays.values()]
-    if len(set(lengths)) > 1:
-        raise UserError(f"'{where}' has {lengths[0]} texts and {lengths[1]} labels; give one label for each text")
-    return check_table(pa.table(arrays), where, args)
+    arrays = {name: _to_arrow(columns[name], name, where) for name in wanted_columns(args)}
+    if len({len(array) for array in arrays.values()}) > 1:
+        lengths = ", ".join(f"{len(array)} in '{name}'" for name, array in arrays.items())
+        raise UserError(f"'{where}' has columns of several lengths ({lengths}); give one label for each text")
+    return make_part(pa.table(arrays), where, args)
 
 
 def describe_table(table: Any) -> str:
@@ -84,15 +86,12 @@ def describe_table(table: Any) -> str:
 
 def _columns(table: Any, where: str, args: FileArguments) -> Mapping[Any, Any]:
     if isinstance(table, pd.DataFrame):
-        if not table.columns.is_unique:
-            check_columns([str(name) for name in table.columns], where, args)
-        return {name: table[name] for name in (args.text_column, args.label_column) if name in table} | {
-            name: () for name in table.columns if name not in (args.text_column, args.label_column)
-        }
+        check_columns([str(name) for name in table.columns], where, args)
+        return {str(name): table[name] for name in table.columns}
     if isinstance(table, Mapping):
         return table
     if isinstance(table, tuple | list) and len(table) == 2 and not any(isinstance(each, str) for each in table):
-        return dict(zip((args.text_column, args.label_column), table, strict=True))
+        return dict(zip(("text", "label"), table, strict=True))
     raise UserError(f"'{where}' can't be read; give {KINDS}")
 
 
@@ -101,9 +100,10 @@ def _to_arrow(values: Any, name: str, where: str) -> pa.ChunkedArray:
         if getattr(values, "ndim", 1) > 1:
             values = list(values)  # a table of indicators
         array = pa.array(values, from_pandas=True)
+    except UnicodeEncodeError as error:
+        reason = f"half a character (a lone surrogate) in column '{name}'; cut the text elsewhere"
+        raise UserError(f"'{where}' has {reason}") from error
     except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
-        if isinstance(error, UnicodeEncodeError):
-            raise UserError(f"'{where}' has half a character (a lone surrogate) in column '{name}'") from error
         reason = one_line(error, 150)
         raise UserError(f"column '{name}' of '{where}' mixes types ({reason}); write all of it alike") from error
     return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])

@@ -1,6 +1,5 @@
 """Paths that a recipe can name on any machine."""
 
-import os
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,10 +27,21 @@ def resolve_path(name: str) -> Path:
         except ValueError as error:
             raise UserError(str(error)) from error
     path = expand(name)
-    if not os.path.exists(path):  # Path.exists raises where a name is too long
-        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UserError(f"there is no file or folder '{name}'{did_you_mean(path.name, siblings)}")
+    try:
+        path.stat()
+    except PermissionError as error:
+        raise UserError(f"'{name}' can't be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # there is none, its name is too long, or links lead in a circle
+        siblings = _names_beside(path)
+        raise UserError(f"there is no file or folder '{name}'{did_you_mean(path.name, siblings)}") from error
     return path
+
+
+def _names_beside(path: Path) -> list[str]:
+    try:
+        return [entry.name for entry in path.parent.iterdir()]
+    except (OSError, ValueError):
+        return []
 
 
 def expand(name: str) -> Path:

@@ -1,4 +1,4 @@
-"""Refuses tables of texts and labels in which a column, a text or a label is missing."""
+"""Makes labelled texts of the columns of any source, and refuses missing columns, texts and labels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from salience.configuration.data_arguments import FileArguments
-from salience.configuration.errors import UserError, did_you_mean
+from salience.configuration.errors import UserError, did_you_mean, one_line
+from salience.train.data.columns import is_text, plain_column
+
+ONES = ("1", "1.0", "true", "True", "TRUE")  # how formats write that a text has a label
+BITS = ("0", "0.0", "false", "False", "FALSE", *ONES)
 
 
 @dataclass(frozen=True)
@@ -18,83 +22,156 @@ class Part:
         where: Its name, for the messages.
         text: Strings without nulls.
         label: As it was stored, without nulls.
-        class_names: Names of the ids in `label`, or None if the labels are no ids.
+        class_names: Names of the ids in `label`, or of the columns that it was made of; None if there are none.
+        is_text: Whether all labels are text because the format has no other type, so that numbers can't be told.
+        lists_of_one: Whether lists of one label each are plain labels, because the format has lists only.
     """
 
     where: str
     text: pa.ChunkedArray
     label: pa.ChunkedArray
     class_names: list[str] | None = None
+    is_text: bool = False
+    lists_of_one: bool = False
 
 
-def check_columns(columns: list[str], name: str, args: FileArguments) -> None:
-    """Raise a UserError unless the columns of `name` contain the text and the label column, once each."""
+def wanted_columns(args: FileArguments) -> list[str]:
+    """All columns that the flags name."""
+    return [*args.text_column, *args.label_column]
+
+
+def check_columns(columns: list[str], name: str, args: FileArguments, hint: str = "") -> None:
+    """Raise a UserError unless the columns of `name` contain the text and the label columns, once each.
+
+    Args:
+        columns: All that `name` has.
+        name: The file or data set.
+        args: Column names.
+        hint: What else may be wrong where there is no such column.
+    """
     for flag in ("text_column", "label_column"):
-        column = getattr(args, flag)
-        if columns.count(column) != 1:
-            listed = ", ".join(f"'{known}'" for known in columns[:20]) + (", ..." if len(columns) > 20 else "")
-            count = "more than one" if column in columns else "no"
-            hint = "" if column in columns else did_you_mean(column, columns)
-            raise UserError(f"'{name}' has {count} column '{column}' (--{flag}); its columns are {listed}{hint}")
-    if args.text_column == args.label_column:
-        raise UserError(f"--text_column and --label_column are both '{args.text_column}'; name two columns")
+        for column in getattr(args, flag):
+            if columns.count(column) != 1:
+                listed = ", ".join(f"'{known}'" for known in columns[:20]) + (", ..." if len(columns) > 20 else "")
+                count = "more than one" if column in columns else "no"
+                hint = "" if column in columns else did_you_mean(column, columns) or hint
+                raise UserError(f"'{name}' has {count} column '{column}' (--{flag}); its columns are {listed}{hint}")
+    wanted = wanted_columns(args)
+    for column in wanted:
+        if column in args.text_column and column in args.label_column:
+            raise UserError(f"--text_column and --label_column are both '{column}'; name two columns")
+        if wanted.count(column) > 1:
+            raise UserError(f"column '{column}' is named twice; name it once")
 
 
-def check_table(
+def make_part(
     table: pa.Table,
     name: str,
     args: FileArguments,
     find_line: Callable[[int], str] | None = None,
     class_names: list[str] | None = None,
+    is_text: bool = False,
+    lists_of_one: bool = False,
 ) -> Part:
-    """Take the text and the label column, and refuse missing values.
+    """Take the text and the label columns, and refuse missing values.
 
     Args:
-        table: Has at least the text and the label column.
+        table: Has at least the text and the label columns.
         name: The file or data set, for the messages.
-        args: Column names, and `keep_empty_texts`.
-        find_line: Tells where in the file a row (counted from 1) begins, for the messages.
-        class_names: Names of the ids in the label column, if there are any.
+        args: Column names, separators, and `keep_empty_texts`.
+        find_line: Tells where in the file a row (counted from 1) stands, for the messages.
+        class_names: See `Part`.
+        is_text: See `Part`.
+        lists_of_one: See `Part`.
 
     Raises:
         UserError: If there are no rows, the text isn't text, or a text or label is missing.
     """
     if table.num_rows == 0:
         raise UserError(f"'{name}' has no rows; give a file with at least one row per class")
-    text, label = table[args.text_column], table[args.label_column]
-    try:
-        text = text.cast(pa.string()) if _is_text(text.type) else None
-        table.select([args.text_column, args.label_column]).validate(full=True)  # finds invalid UTF-8 in json, parquet
-    except pa.ArrowInvalid as error:
-        raise UserError(f"'{name}' holds text that isn't valid UTF-8; convert the file to UTF-8") from error
-    if text is None:
-        raise UserError(f"column '{args.text_column}' of '{name}' holds {table[args.text_column].type}, not text")
-    if args.keep_empty_texts:
-        text = pc.fill_null(text, "")
-    if args.label_separator is not None and _is_text(label.type):
-        label = pc.fill_null(label.cast(pa.string()), "")  # a cell without any of the labels
-        missing_label = pc.is_null(label)
+    rows = _Rows(table, name, find_line)
+    text = _joined_texts(rows, args)
+    if len(args.label_column) > 1:
+        return Part(name, text, _labels_of_columns(rows, args.label_column), list(args.label_column))
+    label = rows.column(args.label_column[0])
+    if args.label_separator is not None and pa.types.is_string(label.type):
+        label = pc.fill_null(label, "")  # a cell without any of the labels
     else:
-        missing_label = _is_missing(label)
-    checks = (
-        ("text", pc.is_null(text), "fill it in, drop the row, or pass --keep_empty_texts true"),
-        ("label", missing_label, "fill it in or drop the row"),
-    )
-    for kind, mask, fix in checks:
-        row = pc.index(mask, True).as_py()
+        rows.refuse(_is_missing(label), "label", args.label_column, "fill it in or drop the row")
+    return Part(name, text, label, class_names, is_text, lists_of_one)
+
+
+def ids_without_minus_one(table: pa.Table, args: FileArguments) -> pa.Table:
+    """Make the Hub's way to say that a text isn't labelled, -1, a missing label."""
+    column = args.label_column[0]
+    ids = table[column]
+    if not pa.types.is_integer(ids.type):
+        return table
+    known = pc.if_else(pc.equal(ids, -1), pa.scalar(None, ids.type), ids)
+    return table.set_column(table.column_names.index(column), column, known)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    table: pa.Table
+    name: str
+    find_line: Callable[[int], str] | None
+
+    def column(self, column: str) -> pa.ChunkedArray:
+        try:
+            return plain_column(self.table[column])
+        except pa.ArrowException as error:
+            if "utf8" in str(error).lower():
+                reason = "holds text that isn't valid UTF-8; convert the file to UTF-8"
+            else:
+                reason = f"can't be read: {one_line(error, 200)}; write the file again"
+            raise UserError(f"column '{column}' of '{self.name}' {reason}") from error
+
+    def refuse(self, is_bad: pa.ChunkedArray, kind: str, columns: list[str], way_out: str) -> None:
+        """Name the first row in which the mask is true."""
+        row = pc.index(is_bad, True).as_py()
         if row >= 0:
-            line = find_line(row + 1) if find_line else ""
-            raise UserError(f"'{name}' has no {kind} in row {row + 1}{line}; {fix}")
-    return Part(name, text, label, class_names)
+            line = self.find_line(row + 1) if self.find_line else ""
+            where = f" in column '{columns[0]}'" if len(columns) == 1 and columns[0] not in ("text", "label") else ""
+            raise UserError(f"'{self.name}' has no {kind} in row {row + 1}{line}{where}; {way_out}")
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)
+def _joined_texts(rows: _Rows, args: FileArguments) -> pa.ChunkedArray:
+    texts = []
+    for column in args.text_column:
+        text = rows.column(column)
+        if not is_text(text.type):
+            raise UserError(f"column '{column}' of '{rows.name}' holds {rows.table[column].type}, not text")
+        text = text.cast(pa.string())
+        if args.keep_empty_texts:
+            text = pc.fill_null(text, "")
+        way_out = "fill it in, drop the row, or pass --keep_empty_texts true"
+        rows.refuse(pc.is_null(text), "text", [column], way_out)
+        texts.append(text)
+    if len(texts) == 1:
+        return texts[0]
+    return pc.binary_join_element_wise(*texts, args.joining_text)
+
+
+def _labels_of_columns(rows: _Rows, names: list[str]) -> pa.ChunkedArray:
+    """Lists of names, from one column of zeros and ones for each of them."""
+    has_label = []
+    for name in names:
+        column = rows.column(name)
+        rows.refuse(_is_missing(column), "label", [name], "fill it in or drop the row")
+        values = pa.chunked_array([[str(value) for value in column.to_pylist()]], pa.string())
+        bad = pc.index(pc.is_in(values, value_set=pa.array(BITS)), False).as_py()
+        if bad >= 0:
+            raise UserError(
+                f"column '{name}' of '{rows.name}' has '{values[bad].as_py()[:50]}' in row {bad + 1}; several columns "
+                "of labels (--label_column) hold a 0 or 1 for each text"
+            )
+        has_label.append(pc.is_in(values, value_set=pa.array(ONES)).to_numpy())
+    lists = [[name for name, each in zip(names, row, strict=True) if each] for row in zip(*has_label, strict=True)]
+    return pa.chunked_array([pa.array(lists, pa.list_(pa.string()))])
 
 
 def _is_missing(label: pa.ChunkedArray) -> pa.ChunkedArray:
-    if _is_text(label.type):
+    if is_text(label.type):
         return pc.equal(pc.utf8_trim_whitespace(label.cast(pa.string())), "").fill_null(True)
     return pc.is_null(label, nan_is_null=pa.types.is_floating(label.type))

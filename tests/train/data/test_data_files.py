@@ -154,7 +154,7 @@ def test_missing_and_doubled_columns(tmp_path):
         ("a.csv", b"text,label\n", "has no rows"),
         ("a.csv", b"\n\n", "malformed"),
         ("a.csv", b"text,label\na,b\n\nc,d,e\n", "ends in line 4 has 3 cells and the header 2"),
-        ("a.csv", b'text,label\na,b\n"c,d\n', "ends in line 3 has 1 cells"),
+        ("a.csv", b'text,label\na,b\n"c,d\n', "the quote that opens in line 3 is never closed"),
         ("a.jsonl", b"", "is empty"),
         ("a.json", b"[]", "has no rows"),
         ("a.jsonl", b'{"text": "x", "label": "a"}\n\n{"text": \n', "line 3 is not valid JSON"),

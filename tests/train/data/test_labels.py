@@ -7,6 +7,7 @@ from datasets import Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from salience.configuration.data_arguments import FileArguments
 from salience.train.data import labels as labels_module
 from salience.train.data.labels import LabelScheme
 from salience.train.data.tables import Part
@@ -30,7 +31,7 @@ def part_of(labels):
     ],
 )
 def test_label_names(values, names):
-    scheme = LabelScheme.find([part_of(pa.chunked_array([values, values]))])
+    scheme = LabelScheme.find([part_of(pa.chunked_array([values, values]))], FileArguments())
     assert scheme.names == names
     assert scheme.problem_type == "single_label_classification"
 
@@ -58,7 +59,7 @@ def test_labels_survive_the_round_trip(names):
     if len(names) < 2:
         return
     column = pa.chunked_array([names[::-1], names])
-    scheme = LabelScheme.find([part_of(column)])
+    scheme = LabelScheme.find([part_of(column)], FileArguments())
     assert sorted(scheme.names) == sorted(names)
     assert [scheme.names[i] for i in scheme.encode(part_of(column)).to_pylist()] == column.to_pylist()
 
@@ -67,7 +68,7 @@ def test_labels_survive_the_round_trip(names):
 @given(st.lists(st.lists(st.sampled_from("abcdef"), unique=True), min_size=1).filter(any), st.integers(1, 4))
 def test_label_lists_survive_the_round_trip(rows, rows_at_once):
     column = pa.chunked_array([rows[:1], rows[1:]], pa.list_(pa.string()))
-    scheme = LabelScheme.find([part_of(column)])
+    scheme = LabelScheme.find([part_of(column)], FileArguments())
     assert scheme.problem_type == "multi_label_classification"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(labels_module, "_ROWS_AT_ONCE", rows_at_once)
@@ -106,7 +107,7 @@ def test_whole_numbers_are_regression_only_on_demand(tmp_path):
     assert load(file).problem_type == "single_label_classification"
     assert load(file, problem_type="regression").problem_type == "regression"
     versions = write_csv(tmp_path / "b.csv", [("x", "1.5"), ("y", "2.0")] * 5)
-    assert load(versions, problem_type="single_label_classification").label_names == ["1.5", "2"]
+    assert load(versions, problem_type="single_label_classification").label_names == ["1.5", "2.0"]
 
 
 def test_regression_needs_numbers(tmp_path):

@@ -88,7 +88,7 @@ def test_what_is_refused():
     assert "train (a pandas data frame)' has no column 'text'" in refusal(pd.DataFrame({"body": TEXTS}))
     doubled = pd.DataFrame([["x", "y", "a"]], columns=["text", "text", "label"])
     assert "more than one column 'text'" in refusal(doubled)
-    assert "30 texts and 29 labels" in refusal((TEXTS, LABELS[:-1]))
+    assert "30 in 'text', 29 in 'label'" in refusal((TEXTS, LABELS[:-1]))
     assert "holds int64, not text" in refusal((list(range(30)), LABELS))
     assert "mixes types" in refusal((TEXTS, [1, "a", 2.5] * 10))
     assert "half a character" in refusal((["\ud83d", *TEXTS[1:]], LABELS))

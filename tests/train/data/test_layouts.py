@@ -1,0 +1,128 @@
+"""Separators, headers, packed files, encodings, fastText's files and names kept in a parquet."""
+
+import gzip
+import json
+import logging
+
+import pandas as pd
+import pytest
+from datasets import ClassLabel, Dataset, Features, Value
+
+from salience.configuration.data_arguments import DataArguments
+from salience.configuration.errors import UserError
+from salience.train.data.load import load_test
+from tests.helpers.data_files import ROWS, all_rows, failure, load, write_csv, write_jsonl
+
+
+@pytest.mark.parametrize(
+    ("name", "separator", "word"),
+    [("a.csv", ";", "semicolon"), ("a.csv", "\t", "tab"), ("a.csv", "|", "bar"), ("a.tsv", ",", "comma")],
+)
+def test_a_separator_that_the_header_leaves_no_doubt_about(name, separator, word, tmp_path, caplog):
+    file = write_csv(tmp_path / name, [(f"{text}, so", label) for text, label in ROWS], separator=separator)
+    if separator == ",":
+        file = write_csv(tmp_path / name)
+    with caplog.at_level(logging.WARNING):
+        rows = all_rows(load(file))
+    assert f"is read with a {word} between its cells (--separator)" in caplog.text
+    assert rows == sorted(ROWS if separator == "," else [(f"{text}, so", label) for text, label in ROWS])
+    caplog.clear()
+    assert all_rows(load(file, separator=separator)) == rows and "--separator" not in caplog.text
+
+
+def test_separators_that_are_said(tmp_path):
+    file = write_csv(tmp_path / "a.csv", separator="^")
+    assert "no column 'text'" in failure(file)
+    assert all_rows(load(file, separator="^")) == sorted(ROWS)
+    assert all_rows(load(write_csv(tmp_path / "t.csv", separator="\t"), separator="\\t")) == sorted(ROWS)
+    for wrong in (";;", "", '"', "é"):
+        with pytest.raises(UserError, match="--separator"):
+            DataArguments(separator=wrong)
+
+
+@pytest.mark.parametrize(("name", "separator"), [("a.csv", ","), ("a.tsv", "\t")])
+def test_files_without_a_header(name, separator, tmp_path):
+    first = ("what a first line may say", "news")
+    file = write_csv(tmp_path / name, ROWS, header=first, separator=separator)
+    assert "without a header, pass --header false" in failure(file)
+    assert "its columns are '1', '2'" in failure(file, header=False)
+    assert all_rows(load(file, header=False, text_column="1", label_column="2")) == sorted([first, *ROWS])
+    write_csv(tmp_path / name, [("x", ""), *ROWS], header=first, separator=separator)
+    message = failure(file, header=False, text_column="1", label_column="2")
+    assert "no label in row 2 (ends in line 2)" in message
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json"])
+def test_packed_files(name, tmp_path):
+    if name.startswith("a.j"):
+        write_jsonl(tmp_path / name, [{"text": text, "label": label} for text, label in ROWS])
+    else:
+        write_csv(tmp_path / name, separator="\t" if name == "a.tsv" else ",")
+    content = gzip.compress((tmp_path / name).read_bytes())
+    packed = tmp_path / f"{name}.gz"
+    packed.write_bytes(content)
+    assert all_rows(load(str(packed))) == sorted(ROWS)
+    for broken in (content[:-9], b"no gzip", content[:20] + b"xxxx" + content[24:]):
+        packed.write_bytes(broken)
+        assert "is no whole gzip file" in failure(str(packed))
+    packed.write_bytes(gzip.compress(b""))
+    assert "is empty" in failure(str(packed))
+    (tmp_path / "a.parquet.gz").write_bytes(content)
+    assert "no known file ending" in failure(str(tmp_path / "a.parquet.gz"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32-le", "latin-1"])
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json", "a.txt", "folder"])
+def test_every_encoding_is_reached(name, encoding, tmp_path):
+    rows = [("one £", "a"), ("two £", "b")] * 6
+    lines = {
+        "a.csv": "text,label\n" + "".join(f"{text},{label}\n" for text, label in rows),
+        "a.tsv": "text\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in rows),
+        "a.jsonl": "".join(f'{{"text": "{text}", "label": "{label}"}}\n' for text, label in rows),
+        "a.json": json.dumps([{"text": text, "label": label} for text, label in rows], ensure_ascii=False),
+        "a.txt": "".join(f"__label__{label} {text}\n" for text, label in rows),
+    }
+    if name == "folder":
+        for number, (text, label) in enumerate(rows):
+            (tmp_path / name / label).mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / label / f"{number}.txt").write_bytes(text.encode(encoding))
+    else:
+        (tmp_path / name).write_bytes(lines[name].encode(encoding))
+    message = failure(str(tmp_path / name))
+    assert f"not valid utf-8{', it looks like UTF-16' if encoding.startswith('utf') else ''}" in message
+    assert "\\x00" not in message and "malformed" not in message
+    assert all_rows(load(str(tmp_path / name), encoding=["utf-8", encoding])) == sorted(rows)
+
+
+def test_fasttext_files(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("__label__news first text\n__label__sport  other, text\n" * 5)
+    data = load(str(file))
+    assert data.problem_type == "single_label_classification"
+    assert set(all_rows(data)) == {("first text", "news"), ("other, text", "sport")}
+    assert load_test(DataArguments(test_file=str(file)), ["sport", "news"], data.problem_type)["labels"][:2] == [1, 0]
+    several = tmp_path / "b.txt"
+    several.write_text("__label__news __label__sport first\n__label__sport other\n" * 5)
+    both = load(str(several), validation_file=str(file))
+    assert both.problem_type == "multi_label_classification" and both.label_names == ["news", "sport"]
+    assert both.splits["validation"]["labels"][:2] == [[1, 0], [0, 1]]
+    assert "holds lists of labels" in failure(str(file), test_file=str(several))
+    file.write_text("__label__news one\nno label\n")
+    assert "a.txt' line 2 doesn't begin with __label__" in failure(str(file))
+    file.write_text("__label__news one\n__label__sport\n")
+    assert "no text in row 2 (line 2)" in failure(str(file))
+
+
+def test_names_of_label_ids_in_a_parquet_are_kept(tmp_path):
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["World", "Business", "Unused"])})
+    rows = {"text": [text for text, _ in ROWS], "label": [0, 1] * 15}
+    file, other = str(tmp_path / "a.parquet"), write_csv(tmp_path / "b.csv", [("x", "World"), ("y", "Business")])
+    Dataset.from_dict(rows, features).to_parquet(file)
+    data = load(file, test_file=other)
+    assert data.label_names == ["World", "Business", "Unused"] and data.splits["test"]["labels"][:] == [0, 1]
+    scored = load_test(DataArguments(test_file=file), ["Business", "World"], "single_label_classification")
+    assert scored["labels"][:2] == [1, 0]
+    Dataset.from_dict(rows | {"label": [-1] * 30}, features).to_parquet(file)
+    assert "no label in row 1" in failure(file)
+    pd.DataFrame(rows | {"label": pd.Categorical(["b", "a"] * 15)}).to_parquet(file)
+    assert load(file).label_names == ["a", "b"]

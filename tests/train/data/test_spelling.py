@@ -1,0 +1,180 @@
+"""Codes, numbers, truth values and dates as labels: the same in every format, and none taken for another."""
+
+import datetime
+import logging
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import Dataset
+
+from salience.configuration.data_arguments import DataArguments
+from salience.configuration.errors import UserError
+from salience.train.data.load import load_splits, load_test
+from tests.helpers.data_files import failure, load, write_csv, write_jsonl
+
+CODES = ["2", "2.1", "2.10"]
+ONE_LABEL = "single_label_classification"
+WRITERS = {
+    "csv": lambda frame, file: frame.to_csv(file, index=False),
+    "tsv": lambda frame, file: frame.to_csv(file, index=False, sep="\t"),
+    "jsonl": lambda frame, file: frame.to_json(file, orient="records", lines=True, date_format="iso"),
+    "parquet": lambda frame, file: frame.to_parquet(file),
+}
+
+
+def names_everywhere(labels, tmp_path, **flags):
+    """Label names by format."""
+    frame = pd.DataFrame({"text": [f"t{number}" for number in range(len(labels))], "label": labels})
+    found = {}
+    for kind, write in WRITERS.items():
+        write(frame, tmp_path / f"a.{kind}")
+        found[kind] = load(str(tmp_path / f"a.{kind}"), **flags).label_names
+    for kind, rows in {"pandas": frame, "datasets": Dataset.from_pandas(frame)}.items():
+        found[kind] = load_splits(DataArguments(**flags), {"train": rows}).label_names
+    return found
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (CODES, CODES),
+        ([1.0, 0.0, -1.0], ["-1", "0", "1"]),
+        ([1.5, 2.0], ["1.5", "2.0"]),
+        ([1e-5, 1e20, 0.1], ["0.1", "1e+20", "1e-05"]),
+        ([True, False], ["false", "true"]),
+        (["True", "False", "maybe"], ["False", "True", "maybe"]),
+        (["01", "1", "1.0"], ["01", "1", "1.0"]),
+        (pd.to_datetime(["2020-01-31", "2021-01-31"]), ["2020-01-31", "2021-01-31"]),
+        (pd.to_datetime(["2020-01-31 10:00", "2021-01-31 00:00"]), ["2020-01-31 10:00:00", "2021-01-31"]),
+        (["NA", "null", "None"], ["NA", "None", "null"]),
+    ],
+)
+def test_labels_are_the_same_in_every_format(labels, names, tmp_path):
+    repeated = pd.Series(labels).repeat(6).reset_index(drop=True)
+    found = names_everywhere(repeated, tmp_path, problem_type=ONE_LABEL)
+    assert found == dict.fromkeys(found, names)
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        (pa.array([0.1, 1.0], pa.float64()).cast(pa.float16()), ["0.1", "1.0"]),
+        (pa.array([0.1, 1.0], pa.float32()), ["0.1", "1.0"]),
+        (pa.array([datetime.date(2020, 1, 31), datetime.date(2021, 1, 31)]), ["2020-01-31", "2021-01-31"]),
+        (pa.array([datetime.time(9), datetime.time(10, 30)]), ["09:00:00", "10:30:00"]),
+        (pa.array(["a", "b"], pa.string_view()), ["a", "b"]),
+        (pa.array(["a", "b"], pa.large_string()), ["a", "b"]),
+        (pa.array([b"a", b"b"], pa.binary()), ["a", "b"]),
+        (pa.array([b"a", b"b"], pa.binary(1)), ["a", "b"]),
+        (pa.array(["a", "b"]).dictionary_encode(), ["a", "b"]),
+        (pa.array([7, 10]).dictionary_encode(), ["7", "10"]),
+        (pa.array(["1.50", "2.5"]).cast(pa.decimal128(4, 2)), ["1.50", "2.50"]),
+    ],
+)
+def test_types_of_parquet(values, names, tmp_path):
+    column = pa.chunked_array([values] * 6)
+    pq.write_table(pa.table({"text": ["x"] * 12, "label": column}), tmp_path / "a.parquet")
+    assert load(str(tmp_path / "a.parquet"), problem_type=ONE_LABEL).label_names == names
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string_view(), pa.large_string(), pa.binary(), pa.binary_view(), pa.large_binary()]
+)
+def test_text_columns_of_parquet(kind, tmp_path):
+    texts = (
+        pa.array(["é", "b"] * 6).cast(pa.binary()).cast(kind)
+        if "binary" in str(kind)
+        else pa.array(["é", "b"] * 6, kind)
+    )
+    pq.write_table(pa.table({"text": texts, "label": ["a", "b"] * 6}), tmp_path / "a.parquet")
+    assert set(load(str(tmp_path / "a.parquet")).splits["train"]["text"]) == {"é", "b"}
+    dictionary = pa.table({"text": pa.array(["é", "b"] * 6).dictionary_encode(), "label": ["a", "b"] * 6})
+    pq.write_table(dictionary, tmp_path / "b.parquet")
+    assert set(load(str(tmp_path / "b.parquet")).splits["train"]["text"]) == {"é", "b"}
+
+
+def test_bytes_that_are_no_text(tmp_path):
+    for name, column in (
+        ("text", pa.array([b"\xe9", b"b"] * 6)),
+        ("label", pa.array([b"\xe9", b"b"] * 6, pa.binary())),
+    ):
+        columns = {"text": pa.array(["x"] * 12), "label": pa.array(["a", "b"] * 6)} | {name: column}
+        pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+        assert f"column '{name}' of" in failure(str(tmp_path / "a.parquet"))
+        assert "isn't valid UTF-8" in failure(str(tmp_path / "a.parquet"))
+    pq.write_table(pa.table({"text": ["x"] * 2, "label": pa.array([1, 2], pa.duration("s"))}), tmp_path / "b.parquet")
+    assert "of the type duration[s]; use words" in failure(str(tmp_path / "b.parquet"))
+
+
+def test_regression_that_is_guessed_is_told(tmp_path, caplog):
+    for name, separator in (("a.csv", ","), ("a.tsv", "\t")):
+        file = write_csv(tmp_path / name, [("x", code) for code in CODES * 6], separator=separator)
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            assert load(file).problem_type == "regression"
+        assert "(regression)" in caplog.text and "--problem_type single_label_classification" in caplog.text
+        caplog.clear()
+        assert load(file, problem_type=ONE_LABEL).label_names == CODES
+        assert "(regression)" not in caplog.text
+    strings = write_jsonl(tmp_path / "a.jsonl", [{"text": "x", "label": code} for code in CODES * 6])
+    assert load(strings).label_names == CODES
+
+
+def test_a_model_s_classes_are_found_in_every_format(tmp_path):
+    def score(names, labels, kind):
+        if kind == "lists":
+            return load_test(DataArguments(), names, ONE_LABEL, (["x"] * len(labels), labels))["labels"][:]
+        file = str(tmp_path / f"t.{kind}")
+        WRITERS[kind](pd.DataFrame({"text": "x", "label": labels}), file)
+        return load_test(DataArguments(test_file=file), names, ONE_LABEL)["labels"][:]
+
+    for kind in ("csv", "tsv", "jsonl", "parquet", "lists"):
+        assert score(CODES, CODES, kind) == [0, 1, 2]
+        assert score(["0", "1"], [1.0, 0.0], kind) == [1, 0]
+        assert score(["false", "true"], [True, False], kind) == [1, 0]
+        assert score(["False", "True"], [True, False], kind) == [1, 0]  # as earlier versions named them
+        assert score(["2020-01-31", "x"], ["x", "2020-01-31"], kind) == [1, 0]
+        with pytest.raises(UserError, match=r"row 2 of .* has the label '2.0'"):
+            score(CODES, ["2", "2.0"], kind)
+    assert load_test(DataArguments(), CODES, ONE_LABEL, (["x"], [2.1]))["labels"][:] == [1]
+
+
+LISTS = [
+    "['oven', 'hobby']",
+    '["a"]',
+    "['a' 'b']",
+    "('a', 'b')",
+    "{'a'}",
+    "[]",
+    "[1, 0, 0]",
+    "[1. 0.]",
+    "[True, False]",
+]
+
+
+@pytest.mark.parametrize("label", LISTS)
+def test_lists_as_text_are_refused(label, tmp_path):
+    frame = pd.DataFrame({"text": ["x", "y"] * 6, "label": [label, "b"] * 6})
+    for kind, write in WRITERS.items():
+        write(frame, tmp_path / f"a.{kind}")
+        for flags in ({}, {"label_separator": ","}, {"label_separator": ";"}):
+            message = failure(str(tmp_path / f"a.{kind}"), **flags)
+            assert "is a list written as text" in message and "--label_separator" in message
+    with pytest.raises(UserError, match="list written as text"):
+        load_splits(DataArguments(), {"train": frame})
+
+
+def test_words_in_brackets_are_words(tmp_path):
+    rows = [("x", label) for label in ("[deleted]", "(other)", "{x}", "[a, b]")] * 6
+    file = write_csv(tmp_path / "a.csv", [(text, f'"{label}"') for text, label in rows])
+    assert load(file).label_names == ["(other)", "[a, b]", "[deleted]", "{x}"]
+
+
+def test_numbers_too_large_for_float32(tmp_path):
+    file = write_csv(tmp_path / "a.csv", [("x", "0.5"), ("y", "1.5")] * 5)
+    large = write_csv(tmp_path / "b.csv", [("x", "0.5"), ("y", "1e39")])
+    for flags in ({"test_file": large}, {"validation_file": large}):
+        assert "label '1e39' in row 2 of" in failure(file, **flags)
+    assert "is too large a number" in failure(large)

@@ -1,0 +1,135 @@
+"""What can't be read, or isn't read: told in one sentence, quickly, and without a crash of the process."""
+
+import logging
+import os
+import subprocess
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from salience.configuration.data_arguments import DataArguments
+from salience.configuration.errors import UserError
+from salience.train.data.load import load_splits
+from tests.helpers.data_files import ROWS, all_rows, failure, load, write_csv
+
+OBJECT = '{"text": "a", "label": "b"}\n'
+
+
+@pytest.mark.parametrize(
+    "content", ["null\n" + OBJECT, OBJECT + "null\n", " null\n", "\nnull {}\n", OBJECT + "\tnull\n"]
+)
+def test_null_rows_do_not_end_the_process(content, tmp_path):
+    file = tmp_path / "a.jsonl"
+    file.write_text(content)
+    code = f"from tests.helpers.data_files import failure\nprint(failure({str(file)!r}))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "is not a JSON object" in run.stdout or "is not valid JSON" in run.stdout
+
+
+def test_what_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "a.csv")
+    (tmp_path / "b.csv").symlink_to("/dev/zero")
+    (tmp_path / "c.csv").symlink_to(tmp_path / "d.csv")
+    (tmp_path / "d.csv").symlink_to(tmp_path / "c.csv")
+    for name in ("a.csv", "b.csv"):
+        assert "is neither a file nor a folder" in failure(str(tmp_path / name))
+    assert "there is no file or folder" in failure(str(tmp_path / "c.csv"))
+
+
+@pytest.fixture
+def class_folder(tmp_path):
+    for number, (text, label) in enumerate(ROWS):
+        (tmp_path / "news" / label).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "news" / label / f"{number}.txt").write_text(text)
+    return tmp_path / "news"
+
+
+def test_files_of_a_class_folder_that_are_not_read_are_counted(class_folder, caplog):
+    for name in ("README.md", "sport/1.TXT", "sport/2.md", "sport/.3.txt", "sport/deep/4.txt", ".hidden/5.txt"):
+        (class_folder / name).parent.mkdir(exist_ok=True)
+        (class_folder / name).write_text("x")
+    os.mkfifo(class_folder / "sport" / "6.txt")
+    (class_folder / "sport" / "loop").symlink_to(class_folder, target_is_directory=True)
+    with caplog.at_level(logging.WARNING):
+        assert all_rows(load(str(class_folder))) == sorted(ROWS)
+    for reason in (
+        "1 beside the class folders",
+        "2 with another ending than .txt",
+        "1 hidden,",
+        "in folders inside of class folders",
+        "1 in hidden folders",
+        "1 no plain files",
+    ):
+        assert reason in f"{caplog.text},".replace("\n", ",")
+
+
+def test_names_that_are_not_utf8(class_folder, tmp_path):
+    name = os.fsdecode(b"\xe9t\xe9")
+    (class_folder / name).mkdir()
+    (class_folder / name / "1.txt").write_text("x")
+    assert r"/\udce9t\udce9/1.txt' has a name that isn't valid UTF-8" in failure(str(class_folder))
+    write_csv(tmp_path / f"{name}.csv")
+    for flags in (
+        {"train_file": str(tmp_path / f"{name}.csv")},
+        {"dataset_name": name},
+        {"data_name": name},
+        {"text_column": [name]},
+    ):
+        with pytest.raises(UserError, match=rf"--{next(iter(flags))} .*isn't valid UTF-8; rename it"):
+            DataArguments(**flags)
+
+
+def test_missing_permissions_are_called_so(class_folder, tmp_path, monkeypatch):
+    file = write_csv(tmp_path / "a.csv")
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:  # root may read everything
+        patch.setattr("pathlib.Path.open", refuse)
+        assert failure(file) == f"'{file}' can't be read: Permission denied"
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.iterdir", refuse)
+        assert "can't be read: Permission denied" in failure(str(class_folder))
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.stat", refuse)
+        assert "can't be read: Permission denied" in failure(file)
+
+
+def test_a_colon_in_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("s3:x.parquet", "exp:1.parquet", "hdfs:data.csv"):
+        if name.endswith("csv"):
+            write_csv(tmp_path / name)
+        else:
+            pq.write_table(pa.table({"text": [t for t, _ in ROWS], "label": [n for _, n in ROWS]}), tmp_path / "t")
+            (tmp_path / "t").rename(tmp_path / name)
+        assert all_rows(load(name)) == sorted(ROWS)
+
+
+def test_half_characters_in_every_source(tmp_path):
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"text": "a", "label": ["x", "\\ud83d"]}\n{"text": "b", "label": ["y"]}\n')
+    assert "row 1 has half a character" in failure(str(file))
+    for given in ((["a", "\ud83d"], ["x", "y"]), (["a", "b"], ["x", "\ud83d"]), (["a", "b"], [["x"], ["\ud83d"]])):
+        with pytest.raises(UserError, match="half a character"):
+            load_splits(DataArguments(), {"train": given})
+
+
+def test_dropping_leaked_texts_leaves_something_of_every_class(tmp_path):
+    file = write_csv(tmp_path / "a.csv")
+    everything = failure(file, test_file=file, drop_leaked=True)
+    assert "--drop_leaked true drops every train text" in everything and "leave out --drop_leaked" in everything
+    news = write_csv(tmp_path / "n.csv", [row for row in ROWS if row[1] == "news"])
+    assert "drops every training text of 'news'" in failure(file, test_file=news, drop_leaked=True)
+    validation = write_csv(tmp_path / "v.csv", [ROWS[0]])
+    test = write_csv(tmp_path / "t.csv", [ROWS[0]])
+    flags = {"test_file": test, "validation_file": validation, "drop_leaked": True}
+    assert "drops every validation text" in failure(file, **flags)
+    several = write_csv(tmp_path / "m.csv", [("x", "a;b"), ("y", "a"), ("z", "a")])
+    other, held_out = (write_csv(tmp_path / f"{name}.csv", [(name, "a;b")]) for name in ("w", "x"))
+    flags = {"label_separator": ";", "validation_file": other, "test_file": held_out, "drop_leaked": True}
+    assert "drops every training text of 'b'" in failure(several, **flags)

@@ -1,0 +1,111 @@
+"""Reads .jsonl and .json files: one object in each line, or a list of objects."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.json
+
+from salience.configuration.data_arguments import FileArguments
+from salience.configuration.errors import UserError
+from salience.train.data.formats.decoding import first_bytes, read_utf8
+from salience.train.data.tables import Part, check_columns, make_part, wanted_columns
+
+BLOCK_BYTES = 64 * 2**20  # as for .csv
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # Python joins pairs
+# pyarrow takes such a row for one without values, and one at the start of a block ends the process.
+NULL_ROW = re.compile(rb"^[ \t\r]*null", re.MULTILINE)
+
+
+def read_json(path: Path, name: str, args: FileArguments) -> Part:
+    """Read one file.
+
+    Args:
+        path: The file, which may end in .gz.
+        name: Of it, for the messages.
+        args: Columns and encodings.
+
+    Raises:
+        UserError: It is malformed, in another encoding, or lacks a column, a text or a label.
+    """
+    content = read_utf8(path, name, args)
+    if first_bytes(content, 4096).lstrip().startswith(b"["):
+        return _part_of_records(_parse(content.to_pybytes(), name, ""), name, args)
+    table = None if NULL_ROW.search(memoryview(content)) else _fast_table(content, args)
+    if table is None:
+        # Slower, but it tolerates mixed types in columns that nobody asked for, and knows the line of an error.
+        lines = content.to_pybytes().split(b"\n")
+        records = [_parse(line, name, f" line {n}") for n, line in enumerate(lines, 1) if line.strip()]
+        return _part_of_records(records, name, args)
+    # The given type creates the column even where the file has none.
+    check_columns([n for n in table.column_names if table[n].null_count < table.num_rows], name, args)
+    return make_part(table, name, args)
+
+
+def _fast_table(content: pa.Buffer, args: FileArguments) -> pa.Table | None:
+    """What pyarrow reads, texts as texts and labels as numbers, lists or texts; None if it can't."""
+    # Without a given type, texts that look like dates would become dates.
+    types = dict.fromkeys(args.text_column, pa.string())
+    for _ in range(2):
+        parsing = pa.json.ParseOptions(explicit_schema=pa.schema(types))
+        try:
+            table = pa.json.read_json(pa.BufferReader(content), pa.json.ReadOptions(block_size=BLOCK_BYTES), parsing)
+        except pa.ArrowInvalid:
+            return None
+        found = {name: table.schema.field(name).type for name in wanted_columns(args) if name in table.column_names}
+        dates = {name: _date_as_text(kind) for name, kind in found.items() if _date_as_text(kind) is not None}
+        if not dates:
+            return table
+        types |= dates
+    return table
+
+
+def _date_as_text(kind: pa.DataType) -> pa.DataType | None:
+    if pa.types.is_timestamp(kind):
+        return pa.string()
+    return pa.list_(pa.string()) if pa.types.is_list(kind) and pa.types.is_timestamp(kind.value_type) else None
+
+
+def _parse(data: bytes, name: str, where: str) -> object:
+    try:
+        return json.loads(data)
+    except json.JSONDecodeError as error:
+        where = where or f" line {error.lineno}"
+        raise UserError(f"'{name}'{where} is not valid JSON ({error.msg}); put one object in each line") from error
+    except RecursionError as error:
+        raise UserError(f"'{name}'{where} is nested too deeply; put one object in each line") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise UserError(f"'{name}'{where} can't be read: {error}") from error
+
+
+def _part_of_records(records: object, name: str, args: FileArguments) -> Part:
+    rows: list[Any] = records if isinstance(records, list) else [records]
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise UserError(f'\'{name}\' row {number} is not a JSON object; write {{"text": ..., "label": ...}}')
+        for column in args.text_column:
+            if not isinstance(row.get(column), str | None):
+                raise UserError(f"'{name}' row {number} has something else than text in column '{column}'")
+        if any(has_half_a_character(row.get(column)) for column in wanted_columns(args)):
+            raise UserError(f"'{name}' row {number} has half a character (a lone surrogate); cut the text elsewhere")
+    if not rows:
+        raise UserError(f"'{name}' has no rows; give a file with at least one row per class")
+    check_columns(list(dict.fromkeys(key for row in rows for key in row)), name, args)
+    table = {column: pa.array([row.get(column) for row in rows], pa.string()) for column in args.text_column}
+    for column in args.label_column:
+        try:
+            table[column] = pa.array([row.get(column) for row in rows])
+        except (pa.ArrowException, OverflowError, TypeError) as error:
+            raise UserError(f"column '{column}' of '{name}' mixes types; write all labels alike") from error
+    return make_part(pa.table(table), name, args)
+
+
+def has_half_a_character(value: Any) -> bool:
+    """Whether a text, or one in a list, was cut within an emoji that JSON writes as two escapes."""
+    if isinstance(value, list | tuple):
+        return any(has_half_a_character(each) for each in value)
+    if isinstance(value, dict):
+        return any(has_half_a_character(each) for item in value.items() for each in item)
+    return isinstance(value, str) and bool(LONE_SURROGATE.search(value))

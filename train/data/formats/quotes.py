@@ -1,0 +1,156 @@
+"""Finds quoted cells of a csv file that end in the middle of a cell, or that seem to have swallowed rows."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from salience.configuration.errors import UserError
+from salience.train.data.formats.decoding import line_at
+
+QUOTE, LINE_FEED, CARRIAGE_RETURN = b'"\n\r'
+WAY_OUT = "if quotes are letters like others in this file, pass --quoting none"
+
+
+@dataclass(frozen=True)
+class QuotedCells:
+    """The quoted cells of a csv file.
+
+    Attributes:
+        content: The file.
+        name: Of it, for the messages.
+        separator: One byte.
+        starts: Where each opening quote stands, (cells,).
+        ends: Where each closing quote stands, (cells,).
+    """
+
+    content: pa.Buffer
+    name: str
+    separator: int
+    starts: np.ndarray
+    ends: np.ndarray
+
+    @classmethod
+    def find(cls, content: pa.Buffer, name: str, separator: str) -> "QuotedCells":
+        """Find the quoted cells.
+
+        Raises:
+            UserError: A quote isn't closed, or something else than a separator or a line's end follows a closing one.
+        """
+        data = np.frombuffer(content, np.uint8)
+        found = _strict_cells(data, ord(separator))
+        starts, ends = _lenient_cells(content, name, separator) if found is None else found
+        return cls(content, name, ord(separator), starts, ends)
+
+    def refuse_lone_returns(self) -> None:
+        r"""Refuse a carriage return within a cell without quotes: readers take it for the end of a row.
+
+        Raises:
+            UserError: There is one, in a file whose lines end in \n or \r\n.
+        """
+        data = np.frombuffer(self.content, np.uint8)
+        returns = np.flatnonzero(data[:-1] == CARRIAGE_RETURN)
+        returns = returns[(data[returns + 1] != LINE_FEED) & (data[returns + 1] != CARRIAGE_RETURN)]
+        is_inside = np.searchsorted(self.starts, returns) > np.searchsorted(self.ends, returns)
+        if not is_inside.all() and (data == LINE_FEED).any():
+            line = line_at(self.content, returns[~is_inside][0])
+            raise UserError(
+                f"'{self.name}' line {line} has a carriage return within it; quote that cell or take the character out"
+            )
+
+    def refuse_swallowed_rows(self, num_columns: int, label_place: int, labels: set[str]) -> None:
+        """Refuse a cell whose lines have as many cells as rows have, and their labels, where rows have them.
+
+        Args:
+            num_columns: Cells of a row.
+            label_place: Which of them is the label, counted from 0.
+            labels: All labels of the file.
+
+        Raises:
+            UserError: There is such a cell.
+        """
+        data = np.frombuffer(self.content, np.uint8)
+        if not len(self.starts):
+            return
+        lines = np.flatnonzero(data == LINE_FEED)
+        first, last = np.searchsorted(lines, self.starts), np.searchsorted(lines, self.ends)
+        several = np.flatnonzero(last > first)
+        if not len(several):
+            return
+        separators = np.flatnonzero(data == self.separator)
+        starts, ends, first, last = (each[several] for each in (self.starts, self.ends, first, last))
+
+        def count(begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+            return np.searchsorted(separators, end) - np.searchsorted(separators, begin)
+
+        # The rest of a row and the beginning of another are one row together.
+        outer = count(starts, lines[first]) + count(lines[last - 1], ends)
+        width = num_columns - 1
+        for cell in np.flatnonzero((outer == width) & (count(starts, ends) == width * (last - first))):
+            text = self.content.slice(starts[cell] + 1, ends[cell] - starts[cell] - 1).to_pybytes().decode()
+            if _has_labels_of_rows(text, chr(self.separator), num_columns, label_place, labels):
+                line, end = line_at(self.content, starts[cell]), line_at(self.content, ends[cell])
+                raise UserError(
+                    f"'{self.name}' line {line}: the quote that opens there is closed in line {end} and swallows the "
+                    f"rows between; {WAY_OUT}; if that cell is right, pass --quoting trusted"
+                )
+
+
+def _strict_cells(data: np.ndarray, separator: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """The quoted cells where no quote stands elsewhere; None where one does."""
+    quotes = np.flatnonzero(data == QUOTE)
+    if len(quotes) % 2:
+        return None
+    opening, closing = quotes[0::2], quotes[1::2]
+    if not len(quotes):
+        return opening, closing
+    is_border = np.zeros(256, bool)
+    is_border[[separator, LINE_FEED, CARRIAGE_RETURN]] = True
+    begins = is_border[data[np.maximum(opening - 1, 0)]] | (opening == 0)
+    stops = is_border[data[np.minimum(closing + 1, len(data) - 1)]] | (closing == len(data) - 1)
+    doubled = opening[1:] == closing[:-1] + 1  # "" inside of a cell
+    if not (begins[0] and stops[-1] and (doubled | (begins[1:] & stops[:-1])).all()):
+        return None
+    return opening[np.r_[True, ~doubled]], closing[np.r_[~doubled, True]]
+
+
+def _lenient_cells(content: pa.Buffer, name: str, separator: str) -> tuple[np.ndarray, np.ndarray]:
+    """The quoted cells where quotes may stand inside of other cells, as in 5" or he said "no"."""
+    border = rb"[%b\r\n]" % re.escape(separator.encode())
+    cell = re.compile(rb'(?:\A|(?<=%b))"[^"]*(?:""[^"]*)*("(%b|\Z)?)?' % (border, border))
+    spans = []
+    for found in cell.finditer(memoryview(content)):
+        if found[2] is not None:
+            spans.append((found.start(), found.start(1)))
+            continue
+        line = line_at(content, found.start())
+        if found[1] is None:
+            raise UserError(f"'{name}' is malformed: the quote that opens in line {line} is never closed; {WAY_OUT}")
+        closes = line_at(content, found.start(1))
+        raise UserError(
+            f"'{name}' is malformed: the quote that opens in line {line} is closed in line {closes}, where "
+            f"neither a separator nor the line's end follows; {WAY_OUT}"
+        )
+    pairs = np.array(spans, np.int64).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def _has_labels_of_rows(text: str, separator: str, num_columns: int, label_place: int, labels: set[str]) -> bool:
+    rows = [line.rstrip("\r").split(separator) for line in text.split("\n")]
+    place = len(rows[-1]) - 1  # the column that the quote opens in
+    found = [row[label_place] for row in rows[1:-1]]
+    if label_place > place:
+        found.append(rows[0][label_place - place])
+    elif label_place < place:
+        found.append(rows[-1][label_place])
+    all_numbers = all(map(_is_number, labels))
+    return bool(found) and all(each.strip() in labels or (all_numbers and _is_number(each)) for each in found)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

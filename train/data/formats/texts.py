@@ -1,0 +1,103 @@
+"""Reads folders of .txt files, one sub-folder for each class, and fastText's files of labelled lines."""
+
+import logging
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from salience.configuration.data_arguments import FileArguments
+from salience.configuration.errors import UserError
+from salience.train.data.formats.decoding import encodings, read_utf8
+from salience.train.data.formats.json import has_half_a_character
+from salience.train.data.tables import Part, make_part
+
+logger = logging.getLogger(__name__)
+
+FASTTEXT_LINE = r"^\s*(?P<labels>__label__\S+(?:\s+__label__\S+)*)(?:\s+(?P<text>.*))?$"
+
+
+def read_folder(path: Path, name: str, args: FileArguments) -> Part:
+    """Read `path/CLASS/ANY.txt`; what isn't read is counted in the log.
+
+    Args:
+        path: The folder.
+        name: Of it, for the messages.
+        args: Encodings.
+
+    Raises:
+        UserError: There are no such files, or one is in another encoding.
+    """
+    files, left_out = _class_files(path)
+    if not files:
+        raise UserError(f"folder '{name}' has no .txt files in sub-folders; lay it out as '{name}/CLASS/ANY.txt'")
+    if left_out:
+        reasons = ", ".join(f"{count} {why}" for why, count in left_out.items())
+        logger.warning("%d files of the folder '%s' are not read: %s", left_out.total(), name, reasons)
+    for file in files:
+        if has_half_a_character(str(file)):
+            shown = str(file.relative_to(path)).encode("utf-8", "backslashreplace").decode()
+            raise UserError(f"'{name}/{shown}' has a name that isn't valid UTF-8; rename it")
+    files.sort(key=lambda file: (file.parent.name, file.name))
+    texts = [_read_text(file, f"{name}/{file.parent.name}/{file.name}", args) for file in files]
+    table = pa.table({"text": pa.array(texts, pa.string()), "label": [file.parent.name for file in files]})
+    return make_part(table, name, FileArguments(label_separator=args.label_separator))
+
+
+def read_fasttext(path: Path, name: str, args: FileArguments) -> Part:
+    """Read a file of lines that begin with their labels, such as `__label__sport __label__news`.
+
+    Args:
+        path: The file, which may end in .gz.
+        name: Of it, for the messages.
+        args: Encodings.
+
+    Raises:
+        UserError: A line has no label at its start.
+    """
+    content = read_utf8(path, name, args).to_pybytes().decode()
+    lines = pa.array(content.replace("\r\n", "\n").removesuffix("\n").split("\n"), pa.large_string())
+    found = pc.extract_regex(lines, FASTTEXT_LINE)
+    bad = pc.index(pc.is_null(found), True).as_py()
+    if bad >= 0:
+        raise UserError(
+            f"'{name}' line {bad + 1} doesn't begin with __label__; a .txt file is read as fastText's, with "
+            f"`__label__NAME` before each text; texts without labels belong into a folder '{path.stem}/CLASS/ANY.txt'"
+        )
+    text, labels = pc.struct_field(found, "text"), pc.struct_field(found, "labels")
+    names = pc.utf8_split_whitespace(pc.replace_substring(labels, "__label__", "", max_replacements=None))
+    text = pc.if_else(pc.equal(text, ""), None, text)
+    table = pa.table({"text": text, "label": names})
+    plain = FileArguments(keep_empty_texts=args.keep_empty_texts)
+    return make_part(table, name, plain, find_line=lambda row: f" (line {row})", lists_of_one=True)
+
+
+def _class_files(path: Path) -> tuple[list[Path], Counter[str]]:
+    """The texts of a folder, and how many other files there are, by the reason why they aren't read."""
+    files, left_out = [], Counter[str]()
+    for folder in path.iterdir():
+        if not folder.is_dir():
+            left_out["beside the class folders"] += 1
+        elif folder.name.startswith((".", "__")):
+            left_out["in hidden folders"] += sum(file.is_file() for file in folder.rglob("*"))
+        else:
+            for file in folder.iterdir():
+                if file.is_dir():
+                    left_out["in folders inside of class folders"] += sum(each.is_file() for each in file.rglob("*"))
+                elif not file.is_file():
+                    left_out["no plain files"] += 1
+                elif file.name.startswith("."):
+                    left_out["hidden"] += 1
+                elif file.suffix != ".txt":
+                    left_out["with another ending than .txt"] += 1
+                else:
+                    files.append(file)
+    return files, +left_out
+
+
+def _read_text(file: Path, name: str, args: FileArguments) -> str:
+    if file.stat().st_size == 0:
+        encodings(args)
+        return ""
+    return str(read_utf8(file, name, args), "utf-8").replace("\r\n", "\n").replace("\r", "\n")

@@ -1,0 +1,80 @@
+"""Finds texts that stand in two splits, and drops them from the earlier one if asked."""
+
+import logging
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset
+
+from salience.configuration.errors import UserError
+from salience.train.data.labels import LabelScheme, count_classes, label_array
+
+logger = logging.getLogger(__name__)
+
+ROWS_PER_BATCH = 100_000
+
+
+def without_leaks(splits: dict[str, Dataset], scheme: LabelScheme, drop: bool) -> dict[str, Dataset]:
+    """Texts of a split that a later one (validation, test) tests again: dropped from the earlier one, or counted.
+
+    Args:
+        splits: In the order train, validation, test.
+        scheme: What their labels mean.
+        drop: Whether to drop them.
+
+    Raises:
+        UserError: No text of a split, or no training text of a class, would be left.
+    """
+    splits, order = dict(splits), list(splits)
+    for number, name in enumerate(order[:-1]):
+        leaked = _leaked(splits[name], [splits[later] for later in order[number + 1 :]])
+        if not leaked.any():
+            continue
+        if not drop:
+            logger.warning(
+                "%d %s texts are held-out texts too, word for word; drop them with --drop_leaked true",
+                leaked.sum(),
+                name,
+            )
+            continue
+        kept = splits[name].select(np.flatnonzero(~leaked))
+        _refuse_losses(splits[name], kept, name, scheme)
+        splits[name] = kept
+        logger.warning("%d %s texts are dropped: they are held-out texts too, word for word", leaked.sum(), name)
+    return splits
+
+
+def _refuse_losses(rows: Dataset, kept: Dataset, split: str, scheme: LabelScheme) -> None:
+    way_out = "leave out --drop_leaked, or give other held-out texts"
+    if not len(kept):
+        raise UserError(f"--drop_leaked true drops every {split} text: each is a held-out text too; {way_out}")
+    before, after = _class_counts(rows, scheme), _class_counts(kept, scheme)
+    lost = np.flatnonzero((before > 0) & (after == 0))
+    if split == "train" and len(lost):
+        raise UserError(f"--drop_leaked true drops every training text of '{scheme.names[lost[0]]}'; {way_out}")
+
+
+def _class_counts(rows: Dataset, scheme: LabelScheme) -> np.ndarray:
+    batches = rows.with_format("arrow").iter(ROWS_PER_BATCH)
+    size = len(scheme.names)
+    return sum(
+        (count_classes(label_array(batch["labels"]), scheme.problem_type, size) for batch in batches),
+        np.zeros(size, np.int64),
+    )
+
+
+def _leaked(rows: Dataset, held_out: list[Dataset]) -> np.ndarray:
+    """Which rows have a text, not empty, that also stands in a held-out split word for word, bool (rows,)."""
+    tested = pc.unique(pa.chunked_array([chunk for split in held_out for chunk in _texts(split).chunks], pa.string()))
+    batches = rows.with_format("arrow").iter(ROWS_PER_BATCH)
+    leaked = [
+        pc.and_(pc.is_in(batch["text"], value_set=tested), pc.not_equal(pc.utf8_trim_whitespace(batch["text"]), ""))
+        for batch in batches
+    ]
+    return np.concatenate([np.asarray(each) for each in leaked])
+
+
+def _texts(rows: Dataset) -> pa.ChunkedArray:
+    batches = [batch["text"] for batch in rows.with_format("arrow").iter(ROWS_PER_BATCH)]
+    return pa.chunked_array([chunk for batch in batches for chunk in batch.chunks], pa.string())

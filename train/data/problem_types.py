@@ -1,0 +1,113 @@
+"""What labels are for: one class for each text, several, or a number."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from salience.configuration.errors import UserError
+from salience.train.data.columns import is_list
+from salience.train.data.tables import Part
+
+logger = logging.getLogger(__name__)
+
+MULTI_LABEL, ONE_LABEL = "multi_label_classification", "single_label_classification"
+
+
+def find_problem_type(parts: list[Part], separator: str | None, asked: str | None, where: str) -> str:
+    """Find the problem type in the training labels.
+
+    Args:
+        parts: The training files.
+        separator: Splits a string into several labels, or None.
+        asked: What `--problem_type` says, or None.
+        where: The files, for the messages.
+
+    Raises:
+        UserError: The labels don't fit what was asked for.
+    """
+    has_several = separator is not None or any(is_list(part.label.type) for part in parts)
+    if asked is None and not has_several and _are_decimal_numbers(parts):
+        logger.warning(
+            "the labels of %s are read as numbers (regression), as some have decimals; if they are classes, pass "
+            "--problem_type single_label_classification",
+            where,
+        )
+        return "regression"
+    found = MULTI_LABEL if has_several else ONE_LABEL
+    if asked is not None and (asked == MULTI_LABEL) != has_several:
+        raise UserError(
+            f"--problem_type {asked} doesn't fit the labels of {where}: several labels for a text are lists, "
+            "or text with --label_separator"
+        )
+    return asked or found
+
+
+def without_lists_of_one(parts: list[Part], problem_type: str | None) -> list[Part]:
+    """Take the labels out of their lists where a format has lists only, and each of them holds one.
+
+    Args:
+        parts: Files of one split.
+        problem_type: As far as it is known.
+    """
+    lists = [part for part in parts if is_list(part.label.type)]
+    if problem_type == MULTI_LABEL or not all(part.lists_of_one and _all_of_one(part.label) for part in lists):
+        return parts
+    return [replace(part, label=pc.list_flatten(part.label)) if is_list(part.label.type) else part for part in parts]
+
+
+def encode_numbers(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
+    """Labels of regression as float32.
+
+    Args:
+        column: Numbers, or text that holds numbers.
+        where: The file, for the messages.
+
+    Raises:
+        UserError: One isn't a number, or is too large.
+    """
+    try:
+        numbers = column.cast(pa.float64())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        numbers = pa.chunked_array([[_number(value) for value in column.to_pylist()]], pa.float64())
+    values = numbers.to_numpy()
+    with np.errstate(over="ignore"):
+        singles = values.astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(singles))
+    if len(bad):
+        value = str(column[bad[0]].as_py())[:50]
+        reason = "is too large a number" if np.isfinite(values[bad[0]]) else "is not a number, which regression needs"
+        raise UserError(f"the label '{value}' in row {bad[0] + 1} of {where} {reason}")
+    return pa.chunked_array([pa.array(singles)])
+
+
+def _all_of_one(lists: pa.ChunkedArray) -> bool:
+    return bool(pc.all(pc.equal(pc.list_value_length(lists), 1)).as_py())
+
+
+def _are_decimal_numbers(parts: list[Part]) -> bool:
+    """Whether all labels are numbers and one of them isn't whole."""
+    columns = [_numbers(part) for part in parts]
+    found = np.concatenate([column for column in columns if column is not None] or [np.zeros(0)])
+    finite = found[np.isfinite(found)]
+    return all(column is not None for column in columns) and bool((finite != np.round(finite)).any())
+
+
+def _numbers(part: Part) -> np.ndarray | None:
+    kind = part.label.type
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    if not (is_number or (part.is_text and pa.types.is_string(kind))):
+        return None
+    try:
+        return part.label.cast(pa.float64(), safe=False).to_numpy()
+    except pa.ArrowInvalid:
+        return None
+
+
+def _number(value: object) -> float | None:
+    try:
+        return float(str(value))
+    except ValueError:
+        return None

@@ -1,0 +1,98 @@
+"""Labels of any type as text, so that the same label is the same text in every format."""
+
+import re
+from collections.abc import Callable, Iterable
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from salience.configuration.errors import UserError
+from salience.train.data.columns import is_list
+
+# What str() of a list, tuple, set or array of Python looks like; [deleted] doesn't.
+_LIST_AS_TEXT = re.compile(
+    r"""[\[({]\s*['"].*['"][\s,]*[\])}]|\[([-+\d.e,\s]|true|false|nan|none)*\]""", re.DOTALL | re.IGNORECASE
+)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?")
+
+
+def label_texts(column: pa.ChunkedArray | pa.Array, where: str) -> pa.ChunkedArray | pa.Array:
+    """Write labels as text: numbers as Python does, dates as 2020-01-31, times of a day as 23:59:59.
+
+    Args:
+        column: Labels, plain (see `plain_column`).
+        where: The file, for the messages.
+
+    Raises:
+        UserError: They are of a type that makes no labels.
+    """
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_null(kind):
+        return pc.utf8_trim_whitespace(column.cast(pa.string()))
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return column.cast(pa.string())
+    is_known = (pa.types.is_floating, pa.types.is_decimal, pa.types.is_timestamp, pa.types.is_date, pa.types.is_time)
+    if is_list(kind) or not any(each(kind) for each in is_known):
+        raise UserError(f"the labels of {where} are of the type {kind}; use words, numbers or lists of them")
+    values = pc.unique(column)
+    texts = values.to_numpy(zero_copy_only=False) if pa.types.is_floating(kind) else values.to_pylist()
+    spelled = [None if value is None else str(value) for value in texts]
+    return pc.take(pa.array(spelled, pa.string()), pc.index_in(column, value_set=values))
+
+
+def refuse_lists_as_text(texts: pa.Array | pa.ChunkedArray, where: str) -> None:
+    """Refuse labels such as "['oven', 'hobby']": lists that were written into a table of text.
+
+    Raises:
+        UserError: There is one.
+    """
+    for text in pc.unique(texts).to_pylist():
+        if text and text[0] in "[({" and _LIST_AS_TEXT.fullmatch(text):
+            raise UserError(
+                f"the label {text[:80]} of {where} is a list written as text; write the file as json lines or "
+                "parquet, or the labels with one character between them, as in oven;hobby, and --label_separator"
+            )
+
+
+def whole_number(text: str) -> str | None:
+    """3 and 3.0 as 3; None for anything else."""
+    found = re.fullmatch(r"([+-]?\d+)(\.0)?", text)
+    return found[1] if found else None
+
+
+def truth_value(text: str) -> str | None:
+    """True, TRUE and true as true, and so with false; None for anything else."""
+    return text.lower() if text.lower() in ("true", "false") else None
+
+
+def date(text: str) -> str | None:
+    """ISO dates and times as 2020-01-31, or 2020-01-31 23:59:59 unless it is midnight; None for anything else."""
+    if not _DATE.fullmatch(text):
+        return None
+    try:
+        time = pd.Timestamp(text)
+    except ValueError:
+        return None
+    is_day = time == time.normalize() and time.tzinfo is None
+    return str(time.date()) if is_day else str(time)
+
+
+# A function that gives the one spelling of texts of its kind.
+Spelling = Callable[[str], str | None]
+SPELLINGS: tuple[Spelling, ...] = (whole_number, truth_value, date)
+
+
+def common_spelling(columns: Iterable[set[str]]) -> Spelling | None:
+    """The spelling that all labels have in common, if it keeps those apart that stand in the same file.
+
+    Args:
+        columns: The different labels of each file.
+    """
+    columns = [*columns]
+    for spelling in SPELLINGS:
+        spelled = [{spelling(text) for text in texts} for texts in columns]
+        kept_apart = all(len(new) == len(old) for new, old in zip(spelled, columns, strict=True))
+        if kept_apart and not any(None in texts for texts in spelled):
+            return spelling
+    return None
