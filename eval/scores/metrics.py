@@ -1,9 +1,6 @@
-"""From labels and answers to scores, through the `evaluate` module that ships with the package."""
+"""From labels and answers to scores, as the `evaluate` metric that ships with the package computes them."""
 
-import os
-import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import numpy as np
@@ -11,10 +8,7 @@ import numpy as np
 from salience.eval.scores.predictions import REGRESSION, Predictions
 
 if TYPE_CHECKING:
-    from evaluate import EvaluationModule
     from transformers import EvalPrediction
-
-METRIC_FOLDER = Path(__file__).parent / "salience_classification"
 
 
 class ClassScores(TypedDict):
@@ -66,7 +60,10 @@ def compute_scores(predictions: Predictions) -> Scores:
             "answers": predictions.answers,
             "label_names": predictions.label_names,
         }
-    scores = _metric(predictions.problem_type).compute(**inputs)
+    from salience.eval.scores.salience_classification.salience_classification import score  # torch comes with it
+
+    # Not by `evaluate.load`, which copies the script into a cache: home folders may be read-only.
+    scores = score(predictions.problem_type, **inputs)
     return cast(Scores, {name: _plain(score) for name, score in scores.items() if score is not None})
 
 
@@ -89,15 +86,6 @@ def make_compute_metrics(problem_type: str, label_names: list[str]) -> Callable[
         return {name: score for name, score in scores.items() if isinstance(score, float)}
 
     return compute_metrics
-
-
-def _metric(problem_type: str) -> "EvaluationModule":
-    import evaluate  # it loads torch, which reading and comparing scores doesn't need
-
-    # A metric object holds the rows of the call in progress, so each call gets its own: loading takes milliseconds,
-    # the script itself is imported once. In memory and with an id of its own, processes can't meet on disk.
-    experiment = f"{os.getpid()}-{uuid.uuid4().hex}"
-    return evaluate.load(str(METRIC_FOLDER), problem_type, experiment_id=experiment, keep_in_memory=True)
 
 
 def _plain(score: Any) -> Any:

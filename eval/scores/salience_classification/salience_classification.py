@@ -18,6 +18,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
 _DESCRIPTION = """
 One configuration per problem type of transformers:
 
@@ -79,6 +80,51 @@ def _pearson(references: np.ndarray, predictions: np.ndarray) -> float | None:
     return np.mean([np.corrcoef(references[:, t], predictions[:, t])[0, 1] for t in targets])
 
 
+def score(
+    problem_type: str, predictions: Any, references: Any, answers: Any = None, label_names: list[str] | None = None
+) -> dict[str, Any]:
+    """What the metric computes, without the files that `evaluate` keeps for one.
+
+    Args:
+        problem_type: The metric's configuration.
+        predictions: As the metric takes them; so are the others.
+        references: One row for each prediction.
+        answers: Not for regression.
+        label_names: Names of the classes.
+    """
+    if problem_type not in PROBLEM_TYPES:
+        raise ValueError(f"Unknown configuration {problem_type!r}; use one of {', '.join(PROBLEM_TYPES)}.")
+    scores, references = np.asarray(predictions, float), np.asarray(references)
+    if problem_type == "regression":
+        return _regression(scores, references)
+    references = references.astype(int)
+    answers, names = np.asarray(answers, int), label_names or [str(i) for i in range(scores.shape[1])]
+    classes: Sequence[int] = range(len(names))
+    averaged: Sequence[int] | None = None  # those that occur
+    if problem_type == "multi_label_classification":
+        if len(names) == 1:  # scikit-learn takes a single column for two classes, no and yes
+            averaged = classes = [1]
+        predicted, indicators, ranked = answers, references, scores
+    else:
+        predicted, indicators, ranked = answers.argmax(axis=1), np.eye(len(names), dtype=int)[references], scores
+        if len(names) == 2:  # the two columns mirror each other; scikit-learn ranks by the second
+            indicators, ranked = indicators[:, 1:], scores[:, 1:]
+    return {
+        **_averages(references, predicted, averaged),
+        "roc_auc": _roc_auc(indicators, ranked),
+        "per_class": _per_class(references, predicted, classes, names),
+    }
+
+
+def _regression(predictions: np.ndarray, references: np.ndarray) -> dict[str, float | None]:
+    return {
+        "mse": mean_squared_error(references, predictions),
+        "mae": mean_absolute_error(references, predictions),
+        "r2": r2_score(references, predictions) if len(references) > 1 else None,
+        "pearson": _pearson(references, predictions),
+    }
+
+
 class SalienceClassification(evaluate.Metric):
     """The scores that Salience prints, saves and publishes."""
 
@@ -90,7 +136,7 @@ class SalienceClassification(evaluate.Metric):
             "regression": datasets.Sequence(number),
         }
         if self.config_name not in reference:
-            raise ValueError(f"Unknown configuration {self.config_name!r}; use one of {', '.join(reference)}.")
+            raise ValueError(f"Unknown configuration {self.config_name!r}; use one of {', '.join(PROBLEM_TYPES)}.")
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation="",
@@ -104,30 +150,4 @@ class SalienceClassification(evaluate.Metric):
     def _compute(
         self, predictions: Any, references: Any, answers: Any = None, label_names: list[str] | None = None
     ) -> dict[str, Any]:
-        scores, references = np.asarray(predictions), np.asarray(references)
-        if self.config_name == "regression":
-            return self._regression(scores, references)
-        answers, names = np.asarray(answers, int), label_names or [str(i) for i in range(scores.shape[1])]
-        classes: Sequence[int] = range(len(names))
-        averaged: Sequence[int] | None = None  # those that occur
-        if self.config_name == "multi_label_classification":
-            if len(names) == 1:  # scikit-learn takes a single column for two classes, no and yes
-                averaged = classes = [1]
-            predicted, indicators, ranked = answers, references, scores
-        else:
-            predicted, indicators, ranked = answers.argmax(axis=1), np.eye(len(names), dtype=int)[references], scores
-            if len(names) == 2:  # the two columns mirror each other; scikit-learn ranks by the second
-                indicators, ranked = indicators[:, 1:], scores[:, 1:]
-        return {
-            **_averages(references, predicted, averaged),
-            "roc_auc": _roc_auc(indicators, ranked),
-            "per_class": _per_class(references, predicted, classes, names),
-        }
-
-    def _regression(self, predictions: np.ndarray, references: np.ndarray) -> dict[str, float | None]:
-        return {
-            "mse": mean_squared_error(references, predictions),
-            "mae": mean_absolute_error(references, predictions),
-            "r2": r2_score(references, predictions) if len(references) > 1 else None,
-            "pearson": _pearson(references, predictions),
-        }
+        return score(self.config_name, predictions, references, answers, label_names)
