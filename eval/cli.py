@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from salience.configuration.errors import UserError, did_you_mean
+from salience.configuration.terminal import run_program
 
 
 class Command(NamedTuple):
@@ -37,24 +38,25 @@ FORMER_NAMES = {"sparse": "baseline"}
 def main(
     argv: list[str] | None = None, program: str = "eval.py", commands: Mapping[str, Command] = EVAL_COMMANDS
 ) -> int:
-    """Run one of the commands. Returns the exit status: 0, 2 for bad input, or 130 after Ctrl-C."""
-    argv = sys.argv[1:] if argv is None else argv
+    """Run one of the commands. Returns the exit status; see `run_program`."""
+    return run_program(lambda words: run_command(words, program, commands), argv)
+
+
+def run_command(argv: list[str], program: str, commands: Mapping[str, Command]) -> int:
+    """Run the command that the first word names.
+
+    Raises:
+        UserError: There is none, or its input is bad.
+    """
     if not argv or argv[0] in ("-h", "--help"):
         print(help_text(program, commands))
         return 0 if argv else 2
-    try:
-        name = FORMER_NAMES.get(argv[0], argv[0])
-        if name not in commands:
-            hint = did_you_mean(name, commands) or f"; the commands are {', '.join(commands)}"
-            raise UserError(f'"{argv[0]}" is no command of {program}{hint}')
-        run: Callable[[list[str]], int | None] = import_module(commands[name].module).main
-        return run(argv[1:]) or 0
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("error: stopped: the same command begins again, or goes on where it can", file=sys.stderr)
-        return 130
+    name = FORMER_NAMES.get(argv[0], argv[0])
+    if name not in commands:
+        hint = did_you_mean(name, commands) or f"; the commands are {', '.join(commands)}"
+        raise UserError(f'"{argv[0]}" is no command of {program}{hint}')
+    run: Callable[[list[str]], int | None] = import_module(commands[name].module).main
+    return run(argv[1:]) or 0
 
 
 def salience() -> int:

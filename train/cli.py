@@ -15,7 +15,8 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from salience.configuration.arguments import Arguments, RecipeParser
-from salience.configuration.errors import UserError, one_line
+from salience.configuration.errors import one_line
+from salience.configuration.terminal import run_program
 from salience.eval.after_training import evaluate
 from salience.eval.reading.words import Reading, read_text
 from salience.eval.scores.metrics import make_compute_metrics
@@ -65,8 +66,16 @@ class TrainedRun:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Train, evaluate, save, and push if asked. Returns the exit status: 0, or 2 for bad input."""
-    argv = sys.argv[1:] if argv is None else argv
+    """Train, evaluate, save, and push if asked. Returns the exit status; see `run_program`."""
+    return run_program(run_command, argv)
+
+
+def run_command(argv: list[str]) -> int:
+    """`train.py`, in the terminal that `run_program` provides.
+
+    Raises:
+        UserError: Something the user can mend; nothing was overwritten.
+    """
     parser = RecipeParser()
     if not argv or {"-h", "--help"} & set(argv):
         parser.print_help()
@@ -78,10 +87,6 @@ def main(argv: list[str] | None = None) -> int:
             print_summary(run)
         if arguments[3].push_to_hub and arguments[3].process_index == 0:
             print(f"pushed   {push_run(arguments[3])}")
-    except UserError as error:
-        if is_main_process():  # of several processes one speaks
-            print(f"error: {error}", file=sys.stderr)
-        return 2
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()

@@ -127,10 +127,7 @@ def study(file: str, jobs: int, output_dir: str | None, overrides: dict[str, Any
     check_cells(wanted, cells)
     mark_as_own(wanted, folder)
     with stopped_by_sigterm():
-        try:
-            failed = run_cells(wanted, cells, folder, jobs)
-        except KeyboardInterrupt as error:
-            raise UserError("stopped: run the same command again; finished cells are kept") from error
+        failed = run_cells(wanted, cells, folder, jobs)
     if failed:
         logs = ", ".join(str(cell.log_file) for cell in failed)
         raise UserError(f"{len(failed)} of {len(cells)} cells failed, the others are finished; see {logs}")

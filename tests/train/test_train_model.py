@@ -119,7 +119,7 @@ def test_a_mistake_is_the_sentence_of_the_command_line(tmp_path, flags, message)
     "given, message",
     [
         ("train.csv", "'train (a str)' can't be read; give a pandas data frame"),
-        ((["one", "two"], ["a"]), "'train (lists)' has 2 texts and 1 labels; give one label for each text"),
+        ((["one", "two"], ["a"]), "'train (lists)' has columns of several lengths (2 in 'text', 1 in 'label')"),
         ({"text": ["one", "two"]}, "'train (a dict of columns)' has no column 'label'"),
         (pd.DataFrame({"text": [], "label": []}), "'train (a pandas data frame)'"),
         (None, "no data is given"),
