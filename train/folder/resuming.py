@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from salience.configuration.arguments import Arguments
 from salience.configuration.errors import UserError, one_line
-from salience.model_cards.run_folder import STARTED_FILE, STATE_FILE, read_json
+from salience.model_cards.run_folder import STARTED_FILE, STATE_FILE, read_json, write_json
 from salience.train.data.load import TextData
 from salience.train.folder.output import checkpoints, start
 from salience.train.folder.record import changed_arguments
@@ -89,6 +89,8 @@ def start_or_resume(folder: Path, plan: dict[str, Any], resuming: bool, is_first
                 f"--output_dir {folder} holds a run with another {', '.join(changed)}: repeat its command with "
                 "--resume_from_checkpoint last, or choose another folder"
             )
+    if is_first:  # checkpoints may have been moved here without it
+        write_json(folder / STARTED_FILE, plan)
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

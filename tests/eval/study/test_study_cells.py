@@ -81,8 +81,6 @@ STUDY = """
 import sys
 from pathlib import Path
 from salience.eval.study.cells import Cell, CellRunner
-from salience.train.folder.output import claimed, is_claimed
-from tests.helpers.toy_study import wait_for
 cell = Cell("row", 0, Path(sys.argv[1]), ("hold",), {"output_dir": sys.argv[1]})
 assert list(CellRunner(1).run([cell])) == [(cell, True)]
 """

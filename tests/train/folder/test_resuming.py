@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from salience.train import cli
-from salience.train.folder.hub_files import finished_files
 from salience.train.folder.output import claimed
+from salience.train.publish.contents import read_contents
 from tests.helpers.toy import toy_csv
 from tests.helpers.training import QUIET, train
 
@@ -55,7 +55,7 @@ def test_whenever_a_run_is_stopped_it_goes_on_to_a_run_that_can_be_pushed(data, 
     folder = stop(tmp_path / "run", data, step)
     assert not (folder / "run.json").exists()
     train(folder, *TINY, *data, *([] if step == "start_or_resume" else RESUME))
-    assert {"README.md", "run.json", "model.safetensors", "test_results.json"} <= set(finished_files(folder))
+    assert {"README.md", "run.json", "model.safetensors", "test_results.json"} <= set(read_contents(folder))
 
 
 CHANGES = {
@@ -101,7 +101,7 @@ def test_what_does_not_decide_the_result_may_change(copy, data):
     more = "--logging_steps 3 --save_total_limit 2 --per_device_eval_batch_size 3 --data_name Toy "
     more += "--per_device_train_batch_size 4 --gradient_accumulation_steps 2 --dataloader_num_workers 1"
     train(copy, *TINY, *data, *RESUME, *more.split())
-    assert finished_files(copy)
+    assert read_contents(copy)
 
 
 DAMAGES = {
