@@ -49,8 +49,9 @@ def _is_wide(kind: pa.DataType) -> bool:
 
 def _plain(array: pa.Array) -> pa.Array:
     kind = array.type
-    if isinstance(array, pa.ExtensionArray):
-        return _plain(array.storage)
+    if isinstance(array, pa.ExtensionArray):  # of text with a special meaning; a period's number means nothing here
+        storage = _plain(array.storage)
+        return storage if pa.types.is_string(storage.type) else array
     if pa.types.is_dictionary(kind):
         return pc.take(_plain(array.dictionary), array.indices)
     if is_bytes(kind):

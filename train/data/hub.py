@@ -34,7 +34,9 @@ def read_hub(args: DataArguments) -> dict[str, list[Part]]:
     Raises:
         UserError: If the data set can't be loaded, has no training split, or lacks a column, a text or a label.
     """
-    return hub_parts(_load(args), str(args.dataset_name), args)
+    loaded = _load(args)
+    _refuse_codes(loaded, args)
+    return hub_parts(loaded, str(args.dataset_name), args)
 
 
 def hub_parts(loaded: datasets.DatasetDict, name: str, args: FileArguments) -> dict[str, list[Part]]:
@@ -92,6 +94,17 @@ def _load(args: DataArguments) -> datasets.DatasetDict:
             f"the data set '{args.dataset_name}' (--dataset_name) can't be loaded; check its name, --dataset_config, "
             f"--dataset_revision and the connection, or give --train_file: {one_line(error, 300)}"
         ) from error
+
+
+def _refuse_codes(loaded: datasets.DatasetDict, args: DataArguments) -> None:
+    """Of csv files `datasets` makes numbers, in which the codes 2.1 and 2.10 are one class."""
+    for name, rows in loaded.items():
+        kind = getattr(rows.features.get(args.label_column[0]), "dtype", "")
+        if args.problem_type == "single_label_classification" and rows.info.builder_name == "csv" and "float" in kind:
+            raise UserError(
+                f"the labels of {args.dataset_name}, split {name}, are read from csv as numbers, in which codes such "
+                "as 2.1 and 2.10 are one: give the files by --train_file and --test_file"
+            )
 
 
 def _class_names(feature: object) -> list[str] | None:

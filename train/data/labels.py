@@ -1,5 +1,6 @@
 """Turns stored labels (words, numbers or lists of them) into what a model trains on."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,8 +19,16 @@ from salience.train.data.problem_types import (
     find_problem_type,
     without_lists_of_one,
 )
-from salience.train.data.spelling import common_spelling, label_texts, refuse_lists_as_text, whole_number
+from salience.train.data.spelling import (
+    common_spelling,
+    label_texts,
+    numbers_spelled_twice,
+    refuse_lists_as_text,
+    whole_number,
+)
 from salience.train.data.tables import Part
+
+logger = logging.getLogger(__name__)
 
 _ROWS_AT_ONCE = 65_536  # a multi-hot table of all rows at once would overflow Arrow's 32-bit list offsets
 
@@ -106,6 +115,8 @@ class LabelScheme:
             return self.number_names
         known = list(dict.fromkeys(name for part in parts for name in part.class_names or []))
         spelling = None if known else common_spelling(used)
+        if spelling is None and (pair := numbers_spelled_twice(used)):
+            logger.warning("the labels '%s' and '%s' are two classes, as they are spelled", *pair)
         others = {(spelling(name) or name) if spelling else name for texts in used for name in texts} - set(known)
         return known + _sorted_names(others)
 

@@ -14,6 +14,7 @@ from salience.train.data.columns import is_list
 _LIST_AS_TEXT = re.compile(
     r"""[\[({]\s*['"].*['"][\s,]*[\])}]|\[([-+\d.e,\s]|true|false|nan|none)*\]""", re.DOTALL | re.IGNORECASE
 )
+_EXACT = 2.0**53  # a double can't hold every whole number beyond
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?")
 
 
@@ -36,6 +37,8 @@ def label_texts(column: pa.ChunkedArray | pa.Array, where: str) -> pa.ChunkedArr
     if is_list(kind) or not any(each(kind) for each in is_known):
         raise UserError(f"the labels of {where} are of the type {kind}; use words, numbers or lists of them")
     values = pc.unique(column)
+    if pa.types.is_floating(kind) and pc.any(pc.greater_equal(pc.abs(values), _EXACT)).as_py():
+        raise UserError(f"the labels of {where} are numbers too large to be told apart; write them as text")
     texts = values.to_numpy(zero_copy_only=False) if pa.types.is_floating(kind) else values.to_pylist()
     spelled = [None if value is None else str(value) for value in texts]
     return pc.take(pa.array(spelled, pa.string()), pc.index_in(column, value_set=values))
@@ -95,4 +98,14 @@ def common_spelling(columns: Iterable[set[str]]) -> Spelling | None:
         kept_apart = all(len(new) == len(old) for new, old in zip(spelled, columns, strict=True))
         if kept_apart and not any(None in texts for texts in spelled):
             return spelling
+    return None
+
+
+def numbers_spelled_twice(columns: Iterable[set[str]]) -> tuple[str, str] | None:
+    """Two labels of one file that are the same whole number, such as 2 and 2.0; None if there are none."""
+    for texts in columns:
+        for text in sorted(texts):
+            plain = whole_number(text)
+            if plain not in (None, text) and plain in texts:
+                return plain, text
     return None

@@ -4,6 +4,8 @@ import hashlib
 from types import SimpleNamespace
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 from sklearn.datasets import _twenty_newsgroups as newsgroups
@@ -95,6 +97,38 @@ def test_multi_label_hub_data_set(tmp_path, monkeypatch):
     assert data.label_names == ["joy", "anger"]
     found = dict(zip(data.splits["train"]["text"], data.splits["train"]["labels"], strict=True))
     assert found == {"x": [1, 0], "y": [1, 1], "z": [0, 0], "w": [0, 1]}
+
+
+def test_hub_data_sets_are_read_as_files_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+    def from_rows(name, rows, **kwargs):
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table(rows), tmp_path / name / "train-00000-of-00001.parquet")
+        return from_hub(str(tmp_path / name), **kwargs)
+
+    texts = ["x", "y"] * 10
+    indicators = {"text": texts, "label": [[1.0, 0.0], [0.0, 1.0]] * 10}
+    with pytest.raises(UserError, match="split train' are lists of 2 zeros and ones"):
+        from_rows("nameless", indicators)
+    assert from_rows("named", indicators, class_names=["a", "b"]).label_names == ["a", "b"]
+    with pytest.raises(UserError, match="list written as text"):
+        from_rows("lists", {"text": texts, "label": ["['a']", "['b']"] * 10})
+    columns = {"title": texts, "body": texts, "garden": [0, 1] * 10, "cooking": [1, 1] * 10}
+    data = from_rows("columns", columns, text_column=["title", "body"], label_column=["garden", "cooking"])
+    assert data.label_names == ["garden", "cooking"] and data.splits["train"]["text"][0] in ("x\nx", "y\ny")
+    with pytest.raises(UserError, match="too large to be told apart"):
+        from_rows("large", {"text": texts, "label": [1e20, 2e20] * 10})
+    with pytest.raises(UserError, match="is too large a number"):
+        from_rows("numbers", {"text": texts, "label": [0.5, 1e39] * 10})
+
+
+def test_codes_in_csv_files_of_a_hub_data_set_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "codes").mkdir()
+    write_csv(tmp_path / "codes" / "train.csv", [("x", "2"), ("y", "2.1"), ("z", "2.10")] * 6)
+    with pytest.raises(UserError, match="2.1 and 2.10 are one: give the files by --train_file"):
+        from_hub(str(tmp_path / "codes"), problem_type="single_label_classification")
 
 
 def test_hub_errors(hub_folder, tmp_path):

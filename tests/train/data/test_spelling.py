@@ -42,7 +42,7 @@ def names_everywhere(labels, tmp_path, **flags):
         (CODES, CODES),
         ([1.0, 0.0, -1.0], ["-1", "0", "1"]),
         ([1.5, 2.0], ["1.5", "2.0"]),
-        ([1e-5, 1e20, 0.1], ["0.1", "1e+20", "1e-05"]),
+        ([1e-5, 1.5e10, 0.1], ["0.1", "15000000000.0", "1e-05"]),
         ([True, False], ["false", "true"]),
         (["True", "False", "maybe"], ["False", "True", "maybe"]),
         (["01", "1", "1.0"], ["01", "1", "1.0"]),
@@ -170,6 +170,20 @@ def test_words_in_brackets_are_words(tmp_path):
     rows = [("x", label) for label in ("[deleted]", "(other)", "{x}", "[a, b]")] * 6
     file = write_csv(tmp_path / "a.csv", [(text, f'"{label}"') for text, label in rows])
     assert load(file).label_names == ["(other)", "[a, b]", "[deleted]", "{x}"]
+
+
+def test_two_spellings_of_a_number_in_one_file_are_told(tmp_path, caplog):
+    file = write_csv(tmp_path / "a.csv", [("x", "2"), ("y", "2.0")] * 6)
+    assert load(file).label_names == ["2", "2.0"]
+    assert "'2' and '2.0' are two classes" in caplog.text
+
+
+def test_numbers_that_are_not_exact_are_no_classes(tmp_path):
+    rows = [{"text": "x", "label": number} for number in (10**20, 10**20 + 1)] * 5
+    assert "too large to be told apart" in failure(write_jsonl(tmp_path / "a.jsonl", rows))
+    frame = pd.DataFrame({"text": "x", "label": pd.period_range("2020", periods=9, freq="D")})
+    with pytest.raises(UserError, match="of the type extension"):
+        load_splits(DataArguments(), {"train": frame})
 
 
 def test_numbers_too_large_for_float32(tmp_path):
