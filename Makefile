@@ -60,5 +60,5 @@ fix: $(VENV)/.done      ## let ruff repair what it can
 	$(VENV)/bin/ruff format .
 
 pages: $(VENV)/.done    ## write configuration/README.md, model_cards/results/README.md and the README's table anew
-	$(VENV)/bin/python -m salience.configuration.flags_page
+	$(VENV)/bin/python -m salience.configuration.flags.page
 	$(VENV)/bin/python -m salience.model_cards.results_page

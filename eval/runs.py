@@ -7,9 +7,9 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from salience.configuration.arguments import as_tokens
-from salience.configuration.data_arguments import DataArguments
 from salience.configuration.errors import UserError
+from salience.configuration.flags.data_arguments import DataArguments
+from salience.configuration.flags.parser import as_tokens
 from salience.eval.scores.predictions import Predictions, read_predictions
 from salience.model_cards.run_folder import (
     TRAIN_RESULTS_FILE,

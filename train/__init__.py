@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from salience.configuration.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from salience.configuration.data_arguments import DataArguments
     from salience.configuration.errors import UserError
+    from salience.configuration.flags.data_arguments import DataArguments
     from salience.train.building.lora import load_adapter
     from salience.train.cli import TrainedRun, train_model
     from salience.train.data.load import load_splits
@@ -17,7 +17,7 @@ __all__ = ["DataArguments", "TrainedRun", "UserError", "load_adapter", "load_spl
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "DataArguments": "salience.configuration.data_arguments",
+        "DataArguments": "salience.configuration.flags.data_arguments",
         "TrainedRun": "salience.train.cli",
         "UserError": "salience.configuration.errors",
         "load_adapter": "salience.train.building.lora",

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from salience.configuration.arguments import Arguments, RecipeParser
 from salience.configuration.errors import one_line
+from salience.configuration.flags.parser import Arguments, RecipeParser
 from salience.configuration.terminal import run_program
 from salience.eval.after_training import evaluate
 from salience.eval.reading.words import Reading, read_text

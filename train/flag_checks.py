@@ -1,6 +1,6 @@
 """Flags that don't go together, or with the labels, told before anything heavy starts.
 
-What flags alone can tell stands in `salience.configuration.flag_rules`.
+What flags alone can tell stands in `salience.configuration.flags.flag_rules`.
 """
 
 from typing import Any
@@ -9,10 +9,10 @@ from transformers import PreTrainedModel, Trainer
 from transformers.training_args import OptimizerNames
 
 from salience.configuration.errors import UserError, one_line
-from salience.configuration.flag_rules import check_together
-from salience.configuration.model_arguments import chosen_options
-from salience.configuration.training_arguments import SalienceTrainingArguments
-from salience.configuration.tuning_arguments import TuningArguments
+from salience.configuration.flags.flag_rules import check_together
+from salience.configuration.flags.model_arguments import chosen_options
+from salience.configuration.flags.training_arguments import SalienceTrainingArguments
+from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.model_cards.run_folder import is_hub_id
 from salience.train.loop.losses import BALANCING_LOSSES, LabelStatistics
 from salience.train.loop.rehearsal import rehearse

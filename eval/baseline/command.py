@@ -19,9 +19,9 @@ from sklearn.naive_bayes import ComplementNB
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.svm import LinearSVC
 
-from salience.configuration.arguments import RecipeParser
-from salience.configuration.data_arguments import DataArguments
 from salience.configuration.errors import UserError
+from salience.configuration.flags.data_arguments import DataArguments
+from salience.configuration.flags.parser import RecipeParser
 from salience.eval.baseline.frozen import FROZEN_MODELS, frozen_vectors
 from salience.eval.baseline.prior_correction import PriorCorrectedLogistic
 from salience.eval.scores.metrics import compute_scores

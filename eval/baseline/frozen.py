@@ -12,8 +12,8 @@ from sklearn.preprocessing import StandardScaler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from salience.configuration.errors import UserError
-from salience.configuration.model_arguments import ModelArguments
-from salience.configuration.training_arguments import does_bf16_well
+from salience.configuration.flags.model_arguments import ModelArguments
+from salience.configuration.flags.training_arguments import does_bf16_well
 from salience.eval.baseline.prior_correction import PriorCorrectedLogistic
 from salience.eval.reading.reader import batches, padded
 from salience.train.building.build import build_model

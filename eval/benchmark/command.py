@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from salience.configuration.arguments import RecipeParser
-from salience.configuration.data_arguments import FileArguments
 from salience.configuration.errors import UserError
-from salience.configuration.flag_rules import check
+from salience.configuration.flags.data_arguments import FileArguments
+from salience.configuration.flags.flag_rules import check
+from salience.configuration.flags.parser import RecipeParser
 from salience.eval.benchmark.growth import Curve, Measurer
 from salience.eval.benchmark.models import (
     HUB_DATA,

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import PreTrainedTokenizerBase
 
-from salience.configuration.data_arguments import DataArguments, FileArguments
 from salience.configuration.errors import UserError
-from salience.configuration.model_arguments import model_options
+from salience.configuration.flags.data_arguments import DataArguments, FileArguments
+from salience.configuration.flags.model_arguments import model_options
 from salience.modeling import (
     BaselineConfig,
     BaselineForSequenceClassification,

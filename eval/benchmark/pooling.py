@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from salience.configuration.errors import UserError
-from salience.configuration.model_arguments import ModelArguments, model_options
+from salience.configuration.flags.model_arguments import ModelArguments, model_options
 from salience.eval.benchmark.models import NUM_LABELS, Corpus, batches_of, contestant
 from salience.eval.benchmark.timing import MODES, compared, interleaved
 from salience.modeling import AttnPoolConfig

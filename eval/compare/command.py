@@ -35,9 +35,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from salience.configuration.arguments import RecipeParser
-from salience.configuration.data_arguments import DataArguments
 from salience.configuration.errors import UserError
+from salience.configuration.flags.data_arguments import DataArguments
+from salience.configuration.flags.parser import RecipeParser
 from salience.eval.baseline.command import make_sparse_run
 from salience.eval.compare.output import check_out, write
 from salience.eval.compare.page import text_table

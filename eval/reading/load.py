@@ -8,7 +8,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 
 import salience.modeling  # noqa: F401  the Auto classes know our models, so that no code of a repository is run
 from salience.configuration.errors import UserError, one_line
-from salience.configuration.flag_rules import check
+from salience.configuration.flags.flag_rules import check
 from salience.configuration.hub import find_commit
 from salience.eval.reading.reader import Reader
 from salience.eval.reading.words import label_names

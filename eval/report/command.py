@@ -34,9 +34,9 @@ from typing import Any, NamedTuple
 
 from datasets import DatasetDict
 
-from salience.configuration.arguments import RecipeParser
-from salience.configuration.data_arguments import DataArguments
 from salience.configuration.errors import UserError
+from salience.configuration.flags.data_arguments import DataArguments
+from salience.configuration.flags.parser import RecipeParser
 from salience.eval.failures.analysis import FailureAnalysis
 from salience.eval.failures.remedies import own_ablation, read_ablation
 from salience.eval.reading.load import ClassifierArguments, load_reader

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from salience.configuration.arguments import RecipeParser
-from salience.configuration.data_arguments import FileArguments
+from salience.configuration.flags.data_arguments import FileArguments
+from salience.configuration.flags.parser import RecipeParser
 from salience.eval.reading.load import ClassifierArguments, load_reader
 from salience.eval.scores.metrics import Scores, compute_scores
 from salience.eval.scores.predictions import Predictions

@@ -55,9 +55,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from salience.configuration.arguments import RecipeParser, recipe_tokens
 from salience.configuration.errors import UserError
-from salience.configuration.flag_rules import check
+from salience.configuration.flags.flag_rules import check
+from salience.configuration.flags.parser import RecipeParser, recipe_tokens
 from salience.eval.runs import read_scores
 from salience.eval.study.cells import Cell, CellRunner
 from salience.eval.study.file import Study, read_flags, read_study

@@ -8,8 +8,8 @@ from typing import Any, TypedDict, cast
 
 import numpy as np
 
-from salience.configuration.data_arguments import DataArguments
 from salience.configuration.errors import UserError
+from salience.configuration.flags.data_arguments import DataArguments
 from salience.eval.runs import best_by_validation, paired_answers, read_run, read_scores
 from salience.eval.scores.paired import Difference, McNemar, bootstrap, exact_mcnemar
 from salience.eval.study.cells import Cell

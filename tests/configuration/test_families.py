@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from salience import configuration, modeling
 from salience.configuration.errors import UserError
 from salience.configuration.families import FAMILIES, codes
-from salience.configuration.model_arguments import ModelArguments, chosen_options, model_options
+from salience.configuration.flags.model_arguments import ModelArguments, chosen_options, model_options
 from salience.eval.failures.remedies import own_ablation
 from salience.train.building.build import build_model
 from tests.helpers.paths import ROOT
@@ -74,7 +74,7 @@ def fresh(code: str) -> set[str]:
 
 
 def test_records_and_rules_need_neither_torch_nor_transformers():
-    loaded = fresh("import salience.configuration.flag_rules, salience.configuration.families")
+    loaded = fresh("import salience.configuration.flags.flag_rules, salience.configuration.families")
     assert not {"torch", "transformers", "accelerate"} & loaded
 
 

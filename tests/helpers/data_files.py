@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from salience.configuration.data_arguments import DataArguments
 from salience.configuration.errors import UserError
+from salience.configuration.flags.data_arguments import DataArguments
 from salience.train.data.load import load_splits
 
 ROWS = [(f"text {i}", "sport" if i % 3 else "news") for i in range(30)]

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models
 
-from salience.configuration.arguments import RecipeParser
 from salience.configuration.errors import UserError
+from salience.configuration.flags.parser import RecipeParser
 from salience.train.building.build import build_model
 from salience.train.building.word_vectors import load_word_vectors
 

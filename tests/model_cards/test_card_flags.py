@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from salience.configuration.arguments import RecipeParser
 from salience.configuration.errors import UserError
+from salience.configuration.flags.parser import RecipeParser
 from salience.train.folder.record import changed_arguments
 from tests.helpers.card_runs import card_of, make_run, read, write
 

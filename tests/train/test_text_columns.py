@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from transformers import AutoConfig, AutoTokenizer, pipeline
 
-from salience.configuration.data_arguments import DataArguments
+from salience.configuration.flags.data_arguments import DataArguments
 from salience.eval.cli import main as eval_main
 from salience.modeling import AttnPoolForSequenceClassification  # noqa: F401  # pipelines know our models by it
 from salience.train.building.text_columns import separator_of

@@ -9,9 +9,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import precision_recall_fscore_support
 from sklearn.preprocessing import StandardScaler
 
-from salience.configuration.data_arguments import DataArguments
 from salience.configuration.errors import UserError
-from salience.configuration.model_arguments import ModelArguments
+from salience.configuration.flags.data_arguments import DataArguments
+from salience.configuration.flags.model_arguments import ModelArguments
 from salience.eval.baseline.command import run_sparse
 from salience.eval.baseline.frozen import LOGISTIC, frozen_vectors
 from salience.eval.baseline.prior_correction import PriorCorrectedLogistic

@@ -5,7 +5,7 @@ from typing import Any
 
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.families import FAMILIES
-from salience.configuration.model_arguments import chosen_options
+from salience.configuration.flags.model_arguments import chosen_options
 from salience.train.building.builders import Built, Request
 
 

@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from salience.configuration.configuration_salience import SalienceConfig
 from salience.configuration.errors import UserError, one_line
-from salience.configuration.model_arguments import FROM_A_RUN, WINDOW_OPTIONS
+from salience.configuration.flags.model_arguments import FROM_A_RUN, WINDOW_OPTIONS
 from salience.modeling.encoders import forget_origin
 from salience.train.data.paths import PACKAGE_PREFIX, expand, find_in_package
 

@@ -11,8 +11,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from transformers.pytorch_utils import Conv1D
 
 from salience.configuration.errors import UserError, one_line
+from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.configuration.hub import find_commit
-from salience.configuration.tuning_arguments import TuningArguments
 from salience.model_cards.run_folder import ADAPTER_FOLDER
 from salience.modeling.encoders import forget_origin, load_encoder
 from salience.modeling.salience_base import SaliencePreTrainedModel

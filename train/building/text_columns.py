@@ -4,8 +4,8 @@ from typing import Any
 
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from salience.configuration.data_arguments import FileArguments
 from salience.configuration.errors import UserError
+from salience.configuration.flags.data_arguments import FileArguments
 from salience.modeling.tokenizer_loading import read_tokenizer
 from salience.train.building.encoder_loading import encoder_path, no_encoder
 

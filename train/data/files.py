@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from salience.configuration.data_arguments import FileArguments
 from salience.configuration.errors import UserError
+from salience.configuration.flags.data_arguments import FileArguments
 from salience.train.data.formats.csv import read_csv
 from salience.train.data.formats.json import read_json
 from salience.train.data.formats.parquet import read_parquet

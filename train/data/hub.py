@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets.exceptions import DatasetsError
 
-from salience.configuration.data_arguments import DataArguments, FileArguments
 from salience.configuration.errors import UserError, one_line
+from salience.configuration.flags.data_arguments import DataArguments, FileArguments
 from salience.configuration.hub import find_commit
 from salience.train.data.tables import Part, check_columns, ids_without_minus_one, make_part, wanted_columns
 

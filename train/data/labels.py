@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from salience.configuration.data_arguments import FileArguments
 from salience.configuration.errors import UserError
+from salience.configuration.flags.data_arguments import FileArguments
 from salience.train.data.columns import is_list
 from salience.train.data.indicators import has_repeats, indicator_width, nameless, ones_of
 from salience.train.data.problem_types import (

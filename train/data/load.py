@@ -14,8 +14,8 @@ from datasets import Dataset, DatasetDict
 # Not public, but scikit-learn's own rules to the letter, and unchanged since 2013.
 from sklearn.datasets._twenty_newsgroups import strip_newsgroup_footer, strip_newsgroup_header, strip_newsgroup_quoting
 
-from salience.configuration.data_arguments import DataArguments, FileArguments
 from salience.configuration.errors import UserError
+from salience.configuration.flags.data_arguments import DataArguments, FileArguments
 from salience.train.data.files import read_file
 from salience.train.data.labels import LabelScheme, count_classes, label_array
 from salience.train.data.leaks import without_leaks

@@ -8,8 +8,8 @@ import datasets
 import pandas as pd
 import pyarrow as pa
 
-from salience.configuration.data_arguments import FileArguments
 from salience.configuration.errors import UserError, one_line
+from salience.configuration.flags.data_arguments import FileArguments
 from salience.train.data.hub import SPLIT_NAMES, hub_parts, read_split
 from salience.train.data.tables import Part, check_columns, make_part, wanted_columns
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from salience.configuration.data_arguments import FileArguments
 from salience.configuration.errors import UserError, did_you_mean, one_line
+from salience.configuration.flags.data_arguments import FileArguments
 from salience.train.data.columns import is_text, plain_column
 
 ONES = ("1", "1.0", "true", "True", "TRUE")  # how formats write that a text has a label

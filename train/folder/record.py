@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from salience.configuration.arguments import Arguments
+from salience.configuration.flags.parser import Arguments
 from salience.model_cards.run_folder import DataRecord, ModelRecord, RunRecord
 from salience.train.building.encoder_loading import public_name
 from salience.train.data.load import TextData

@@ -10,8 +10,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
-from salience.configuration.arguments import Arguments
 from salience.configuration.errors import UserError, one_line
+from salience.configuration.flags.parser import Arguments
 from salience.model_cards.run_folder import STARTED_FILE, STATE_FILE, read_json, write_json
 from salience.train.data.load import TextData
 from salience.train.folder.output import checkpoints, start

@@ -14,8 +14,8 @@ from transformers import (
 )
 
 from salience.configuration.errors import UserError
-from salience.configuration.training_arguments import SalienceTrainingArguments
-from salience.configuration.tuning_arguments import TuningArguments
+from salience.configuration.flags.training_arguments import SalienceTrainingArguments
+from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.model_cards.run_folder import ADAPTER_FOLDER
 from salience.train.building.encoder_cache import attach_cache
 from salience.train.building.lora import add_adapters, encoder_of, save_merged

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from salience.configuration.errors import UserError
-from salience.configuration.tuning_arguments import TuningArguments
+from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.modeling.classifier import auxiliary_mean
 from salience.train.loop.class_weights import read_class_weights
 

@@ -10,8 +10,8 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, Trainer
 from transformers.utils import is_liger_kernel_available
 
-from salience.configuration.library_errors import blame
-from salience.configuration.training_arguments import SalienceTrainingArguments
+from salience.configuration.flags.library_errors import blame
+from salience.configuration.flags.training_arguments import SalienceTrainingArguments
 
 TOY_SIZES: dict[str, Any] = {
     "vocab_size": 2, "hidden_size": 2, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 2,

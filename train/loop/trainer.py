@@ -13,7 +13,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import EvalLoopOutput
 
 from salience.configuration.errors import UserError
-from salience.configuration.training_arguments import SalienceTrainingArguments
+from salience.configuration.flags.training_arguments import SalienceTrainingArguments
 from salience.model_cards.card import write_card
 from salience.train.folder.output import mark_checkpoint
 from salience.train.loop.adversarial import adversarial_step

@@ -13,7 +13,7 @@ from sklearn.naive_bayes import ComplementNB
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
-from salience.configuration.data_arguments import DataArguments
+from salience.configuration.flags.data_arguments import DataArguments
 from salience.eval.cli import main
 from salience.eval.compare.page import MAX_NAME, shorten, write_figure
 from salience.eval.compare.results import distinct_names, intervals

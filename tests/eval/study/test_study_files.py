@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from salience.configuration.arguments import RecipeParser, recipe_tokens
+from salience.configuration.flags.parser import RecipeParser, recipe_tokens
 from salience.eval.study.command import check_cells
 from salience.eval.study.file import read_study
 from salience.train.building.build import build_model

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from salience.configuration.data_arguments import DataArguments
 from salience.configuration.errors import UserError
-from salience.configuration.model_arguments import ModelArguments
+from salience.configuration.flags.data_arguments import DataArguments
+from salience.configuration.flags.model_arguments import ModelArguments
 from salience.eval.baseline.command import run_sparse
 from salience.train import cli
 from salience.train.building.encoder_cache import EncoderCache

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from salience.configuration.arguments import RecipeParser
 from salience.configuration.errors import UserError
+from salience.configuration.flags.parser import RecipeParser
 from salience.eval import load_classifier
 from salience.train.building.build import build_model
 

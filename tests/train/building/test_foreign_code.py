@@ -6,8 +6,8 @@ import shutil
 import pytest
 import torch
 
-from salience.configuration.arguments import RecipeParser
-from salience.configuration.tuning_arguments import TuningArguments
+from salience.configuration.flags.parser import RecipeParser
+from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.train.building.build import build_model
 from salience.train.building.lora import add_adapters, save_merged
 from salience.train.publish.remote_code import code_files

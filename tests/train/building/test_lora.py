@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from salience.configuration.tuning_arguments import TuningArguments
+from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.model_cards.card import usage_blocks
 from salience.train import cli
 from salience.train.building.lora import add_adapters, encoder_of, load_adapter

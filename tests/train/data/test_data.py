@@ -11,8 +11,8 @@ from datasets import ClassLabel, Dataset, Features, Value
 from sklearn.datasets import _twenty_newsgroups as newsgroups
 from transformers import HfArgumentParser
 
-from salience.configuration.data_arguments import DataArguments
 from salience.configuration.errors import UserError
+from salience.configuration.flags.data_arguments import DataArguments
 from salience.train.data.load import load_splits
 from tests.helpers.data_files import ROWS, failure, load, write_csv, write_jsonl
 

@@ -7,7 +7,7 @@ from datasets import Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from salience.configuration.data_arguments import FileArguments
+from salience.configuration.flags.data_arguments import FileArguments
 from salience.train.data import labels as labels_module
 from salience.train.data.labels import LabelScheme
 from salience.train.data.tables import Part

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from salience.configuration.data_arguments import DataArguments
 from salience.configuration.errors import UserError
+from salience.configuration.flags.data_arguments import DataArguments
 from salience.train.data.load import load_test
 from tests.helpers.data_files import ROWS, all_rows, failure, load, write_csv, write_jsonl
 

@@ -10,8 +10,8 @@ from datasets import Dataset
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from salience.configuration.data_arguments import DataArguments
 from salience.configuration.errors import UserError
+from salience.configuration.flags.data_arguments import DataArguments
 from salience.train.data.load import load_splits
 
 WRITERS = {

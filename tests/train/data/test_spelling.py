@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
-from salience.configuration.data_arguments import DataArguments
 from salience.configuration.errors import UserError
+from salience.configuration.flags.data_arguments import DataArguments
 from salience.train.data.load import load_splits, load_test
 from tests.helpers.data_files import failure, load, write_csv, write_jsonl
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from salience.configuration.data_arguments import DataArguments
 from salience.configuration.errors import UserError
+from salience.configuration.flags.data_arguments import DataArguments
 from salience.train.data.load import load_splits
 from tests.helpers.data_files import ROWS, all_rows, failure, load, write_csv
 

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from salience.configuration.errors import UserError
-from salience.configuration.tuning_arguments import TuningArguments
+from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.train import cli
 from salience.train.loop.class_weights import read_class_weights
 from salience.train.loop.losses import LabelStatistics, TrainingLoss

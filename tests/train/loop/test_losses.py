@@ -7,8 +7,8 @@ from torch.nn import functional as F
 from transformers import BertConfig, DataCollatorWithPadding
 
 from salience.configuration.errors import UserError
-from salience.configuration.training_arguments import SalienceTrainingArguments
-from salience.configuration.tuning_arguments import TuningArguments
+from salience.configuration.flags.training_arguments import SalienceTrainingArguments
+from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.modeling import AttnPoolConfig, AttnPoolForSequenceClassification
 from salience.train.loop.losses import LOSSES, LabelStatistics, TrainingLoss, correct_prior
 from salience.train.loop.trainer import SalienceTrainer

@@ -5,7 +5,7 @@ from accelerate.data_loader import BatchSamplerShard
 from torch.utils.data import BatchSampler
 from transformers import DataCollatorWithPadding
 
-from salience.configuration.training_arguments import SalienceTrainingArguments
+from salience.configuration.flags.training_arguments import SalienceTrainingArguments
 from salience.train.loop.sampling import EpochSampler, StepBatches
 from salience.train.loop.trainer import SalienceTrainer
 from tests.helpers.tiny import tiny_model

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from salience.configuration.data_arguments import FileArguments
 from salience.configuration.errors import UserError, one_line
+from salience.configuration.flags.data_arguments import FileArguments
 from salience.train.data.formats.decoding import read_utf8
 from salience.train.data.formats.quotes import QuotedCells
 from salience.train.data.tables import Part, check_columns, make_part, wanted_columns

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from salience.configuration.data_arguments import FileArguments
 from salience.configuration.errors import UserError
+from salience.configuration.flags.data_arguments import FileArguments
 
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 

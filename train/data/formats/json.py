@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.json
 
-from salience.configuration.data_arguments import FileArguments
 from salience.configuration.errors import UserError
+from salience.configuration.flags.data_arguments import FileArguments
 from salience.train.data.formats.decoding import first_bytes, read_utf8
 from salience.train.data.tables import Part, check_columns, make_part, wanted_columns
 

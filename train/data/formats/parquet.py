@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from salience.configuration.data_arguments import FileArguments
 from salience.configuration.errors import UserError, one_line
+from salience.configuration.flags.data_arguments import FileArguments
 from salience.train.data.tables import Part, check_columns, ids_without_minus_one, make_part, wanted_columns
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from salience.configuration.data_arguments import FileArguments
 from salience.configuration.errors import UserError
+from salience.configuration.flags.data_arguments import FileArguments
 from salience.train.data.formats.decoding import encodings, read_utf8
 from salience.train.data.formats.json import has_half_a_character
 from salience.train.data.tables import Part, make_part

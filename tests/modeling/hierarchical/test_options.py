@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForSequenceClassification
 
-from salience.configuration.model_arguments import model_options
+from salience.configuration.flags.model_arguments import model_options
 from salience.modeling import HierarchicalAttnConfig, HierarchicalAttnForSequenceClassification
 from salience.train import cli
 from tests.helpers.tiny import SENTENCE_ENDS, TINY_MODELS, VOCAB_SIZE, WINDOWS, random_batch, tiny_encoder_config

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Set
 from typing import Any, TypeVar
 
 from salience.configuration.errors import UserError, one_line
-from salience.configuration.rules import shown
+from salience.configuration.flags.rule_kinds import shown
 
 T = TypeVar("T")
 

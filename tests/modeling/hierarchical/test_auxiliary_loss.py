@@ -8,8 +8,8 @@ import torch
 from torch.testing import assert_close
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding
 
-from salience.configuration.training_arguments import SalienceTrainingArguments
-from salience.configuration.tuning_arguments import TuningArguments
+from salience.configuration.flags.training_arguments import SalienceTrainingArguments
+from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.train import cli
 from salience.train.building.lora import load_adapter
 from salience.train.loop.losses import LabelStatistics, TrainingLoss

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from salience.configuration.flag_rules import check
+from salience.configuration.flags.flag_rules import check
 
 
 @dataclass

@@ -11,7 +11,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from salience.configuration.families import FAMILIES
-from salience.configuration.rules import Choice, Fixed, Together, Values, belongs_to, changed_flags, excludes, refuse
+from salience.configuration.flags.rule_kinds import (
+    Choice,
+    Fixed,
+    Together,
+    Values,
+    belongs_to,
+    changed_flags,
+    excludes,
+    refuse,
+)
 
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
 CLEANING_RULES = ("headers", "footers", "quotes")

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from salience.configuration.arguments import RecipeParser
 from salience.configuration.errors import UserError
-from salience.configuration.flag_rules import CHOICES, MODEL_RULES, NOT_OFFERED, TOGETHER, VALUES, check
-from salience.configuration.library_errors import blame
-from salience.configuration.rules import Choice, Fixed, Together, Values
+from salience.configuration.flags.flag_rules import CHOICES, MODEL_RULES, NOT_OFFERED, TOGETHER, VALUES, check
+from salience.configuration.flags.library_errors import blame
+from salience.configuration.flags.parser import RecipeParser
+from salience.configuration.flags.rule_kinds import Choice, Fixed, Together, Values
 from salience.train.flag_checks import check_flags
 
 ROWS = (*VALUES, *CHOICES, *NOT_OFFERED, *TOGETHER, *MODEL_RULES)

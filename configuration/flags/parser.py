@@ -11,12 +11,12 @@ from typing import Any, NoReturn
 import yaml
 from transformers import HfArgumentParser
 
-from salience.configuration.data_arguments import DataArguments
 from salience.configuration.errors import UserError, one_line
-from salience.configuration.library_errors import blame
-from salience.configuration.model_arguments import ModelArguments
-from salience.configuration.training_arguments import SalienceTrainingArguments
-from salience.configuration.tuning_arguments import TuningArguments
+from salience.configuration.flags.data_arguments import DataArguments
+from salience.configuration.flags.library_errors import blame
+from salience.configuration.flags.model_arguments import ModelArguments
+from salience.configuration.flags.training_arguments import SalienceTrainingArguments
+from salience.configuration.flags.tuning_arguments import TuningArguments
 
 Arguments = tuple[Any, DataArguments, TuningArguments, SalienceTrainingArguments]
 

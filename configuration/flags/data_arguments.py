@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, fields
 
-from salience.configuration.flag_rules import CLEANING_RULES, PROBLEM_TYPES, check
+from salience.configuration.flags.flag_rules import CLEANING_RULES, PROBLEM_TYPES, check
 
 
 def _default(value: list[str], help: str) -> list[str]:

@@ -9,7 +9,7 @@ from packaging.version import Version
 from transformers import TrainingArguments
 
 from salience.configuration.errors import UserError
-from salience.configuration.flag_rules import check
+from salience.configuration.flags.flag_rules import check
 
 LOWER_IS_BETTER = ("loss", "mse", "mae")
 

@@ -11,8 +11,8 @@ from transformers import PretrainedConfig
 
 from salience.configuration.errors import UserError
 from salience.configuration.families import FAMILIES, codes
-from salience.configuration.flag_rules import MODEL_RULES, check, check_together
-from salience.configuration.rules import refuse
+from salience.configuration.flags.flag_rules import MODEL_RULES, check, check_together
+from salience.configuration.flags.rule_kinds import refuse
 
 FROM_A_RUN = (
     "to train on from its encoder, save that as one in Python (from salience.eval import load_classifier; model, "

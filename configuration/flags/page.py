@@ -1,4 +1,4 @@
-"""`python -m salience.configuration.flags_page`: write README.md of this folder from the flags' own help.
+"""`python -m salience.configuration.flags.page`: write README.md of this folder from the flags' own help.
 
 With `--check` nothing is written; the exit status says whether the file is what would be.
 """
@@ -10,17 +10,17 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from salience.configuration.data_arguments import DataArguments, FileArguments
 from salience.configuration.families import FAMILIES, codes
-from salience.configuration.flag_rules import MODEL_RULES, NOT_OFFERED
-from salience.configuration.model_arguments import CommonModelArguments, model_options, option_helps
-from salience.configuration.rules import shown
-from salience.configuration.training_arguments import SalienceTrainingArguments
-from salience.configuration.tuning_arguments import TuningArguments
+from salience.configuration.flags.data_arguments import DataArguments, FileArguments
+from salience.configuration.flags.flag_rules import MODEL_RULES, NOT_OFFERED
+from salience.configuration.flags.model_arguments import CommonModelArguments, model_options, option_helps
+from salience.configuration.flags.rule_kinds import shown
+from salience.configuration.flags.training_arguments import SalienceTrainingArguments
+from salience.configuration.flags.tuning_arguments import TuningArguments
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parents[1]
 PAGE = FOLDER / "README.md"
-COMMAND = "python -m salience.configuration.flags_page"
+COMMAND = "python -m salience.configuration.flags.page"
 # By command of eval.py, the flags that it has beside those of the data; named only, as nothing here imports eval.
 COMMANDS = {
     "score": ("salience.eval.score.command:ScoreArguments", FileArguments),

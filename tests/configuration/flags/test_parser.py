@@ -4,11 +4,11 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 
 from salience.configuration import AttnPoolConfig, BaselineConfig, HierarchicalAttnConfig
-from salience.configuration.arguments import RecipeParser
 from salience.configuration.errors import UserError
 from salience.configuration.families import FAMILIES
-from salience.configuration.model_arguments import chosen_options, model_options
-from salience.configuration.training_arguments import SalienceTrainingArguments
+from salience.configuration.flags.model_arguments import chosen_options, model_options
+from salience.configuration.flags.parser import RecipeParser
+from salience.configuration.flags.training_arguments import SalienceTrainingArguments
 from salience.train.cli import main
 from salience.train.flag_checks import check_flags
 from tests.helpers.paths import RECIPES

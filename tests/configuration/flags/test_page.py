@@ -2,9 +2,9 @@
 
 from dataclasses import fields
 
-from salience.configuration import flags_page
-from salience.configuration.arguments import RecipeParser
-from salience.configuration.model_arguments import ModelArguments
+from salience.configuration.flags import page as flags_page
+from salience.configuration.flags.model_arguments import ModelArguments
+from salience.configuration.flags.parser import RecipeParser
 from salience.eval.cli import EVAL_COMMANDS
 
 
@@ -14,7 +14,7 @@ def test_the_page_is_what_the_flags_say():
 
 def test_a_page_that_is_not_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(flags_page, "PAGE", tmp_path / "README.md")
-    assert "run: python -m salience.configuration.flags_page" in flags_page.main(["--check"])
+    assert "run: python -m salience.configuration.flags.page" in flags_page.main(["--check"])
     assert flags_page.main([]) is None and flags_page.main(["--check"]) is None
     assert flags_page.main(["--nonsense"]).startswith("usage")
 
