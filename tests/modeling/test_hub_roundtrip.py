@@ -11,6 +11,8 @@ import torch
 from torch.testing import assert_close
 from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, TrainingArguments
 
+from salience.modeling.tokenizer_loading import PADDED_LENGTH
+from salience.train.folder.output import start
 from salience.train.loop.trainer import SalienceTrainer
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny import LABELS, TINY_MODELS, tiny_model
@@ -38,6 +40,8 @@ def train_two_steps(model, tokenizer, folder):
         output_dir=str(folder), max_steps=2, save_steps=2, save_strategy="steps", per_device_train_batch_size=4,
         use_cpu=True, report_to="none", remove_unused_columns=False, disable_tqdm=True,
     )  # fmt: skip
+    folder.mkdir()
+    start(folder, {"kind": "model"})
     trainer = SalienceTrainer(
         model=model, args=arguments, train_dataset=data, processing_class=tokenizer,
         data_collator=DataCollatorWithPadding(tokenizer),
@@ -64,7 +68,7 @@ def loaded(tmp_path_factory, tokenizer):
     """For each family: the trained model, and what the clean process made of its folder and of its checkpoint."""
     output = tmp_path_factory.mktemp("roundtrip")
     tokenizer = copy.deepcopy(tokenizer)
-    tokenizer.model_max_length = int(1e30)  # as train.py saves it: our models have no limit
+    tokenizer.model_max_length = PADDED_LENGTH  # as train.py saves it: our models have no limit
     models, folders = {}, []
     for name in FAMILIES:
         models[name] = tiny_model(name)
