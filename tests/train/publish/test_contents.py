@@ -130,3 +130,7 @@ def test_unfinished_folders(tmp_path, removed, added, sentence):
     for name, content in added.items():
         (folder / name).write_text(json.dumps(content))
     assert sentence in refusal(folder)
+
+
+def test_no_folder(tmp_path):
+    assert refusal(tmp_path / "nowhere").endswith("is no folder: give the output_dir of a finished run")

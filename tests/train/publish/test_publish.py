@@ -295,7 +295,3 @@ def test_a_model_of_somebody_else_is_not_pushed_over(hub, push, run, tmp_path, n
     hub.repos["alice/news"].commit(MAIN, {}, "initial commit")
     hub.add_commit("alice/news", {name: b"{}"}, "by hand")
     assert f"alice/news holds {name}, which no earlier push made" in push(folder, "alice/news", status=2)
-
-
-def test_no_folder(push, tmp_path):
-    assert push(tmp_path / "nowhere", "alice/news", status=2).endswith("give the output_dir of a finished run")
