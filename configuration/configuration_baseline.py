@@ -6,7 +6,7 @@ from .configuration_salience import SalienceConfig, require
 
 
 class BaselineConfig(SalienceConfig):
-    """A baseline over word embeddings: Bi-LSTM, CNN or graph attention (report, section 2; arXiv 2512.09444, table 1).
+    """A baseline over word embeddings: Bi-LSTM, CNN or graph attention (Newsgroups paper, section 2; arXiv 2512.09444).
 
     Args:
         architecture: "lstm" (Bi-LSTM, max over words), "cnn" (kernels over 3, 4, 5 words, max over positions) or "gat"

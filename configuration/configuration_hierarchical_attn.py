@@ -11,7 +11,7 @@ from .configuration_salience import EncoderConfig, require
 class HierarchicalAttnConfig(EncoderConfig):
     """Words, a top-k filter of words, sentence vectors, cross-attention from words to sentences, and an MLP.
 
-    The defaults are the sizes of the report's section 1 (Bi-LSTM from scratch). With an `encoder_config` the words are
+    The defaults are the sizes of the Newsgroups paper, section 1 (from scratch). With an `encoder_config` the words are
     the encoder's tokens, and `vocab_size`, `embedding_dim`, `hidden_dim` and `num_layers` are not used.
 
     Args:
@@ -48,7 +48,7 @@ class HierarchicalAttnConfig(EncoderConfig):
         num_heads: Heads of the cross-attention from words to sentences.
         fusion: How words and what they read in sentences are joined: "residual" or "gated".
         document_pooling: What importance does: with "mean" it scales each kept word before the cross-attention, and the
-            document is the plain mean behind it (report); with "importance" it is the word's weight in that mean.
+            document is the plain mean behind it (as in the paper); with "importance" it is its weight in that mean.
         feed_forward_dim: Inner width of the feed-forward network behind it; None for twice the hidden width.
         classifier_hidden_dim: Inner width of the classifier.
         dropout: Dropout of every component.

@@ -1,4 +1,4 @@
-"""Document-level cross-attention (report, component 4), and how its result joins the words.
+"""Document-level cross-attention (Newsgroups paper, component 4), and how its result joins the words.
 
 Shape suffixes
     K = words that the filter keeps, S = sentences of all documents, D = hidden width, E = width of a sentence vector,
@@ -27,7 +27,7 @@ class ResidualFusion(nn.Module):
 
 
 class GatedFusion(nn.Module):
-    """A learned balance of word and what it read in the sentences, for each feature (report, failure mode 5)."""
+    """A learned balance of word and what it read in the sentences, by feature (Newsgroups paper, failure mode 5)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -25,7 +25,7 @@ Read = tuple[Tensor, Callable[[], Tensor]]
 
 
 class LSTMBaseline(nn.Module):
-    """Bi-LSTM over the document, maximum over its words (report, section 2.1)."""
+    """Bi-LSTM over the document, maximum over its words (Newsgroups paper, section 2.1)."""
 
     def __init__(self, config: BaselineConfig) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class LSTMBaseline(nn.Module):
 
 
 class CNNBaseline(nn.Module):
-    """Kernels over 3, 4 and 5 words, maximum over positions (report, section 2.2)."""
+    """Kernels over 3, 4 and 5 words, maximum over positions (Newsgroups paper, section 2.2)."""
 
     def __init__(self, config: BaselineConfig) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Hierarchical attention: words, a filter, sentences, and cross-attention between them (Newsgroups report, section 1).
+"""Hierarchical attention: words, a filter, sentences, and cross-attention between them (Newsgroups paper, section 1).
 
 All work is on real words: a batch is a flat tensor of words with the lengths of sentences and documents (`Ragged`).
 
@@ -205,17 +205,17 @@ def per_token(packed: PackedInputs, values_N: Tensor, token_N: Tensor, reduce: s
 
 
 class HierarchicalAttnForSequenceClassification(ClassifierMixin, HierarchicalAttnPreTrainedModel):
-    """The report's two-layer classifier on the document vector of `HierarchicalAttnModel` (component 5)."""
+    """The Newsgroups paper's two-layer classifier on the document vector of `HierarchicalAttnModel` (component 5)."""
 
     model: HierarchicalAttnModel
 
     def __init__(self, config: HierarchicalAttnConfig) -> None:
         super().__init__(config)
         self.model = HierarchicalAttnModel(config)
-        self.dropout = nn.Identity()  # the report has dropout inside the classifier only
+        self.dropout = nn.Identity()  # the Newsgroups paper has dropout inside the classifier only
         self.classifier = nn.Sequential(
             nn.Linear(config.hidden_size, config.classifier_hidden_dim),
-            # Not the report's ReLU: what all document vectors have in common is larger than what tells them apart, and
+            # Not the paper's ReLU: what all document vectors have in common is larger than what tells them apart, and
             # the first steps of Adam along it can push every unit below zero for every document, for good.
             nn.LeakyReLU(0.1),
             nn.Dropout(config.dropout),

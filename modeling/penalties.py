@@ -1,7 +1,7 @@
-"""Penalties on how importance is spread over a document's words (report, failure modes 1 and 3).
+"""Penalties on how importance is spread over a document's words (Newsgroups paper, failure modes 1 and 3).
 
-The report's formulas depend on a document's length, and for diversity have the sign that rewards concentration; these
-lie between 0 and 1 for documents of any length, and do what the report says that they are for.
+The paper's formulas depend on a document's length, and for diversity have the sign that rewards concentration; these
+lie between 0 and 1 for documents of any length, and do what the Newsgroups paper says that they are for.
 
 Shape suffixes
     B = documents, N = words of all documents

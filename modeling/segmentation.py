@@ -99,7 +99,7 @@ class SlidingWindow(nn.Module):
 
 
 class LearnedBoundaries(nn.Module):
-    """Boundaries predicted from the token vectors, with a gradient (report, section 7.3).
+    """Boundaries predicted from the token vectors, with a gradient (Newsgroups paper, section 7.3).
 
     A token closes its sentence to the share b in 0 to 1, and the sum c of all b before a token is where it stands: at
     c = 2.3 it belongs to sentence 2 with 0.7 and to sentence 3 with 0.3. With b of 0 and 1 only, this is a hard cut; in

@@ -1,4 +1,4 @@
-"""The word-level filter (report, component 2), the ways to choose words, and what else may weigh them.
+"""The word-level filter (Newsgroups paper, component 2), the ways to choose words, and what else may weigh them.
 
 Shape suffixes
     B = documents, S = sentences of all documents, N = words of all sentences, V = vocabulary, D = hidden width
@@ -14,7 +14,7 @@ from .ragged import Ragged
 from .salience_base import registered
 from .segmentation import Sentences
 
-# The report's failure mode 4 looks at the first and last three words of a document.
+# The Newsgroups paper's failure mode 4 looks at the first and last three words of a document.
 BOUNDARY_WORDS = 3
 
 
@@ -101,7 +101,7 @@ class TopK(nn.Module):
 
 
 class AdaptiveTopK(nn.Module):
-    """Keep the words of highest importance, at a ratio learned for each document (report, section 7.1).
+    """Keep the words of highest importance, at a ratio learned for each document (Newsgroups paper, section 7.1).
 
     At a ratio that makes 3.4 words of a sentence, the three best are kept whole and the fourth to 0.4: what is kept is
     continuous in the ratio, whose gradient says what a little more of the next word would change.

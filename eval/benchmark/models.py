@@ -30,7 +30,7 @@ from salience.train.loop.sampling import EpochSampler
 
 NUM_LABELS = 20
 TOLERANCE = 1e-5
-# By suite: the posts of the report, without headers, footers and quotes, and the news of the paper.
+# By suite: the posts of the Newsgroups paper, without headers, footers and quotes, and the news of the paper.
 HUB_DATA = {
     "hierarchical": DataArguments(dataset_name="SetFit/20_newsgroups", label_column=["label_text"]),
     "attn_pool": DataArguments(dataset_name="fancyzhx/ag_news"),
@@ -116,7 +116,7 @@ class Corpus:
 
 
 def hierarchical_config(corpus: Corpus, **options: Any) -> HierarchicalAttnConfig:
-    """The report's sizes for the corpus's vocabulary; `options` are other fields.
+    """The Newsgroups paper's sizes for the corpus's vocabulary; `options` are other fields.
 
     Raises:
         UserError: A field is unknown or out of its range.

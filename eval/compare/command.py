@@ -7,7 +7,7 @@ for the next call. run.json knows no folders of absolute paths: name such data o
 flags of train.py (`--train_file my_texts.csv`).
 
 OUT (default runs/comparison) gets model_comparison.md, visualizations/model_comparison.png and, named as in section 9.3
-of the report, results/model_comparison.json:
+of the Newsgroups paper, results/model_comparison.json:
 
     data: name, source and rows {split: number of texts} of the run that the baselines share their splits with
     test_sha256: fingerprint of the test split

@@ -1,4 +1,4 @@
-"""What a model's attention looks like: where it lies, how even it is, and what goes with it (report, section 4).
+"""What a model's attention looks like: where it lies, how even it is, what goes with it (Newsgroups paper, section 4).
 
 `attention_profile` returns, for texts of two words or more, where weights are shares of what a text's words have
 together, and entropies are divided by their highest value (1: even, 0: one word):

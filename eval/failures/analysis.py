@@ -1,4 +1,4 @@
-"""Where a model fails as the report's section 6 says, whether that goes with errors, and what helps.
+"""Where a model fails as the Newsgroups paper's section 6 says, whether that goes with errors, and what helps.
 
 `failure_analysis` gives the content of failure_analysis.json:
 
@@ -6,14 +6,14 @@
     documents, right, wrong: how many, and how many of the predictions are right and wrong
     modes: {name of `FAILURE_MODES`: null where the model has no such part, or {
         number, title, score, relative_score: what is measured, in words
-        seed: {low, high (the report's limits of the score; null for none), documents (with a score), share (flagged),
+        seed: {low, high (the paper's limits of the score; null for none), documents (with a score), share (flagged),
             right, wrong: {documents, flagged, share}, odds_ratio (of being wrong; null where a count is 0), p_value
             (Fisher's exact test), discriminates (whether 1 % to 99 % are flagged)}
         calibrated: null with too few right or wrong predictions, or limits that were chosen for the relative score on
             one half of the documents: {low, high, chosen_on (documents), and seen on the other half: documents, share,
             right, wrong, odds_ratio, p_value, youden_j, auc: {auc, low, high} of the relative score for "the prediction
             is wrong", discriminates (as above, and youden_j above 0)}
-        use: "seed" or "calibrated", the limits to look at: the report's unless they don't discriminate or (mode 5) mean
+        use: "seed" or "calibrated", the limits to look at: the paper's unless they don't discriminate or (mode 5) mean
             something else in each document; null where the others don't discriminate either
         goes_with_errors: whether it occurs more often among wrong predictions by the limits in use, with a p_value
             below 0.05 / 5; null without limits in use
@@ -72,7 +72,7 @@ class Seen(Occurrence):
 
 
 class SeenBySeed(Seen, Limits):
-    """The same by the report's limits."""
+    """The same by the Newsgroups paper's limits."""
 
 
 class SeenByCalibration(Calibrated):

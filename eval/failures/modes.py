@@ -1,4 +1,4 @@
-"""The report's failure modes 1 to 5 (Newsgroups report, section 6.1), and how each shows in a document.
+"""Failure modes 1 to 5 (Newsgroups paper, section 6.1), and how each shows in a document.
 
 A score is of what the model calls words: tokens as it reads them, special tokens included. A new failure mode is a line
 in `FAILURE_MODES` and a function that measures it.
@@ -86,17 +86,17 @@ class FailureMode:
     """A failure, how it shows in a document, and what helps.
 
     Attributes:
-        number: Its number in the report's section 6.1.
+        number: Its number in the Newsgroups paper's section 6.1.
         title: What goes wrong.
         score_name: What `score` is, in words.
         score: Measures one document; nan where it can't.
-        seed: The report's limits for `score`, outside of which a document shows the failure.
+        seed: The Newsgroups paper's limits for `score`, outside of which a document shows the failure.
         tails: Where the failure lies: "low", "high" or "both".
         remedies: Flags to change; those that a model doesn't have are left out.
         relative_score_name: What `relative_score` is, in words; None: `score` is used, whatever the document's length.
         relative_score: The same as `score` for comparison between documents of different length.
         part: Field of `Insides` without which a model can't fail so.
-        needs_calibration: Whether the report's limits mean something else in each document.
+        needs_calibration: Whether the Newsgroups paper's limits mean something else in each document.
     """
 
     number: int

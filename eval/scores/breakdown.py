@@ -17,7 +17,7 @@ from salience.configuration.errors import one_line
 from salience.eval.scores.metrics import ClassScores
 from salience.eval.scores.predictions import SINGLE_LABEL, Predictions
 
-SHORT, LONG = 100, 500  # words; the bins of the report, section 6
+SHORT, LONG = 100, 500  # words; the bins of the Newsgroups paper, section 6
 TEXT_LENGTH = 300  # characters of an example
 
 

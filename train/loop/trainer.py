@@ -121,7 +121,7 @@ class SalienceTrainer(Trainer):
         return self.compute_loss_func(outputs, torch.from_numpy(labels)).item()  # type: ignore[misc]  # it was given
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
-        """Weights that decay: Trainer's choice without learned scalars; all of them for plain Adam (report, 8.1)."""
+        """Weights that decay: Trainer's choice without learned scalars; all of them for plain Adam (paper, 8.1)."""
         if self.optimizer_cls_and_kwargs is not None:
             return [name for name, _ in model.named_parameters()]
         return [name for name in super().get_decay_parameter_names(model) if not name.endswith(SCALARS)]
