@@ -254,7 +254,7 @@ def test_a_trained_model_is_no_encoder(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        ("--window_size 100", "--window_size 100 is more than the encoder's 24 positions"),
+        ("--window_size 100", "window_size = 100 is more than the encoder's 24 positions"),
         ("--max_length 2", "--max_length 2 leaves no word beside 2 special tokens"),
         ("--max_length 1", "--max_length 1 leaves no word beside 2 special tokens"),
         ("--window_size 2", "window_size = 2 leaves no room"),

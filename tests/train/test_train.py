@@ -174,7 +174,7 @@ def test_prior_correction_is_stored_and_applied(train, tmp_path):
 @pytest.mark.parametrize("flags", [["--lora", True], []], ids=["lora", "full"])
 def test_evidence_of_ngrams_is_counted_saved_and_joined(train, data, flags):
     # A vanishing learning rate: what is right is right by the evidence alone.
-    model = ["--encoder", "ENCODER", "--ngram_weight", 50, "--max_length", 2, "--learning_rate", 1e-9]
+    model = ["--encoder", "ENCODER", "--ngram_weight", 50, "--max_length", 3, "--learning_rate", 1e-9]
     folder, _ = train(*data, *model, *flags, "--num_train_epochs", 1)
     assert read(folder, "test_results.json")["test_accuracy"] == 1
     assert "naive Bayes, weight 50" in (folder / "README.md").read_text()

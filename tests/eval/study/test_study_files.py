@@ -30,7 +30,7 @@ def test_every_row_starts(file, encoder, tmp_path, monkeypatch):
     texts, parser = [text for text, _ in toy_texts(12)], RecipeParser()
     for cell in cells:
         model_args, data_args, _, _ = parser.parse(recipe_tokens(cell.recipe))
-        assert data_args.dataset_name and data_args.max_length
+        assert (data_args.dataset_name or data_args.train_file) and data_args.max_length
         if study.kind(cell.row) == "model":
             # Files of other packages aren't needed to see that the flags fit the model.
             model_args.word_vectors = model_args.word_vectors_vocabulary = None

@@ -28,7 +28,8 @@ def stop(folder, data, step):
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(cli, step, interrupt)
-        train(folder, *TINY, *data)
+        patch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+        cli.run_command(["--output_dir", str(folder), *QUIET, *TINY, *data])
     return folder
 
 
