@@ -40,7 +40,7 @@ test-slow: $(VENV)/.done  ## the slow tests: whole training runs, two processes,
 test-min: $(VENV_MIN)/.done  ## models and round trips on the oldest supported versions
 	$(VENV_MIN)/bin/python -m pytest -q tests/modeling/test_modeling.py tests/modeling/test_pooling.py \
 		tests/modeling/test_windows.py tests/modeling/test_ragged.py tests/modeling/test_hub_roundtrip.py \
-		tests/modeling/test_saved_formats.py tests/modeling/test_model_calls.py tests/modeling/test_fitted_for_classes.py \
+		tests/modeling/test_saved_formats.py \
 		tests/train/building/test_word_tokenizer.py $(ARGS)
 
 # The folders are mapped to salience.* at install time; mypy finds them under the same names through these links.

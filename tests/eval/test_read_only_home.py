@@ -9,6 +9,8 @@ from tests.helpers.toy import clean_environment, toy_csv
 
 SCRIPT = """
 import sys
+
+import pytest
 from salience.eval import cli
 from salience.train.cli import main
 encoder, *flags = sys.argv[1:]
@@ -23,6 +25,7 @@ CACHES = ("HOME", "HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_EVALUATE_C
 CACHES += ("HF_MODULES_CACHE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR", "TORCH_HOME")
 
 
+@pytest.mark.slow
 def test_train_score_report_and_compare_without_any_cache(tmp_path, encoder_folder):
     # Permissions don't bind root, but below a file nobody can make a folder.
     (tmp_path / "file").touch()

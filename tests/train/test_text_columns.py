@@ -65,6 +65,7 @@ def test_scores_read_the_same_columns(run, files, capsys):
     assert classify(joined)[0]["label"] in ("news", "sport")
 
 
+@pytest.mark.slow
 def test_a_report_reads_the_data_of_the_run(run, files, monkeypatch):
     monkeypatch.chdir(files)
     sizes = ["--num_documents", "4", "--num_explained", "2"]

@@ -157,6 +157,7 @@ def test_group_scores_are_means_over_their_classes():
     assert group_score(per_class, {"d"}, "minority", "f1") is None
 
 
+@pytest.mark.slow
 def test_a_study_shows_rare_and_frequent_classes_apart(folder, tmp_path):
     file = tmp_path / "rare.yaml"
     file.write_text(

@@ -156,7 +156,7 @@ def test_two_jobs_give_the_same_as_one(finished, tmp_path, data):
     assert results(tmp_path / "out") == results(folder)
 
 
-@pytest.mark.parametrize("how", ["kill", "end"])
+@pytest.mark.parametrize("how", ["kill", pytest.param("end", marks=pytest.mark.slow)])
 def test_a_stopped_study_continues_to_the_same_results(finished, tmp_path, data, how):
     _, folder = finished
     out = tmp_path / "out"

@@ -145,6 +145,7 @@ def test_an_adapter_of_its_own_on_the_hub_is_loaded_by_its_card(name, data, tmp_
     assert_close(torch.tensor(found), expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_an_adapter_on_an_encoder_of_the_hub_names_its_commit(data, tmp_path, encoder_folder):
     folder = tmp_path / "run"
     with Hub() as hub:
