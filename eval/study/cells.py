@@ -15,7 +15,7 @@ from typing import IO, Any
 import yaml
 
 from salience.configuration.errors import UserError
-from salience.configuration.flags.parser import read_yaml
+from salience.configuration.flags.yaml_files import read_yaml
 from salience.configuration.terminal import PARENT
 from salience.model_cards.run_folder import RUN_FILE, STARTED_FILE
 from salience.train.folder.output import checkpoints, is_claimed, started_kind

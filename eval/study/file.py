@@ -9,7 +9,8 @@ from typing import Any
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments
-from salience.configuration.flags.parser import RecipeParser, read_yaml
+from salience.configuration.flags.parser import RecipeParser
+from salience.configuration.flags.yaml_files import read_yaml
 from salience.eval.baseline.command import BASELINES, SPARSE_MODELS, baseline_kind
 from salience.eval.baseline.frozen import FROZEN_MODELS
 from salience.eval.study.cells import Cell

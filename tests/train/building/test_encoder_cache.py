@@ -142,7 +142,13 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path, encoder_folder, capsys, c
 
 
 @pytest.mark.parametrize(
-    "statement", ["CREATE TABLE users (name TEXT)", "CREATE TABLE states (name TEXT)", "PRAGMA user_version = 7", "PRAGMA application_id = 7"]
+    "statement",
+    [
+        "CREATE TABLE users (name TEXT)",
+        "CREATE TABLE states (name TEXT)",
+        "PRAGMA user_version = 7",
+        "PRAGMA application_id = 7",
+    ],
 )
 def test_a_database_of_somebody_else_is_refused_and_left_alone(tmp_path, statement):
     encoder, file = TINY_MODELS["attn_pool"]().eval().encoder, tmp_path / "app.db"

@@ -60,7 +60,8 @@ def test_any_other_pickle_is_one_sentence(pickled, tmp_path, family, kind):
     trap = tmp_path / "executed"
     cut = tmp_path / "cut.bin"
     torch.save({"weight": torch.ones(1000)}, cut)
-    content = {"malicious": {"weight": Malicious(str(trap))}, "noise": b"x" * 100, "empty": b"", "number": pickle.dumps(5, 2)}
+    content = {"malicious": {"weight": Malicious(str(trap))}, "noise": b"x" * 100, "empty": b""}
+    content["number"] = pickle.dumps(5, 2)
     folder = pickled(content.get(kind, cut.read_bytes()[:2000]))
     with pytest.raises(UserError, match=rf"^--encoder {folder} .*pickle.*save it as model\.safetensors$"):
         build(family, folder)
