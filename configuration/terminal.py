@@ -63,7 +63,9 @@ def run_program(main: Callable[[list[str]], int | None], argv: Sequence[str] | N
 
 def failed_write(error: BaseException | None) -> str | None:
     """One sentence for a file that couldn't be written or read, whichever library says so; None for other errors."""
-    while error is not None:
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:  # an exception can be its own cause
+        seen.append(error)
         found = _FAILED_WRITE.search(str(error))
         if isinstance(error, OSError) and error.errno and (error.filename or error.errno in _FULL):
             return _file_sentence(error.errno, error.filename)

@@ -5,10 +5,8 @@ import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import fields
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
 from transformers import HfArgumentParser
 
 from salience.configuration.errors import UserError, one_line
@@ -17,6 +15,7 @@ from salience.configuration.flags.library_errors import blame
 from salience.configuration.flags.model_arguments import ModelArguments
 from salience.configuration.flags.training_arguments import SalienceTrainingArguments
 from salience.configuration.flags.tuning_arguments import TuningArguments
+from salience.configuration.flags.yaml_files import read_yaml
 
 Arguments = tuple[Any, DataArguments, TuningArguments, SalienceTrainingArguments]
 
@@ -100,7 +99,28 @@ class RecipeParser(HfArgumentParser):
         for key in recipe:
             if key not in self.known():
                 raise UserError(f"recipe {name}: {self.unknown('key', str(key), '')}")
+        try:
+            self.check_names(recipe)
+        except UserError as error:
+            raise UserError(f"recipe {name}: {error}") from error
         return recipe
+
+    def check_names(self, values: Mapping[str, Any]) -> None:
+        """Refuse names that YAML didn't read as text: `[no, 1.10]` would become False and 1.1.
+
+        Args:
+            values: By flag, without dashes.
+
+        Raises:
+            UserError: Something else than text or a whole number stands in a list of names.
+        """
+        for key, value in values.items():
+            action = self._option_string_actions.get(f"--{key}")
+            if action is None or action.type is not str or not isinstance(value, list):
+                continue
+            for each in value:
+                if isinstance(each, bool) or not isinstance(each, str | int):
+                    raise UserError(f'{key}: {each!r} in a list of names is no text for YAML; quote it, as in "no"')
 
 
 def _filled(group: Any, values: Mapping[str, Any], given: Set[str]) -> Any:
@@ -108,37 +128,6 @@ def _filled(group: Any, values: Mapping[str, Any], given: Set[str]) -> Any:
     own = {each.name: values[each.name] for each in fields(group) if each.init}
     suspects = {name: value for name, value in own.items() if name in given - {"output_dir"}}
     return blame(lambda left_out: group(**{name: own[name] for name in own.keys() - left_out}), suspects)
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice: YAML would forget the first one's value."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):  # YAML itself refuses lists and maps
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands twice", key.start_mark)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(name: str | Path, kind: str) -> Any:
-    """What a YAML file holds.
-
-    Args:
-        name: The file.
-        kind: What it is, for the messages.
-
-    Raises:
-        UserError: It can't be read, isn't valid, or has a key twice.
-    """
-    try:
-        return yaml.load(Path(name).read_text(encoding="utf-8"), _UniqueKeyLoader)
-    except OSError as error:
-        raise UserError(f"{kind} {name} can't be read: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError) as error:  # also of another encoding, or with a 13th month
-        raise UserError(f"{kind} {name} is not valid YAML: {one_line(error)}") from error
 
 
 def recipe_tokens(recipe: Mapping[str, Any]) -> list[str]:

@@ -203,7 +203,8 @@ def write_predictions(folder: str | Path, split: str, rows: np.ndarray, predicti
         columns["words"] = predictions.num_words
     about = {"problem_type": predictions.problem_type, "label_names": predictions.label_names}
     table = pa.table(columns).replace_schema_metadata({METADATA: json.dumps(about)})
-    pq.write_table(table, predictions_file(folder, split))
+    with predictions_file(folder, split).open("wb") as file:  # pyarrow would read "exp:1" as an address
+        pq.write_table(table, file)
 
 
 def read_predictions(folder: str | Path, split: str) -> Predictions:
@@ -220,7 +221,8 @@ def read_predictions(folder: str | Path, split: str) -> Predictions:
     if not file.is_file():
         raise UserError(f"{file} is missing: train again, with a {split} split")
     try:
-        table = pq.read_table(file)
+        with file.open("rb") as source:
+            table = pq.read_table(source)
         about = (table.schema.metadata or {}).get(METADATA)
         table = table.sort_by("row")
         labels, logits = np.array(table["label"].to_pylist()), np.array(table["logits"].to_pylist(), np.float32)

@@ -15,10 +15,10 @@ from typing import IO, Any
 import yaml
 
 from salience.configuration.errors import UserError
-from salience.configuration.flags.parser import read_yaml
+from salience.configuration.flags.yaml_files import read_yaml
 from salience.configuration.terminal import PARENT
 from salience.model_cards.run_folder import RUN_FILE, STARTED_FILE
-from salience.train.folder.output import checkpoints, is_claimed
+from salience.train.folder.output import checkpoints, is_claimed, started_kind
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ class Cell:
             UserError: It was not, or nobody knows.
         """
         if not self.folder.exists():
+            self._check_files_beside()
             return
         before = read_yaml(self.recipe_file, "recipe") if self.recipe_file.is_file() else None
         if not isinstance(before, dict):
@@ -80,6 +81,14 @@ class Cell:
                 f"{self.folder} holds a run with another {', '.join(changed)}: "
                 "choose another --output_dir, or move that folder away"
             )
+
+    def _check_files_beside(self) -> None:
+        """Refuse a user's files; of a cell that failed before it wrote anything, a study leaves its own."""
+        if started_kind(self.folder.parents[2]) == "study":
+            return
+        for file in (self.recipe_file, self.log_file):
+            if file.exists():
+                raise UserError(f"{file} was not made by this study: choose another --output_dir, or move it away")
 
     def prepare(self) -> list[str]:
         """The command that starts or continues the cell."""

@@ -59,15 +59,18 @@ from salience.configuration.errors import UserError
 from salience.configuration.flags.flag_rules import check
 from salience.configuration.flags.parser import RecipeParser, recipe_tokens
 from salience.eval.runs import read_scores
+from salience.eval.scores.predictions import SINGLE_LABEL
 from salience.eval.study.cells import Cell, CellRunner
 from salience.eval.study.file import Study, read_flags, read_study
 from salience.eval.study.results import check_out, mark_as_own, write_results
 from salience.eval.study.scores import GROUP_SCORES
 from salience.model_cards.run_folder import read_json
+from salience.train.data.load import load_splits
 from salience.train.flag_checks import check_flags
 
 # Comparing a hundred cells takes seconds, and most of them may be finished already.
 SECONDS_BETWEEN_WRITES = 20
+NO_TEST = "a study compares scores of test texts, and there are none; name them with --test_file, or set --test_size"
 
 
 @dataclass
@@ -125,6 +128,7 @@ def study(file: str, jobs: int, output_dir: str | None, overrides: dict[str, Any
     check_out(wanted, folder)
     cells = wanted.cells(folder)
     check_cells(wanted, cells)
+    check_data(wanted, cells)
     mark_as_own(wanted, folder)
     with stopped_by_sigterm():
         failed = run_cells(wanted, cells, folder, jobs)
@@ -156,6 +160,7 @@ def check_cells(study: Study, cells: list[Cell]) -> None:
     parser = RecipeParser()
     for cell in cells:
         try:
+            parser.check_names(cell.recipe)
             model_args, _, tuning, training = parser.parse(recipe_tokens(cell.recipe))
             if study.kind(cell.row) == "model":
                 check_flags(model_args, tuning, training)
@@ -166,6 +171,32 @@ def check_cells(study: Study, cells: list[Cell]) -> None:
                 raise UserError(f"{study.file}, row {cell.row}: score {name} needs minority_labels")
     for cell in cells:
         cell.check()
+
+
+def check_data(study: Study, cells: list[Cell]) -> None:
+    """Make sure that the data can be compared, before the first cell is trained on it.
+
+    Raises:
+        UserError: There are no test texts, a text hasn't exactly one class, or the data of the first cell that is to
+            be run can't be read.
+    """
+    waiting = [cell for cell in cells if not cell.is_finished]
+    parser = RecipeParser()
+    for cell in waiting:
+        data_args = parser.parse(recipe_tokens(cell.recipe))[1]
+        if not (data_args.test_file or data_args.test_size or data_args.dataset_name):
+            raise UserError(f"{study.file}, row {cell.row}: {NO_TEST}")
+    if not waiting:
+        return
+    where = f"{study.file}, row {waiting[0].row}"
+    try:
+        data = load_splits(parser.parse(recipe_tokens(waiting[0].recipe))[1])
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    if "test" not in data.splits:
+        raise UserError(f"{where}: {NO_TEST}")
+    if data.problem_type != SINGLE_LABEL:
+        raise UserError(f"{where}: a study needs exactly one class for each text; these labels are {data.problem_type}")
 
 
 def run_cells(study: Study, cells: list[Cell], folder: Path, jobs: int) -> list[Cell]:

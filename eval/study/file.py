@@ -3,12 +3,14 @@
 import re
 from dataclasses import dataclass, field, fields
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments
-from salience.configuration.flags.parser import RecipeParser, read_yaml
+from salience.configuration.flags.parser import RecipeParser
+from salience.configuration.flags.yaml_files import read_yaml
 from salience.eval.baseline.command import BASELINES, SPARSE_MODELS, baseline_kind
 from salience.eval.baseline.frozen import FROZEN_MODELS
 from salience.eval.study.cells import Cell
@@ -17,6 +19,7 @@ from salience.eval.study.scores import KNOWN_SCORES
 ROW_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 # What the study says itself, and what would leave this machine.
 RESERVED = ("seed", "output_dir", "resume_from_checkpoint", "push_to_hub", "hub_token")
+MOST_ROWS = 10_000
 DATA_FLAGS = {each.name for each in fields(DataArguments)}
 ENCODER_FLAGS = {"encoder", "encoder_revision", "encoder_cache", "base_model", "freeze_encoder"}
 
@@ -65,13 +68,26 @@ class Study:
             isinstance(group, dict) and all(isinstance(row, dict) for row in group.values()) for group in self.grid
         ):
             raise UserError(f"{self.file}: grid must be groups of rows, as in [{{a: {{loss: focal}}}}, {{2: {{}}}}]")
+        if prod(map(len, self.grid)) > MOST_ROWS:
+            raise UserError(f"{self.file}: the grid makes more than {MOST_ROWS:,} rows; leave some of it out")
+        self._check_groups()
         rows: dict[str, dict[str, Any]] = {}
         for parts in product(*(group.items() for group in self.grid)) if self.grid else ():
             name = "_".join(str(part) for part, _ in parts)
-            if name in self.rows:
-                raise UserError(f"{self.file}: row {name} stands under rows and in the grid; rename one of them")
+            if name in self.rows or name in rows:
+                where = "under rows and in the grid" if name in self.rows else "twice in the grid"
+                raise UserError(f"{self.file}: row {name} stands {where}; rename one of them")
             rows[name] = {key: value for _, flags in parts for key, value in flags.items()}
         return rows
+
+    def _check_groups(self) -> None:
+        """Refuse a flag that two groups of the grid set: a row can have one value only."""
+        seen: set[Any] = set()
+        for group in self.grid:
+            own = {key for flags in group.values() for key in flags}
+            for key in sorted(map(str, own & seen)):
+                raise UserError(f"{self.file}: {key} is set in two groups of the grid; set it in one of them")
+            seen |= own
 
     def _check_row(self, name: Any, row: Any) -> None:
         if not isinstance(name, str) or not ROW_NAME.fullmatch(name) or name in BASELINES:

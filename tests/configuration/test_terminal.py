@@ -10,7 +10,7 @@ import time
 import pytest
 
 from salience.configuration.errors import UserError
-from salience.configuration.terminal import PARENT, STOPPED, run_program
+from salience.configuration.terminal import PARENT, STOPPED, failed_write, run_program
 from tests.helpers.paths import ROOT
 
 HEAD = "import os, sys, time\nfrom pathlib import Path\nfrom salience.configuration.terminal import run_program\n"
@@ -112,6 +112,14 @@ def test_each_end_is_one_sentence(capsys, error, sentence):
 def test_a_mistake_of_ours_stays_a_traceback():
     with pytest.raises(ZeroDivisionError):
         run_program(lambda argv: 1 // 0, [])
+
+
+def test_an_error_that_is_its_own_cause_has_an_end():
+    first, second = RuntimeError("Invalid magic number"), RuntimeError("again")
+    first.__cause__, second.__cause__ = second, first
+    assert failed_write(first) is None
+    first.__cause__ = first
+    assert failed_write(first) is None
 
 
 @pytest.mark.parametrize("write", ["torch.save", "save_file", "Path.write_bytes"])

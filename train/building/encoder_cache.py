@@ -18,6 +18,8 @@ from salience.configuration.errors import UserError
 from salience.train.data.paths import expand
 
 SECONDS_TO_WAIT = 300  # for another process that writes
+APPLICATION_ID = 0x53414C49  # "SALI": how SQLite's header tells whose a database is
+TABLE = "CREATE TABLE states (tokens BLOB PRIMARY KEY, states BLOB NOT NULL)"
 
 
 class EncoderCache:
@@ -48,10 +50,23 @@ class EncoderCache:
             self.database = sqlite3.connect(
                 path, timeout=SECONDS_TO_WAIT, isolation_level=None, check_same_thread=False
             )
+            if not self._is_marked():
+                self._check_is_ours()
+                self.database.execute(TABLE.replace("TABLE", "TABLE IF NOT EXISTS", 1))
+                self.database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             self.database.execute("PRAGMA journal_mode = WAL")
-            self.database.execute("CREATE TABLE IF NOT EXISTS states (tokens BLOB PRIMARY KEY, states BLOB NOT NULL)")
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(error) from error
+
+    def _is_marked(self) -> bool:
+        return self.database.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+
+    def _check_is_ours(self) -> None:
+        """Refuse a database without our mark, unless it is empty or an earlier version's: our table, and no other."""
+        marks = [self.database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
+        made_by = [sql for (sql,) in self.database.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")]
+        if not self._is_marked() and (marks != [0, 0] or made_by not in ([], [TABLE])):
+            raise self._unusable("it is another program's database")
 
     def attach(self, encoder: nn.Module) -> None:
         """Let the encoder's `forward` answer from the file wherever it can."""
@@ -135,7 +150,7 @@ class EncoderCache:
                 self.database.execute("ROLLBACK")
             raise
 
-    def _unusable(self, error: Exception) -> UserError:
+    def _unusable(self, error: object) -> UserError:
         return UserError(
             f"--encoder_cache {self.file} can't be used: {error}; name another file, or leave the flag out"
         )

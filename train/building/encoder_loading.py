@@ -83,7 +83,7 @@ def no_encoder(name: str, error: Exception) -> str:
 
 def misfit(name: str, error: RuntimeError) -> RuntimeError | UserError:
     """What to raise where weights were loaded: a sentence for a damaged file or wrong shapes, else the error itself."""
-    if "PytorchStreamReader" in str(error):
+    if "PytorchStreamReader" in str(error) or "magic number" in str(error):
         return UserError(no_encoder(name, UnpicklingError()))
     if "mismatch" not in str(error):
         return error

@@ -99,7 +99,8 @@ def _read_json(file: Path) -> Tokenizer | list[str] | dict[str, Any]:
 
 
 def _read_parquet(file: Path) -> list[str] | dict[str, Any]:
-    table = pa.parquet.read_table(file)
+    with file.open("rb") as source:  # pyarrow would read "exp:1" as an address
+        table = pa.parquet.read_table(source)
     texts = [column for column in table.columns if column.type in (pa.string(), pa.large_string())]
     numbers = [column for column in table.columns if pa.types.is_integer(column.type)]
     if len(texts) != 1 or len(numbers) > 1:

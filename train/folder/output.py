@@ -27,6 +27,7 @@ from salience.train.folder.hub_files import hub_files
 UNPUBLISHED_FILES = (
     STATE_FILE,
     TRAIN_RESULTS_FILE,
+    "training_args.bin",  # Trainer's: `SalienceTrainer` removes it
     *(file for split in PREFIXES for file in (results_file(split), f"{split}_predictions.parquet")),
 )
 """What a run writes before its model."""

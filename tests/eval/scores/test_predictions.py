@@ -155,6 +155,14 @@ def test_single_numbers_and_unknown_lengths_come_back(tmp_path):
     assert found.problem_type == REGRESSION and found.num_words is None
 
 
+@pytest.mark.parametrize("name", ["exp:1", "s3://bucket/run"])
+def test_a_folder_whose_name_looks_like_an_address_is_a_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path(name).mkdir(parents=True)
+    write_predictions(name, "test", np.arange(5), drawn(3, 5, 4, SINGLE))
+    assert len(read_predictions(name, "test")) == 5
+
+
 @pytest.mark.parametrize("model", ["attn_pool", "hierarchical_attn"])
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_a_run_of_version_0_1_is_told_by_its_configuration(model, split):

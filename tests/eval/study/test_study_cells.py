@@ -10,7 +10,7 @@ import pytest
 
 from salience.configuration.errors import UserError
 from salience.eval.study.cells import Cell, CellRunner
-from salience.train.folder.output import claimed, is_claimed
+from salience.train.folder.output import claimed, is_claimed, start
 from tests.helpers.toy_study import wait_for
 
 
@@ -39,6 +39,17 @@ def test_a_folder_of_somebody_else_is_left_alone(cell):
     cell.folder.mkdir(parents=True)
     with pytest.raises(UserError, match="was not made by this study"):
         cell.check()
+
+
+@pytest.mark.parametrize("name", ["recipe_file", "log_file"])
+def test_files_beside_a_folder_are_a_studys_only_where_it_left_its_mark(cell, tmp_path, name):
+    file = getattr(cell, name)
+    file.parent.mkdir(parents=True)
+    file.write_text("mine: 1\n")
+    with pytest.raises(UserError, match=f"{file.name} was not made by this study"):
+        cell.check()
+    start(tmp_path, {"kind": "study"})
+    cell.check()
 
 
 def test_a_cell_that_another_process_runs_is_waited_for(cell):

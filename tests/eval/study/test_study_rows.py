@@ -37,6 +37,9 @@ def data(tmp_path_factory):
         ({"grid": ["lstm"]}, "grid must be groups of rows"),
         ({"grid": [{"lstm": "cnn"}]}, "grid must be groups of rows"),
         ({"grid": [{"lstm": {}}]}, "row lstm stands under rows and in the grid"),
+        ({"grid": [{"a": {}, "a_b": {}}, {"b_c": {}, "c": {}}]}, "row a_b_c stands twice in the grid"),
+        ({"grid": [{"a": {"loss": "focal"}}, {"b": {"loss": "ldam"}}]}, "loss is set in two groups of the grid"),
+        ({"grid": [{number: {} for number in range(10)}] * 40}, "more than 10,000 rows"),
         ({"grid": [{"a": {}}, {"b/c": {}}]}, "'a_b/c' can't be the name of a row"),
         ({"reference": "gru"}, "reference gru is no row"),
         ({"sparse": ["tfidf_svn"]}, "tfidf_svn is unknown"),
@@ -91,15 +94,15 @@ def test_flags_of_a_row_come_over_those_of_the_recipe(tmp_path):
 def test_a_grid_takes_a_part_of_each_group(tmp_path):
     groups = [
         {"focal": {"loss": "focal"}, "plain": {}},
-        {2: {"minority_ratio": 2}, 6: {"minority_ratio": 6, "loss": "ldam"}},
+        {2: {"minority_ratio": 2}, 6: {"minority_ratio": 6, "learning_rate": 0.1}},
     ]
     file = write_study(tmp_path, rows={"lstm": {}}, grid=groups)
     assert read_study(file, {}).rows == {
         "lstm": {},
         "focal_2": {"loss": "focal", "minority_ratio": 2},
-        "focal_6": {"loss": "ldam", "minority_ratio": 6},
+        "focal_6": {"loss": "focal", "minority_ratio": 6, "learning_rate": 0.1},
         "plain_2": {"minority_ratio": 2},
-        "plain_6": {"loss": "ldam", "minority_ratio": 6},
+        "plain_6": {"minority_ratio": 6, "learning_rate": 0.1},
     }
     alone = write_study(tmp_path, rows={}, sparse=[], reference="plain", grid=groups[:1])
     assert list(read_study(alone, {}).rows) == ["focal", "plain"]

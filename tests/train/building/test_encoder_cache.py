@@ -141,6 +141,35 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path, encoder_folder, capsys, c
         assert file.read_text() == content
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE users (name TEXT)",
+        "CREATE TABLE states (name TEXT)",
+        "PRAGMA user_version = 7",
+        "PRAGMA application_id = 7",
+    ],
+)
+def test_a_database_of_somebody_else_is_refused_and_left_alone(tmp_path, statement):
+    encoder, file = TINY_MODELS["attn_pool"]().eval().encoder, tmp_path / "app.db"
+    with closing(sqlite3.connect(file)) as database:
+        database.execute(statement)
+    before = file.read_bytes()
+    with pytest.raises(UserError, match="another program's database; name another file"):
+        EncoderCache(str(file), encoder)
+    assert file.read_bytes() == before
+
+
+def test_a_cache_of_an_earlier_version_gets_the_mark(tmp_path):
+    encoder, file = TINY_MODELS["attn_pool"]().eval().encoder, tmp_path / "cache.sqlite"
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("CREATE TABLE states (tokens BLOB PRIMARY KEY, states BLOB NOT NULL)")
+    for _ in range(2):
+        EncoderCache(str(file), encoder).states(**batch())
+    with closing(sqlite3.connect(file)) as database:
+        assert database.execute("PRAGMA application_id").fetchone()[0] != 0
+
+
 def test_a_full_disk_leaves_what_was_there(tmp_path):
     encoder, file = TINY_MODELS["attn_pool"]().eval().encoder, str(tmp_path / "cache.sqlite")
     cache = EncoderCache(file, encoder)

@@ -1,6 +1,7 @@
 """An encoder whose weights are a pickle: opened where it holds weights only, else one sentence, and never executed."""
 
 import os
+import pickle
 import shutil
 
 import pytest
@@ -54,12 +55,13 @@ def test_a_pickle_of_weights_is_read(pickled, encoder_folder, family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("kind", ["malicious", "noise", "empty", "cut"])
+@pytest.mark.parametrize("kind", ["malicious", "noise", "empty", "cut", "number"])
 def test_any_other_pickle_is_one_sentence(pickled, tmp_path, family, kind):
     trap = tmp_path / "executed"
     cut = tmp_path / "cut.bin"
     torch.save({"weight": torch.ones(1000)}, cut)
     content = {"malicious": {"weight": Malicious(str(trap))}, "noise": b"x" * 100, "empty": b""}
+    content["number"] = pickle.dumps(5, 2)
     folder = pickled(content.get(kind, cut.read_bytes()[:2000]))
     with pytest.raises(UserError, match=rf"^--encoder {folder} .*pickle.*save it as model\.safetensors$"):
         build(family, folder)

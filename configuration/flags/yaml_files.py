@@ -1,0 +1,60 @@
+"""Reads recipes and studies: YAML without what could be read in two ways, or has no end."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from salience.configuration.errors import UserError, one_line
+
+MOST_VALUES = 100_000
+
+
+class _CarefulLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML would forget the first value, and aliases without an end."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        waiting, count = [] if node is None else [node], 0
+        while waiting:
+            each = waiting.pop()
+            count += 1
+            if isinstance(each, yaml.CollectionNode):
+                is_map = isinstance(each, yaml.MappingNode)
+                waiting += [part for pair in each.value for part in pair] if is_map else each.value
+            if count + len(waiting) > MOST_VALUES:
+                reason = f"it refers to itself, or holds more than {MOST_VALUES:,} values"
+                raise yaml.constructor.ConstructorError(None, None, reason)
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):  # YAML itself refuses lists and maps
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands twice", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(name: str | Path, kind: str) -> Any:
+    """What a YAML file holds.
+
+    Args:
+        name: The file.
+        kind: What it is, for the messages.
+
+    Raises:
+        UserError: It can't be read, isn't valid, has a key twice, or holds too much.
+    """
+    file = Path(name)
+    try:
+        if file.exists() and not (file.is_file() or file.is_dir()):  # reading a pipe or a device may never end
+            raise UserError(f"{kind} {name} is no regular file; save it as one")
+        return yaml.load(file.read_text(encoding="utf-8"), _CarefulLoader)
+    except OSError as error:
+        raise UserError(f"{kind} {name} can't be read: {error.strerror}") from error
+    except RecursionError as error:
+        raise UserError(f"{kind} {name} is nested too deeply") from error
+    except (yaml.YAMLError, ValueError) as error:  # also of another encoding, or with a 13th month
+        raise UserError(f"{kind} {name} is not valid YAML: {one_line(error)}") from error
