@@ -39,6 +39,35 @@ def indicator_width(lists: pa.ChunkedArray, where: str) -> int | None:
     return None
 
 
+def refuse_values_by_place(lists: pa.ChunkedArray, where: str) -> None:
+    """Refuse lists such as [1, -1, -1], which say something of each place: lists of names never hold one twice.
+
+    Args:
+        lists: Lists of labels, none of them null.
+        where: The file, for the messages.
+
+    Raises:
+        UserError: All are of one length, and one of them holds a value twice.
+    """
+    values = pc.list_flatten(lists)
+    lengths = pc.min_max(pc.list_value_length(lists)).as_py()
+    width = lengths["max"]
+    if lengths["min"] != width or width < 2 or pa.types.is_nested(values.type) or pa.types.is_null(values.type):
+        return
+    texts = label_texts(values, where)
+    codes = pc.index_in(texts, value_set=pc.unique(texts)).to_numpy().reshape(-1, width)
+    is_empty = pc.equal(texts, "").fill_null(True).to_numpy().reshape(-1, width)  # a;; has one label
+    codes = np.sort(np.where(is_empty, -1 - np.arange(width), codes), axis=1)
+    bad = np.flatnonzero((codes[:, 1:] == codes[:, :-1]).any(1))
+    if len(bad):
+        shown = ", ".join(texts[int(bad[0]) * width : (int(bad[0]) + 1) * width].to_pylist())
+        raise UserError(
+            f"the labels of {where} are lists of {width} values, and row {bad[0] + 1} has one of them twice "
+            f"([{shown[:80]}]); write each as a list of {width} zeros and ones, or as the names of the labels that the "
+            "text has"
+        )
+
+
 def nameless(width: int, where: str) -> UserError:
     """What to say of indicators whose labels have no names."""
     return UserError(

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import FileArguments
 from salience.train.data.columns import is_list
-from salience.train.data.indicators import has_repeats, indicator_width, nameless, ones_of
+from salience.train.data.indicators import has_repeats, indicator_width, nameless, ones_of, refuse_values_by_place
 from salience.train.data.problem_types import (
     MULTI_LABEL,
     ONE_LABEL,
@@ -133,8 +133,8 @@ class LabelScheme:
 
     def _texts(self, column: pa.Array | pa.ChunkedArray, part: Part) -> pa.Array | pa.ChunkedArray:
         """Labels as text, ids as the names that they stand for."""
-        if part.class_names and pa.types.is_integer(column.type):
-            return _decoded(column, part.class_names, f"'{part.where}'")
+        if part.class_names and (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+            return _decoded(_whole_ids(column, f"'{part.where}'"), part.class_names, f"'{part.where}'")
         texts = label_texts(column, f"'{part.where}'")
         if not self.number_names:
             return texts
@@ -178,6 +178,7 @@ class LabelScheme:
         lists, where = self._lists(part), f"'{part.where}'"
         width = indicator_width(lists, where)
         if width is None:
+            refuse_values_by_place(lists, where)
             return False
         if part.class_names:
             return width == len(part.class_names) and not pa.types.is_string(lists.type.value_type)
@@ -236,6 +237,15 @@ class LabelScheme:
         what = "an empty label in its list" if text is None else f"the label '{text[:100]}', which {lacking}"
         way_out = "correct it, drop the row, or add it to the training data"
         raise UserError(f"row {rows[bad] + 1} of {where} has {what}; {way_out}")
+
+
+def _whole_ids(ids: pa.Array | pa.ChunkedArray, where: str) -> pa.Array | pa.ChunkedArray:
+    try:
+        return ids.cast(pa.int64())
+    except pa.ArrowInvalid as error:
+        raise UserError(
+            f"the labels of {where} are ids of names, and one is no whole number; write whole ids"
+        ) from error
 
 
 def _decoded(ids: pa.Array | pa.ChunkedArray, names: list[str], where: str) -> pa.Array | pa.ChunkedArray:

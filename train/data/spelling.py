@@ -10,10 +10,14 @@ import pyarrow.compute as pc
 from salience.configuration.errors import UserError
 from salience.train.data.columns import is_list
 
-# What str() of a list, tuple, set or array of Python looks like; [deleted] doesn't.
+# What str() of a list, tuple, set, dict or array of Python looks like; [deleted] doesn't.
 _LIST_AS_TEXT = re.compile(
-    r"""[\[({]\s*['"].*['"][\s,]*[\])}]|\[([-+\d.e,\s]|true|false|nan|none)*\]""", re.DOTALL | re.IGNORECASE
+    r"""[\[({]\s*['"].*['"][\s,]*[\])}]|\[([-+\d.e,\s]|true|false|nan|none)*\]|\{\s*['"].*\}"""
+    r"""|[a-z_][\w.]*\([\[({].*\)|[\[({]\s*(np|numpy)\.\w+\(.*[\])}]""",
+    re.DOTALL | re.IGNORECASE,
 )
+# What may be a list and may be a name; (18, 25] is a span of numbers.
+_MAYBE_LIST = re.compile(r"\[.*,.*\]|\(.*,.*\)|\{.*,.*\}|\{[-+\d.e\s]*\}", re.DOTALL | re.IGNORECASE)
 _EXACT = 2.0**53  # a double can't hold every whole number beyond
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?")
 
@@ -48,14 +52,18 @@ def refuse_lists_as_text(texts: pa.Array | pa.ChunkedArray, where: str) -> None:
     """Refuse labels such as "['oven', 'hobby']": lists that were written into a table of text.
 
     Raises:
-        UserError: There is one.
+        UserError: There is one, or most labels may be one, as [oven, hobby], or all are in square brackets.
     """
-    for text in pc.unique(texts).to_pylist():
-        if text and text[0] in "[({" and _LIST_AS_TEXT.fullmatch(text):
-            raise UserError(
-                f"the label {text[:80]} of {where} is a list written as text; write the file as json lines or "
-                "parquet, or the labels with one character between them, as in oven;hobby, and --label_separator"
-            )
+    labels = [text for text in pc.unique(texts).to_pylist() if text]
+    found = [text for text in labels if _LIST_AS_TEXT.fullmatch(text)]
+    doubtful = [text for text in labels if _MAYBE_LIST.fullmatch(text)]
+    if 2 * len(doubtful) > len(labels) or all(text[0] == "[" and text[-1] == "]" for text in labels):
+        found += doubtful
+    if found:
+        raise UserError(
+            f"the label {found[0][:80]} of {where} is a list written as text; write the file as json lines or "
+            "parquet, or the labels with one character between them, as in oven;hobby, and --label_separator"
+        )
 
 
 def whole_number(text: str) -> str | None:

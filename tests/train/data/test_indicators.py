@@ -170,3 +170,31 @@ def test_columns_that_are_no_indicators(tmp_path):
     assert "named twice" in failure(file, label_column=["garden", "garden"])
     file = write_csv(tmp_path / "b.csv", [("x", "1", "2"), ("y", "0", "1")] * 5, header)
     assert load(file, label_column="garden").problem_type == "single_label_classification"
+
+
+@pytest.mark.parametrize(
+    "rows", [[[1, -1, -1], [-1, 1, -1]], [["yes", "no", "no"], ["no", "yes", "no"]], [[2, 0, 1], [0, 0, 1]]]
+)
+def test_values_by_place_are_no_names(rows, tmp_path):
+    for write in FILES.values():
+        flags = {"label_separator": ";"} if write is csv else {}
+        message = failure(write(tmp_path, rows * 10), **flags)
+        assert "are lists of 3 values, and row" in message and "as a list of 3 zeros and ones, or as" in message
+
+
+def test_lists_of_names_in_slots_are_names(tmp_path):
+    assert load(csv(tmp_path, [["a", "", ""], ["a", "b", ""]] * 10), label_separator=";").label_names == ["a", "b"]
+    assert load(jsonl(tmp_path, [["a", "b"], ["b", "c"]] * 10)).label_names == ["a", "b", "c"]
+
+
+def test_ids_of_names_that_were_stored_as_decimals_are_names(tmp_path):
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["z", "a"])})
+    table = pa.table({"text": texts(), "label": [1.0, 0.0] * 10})
+    metadata = {"huggingface": json.dumps({"info": {"features": features.to_dict()}})}
+    pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "a.parquet")
+    data = load(str(tmp_path / "a.parquet"))
+    assert data.label_names == ["z", "a"] and set(data.splits["train"]["labels"]) == {0, 1}
+    table = pa.table({"text": texts(), "label": [1.5, 0.0] * 10}).replace_schema_metadata(metadata)
+    pq.write_table(table, tmp_path / "a.parquet")
+    message = failure(str(tmp_path / "a.parquet"), problem_type="single_label_classification")
+    assert "ids of names, and one is no whole number" in message

@@ -126,3 +126,11 @@ def test_names_of_label_ids_in_a_parquet_are_kept(tmp_path):
     assert "no label in row 1" in failure(file)
     pd.DataFrame(rows | {"label": pd.Categorical(["b", "a"] * 15)}).to_parquet(file)
     assert load(file).label_names == ["a", "b"]
+
+
+def test_fasttext_s_prefix_is_cut_once_and_labels_stand_before_the_text(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("__label__a__label__b text\n__label__c my__label__ text\n" * 8)
+    assert load(str(file)).label_names == ["a__label__b", "c"]
+    file.write_text("__label__a text\n__label__b text\n" * 8 + "__label__a text __label__b\n")
+    assert "line 17 has a label behind words of its text" in failure(str(file))

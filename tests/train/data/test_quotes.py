@@ -82,3 +82,28 @@ def test_a_carriage_return_within_a_cell(tmp_path):
     for end in ("\r\n", "\r", "\r\r\n"):
         file.write_bytes(("text,label\n" + "x,a\ny,b\n" * 8).replace("\n", end).encode())
         assert len(all_rows(load(str(file)))) == 16
+
+
+def test_swallowed_rows_are_refused_whatever_their_labels_are(tmp_path):
+    file = tmp_path / "a.tsv"
+    rows = [f"{'ab'[number % 2]}\ttext {number}" for number in range(40)]
+    expected = "line 12: the quote that opens there is closed in line 15 and swallows the rows between"
+    between = {"a class that vanishes": "rare\ttext", "a trailing space": "a \ttext", "two labels": "a;b\ttext"}
+    for cell in between.values():
+        rows[10:14] = ['a\t"text', cell, cell, 'b\ttext"']
+        file.write_text("\n".join(["label\ttext", *rows]))
+        for flags in ({}, {"label_separator": ";"}):
+            message = failure(str(file), **flags)
+            assert expected in message and "pass --quoting trusted" in message
+        assert any(text.startswith("text\n") for text, _ in all_rows(load(str(file), quoting="trusted")))
+    columns = [f"{number % 2}\t1\ttext {number}" for number in range(40)]
+    columns[10:14] = ['0\t1\t"text', "1\t1\ttext", "", '1\t0\ttext"']
+    file.write_text("\n".join(["oven\thobby\ttext", *columns]))
+    assert expected in failure(str(file), label_column=["oven", "hobby"])
+
+
+def test_a_poem_of_one_comma_in_each_line_is_read(tmp_path):
+    file, poem = tmp_path / "a.csv", "Roses are red,\nviolets are blue,\nsugar, too,\n\nbye"
+    for cell in (poem, poem.replace("sugar, too", "sugar is sweet")):
+        file.write_text("text,label\n" + f'"{cell}",a\nplain,b\n' * 8)
+        assert {text for text, _ in all_rows(load(str(file)))} == {cell, "plain"}

@@ -151,6 +151,13 @@ LISTS = [
     "[1, 0, 0]",
     "[1. 0.]",
     "[True, False]",
+    "[np.int64(1), np.int64(0)]",
+    "[np.str_('oven')]",
+    "{'oven': 1}",
+    "array(['oven'], dtype=object)",
+    "frozenset({'oven'})",
+    "tensor([1, 0])",
+    "Index(['a'])",
 ]
 
 
@@ -164,6 +171,21 @@ def test_lists_as_text_are_refused(label, tmp_path):
             assert "is a list written as text" in message and "--label_separator" in message
     with pytest.raises(UserError, match="list written as text"):
         load_splits(DataArguments(), {"train": frame})
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [["(1, 0)", "(0, 1)"], ["{1, 2}", "{1}"], ["[oven, hobby]", "[oven]", "[hobby]"], ["(a, b)", "(b, a)", "c"]],
+)
+def test_labels_of_which_most_look_like_lists_are_refused(labels, tmp_path):
+    file = write_jsonl(tmp_path / "a.jsonl", [{"text": "x", "label": label} for label in labels * 6])
+    assert f"the label {labels[0]} of" in failure(file)
+
+
+def test_spans_of_numbers_and_names_in_brackets_are_names(tmp_path):
+    labels = ["(0, 18]", "(18, 65]", "(other)", "[deleted]", "f(x)"]
+    file = write_jsonl(tmp_path / "a.jsonl", [{"text": "x", "label": label} for label in labels * 6])
+    assert load(file).label_names == sorted(labels)
 
 
 def test_words_in_brackets_are_words(tmp_path):

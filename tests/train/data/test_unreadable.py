@@ -133,3 +133,13 @@ def test_dropping_leaked_texts_leaves_something_of_every_class(tmp_path):
     other, held_out = (write_csv(tmp_path / f"{name}.csv", [(name, "a;b")]) for name in ("w", "x"))
     flags = {"label_separator": ";", "validation_file": other, "test_file": held_out, "drop_leaked": True}
     assert "drops every training text of 'b'" in failure(several, **flags)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_a_key_that_stands_twice_in_a_row_is_refused(name, tmp_path):
+    rows = ['{"text": "t", "label": "a", "more": 1, "more": 2}', '{"text": "t", "label": "b"}'] * 6
+    both = "\n{}\n" if name == "a.jsonl" else "[{}]"
+    for repeated in ("text", "label"):
+        rows[4] = f'{{"text": "t", "label": "a", "{repeated}": "xa"}}'
+        (tmp_path / name).write_text(both.format(("\n" if name == "a.jsonl" else ",").join(rows)))
+        assert f"row 5 has the key '{repeated}' twice" in failure(str(tmp_path / name))

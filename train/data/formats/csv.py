@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 
 from salience.configuration.errors import UserError, one_line
@@ -61,9 +60,8 @@ def read_csv(path: Path, name: str, args: FileArguments) -> Part:
     except pa.ArrowInvalid as error:
         raise _malformed(rows(), name, error) from error
     part = make_part(table, name, args, find_line=partial(_line_of, rows, args.header), is_text=True)
-    if cells is not None and len(args.label_column) == 1:
-        labels = {str(label) for label in pc.unique(table[args.label_column[0]]).to_pylist()}
-        cells.refuse_swallowed_rows(len(header), header.index(args.label_column[0]), labels)
+    if cells is not None:
+        cells.refuse_swallowed_rows(len(header))
     return part
 
 

@@ -68,9 +68,18 @@ def _date_as_text(kind: pa.DataType) -> pa.DataType | None:
     return pa.list_(pa.string()) if pa.types.is_list(kind) and pa.types.is_timestamp(kind.value_type) else None
 
 
+class _Object(dict[str, Any]):
+    """A JSON object that knows which of its keys stood there twice."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        keys = [key for key, _ in pairs] if len(pairs) > len(self) else []
+        self.repeated = {key for key in keys if keys.count(key) > 1}
+
+
 def _parse(data: bytes, name: str, where: str) -> object:
     try:
-        return json.loads(data)
+        return json.loads(data, object_pairs_hook=_Object)
     except json.JSONDecodeError as error:
         where = where or f" line {error.lineno}"
         raise UserError(f"'{name}'{where} is not valid JSON ({error.msg}); put one object in each line") from error
@@ -83,13 +92,7 @@ def _parse(data: bytes, name: str, where: str) -> object:
 def _part_of_records(records: object, name: str, args: FileArguments) -> Part:
     rows: list[Any] = records if isinstance(records, list) else [records]
     for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict):
-            raise UserError(f'\'{name}\' row {number} is not a JSON object; write {{"text": ..., "label": ...}}')
-        for column in args.text_column:
-            if not isinstance(row.get(column), str | None):
-                raise UserError(f"'{name}' row {number} has something else than text in column '{column}'")
-        if any(has_half_a_character(row.get(column)) for column in wanted_columns(args)):
-            raise UserError(f"'{name}' row {number} has half a character (a lone surrogate); cut the text elsewhere")
+        _check_record(row, f"'{name}' row {number}", args)
     if not rows:
         raise UserError(f"'{name}' has no rows; give a file with at least one row per class")
     check_columns(list(dict.fromkeys(key for row in rows for key in row)), name, args)
@@ -100,6 +103,19 @@ def _part_of_records(records: object, name: str, args: FileArguments) -> Part:
         except (pa.ArrowException, OverflowError, TypeError) as error:
             raise UserError(f"column '{column}' of '{name}' mixes types; write all labels alike") from error
     return make_part(pa.table(table), name, args)
+
+
+def _check_record(row: object, where: str, args: FileArguments) -> None:
+    if not isinstance(row, _Object):
+        raise UserError(f'{where} is not a JSON object; write {{"text": ..., "label": ...}}')
+    for column in wanted_columns(args):
+        if column in row.repeated:
+            raise UserError(f"{where} has the key '{column}' twice; leave out one of them")
+    for column in args.text_column:
+        if not isinstance(row.get(column), str | None):
+            raise UserError(f"{where} has something else than text in column '{column}'")
+    if any(has_half_a_character(row.get(column)) for column in wanted_columns(args)):
+        raise UserError(f"{where} has half a character (a lone surrogate); cut the text elsewhere")
 
 
 def has_half_a_character(value: Any) -> bool:

@@ -10,6 +10,7 @@ from salience.configuration.errors import UserError
 from salience.train.data.formats.decoding import line_at
 
 QUOTE, LINE_FEED, CARRIAGE_RETURN = b'"\n\r'
+PUNCTUATION = b",;:"
 WAY_OUT = "if quotes are letters like others in this file, pass --quoting none"
 
 
@@ -59,42 +60,53 @@ class QuotedCells:
                 f"'{self.name}' line {line} has a carriage return within it; quote that cell or take the character out"
             )
 
-    def refuse_swallowed_rows(self, num_columns: int, label_place: int, labels: set[str]) -> None:
-        """Refuse a cell whose lines have as many cells as rows have, and their labels, where rows have them.
+    def refuse_swallowed_rows(self, num_columns: int) -> None:
+        """Refuse a cell of several lines that have as many cells as rows have.
+
+        Whether their labels are known tells nothing: a class may stand in swallowed rows only. Prose is told by the
+        space or the line's end behind each comma.
 
         Args:
             num_columns: Cells of a row.
-            label_place: Which of them is the label, counted from 0.
-            labels: All labels of the file.
 
         Raises:
             UserError: There is such a cell.
         """
         data = np.frombuffer(self.content, np.uint8)
-        if not len(self.starts):
-            return
         lines = np.flatnonzero(data == LINE_FEED)
+        if not len(lines):
+            lines = np.flatnonzero(data == CARRIAGE_RETURN)
         first, last = np.searchsorted(lines, self.starts), np.searchsorted(lines, self.ends)
         several = np.flatnonzero(last > first)
-        if not len(several):
+        width = num_columns - 1
+        if not width or not len(several):
             return
         separators = np.flatnonzero(data == self.separator)
-        starts, ends, first, last = (each[several] for each in (self.starts, self.ends, first, last))
-
-        def count(begin: np.ndarray, end: np.ndarray) -> np.ndarray:
-            return np.searchsorted(separators, end) - np.searchsorted(separators, begin)
-
+        is_prose = self._is_prose(data, separators)
+        first, last = first[several], last[several]
+        begin, end = (np.searchsorted(separators, each[several]) for each in (self.starts, self.ends))
+        at_line = np.searchsorted(separators, lines)
         # The rest of a row and the beginning of another are one row together.
-        outer = count(starts, lines[first]) + count(lines[last - 1], ends)
-        width = num_columns - 1
-        for cell in np.flatnonzero((outer == width) & (count(starts, ends) == width * (last - first))):
-            text = self.content.slice(starts[cell] + 1, ends[cell] - starts[cell] - 1).to_pybytes().decode()
-            if _has_labels_of_rows(text, chr(self.separator), num_columns, label_place, labels):
-                line, end = line_at(self.content, starts[cell]), line_at(self.content, ends[cell])
+        outer = at_line[first] - begin + end - at_line[last - 1]
+        for cell in np.flatnonzero(outer == width):
+            between = slice(first[cell], last[cell])
+            is_blank = np.diff(lines[between]) <= 2  # \n or \r\n
+            is_row = np.diff(at_line[between]) == width
+            if (is_row | is_blank).all() and not is_prose[begin[cell] : end[cell]].all():
+                opens, closes = (line_at(self.content, each[several[cell]]) for each in (self.starts, self.ends))
                 raise UserError(
-                    f"'{self.name}' line {line}: the quote that opens there is closed in line {end} and swallows the "
-                    f"rows between; {WAY_OUT}; if that cell is right, pass --quoting trusted"
+                    f"'{self.name}' line {opens}: the quote that opens there is closed in line {closes} and swallows "
+                    f"the rows between; {WAY_OUT}; if that cell is right, pass --quoting trusted"
                 )
+
+    def _is_prose(self, data: np.ndarray, separators: np.ndarray) -> np.ndarray:
+        """Whether each separator looks like a comma in prose, in a file whose rows have no space behind theirs."""
+        followed = data[np.minimum(separators + 1, len(data) - 1)]
+        outside = np.searchsorted(self.starts, separators) == np.searchsorted(self.ends, separators)
+        rows_have_spaces = (followed[outside] == ord(" ")).mean() > 0.5
+        if self.separator not in PUNCTUATION or rows_have_spaces:
+            return np.zeros(len(separators), bool)
+        return np.isin(followed, [ord(" "), LINE_FEED, CARRIAGE_RETURN])
 
 
 def _strict_cells(data: np.ndarray, separator: int) -> tuple[np.ndarray, np.ndarray] | None:
@@ -134,23 +146,3 @@ def _lenient_cells(content: pa.Buffer, name: str, separator: str) -> tuple[np.nd
         )
     pairs = np.array(spans, np.int64).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]
-
-
-def _has_labels_of_rows(text: str, separator: str, num_columns: int, label_place: int, labels: set[str]) -> bool:
-    rows = [line.rstrip("\r").split(separator) for line in text.split("\n")]
-    place = len(rows[-1]) - 1  # the column that the quote opens in
-    found = [row[label_place] for row in rows[1:-1]]
-    if label_place > place:
-        found.append(rows[0][label_place - place])
-    elif label_place < place:
-        found.append(rows[-1][label_place])
-    all_numbers = all(map(_is_number, labels))
-    return bool(found) and all(each.strip() in labels or (all_numbers and _is_number(each)) for each in found)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

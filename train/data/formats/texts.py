@@ -54,7 +54,7 @@ def read_fasttext(path: Path, name: str, args: FileArguments) -> Part:
         args: Encodings.
 
     Raises:
-        UserError: A line has no label at its start.
+        UserError: A line has no label at its start, or one behind its text's words.
     """
     content = read_utf8(path, name, args).to_pybytes().decode()
     lines = pa.array(content.replace("\r\n", "\n").removesuffix("\n").split("\n"), pa.large_string())
@@ -66,7 +66,12 @@ def read_fasttext(path: Path, name: str, args: FileArguments) -> Part:
             f"`__label__NAME` before each text; texts without labels belong into a folder '{path.stem}/CLASS/ANY.txt'"
         )
     text, labels = pc.struct_field(found, "text"), pc.struct_field(found, "labels")
-    names = pc.utf8_split_whitespace(pc.replace_substring(labels, "__label__", "", max_replacements=None))
+    late = pc.index(pc.match_substring_regex(text, r"(^|\s)__label__"), True).as_py()
+    if late >= 0:
+        raise UserError(
+            f"'{name}' line {late + 1} has a label behind words of its text; write all labels before the text"
+        )
+    names = pc.utf8_split_whitespace(pc.replace_substring_regex(labels, r"(^|\s)__label__", r"\1"))
     text = pc.if_else(pc.equal(text, ""), None, text)
     table = pa.table({"text": text, "label": names})
     plain = FileArguments(keep_empty_texts=args.keep_empty_texts)
