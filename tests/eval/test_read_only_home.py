@@ -4,13 +4,13 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.helpers.run_folders import QUIET
 from tests.helpers.toy import clean_environment, toy_csv
 
 SCRIPT = """
 import sys
-
-import pytest
 from salience.eval import cli
 from salience.train.cli import main
 encoder, *flags = sys.argv[1:]
