@@ -214,3 +214,8 @@ def test_numbers_too_large_for_float32(tmp_path):
     for flags in ({"test_file": large}, {"validation_file": large}):
         assert "label '1e39' in row 2 of" in failure(file, **flags)
     assert "is too large a number" in failure(large)
+
+
+def test_minus_zero_is_zero(tmp_path):
+    for kind, names in names_everywhere([0.0, -0.0, 1.0] * 8, tmp_path).items():
+        assert names == ["0", "1"], kind
