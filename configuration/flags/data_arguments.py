@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, fields
 
+from salience.configuration.errors import UserError
 from salience.configuration.flags.flag_rules import CLEANING_RULES, PROBLEM_TYPES, check
 
 
@@ -72,11 +73,16 @@ class FileArguments:
     )
 
     def __post_init__(self) -> None:
-        # A recipe may give one value where the command line gives a list.
+        # A recipe may give one value where the command line gives a list, and Python a tuple.
         for each in fields(self):
             value = getattr(self, each.name)
-            if isinstance(value, str) and "list" in str(each.type):
-                setattr(self, each.name, [value])
+            if "list[str]" not in str(each.type) or value is None:
+                continue
+            texts = list(value) if isinstance(value, list | tuple) else [value]
+            for text in texts:
+                if not isinstance(text, str):
+                    raise UserError(f"--{each.name} {text} is of the type {type(text).__name__}; write it as text")
+            setattr(self, each.name, texts)
         self.separator = "\t" if self.separator in ("\\t", "tab") else self.separator
         check(self)
 

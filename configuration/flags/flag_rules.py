@@ -98,6 +98,7 @@ VALUES = (
     )),
     Values("names a label with no character", bool, ("class_names",)),
     Values("names no column", bool, ("text_column", "label_column")),
+    Values("names no file", bool, ("train_file", "validation_file", "test_file")),
     # It could be read, but not be written into the files of a run after training.
     Values("isn't valid UTF-8; rename it", _is_utf8, (
         "train_file", "validation_file", "test_file", "dataset_name", "dataset_config", "dataset_revision", "data_name",

@@ -86,7 +86,7 @@ class TextData:
         }
 
 
-def load_splits(args: DataArguments, given: Mapping[str, Any] | None = None) -> TextData:
+def load_splits(args: DataArguments, given: Any = None) -> TextData:
     """Read the data that the flags name, or that is in memory, check it, clean it and split it.
 
     Without a validation split, a stratified part of the training data becomes one; the test data is never used for it.
@@ -96,7 +96,7 @@ def load_splits(args: DataArguments, given: Mapping[str, Any] | None = None) -> 
         args: The data flags.
         given: Data in memory, instead of files: split name (train, and validation and test where there are any) -> a
             pandas data frame, a `datasets.Dataset`, a dict of columns, or a pair of lists (texts, labels). `train` may
-            be a DatasetDict, whose splits have the Hub's names.
+            be a DatasetDict, whose splits have the Hub's names. Without split names, it is the training data.
 
     Returns:
         The splits, with what is known about their labels.
@@ -109,6 +109,8 @@ def load_splits(args: DataArguments, given: Mapping[str, Any] | None = None) -> 
         >>> load_splits(DataArguments(validation_size=0.25), {"train": (texts, labels)}).label_names
         ['culture', 'sport']
     """
+    if given is not None and not isinstance(given, Mapping):
+        given = {"train": given}
     parts = read_parts(args, given)
     if args.resplit:
         if "test" in parts and not args.test_size:

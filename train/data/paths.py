@@ -1,5 +1,6 @@
 """Paths that a recipe can name on any machine."""
 
+import errno
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -31,7 +32,9 @@ def resolve_path(name: str) -> Path:
         path.stat()
     except PermissionError as error:
         raise UserError(f"'{name}' can't be read: {error.strerror}") from error
-    except (OSError, ValueError) as error:  # there is none, its name is too long, or links lead in a circle
+    except (OSError, ValueError) as error:  # there is none, or its name is too long
+        if isinstance(error, OSError) and error.errno == errno.ELOOP:
+            raise UserError(f"'{name}' can't be read: its links lead in a circle; name the file itself") from error
         siblings = _names_beside(path)
         raise UserError(f"there is no file or folder '{name}'{did_you_mean(path.name, siblings)}") from error
     return path

@@ -19,6 +19,7 @@ _LIST_AS_TEXT = re.compile(
 # What may be a list and may be a name; (18, 25] is a span of numbers.
 _MAYBE_LIST = re.compile(r"\[.*,.*\]|\(.*,.*\)|\{.*,.*\}|\{[-+\d.e\s]*\}", re.DOTALL | re.IGNORECASE)
 _EXACT = 2.0**53  # a double can't hold every whole number beyond
+_MINUS_ZERO = r"^-(0(\.0)?)$"
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?")
 
 
@@ -34,7 +35,8 @@ def label_texts(column: pa.ChunkedArray | pa.Array, where: str) -> pa.ChunkedArr
     """
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_null(kind):
-        return pc.utf8_trim_whitespace(column.cast(pa.string()))
+        trimmed = pc.utf8_trim_whitespace(column.cast(pa.string()))
+        return pc.replace_substring_regex(trimmed, _MINUS_ZERO, r"\1")
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         return column.cast(pa.string())
     is_known = (pa.types.is_floating, pa.types.is_decimal, pa.types.is_timestamp, pa.types.is_date, pa.types.is_time)
@@ -43,7 +45,8 @@ def label_texts(column: pa.ChunkedArray | pa.Array, where: str) -> pa.ChunkedArr
     values = pc.unique(column)
     if pa.types.is_floating(kind) and pc.any(pc.greater_equal(pc.abs(values), _EXACT)).as_py():
         raise UserError(f"the labels of {where} are numbers too large to be told apart; write them as text")
-    texts = values.to_numpy(zero_copy_only=False) if pa.types.is_floating(kind) else values.to_pylist()
+    # -0.0 + 0.0 is 0.0
+    texts = values.to_numpy(zero_copy_only=False) + 0.0 if pa.types.is_floating(kind) else values.to_pylist()
     spelled = [None if value is None else str(value) for value in texts]
     return pc.take(pa.array(spelled, pa.string()), pc.index_in(column, value_set=values))
 

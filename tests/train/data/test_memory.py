@@ -101,3 +101,9 @@ def test_what_is_refused():
     for given, expected in (({"test": COLUMNS}, "no split 'train'"), ({"train": COLUMNS, "dev": 1}, "no split 'dev'")):
         with pytest.raises(UserError, match=expected):
             load_splits(DataArguments(), given)
+
+
+def test_a_frame_without_the_name_of_a_split_is_the_training_data():
+    frame = pd.DataFrame({"text": ["x", "y"] * 9, "label": ["a", "b"] * 9})
+    for given in (frame, Dataset.from_pandas(frame), (frame["text"], frame["label"])):
+        assert load_splits(DataArguments(), given).label_names == ["a", "b"]

@@ -24,12 +24,12 @@ WRITERS = {
 }
 
 
-def names_everywhere(labels, tmp_path, **flags):
+def names_everywhere(labels, tmp_path, kinds=tuple(WRITERS), **flags):
     """Label names by format."""
     frame = pd.DataFrame({"text": [f"t{number}" for number in range(len(labels))], "label": labels})
     found = {}
-    for kind, write in WRITERS.items():
-        write(frame, tmp_path / f"a.{kind}")
+    for kind in kinds:
+        WRITERS[kind](frame, tmp_path / f"a.{kind}")
         found[kind] = load(str(tmp_path / f"a.{kind}"), **flags).label_names
     for kind, rows in {"pandas": frame, "datasets": Dataset.from_pandas(frame)}.items():
         found[kind] = load_splits(DataArguments(**flags), {"train": rows}).label_names
@@ -41,8 +41,6 @@ def names_everywhere(labels, tmp_path, **flags):
     [
         (CODES, CODES),
         ([1.0, 0.0, -1.0], ["-1", "0", "1"]),
-        ([1.5, 2.0], ["1.5", "2.0"]),
-        ([1e-5, 1.5e10, 0.1], ["0.1", "15000000000.0", "1e-05"]),
         ([True, False], ["false", "true"]),
         (["True", "False", "maybe"], ["False", "True", "maybe"]),
         (["01", "1", "1.0"], ["01", "1", "1.0"]),
@@ -214,3 +212,23 @@ def test_numbers_too_large_for_float32(tmp_path):
     for flags in ({"test_file": large}, {"validation_file": large}):
         assert "label '1e39' in row 2 of" in failure(file, **flags)
     assert "is too large a number" in failure(large)
+
+
+def test_minus_zero_is_zero(tmp_path):
+    for kind, names in names_everywhere([0.0, -0.0, 1.0] * 8, tmp_path).items():
+        assert names == ["0", "1"], kind
+
+
+def test_decimal_classes_are_the_same_where_they_can_be_told_apart_and_bare_ones_of_json_are_refused(tmp_path):
+    for labels, names in (
+        ([1.5, 2.0], ["1.5", "2.0"]),
+        ([1e-5, 1.5e10, 0.1], ["0.1", "15000000000.0", "1e-05"]),
+    ):
+        found = names_everywhere(labels * 6, tmp_path, kinds=("csv", "tsv", "parquet"), problem_type=ONE_LABEL)
+        assert found == dict.fromkeys(found, names)
+    rows = [f'{{"text": "x", "label": {code}}}' for code in ("2.1", "2.10")] * 6
+    for name, text in (("a.jsonl", "\n".join(rows)), ("a.json", f"[{','.join(rows)}]")):
+        (tmp_path / name).write_text(text)
+        assert "the label 2.1 in row 1 of" in failure(str(tmp_path / name), problem_type=ONE_LABEL)
+    rows = [{"text": "x", "label": number} for number in (1.0, 2.0)] * 6
+    assert load(write_jsonl(tmp_path / "b.jsonl", rows), problem_type=ONE_LABEL).label_names == ["1", "2"]

@@ -36,7 +36,7 @@ def test_what_is_no_file(tmp_path):
     (tmp_path / "d.csv").symlink_to(tmp_path / "c.csv")
     for name in ("a.csv", "b.csv"):
         assert "is neither a file nor a folder" in failure(str(tmp_path / name))
-    assert "there is no file or folder" in failure(str(tmp_path / "c.csv"))
+    assert "its links lead in a circle" in failure(str(tmp_path / "c.csv"))
 
 
 @pytest.fixture
@@ -143,3 +143,18 @@ def test_a_key_that_stands_twice_in_a_row_is_refused(name, tmp_path):
         rows[4] = f'{{"text": "t", "label": "a", "{repeated}": "xa"}}'
         (tmp_path / name).write_text(both.format(("\n" if name == "a.jsonl" else ",").join(rows)))
         assert f"row 5 has the key '{repeated}' twice" in failure(str(tmp_path / name))
+
+
+def test_flags_from_python_are_lists_or_tuples_of_text(tmp_path):
+    (tmp_path / "a.csv").write_text("title,body,label\n" + "x,y,a\nz,y,b\n" * 8)
+    data = load((str(tmp_path / "a.csv"),), text_column=("title", "body"))
+    assert set(data.splits["train"]["text"]) == {"x\ny", "z\ny"}
+    assert failure(str(tmp_path / "a.csv"), text_column=5) == "--text_column 5 is of the type int; write it as text"
+    assert "names no file" in failure("")
+
+
+def test_a_codec_of_no_text_and_a_line_for_spreadsheets(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_text("sep=;\ntext;label\n" + "x;a\nz;b\n" * 8)
+    assert "begins with the line 'sep=;'" in failure(str(file))
+    assert "use names such as utf-8" in failure(str(file), encoding="undefined")

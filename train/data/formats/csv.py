@@ -3,6 +3,7 @@
 import csv
 import io
 import logging
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ import pyarrow.csv
 
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.data_arguments import FileArguments
-from salience.train.data.formats.decoding import read_utf8
+from salience.train.data.formats.decoding import first_bytes, read_utf8
 from salience.train.data.formats.quotes import QuotedCells
 from salience.train.data.tables import Part, check_columns, make_part, wanted_columns
 
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 # A text longer than one block couldn't be read, and pyarrow's default is only 1 MB.
 BLOCK_BYTES = 64 * 2**20
+SEPARATOR_LINE = re.compile(rb'"?sep=[ -~\t]"?\r?\n', re.IGNORECASE)
 NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 
 
@@ -67,6 +69,10 @@ def read_csv(path: Path, name: str, args: FileArguments) -> Part:
 
 def _layout(content: pa.Buffer, path: Path, name: str, args: FileArguments) -> tuple[str, list[str]]:
     """The separator and the names of the columns."""
+    if found := SEPARATOR_LINE.match(first_bytes(content, 16)):
+        line = found[0].decode().strip()
+        way_out = "delete that line and name the separator with --separator"
+        raise UserError(f"'{name}' begins with the line '{line}', which is for spreadsheets only; {way_out}")
     usual = "\t" if ".tsv" in [suffix.lower() for suffix in path.suffixes] else ","
     columns = wanted_columns(args)
     header = _header(content, args.separator or usual, name, args)

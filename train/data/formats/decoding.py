@@ -45,13 +45,13 @@ def encodings(args: FileArguments) -> list[str]:
     """The codecs that `--encoding` names.
 
     Raises:
-        UserError: One of them isn't known.
+        UserError: One of them isn't known, or is of no text.
     """
     try:
         for encoding in args.encoding:
             "".encode(encoding)  # not all codecs are of texts
         return [codecs.lookup(encoding).name for encoding in args.encoding]
-    except LookupError as error:
+    except (LookupError, UnicodeError) as error:
         raise UserError(f"--encoding: {error}; use names such as utf-8 or latin-1") from error
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json
 
 from salience.configuration.errors import UserError
-from salience.configuration.flags.data_arguments import FileArguments
+from salience.configuration.flags.data_arguments import DataArguments, FileArguments
 from salience.train.data.formats.decoding import first_bytes, read_utf8
 from salience.train.data.tables import Part, check_columns, make_part, wanted_columns
 
@@ -30,6 +31,13 @@ def read_json(path: Path, name: str, args: FileArguments) -> Part:
     Raises:
         UserError: It is malformed, in another encoding, or lacks a column, a text or a label.
     """
+    part = _read_part(path, name, args)
+    if isinstance(args, DataArguments) and args.problem_type == "single_label_classification":
+        _refuse_decimals(part.label, name)
+    return part
+
+
+def _read_part(path: Path, name: str, args: FileArguments) -> Part:
     content = read_utf8(path, name, args)
     if first_bytes(content, 4096).lstrip().startswith(b"["):
         return _part_of_records(_parse(content.to_pybytes(), name, ""), name, args)
@@ -42,6 +50,17 @@ def read_json(path: Path, name: str, args: FileArguments) -> Part:
     # The given type creates the column even where the file has none.
     check_columns([n for n in table.column_names if table[n].null_count < table.num_rows], name, args)
     return make_part(table, name, args)
+
+
+def _refuse_decimals(label: pa.ChunkedArray, name: str) -> None:
+    """Refuse bare numbers as classes, in which the codes 2.1 and 2.10 are one."""
+    if pa.types.is_floating(label.type):
+        bad = pc.index(pc.equal(label, pc.round(label)), False).as_py()
+        if bad >= 0:
+            raise UserError(
+                f"the label {label[bad]} in row {bad + 1} of '{name}' is a bare number, and codes such as 2.1 and 2.10 "
+                'would be one class; write them as text, as in "2.10"'
+            )
 
 
 def _fast_table(content: pa.Buffer, args: FileArguments) -> pa.Table | None:
