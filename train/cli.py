@@ -94,7 +94,12 @@ def run_command(argv: list[str]) -> int:
 
 
 def train_model(
-    train: Any = None, validation: Any = None, test: Any = None, *, recipe: str | Path | Sequence[str | Path] = (), **flags: Any
+    train: Any = None,
+    validation: Any = None,
+    test: Any = None,
+    *,
+    recipe: str | Path | Sequence[str | Path] = (),
+    **flags: Any,
 ) -> TrainedRun:
     """Train a classifier as `train.py` does, from Python.
 
