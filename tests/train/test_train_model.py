@@ -94,7 +94,7 @@ def test_files_and_recipes_are_taken_by_the_names_of_the_flags(tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("model: lstm\nembedding_dim: 4\nhidden_dim: 8\n")
     flags = {name: value for name, value in FLAGS.items() if name != "model"}
-    run = train_model(recipe=str(recipe), train_file=str(file), output_dir=str(tmp_path / "run"), **flags)
+    run = train_model(recipe=recipe, train_file=str(file), output_dir=str(tmp_path / "run"), **flags)
     assert run.split == "validation" and run.model.config.embedding_dim == 8  # flags win over recipes
     assert {"accuracy", "f1_macro", "loss"} <= run.scores.keys()
 
@@ -103,7 +103,7 @@ def test_files_and_recipes_are_taken_by_the_names_of_the_flags(tmp_path):
     "flags, message",
     [
         ({"learn_rate": 0.1}, "unknown argument learn_rate; did you mean learning_rate?"),
-        ({"help": True}, "unknown argument help"),
+        ({"help": True}, "unknown argument help; see train.py --help"),
         ({"model": "bert"}, "--model bert is unknown"),
         ({"num_train_epochs": "many"}, "--num_train_epochs: invalid float value: 'many'"),
         ({"train_file": "there_is_none.csv"}, "both texts in memory and --train_file are given"),

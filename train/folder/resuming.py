@@ -46,6 +46,8 @@ NEEDED = {
 }
 """What a run can't go on without: name on one process -> names under which several, FSDP or DeepSpeed write it."""
 
+WAY_OUT = "move that checkpoint away and resume from one before it, or start anew in another folder"
+
 
 def run_plan(arguments: Arguments, model: PreTrainedModel, data: TextData) -> dict[str, Any]:
     """What a resumed run must have in common with the one that was stopped, ready for JSON.
@@ -130,15 +132,33 @@ def check_checkpoint(checkpoint: Path) -> None:
     Raises:
         UserError: A file is missing or damaged.
     """
-    way_out = "move that checkpoint away and resume from one before it, or start anew in another folder"
     for name, patterns in NEEDED.items():
         if not any(next(checkpoint.glob(pattern), None) for pattern in patterns):
-            raise UserError(f"{checkpoint} has no {name}: {way_out}")
-    if read_json(checkpoint / STATE_FILE, way_out).get("global_step") != int(checkpoint.name.rpartition("-")[2]):
-        raise UserError(f"{checkpoint / STATE_FILE} is of another step: {way_out}")
+            raise UserError(f"{checkpoint} has no {name}: {WAY_OUT}")
+    if read_json(checkpoint / STATE_FILE, WAY_OUT).get("global_step") != int(checkpoint.name.rpartition("-")[2]):
+        raise UserError(f"{checkpoint / STATE_FILE} is of another step: {WAY_OUT}")
+    if (checkpoint / "config.json").exists():
+        read_json(checkpoint / "config.json", WAY_OUT)
     for file in sorted(checkpoint.iterdir()):
         if reason := damage(file):
-            raise UserError(f"{file} is damaged ({one_line(reason)}): {way_out}")
+            raise UserError(f"{file} is damaged ({one_line(reason)}): {WAY_OUT}")
+
+
+def check_shapes(checkpoint: Path, model: PreTrainedModel) -> None:
+    """Refuse a checkpoint whose weights don't fit into the model that is going to go on from it.
+
+    Raises:
+        UserError: One has another shape.
+    """
+    if next(checkpoint.glob("global_step*"), None):  # DeepSpeed reads files of its own
+        return
+    shapes = {name: list(weight.shape) for name, weight in model.state_dict().items()}
+    for file in sorted(checkpoint.glob("model*.safetensors")):
+        with safe_open(file, "pt") as weights:
+            for name in weights.keys():  # noqa: SIM118  it is no dict
+                found = weights.get_slice(name).get_shape()
+                if found != shapes.get(name, found):
+                    raise UserError(f"{file}: {name} has the shape {found}, the model's {shapes[name]}: {WAY_OUT}")
 
 
 def damage(file: Path) -> str:

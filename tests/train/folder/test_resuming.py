@@ -4,6 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from salience.train import cli
 from salience.train.folder.output import claimed
@@ -111,6 +113,7 @@ DAMAGES = {
     "scheduler.pt": (None, b"{}"),
     "model.safetensors": (None, b"", b"\xff" * 100),
     "trainer_state.json": (b'{"global_step": 1}',),
+    "config.json": (b"", b"garbage", b"[]"),
 }
 
 
@@ -137,6 +140,15 @@ def test_a_checkpoint_that_was_cut_or_changed_is_damaged(copy, data, capsys):
     whole[len(whole) // 2] ^= 0xFF
     (last / "optimizer.pt").write_bytes(whole)
     assert "optimizer.pt is damaged" in refusal(copy, [*TINY, *data, *RESUME], capsys)
+
+
+def test_weights_of_other_shapes_are_refused(copy, data, capsys):
+    last = max(copy.glob("checkpoint-*"), key=lambda path: int(path.name.removeprefix("checkpoint-")))
+    weights = load_file(last / "model.safetensors")
+    name = sorted(weights)[0]
+    save_file(weights | {name: torch.ones(3, 3)}, last / "model.safetensors", {"format": "pt"})
+    line = refusal(copy, [*TINY, *data, *RESUME], capsys)
+    assert f"model.safetensors: {name} has the shape [3, 3]" in line and "resume from one before it" in line
 
 
 def test_a_run_is_refused_where_another_one_works(copy, data, capsys):
