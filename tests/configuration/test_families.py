@@ -78,6 +78,7 @@ def test_records_and_rules_need_neither_torch_nor_transformers():
     assert not {"torch", "transformers", "accelerate"} & loaded
 
 
+@pytest.mark.slow
 def test_models_need_no_package_that_transformers_models_do_not():
     theirs = fresh("from transformers import PreTrainedModel, AutoModelForSequenceClassification, AutoTokenizer")
     assert fresh("import salience.modeling") - theirs <= {"salience"}

@@ -56,6 +56,7 @@ def test_runs_are_compared_from_python(run, data, tmp_path):
         compare_runs([])
 
 
+@pytest.mark.slow
 def test_a_study_is_run_from_python(data, tmp_path):
     file = tmp_path / "study.yaml"
     file.write_text("seeds: [0]\nsparse: tfidf_svm\n")

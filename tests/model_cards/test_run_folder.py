@@ -105,6 +105,7 @@ def test_a_run_of_an_earlier_version_has_the_kind_of_its_family(tmp_path, family
     assert read_record(tmp_path)["kind"] == "sparse"
 
 
+@pytest.mark.slow
 def test_reading_a_run_needs_neither_the_baselines_nor_the_model_builder():
     code = "import sys, salience.eval.runs; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -21,6 +21,8 @@ from salience.train.data.tokens import tokenize
 from tests.helpers.tiny import TINY_TOKENIZER
 from tests.helpers.toy import FILLERS, TOPICS, write_csv
 
+pytestmark = pytest.mark.slow
+
 VERDICTS = ("guilty", "innocent")
 WORDS = FILLERS + [word for topic in TOPICS.values() for word in topic]
 NO_LIMITS = ["--max_sentences", "0", "--max_words", "0", "--num_heads", "2"]

@@ -109,6 +109,7 @@ def same_weights(one, other):
         pytest.param("lora", 8, [], marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_two_processes_follow_the_curve_of_one(data, steady_encoder, tmp_path, name, batch_size, more):
     more = [*data, *more, *NO_DROPOUT.get(name, ["--classifier_dropout", "0"]), "--num_train_epochs", "3"]
     one, two = tmp_path / "one", tmp_path / "two"
@@ -194,6 +195,7 @@ def resume(name, encoder, checkpoint, folder, *more):
     return folder
 
 
+@pytest.mark.slow
 def test_an_epochs_end_and_the_last_step_are_resumed_too(data, encoder_folder, tmp_path):
     more = [*data, "--num_train_epochs", "3", "--save_total_limit", "9"]
     whole = tmp_path / "whole"
@@ -203,6 +205,7 @@ def test_an_epochs_end_and_the_last_step_are_resumed_too(data, encoder_folder, t
         assert same_weights(whole, resumed)
 
 
+@pytest.mark.slow
 def test_patience_goes_on_where_it_was(data, encoder_folder, tmp_path):
     more = [*data, "--learning_rate", "0", "--early_stopping_patience", "4", "--num_train_epochs", "9"]
     more += ["--save_total_limit", "9"]

@@ -45,6 +45,7 @@ def run(tmp_path, *flags):
     return main(["benchmark", "--test_file", str(texts), *fast, *flags])
 
 
+@pytest.mark.slow
 def test_command_prints_tables_and_writes_what_its_docstring_says(tmp_path, capsys):
     small = ["--words", "50", "1000", "3000", "--batch_sizes", "1", "4", "--num_documents", "8", "12"]
     assert run(tmp_path, "--output_dir", str(tmp_path / "out"), *small) == 0

@@ -48,6 +48,7 @@ def test_a_batch_is_read_in_its_order(tokenizer):
     assert reader.logits([]).shape == (0, 3) and reader.token_ids([]) == []
 
 
+@pytest.mark.slow
 def test_labels_need_no_fast_tokenizer_and_words_do(tokenizer):
     reader = Reader(tiny_model("attn_pool"), CanineTokenizer())
     assert [ids.tolist() for ids in reader.token_ids(["ab"])] == [CanineTokenizer()("ab")["input_ids"]]

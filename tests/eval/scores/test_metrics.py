@@ -186,6 +186,7 @@ print(json.dumps(scores))
 """
 
 
+@pytest.mark.slow
 def test_two_clean_processes_with_one_fresh_home_neither_talk_nor_disturb_each_other(tmp_path):
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TRANSFORMERS_", "XDG_"))}
     environment |= {"HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}

@@ -16,6 +16,8 @@ from tests.helpers.paths import EVAL
 from tests.helpers.toy import clean_environment, toy_csv
 from tests.helpers.toy_study import wait_for, write_study
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch):

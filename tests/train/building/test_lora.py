@@ -117,6 +117,7 @@ push_folder(sys.argv[2], "alice/adapter")
 
 
 @pytest.mark.parametrize("name", ["attn_pool", pytest.param("sequence_classification", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_an_adapter_of_its_own_on_the_hub_is_loaded_by_its_card(name, data, tmp_path, encoder_folder):
     folder = tmp_path / "run"
     assert run(folder, data, encoder_folder, *MODELS[name], "--base_model", "alice/encoder") == 0
@@ -167,6 +168,7 @@ def test_an_adapter_on_an_encoder_of_the_hub_names_its_commit(data, tmp_path, en
     assert f'BASE_REVISION = "{commit}"' in pushed["README.md"].data.decode()
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_resumed(trained, data, tmp_path):
     """From the checkpoint in the middle to the same weights; dropout is on."""
     folder, encoder = trained

@@ -107,6 +107,7 @@ def commit_of(url):
     return url.rsplit("/commit/", 1)[1]
 
 
+@pytest.mark.slow
 def test_loads_by_name_at_a_pinned_revision(hub, client, push, run, second_run):
     first = commit_of(push(run, "alice/news"))
     second = commit_of(push(second_run, "alice/news"))
@@ -133,6 +134,7 @@ print(json.dumps({{
     assert [score["score"] for score in found["scores"]] == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_private_repo_needs_the_owners_token(hub, client, push, run):
     push(run, "alice/secret", "--private")
     assert hub.repos["alice/secret"].private
@@ -195,6 +197,7 @@ def test_interrupted_upload_is_continued(hub, client, push, run):
     assert set(read_contents(run)) < set(hub.repos["alice/news"].files("main"))
 
 
+@pytest.mark.slow
 def test_a_name_that_exists(hub, push, run):
     first = push(run, "alice/news", "--new")
     assert push(run, "alice/news", "--new", status=2).startswith("error: alice/news exists already: choose another")
@@ -212,6 +215,7 @@ def test_the_card_is_pinned_to_the_commit_that_has_the_model(hub, push, run):
     assert text == f'REPO = "alice/news"\nREVISION = "{commit}"\n'
 
 
+@pytest.mark.slow
 def test_pull_request_and_branch_leave_main_alone(hub, push, run, second_run):
     push(run, "alice/news")
     repo = hub.repos["alice/news"]
@@ -265,6 +269,7 @@ def test_what_the_hub_says_of_a_card(hub, push, tmp_path):
 
 
 @pytest.mark.parametrize("same_card", [True, False])
+@pytest.mark.slow
 def test_a_push_that_ended_before_its_card_was_pinned_is_finished_by_the_next(
     hub, push, run, second_run, tmp_path, same_card
 ):
