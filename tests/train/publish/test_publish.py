@@ -18,21 +18,10 @@ from tests.helpers.toy import clean_environment
 
 TEXT = "the bank raised its rates"
 REPO_FILES = {
-    ".gitattributes",
-    ".salience_files.json",
-    "README.md",
-    "adapter/README.md",
-    "adapter/adapter_config.json",
-    "adapter/adapter_model.safetensors",
-    "config.json",
-    "eval_results.json",
-    "model.safetensors",
-    "run.json",
-    "test_results.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "train_results.json",
-}
+    ".gitattributes", ".salience_files.json", "README.md", "adapter/README.md", "adapter/adapter_config.json",
+    "adapter/adapter_model.safetensors", "config.json", "eval_results.json", "model.safetensors", "run.json",
+    "test_results.json", "tokenizer.json", "tokenizer_config.json", "train_results.json",
+}  # fmt: skip
 OWNERS_FILES = ["handler.py", "my_results.json", "merges.txt", "notes/plot.py", "etc_results.json", "adapter/notes.txt"]
 LOAD = """
 import json, sys
