@@ -1,5 +1,6 @@
 """README.md: each code block that needs no hub is run, from a folder with data of the names that it uses."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -70,7 +71,9 @@ def commands(code):
         words = shlex.split(line, comments=True)
         if words[0] == "make":  # what the Makefile runs, without the installation before it
             make = ["make", "--silent", "--dry-run", "--assume-old", ".venv/.done", *words[1:]]
-            printed = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+            # Without what `make test ARGS=...` hands on.
+            environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "ARGS")}
+            printed = subprocess.run(make, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
             words = shlex.split(printed)
         further = next((flags for start, flags in FURTHER_FLAGS.items() if f" {start}" in " ".join(words)), "")
         yield words + further.split()
