@@ -162,6 +162,7 @@ def leave_a_torn_checkpoint(folder, last):
 
 
 @pytest.mark.parametrize("name", ["attn_pool", pytest.param("hierarchical_attn", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(data, encoder_folder, tmp_path, name):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     more = [*data, *STEPS, "--save_total_limit", "3"]
