@@ -1,4 +1,8 @@
+import gc
 import os
+
+# What is imported stays: collecting garbage among it would take longer than many a test, after each training.
+gc.disable()
 
 # Before transformers is imported: tests never reach a hub, and two test processes share two cores.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -11,6 +15,11 @@ import torch
 from transformers import AutoTokenizer
 
 from tests.helpers.tiny import TINY_TOKENIZER
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

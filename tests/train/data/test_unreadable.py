@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,16 +18,17 @@ from tests.helpers.data_files import ROWS, all_rows, failure, load, write_csv
 OBJECT = '{"text": "a", "label": "b"}\n'
 
 
-@pytest.mark.parametrize(
-    "content", ["null\n" + OBJECT, OBJECT + "null\n", " null\n", "\nnull {}\n", OBJECT + "\tnull\n"]
-)
-def test_null_rows_do_not_end_the_process(content, tmp_path):
-    file = tmp_path / "a.jsonl"
-    file.write_text(content)
-    code = f"from tests.helpers.data_files import failure\nprint(failure({str(file)!r}))"
+def test_null_rows_do_not_end_the_process(tmp_path):
+    contents = ["null\n" + OBJECT, OBJECT + "null\n", " null\n", "\nnull {}\n", OBJECT + "\tnull\n"]
+    files = [str(tmp_path / f"{number}.jsonl") for number in range(len(contents))]
+    for file, content in zip(files, contents, strict=True):
+        Path(file).write_text(content)
+    code = f"from tests.helpers.data_files import failure\nfor file in {files!r}:\n    print(failure(file))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert "is not a JSON object" in run.stdout or "is not valid JSON" in run.stdout
+    sentences = run.stdout.splitlines()
+    assert len(sentences) == len(contents)
+    assert all("is not a JSON object" in each or "is not valid JSON" in each for each in sentences)
 
 
 def test_what_is_no_file(tmp_path):
