@@ -1,9 +1,6 @@
 import gc
 import os
 
-# What is imported stays: collecting garbage among it would take longer than many a test, after each training.
-gc.disable()
-
 # Before transformers is imported: tests never reach a hub, and two test processes share two cores.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -18,8 +15,8 @@ from tests.helpers.tiny import TINY_TOKENIZER
 
 
 def pytest_collection_finish():
+    """What is imported stays: to look for garbage in it after each training would take longer than many a test."""
     gc.freeze()
-    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
