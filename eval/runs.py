@@ -10,13 +10,13 @@ import numpy as np
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments
 from salience.configuration.flags.parser import as_tokens
-from salience.eval.scores.predictions import Predictions, read_predictions
+from salience.eval.scores.predictions import Predictions, predictions_file, read_predictions
+from salience.model_cards.run_checks import MAKE_ANEW
 from salience.model_cards.run_folder import (
-    TRAIN_RESULTS_FILE,
     RunRecord,
-    read_json,
     read_record,
     read_results,
+    read_training,
     results_file,
 )
 from salience.train.data.load import TextData, load_splits
@@ -121,7 +121,7 @@ def read_scores(folder: Path) -> RunScores:
     Raises:
         UserError: It isn't a classifier, or has no test texts.
     """
-    record, trained = read_record(folder), read_json(folder / TRAIN_RESULTS_FILE)
+    record, trained = read_record(folder), read_training(folder)
     if not (folder / results_file("test")).is_file():
         raise UserError(f"{folder} has no test results: train with --test_file or --test_size")
     validation, test = read_results(folder, "validation"), read_results(folder, "test")
@@ -133,7 +133,7 @@ def read_scores(folder: Path) -> RunScores:
             "validation_accuracy": validation["accuracy"],
             "accuracy": test["accuracy"],
             "f1_macro": test["f1_macro"],
-            "train_seconds": None if was_resumed else trained["train_runtime"],
+            "train_seconds": None if was_resumed else trained["runtime"],
             "texts_per_second": texts_per_second(test),
             "parameters": record["model"]["parameters"],
         }
@@ -158,6 +158,21 @@ def best_by_validation(accuracies: Mapping[str, float]) -> str | None:
     return max(accuracies, key=lambda name: accuracies[name], default=None)
 
 
+def read_answers(run: Run) -> Predictions:
+    """A run's answers to its test texts.
+
+    Raises:
+        UserError: There are none, they are damaged, or are to other texts than run.json tells of.
+    """
+    answers, rows = read_predictions(run.folder, "test"), run.record["data"]["splits"]["test"]["rows"]
+    if len(answers) != rows:
+        raise UserError(
+            f"{predictions_file(run.folder, 'test')} holds answers to {len(answers)} texts, and the run was tested on "
+            f"{rows}: {MAKE_ANEW}"
+        )
+    return answers
+
+
 def paired_answers(ours: Path, theirs: Path) -> tuple[Predictions, Predictions]:
     """The answers of two runs to the same test texts.
 
@@ -166,9 +181,14 @@ def paired_answers(ours: Path, theirs: Path) -> tuple[Predictions, Predictions]:
         theirs: Another one.
 
     Raises:
-        UserError: The test texts differ, or there are no predictions.
+        UserError: The test texts or their classes differ, or there are no predictions.
     """
-    our, their = read_predictions(ours, "test"), read_predictions(theirs, "test")
-    if read_run(ours).splits["test"] != read_run(theirs).splits["test"] or not np.array_equal(our.labels, their.labels):
+    runs = read_run(ours), read_run(theirs)
+    our, their = map(read_answers, runs)
+    if our.label_names != their.label_names:
+        raise UserError(
+            f"{ours} and {theirs} have classes of other names, or in another order: compare runs of the same"
+        )
+    if runs[0].splits["test"] != runs[1].splits["test"] or not np.array_equal(our.labels, their.labels):
         raise UserError(f"{ours} and {theirs} were tested on different texts: give them the same splits")
     return our, their

@@ -13,6 +13,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from salience.configuration.errors import UserError, one_line
+from salience.model_cards.run_checks import MAKE_ANEW, RECORD, RESULTS, checked
 
 RUN_FILE = "run.json"
 """How a run was made. It is written last: where it is, the run is finished."""
@@ -34,7 +35,6 @@ RELIABILITY_FILE = "reliability.png"
 """The figure of that report which a card shows, beside the card."""
 PREFIXES = {"validation": "eval", "test": "test"}
 """What stands before a held-out split's scores, and before the name of their file: transformers' words for them."""
-MAKE_ANEW = "restore the file, or make this run again"
 
 
 class SplitRecord(TypedDict, total=False):
@@ -163,11 +163,11 @@ def read_results(folder: Path, split: str) -> dict[str, Any]:
     """What `write_results` wrote, without the prefix.
 
     Raises:
-        UserError: It isn't there, or is damaged.
+        UserError: It isn't there, is damaged, or holds what no run writes.
     """
     file = folder / results_file(split)
     way_out = MAKE_ANEW if file.exists() else f"train again, with a {split} split"
-    return without_prefix(split, read_json(file, way_out))
+    return checked(file, without_prefix(split, read_json(file, way_out)), RESULTS)
 
 
 def read_record(folder: Path) -> RunRecord:
@@ -178,14 +178,21 @@ def read_record(folder: Path) -> RunRecord:
     """
     file = folder / RUN_FILE
     record = read_json(file, MAKE_ANEW if file.exists() else f"{folder} holds no finished run")
-    try:
-        family, splits = record["model"]["family"], record["data"]["splits"]
-        is_one = isinstance(family, str) and all(isinstance(each["sha256"], str) for each in splits.values())
-    except (KeyError, TypeError, AttributeError):
-        is_one = False
-    if not is_one or not isinstance(record.get("arguments", {}), dict):
-        raise UserError(f"{file} doesn't describe a run of train.py: make this run again")
-    return cast(RunRecord, {"kind": kind_of_earlier_run(family), "arguments": {}} | record)
+    model = record.get("model")
+    family = model.get("family") if isinstance(model, dict) else None
+    of_earlier = {"kind": kind_of_earlier_run(str(family)), "arguments": {}}
+    return cast(RunRecord, checked(file, of_earlier | record, RECORD))
+
+
+def read_training(folder: Path) -> dict[str, Any]:
+    """Loss, time and speed of a run's training, without the prefix `train_`.
+
+    Raises:
+        UserError: They aren't there, or the file is damaged or holds what no run writes.
+    """
+    file = folder / TRAIN_RESULTS_FILE
+    results = {name.removeprefix("train_"): value for name, value in read_json(file).items()}
+    return checked(file, results, RESULTS)
 
 
 def kind_of_earlier_run(family: str) -> str:
@@ -229,12 +236,12 @@ class RunFolder:
     @cached_property
     def validation(self) -> dict[str, Any]:
         """Scores on the validation split, without their prefix."""
-        return without_prefix("validation", self._result(results_file("validation")))
+        return self._scores("validation")
 
     @cached_property
     def test(self) -> dict[str, Any]:
         """Scores on the test split, without their prefix."""
-        return without_prefix("test", self._result(results_file("test")))
+        return self._scores("test")
 
     @cached_property
     def report(self) -> dict[str, Any]:
@@ -250,6 +257,10 @@ class RunFolder:
     def is_adapter(self) -> bool:
         """Whether the folder itself is an adapter, without the weights of its base."""
         return (self.path / "adapter_config.json").is_file()
+
+    def _scores(self, split: str) -> dict[str, Any]:
+        name = results_file(split)
+        return checked(self.path / name, without_prefix(split, self._result(name)), RESULTS)
 
     def _result(self, name: str) -> dict[str, Any]:
         beside = self.path.parent if self.path.name == ADAPTER_FOLDER and self.is_adapter else self.path

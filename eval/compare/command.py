@@ -42,7 +42,7 @@ from salience.eval.baseline.command import make_sparse_run
 from salience.eval.compare.output import check_out, write
 from salience.eval.compare.page import text_table
 from salience.eval.compare.results import Comparison, collect, reference_run
-from salience.eval.runs import Run, data_flags, load_data, read_run
+from salience.eval.runs import Run, data_flags, load_data, paired_answers, read_run, read_scores
 from salience.eval.scores.predictions import SINGLE_LABEL, read_predictions
 from salience.model_cards.run_folder import RUN_FILE
 from salience.train.folder.output import claimed
@@ -91,6 +91,8 @@ def compare_runs(runs: Sequence[str | Path], **flags: Any) -> Comparison:
     Example:
         >>> [(row["name"], row["accuracy"]) for row in compare_runs(["runs/a", "runs/b"])["rows"]]
     """
+    if isinstance(runs, str | Path):
+        raise UserError(f"compare_runs takes a list of folders: write compare_runs([{str(runs)!r}])")
     _, words = _parser().parse_flags(flags)
     return compare([str(run) for run in runs], words)
 
@@ -126,7 +128,7 @@ def check_comparable(runs: Sequence[Run]) -> None:
 
     Raises:
         UserError: They are of different problem types or were tested on different texts; texts don't have exactly one
-            class each; or a run is given twice.
+            class each; a run is given twice, or its results are damaged.
     """
     first, *others = runs
     for number, run in enumerate(runs):
@@ -143,6 +145,9 @@ def check_comparable(runs: Sequence[Run]) -> None:
             )
     if kind != SINGLE_LABEL:
         raise UserError(f"{first.folder} is {kind}, and the baselines need exactly one class for each text")
+    for run in runs:  # before anything is made for them
+        read_scores(run.folder)
+        paired_answers(first.folder, run.folder)
 
 
 def made_baselines(runs: Sequence[Run], out: Path, flags: Sequence[str]) -> list[Run]:
@@ -160,11 +165,13 @@ def made_baselines(runs: Sequence[Run], out: Path, flags: Sequence[str]) -> list
     given = {run.family for run in runs if run.splits == reference.splits}
     folders = {name: out / "sparse" / name for name in BASELINES if name not in given}
     missing = [name for name, folder in folders.items() if not (folder / RUN_FILE).exists()]
-    for name, folder in folders.items():
-        if name not in missing and read_run(folder).splits != reference.splits:
+    for folder in (folder for name, folder in folders.items() if name not in missing):
+        if read_run(folder).splits != reference.splits:
             raise UserError(
                 f"{folder} was trained or tested on other texts: choose another --output_dir, or move it away"
             )
+        read_scores(folder)
+        paired_answers(reference.folder, folder)
     if missing:
         tokens = [*data_flags(reference), *flags]
         data_args = _parser().parse(tokens)[1]

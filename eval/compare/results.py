@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TypedDict
 
 from salience.configuration.errors import UserError, one_line
-from salience.eval.runs import Run, RunScores, best_by_validation, paired_answers, read_scores
+from salience.eval.runs import Run, RunScores, best_by_validation, paired_answers, read_answers, read_scores
 from salience.eval.scores.intervals import with_intervals
 from salience.eval.scores.paired import Difference, McNemar, bootstrap, exact_mcnemar
-from salience.eval.scores.predictions import Predictions, read_predictions
+from salience.eval.scores.predictions import Predictions
 
 CELL_NAME = re.compile(r"seed_[0-9]+")
 
@@ -86,7 +86,7 @@ def collect(runs: Sequence[Run], baselines: Sequence[Run]) -> Comparison:
             "family": run.family,
             "same_training_texts": run.splits["train"] == reference.splits["train"],
             **scores[name],
-            "intervals": intervals(read_predictions(run.folder, "test")),
+            "intervals": intervals(read_answers(run)),
             "against_best_sparse": None if name == best else against(run, named[best]),
         }
         for name, run in named.items()

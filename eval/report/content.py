@@ -182,8 +182,8 @@ def train_counts(run: Run | None, names: list[str]) -> dict[str, int] | None:
     """Training texts of each class, from run.json; None where they are unknown."""
     if run is None:
         return None
-    counts = run.record["data"]["splits"]["train"]["labels"]
-    return counts if set(counts) <= set(names) else None
+    counts = run.record["data"]["splits"]["train"].get("labels", {})
+    return counts if counts and set(counts) <= set(names) else None
 
 
 def training_history(run: Run | None) -> list[dict[str, float]] | None:

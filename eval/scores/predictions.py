@@ -225,10 +225,19 @@ def read_predictions(folder: str | Path, split: str) -> Predictions:
             table = pq.read_table(source)
         about = (table.schema.metadata or {}).get(METADATA)
         table = table.sort_by("row")
+        if table["row"].to_pylist() != list(range(len(table))):
+            raise ValueError("its rows aren't those of a split, each once")
         labels, logits = np.array(table["label"].to_pylist()), np.array(table["logits"].to_pylist(), np.float32)
         num_words = table["words"].to_numpy() if "words" in table.column_names else None
         described: dict[str, Any] = json.loads(about) if about else _described_by_run(Path(folder), labels)
-        return Predictions(labels, logits, num_words=num_words, **described)
+        names = described["label_names"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("its label_names are no list of names")
+        if num_words is not None and num_words.dtype.kind not in "iu":
+            raise ValueError("its words are no whole numbers")
+        if not np.isfinite(logits).all():
+            raise ValueError("its logits aren't all finite numbers")
+        return Predictions(labels, logits, described["problem_type"], names, num_words)
     except UserError:
         raise
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from salience.configuration.errors import UserError
 from salience.eval.cli import main
+from salience.eval.compare.command import compare_runs
 from salience.eval.study.file import read_study
 from salience.eval.study.results import check_out, mark_as_own
 
@@ -130,3 +132,9 @@ def test_results_of_an_earlier_version_are_written_anew(tmp_path, monkeypatch, c
     assert main(["compare", "runs/a", "--output_dir", "out"]) == 2
     assert "runs/a/run.json can't be read" in capsys.readouterr().err  # the folder was not refused
     open_study("study.yaml", "out")
+
+
+def test_one_folder_in_place_of_a_list_is_told():
+    for runs in ("runs/weak", Path("runs/weak")):
+        with pytest.raises(UserError, match=r"takes a list of folders: write compare_runs\(\['runs/weak'\]\)"):
+            compare_runs(runs)

@@ -15,8 +15,8 @@ from sklearn.svm import LinearSVC
 
 from salience.configuration.flags.data_arguments import DataArguments
 from salience.eval.cli import main
-from salience.eval.compare.page import MAX_NAME, shorten, write_figure
-from salience.eval.compare.results import distinct_names, intervals
+from salience.eval.compare.page import MAX_NAME, write_figure
+from salience.eval.compare.results import intervals
 from salience.eval.scores.predictions import Predictions, read_predictions
 from salience.train.data.load import load_splits
 from tests.helpers.toy import TOPICS, toy_texts, write_csv
@@ -267,6 +267,22 @@ def test_mistakes_are_one_sentence(home, capsys, words, message):
     assert message in error and error.count("\n") == 1
 
 
+@pytest.mark.parametrize("place", ["run", "kept"])
+@pytest.mark.parametrize("name", ["test_results.json", "eval_results.json", "train_results.json"])
+def test_damaged_scores_are_told_before_a_baseline_is_made(compared, tmp_path, capsys, name, place):
+    """Of a run that is named last, and of a baseline that an earlier call kept."""
+    damaged, out = tmp_path / "damaged", tmp_path / "out"
+    if place == "kept":
+        damaged = out / "sparse/tfidf_complement_nb"
+    shutil.copytree("runs/weak" if place == "run" else compared / "sparse/tfidf_complement_nb", damaged)
+    (damaged / name).write_text('{"test_accuracy": "high", "eval_accuracy": NaN, "train_runtime": []}')
+    runs = ["runs/weak"] if place == "kept" else [f"runs/{HOSTILE}", str(damaged)]
+    assert main(["compare", *runs, "--output_dir", str(out)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {damaged / name}: ") and line.endswith("or make this run again")
+    assert [path.name for path in out.rglob("run.json")] == ["run.json"] * (place == "kept")
+
+
 @pytest.mark.parametrize("content", ["[]", "{", "{}", '{"data": {"splits": 3}, "model": {}}'])
 def test_a_damaged_run_is_one_sentence(home, tmp_path, capsys, content):
     shutil.copytree(home / "runs/weak", tmp_path / "damaged")
@@ -274,17 +290,3 @@ def test_a_damaged_run_is_one_sentence(home, tmp_path, capsys, content):
     assert main(["compare", "runs/weak", str(tmp_path / "damaged")]) == 2
     error = capsys.readouterr().err
     assert "make this run again" in error and error.count("\n") == 1
-
-
-def test_names_are_what_tells_folders_apart(tmp_path):
-    def names(*folders):
-        return distinct_names([tmp_path / folder for folder in folders])
-
-    assert names("a", "b/c") == ["a", "c"]
-    assert names("a/final", "b/final") == ["a", "b"]
-    assert names("x/lstm/seed_0", "x/gat/seed_0") == ["lstm", "gat"]
-    assert names("x/lstm/seed_0", "x/gat/seed_1") == ["lstm/seed_0", "gat/seed_1"]
-    assert names("lstm/seed_0") == ["lstm/seed_0"]
-    assert names("x/a", "y/a", "y/b") == ["x/a", "y/a", "y/b"]
-    assert names("a\x1b", "a\x07") == ["a (1)", "a (2)"]
-    assert shorten("a" * 99 + "b") == "a" * 19 + "…" + "a" * 19 + "b"

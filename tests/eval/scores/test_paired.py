@@ -12,17 +12,19 @@ from salience.eval.scores.predictions import Predictions, write_predictions
 from salience.eval.study.results import compare
 
 
-def predictions(is_right, labels=None):
+def predictions(is_right, labels=None, names="ab"):
     """Answers for texts of class 0 of two."""
     is_right = np.array(is_right, bool)
     labels = np.zeros(len(is_right), int) if labels is None else labels
-    return Predictions(labels, np.stack([is_right, ~is_right], 1), "single_label_classification", ["a", "b"])
+    return Predictions(labels, np.stack([is_right, ~is_right], 1), "single_label_classification", list(names))
 
 
-def run_folder(folder, is_right, test_set="a", labels=None):
+def run_folder(folder, is_right, test_set="a", labels=None, names="ab", rows=None):
     folder.mkdir()
-    write_predictions(folder, "test", np.arange(len(is_right)), predictions(is_right, labels))
-    record = {"model": {"family": "lstm"}, "data": {"splits": {"test": {"sha256": test_set}}}}
+    write_predictions(folder, "test", np.arange(len(is_right)), predictions(is_right, labels, names))
+    split = {"rows": len(is_right) if rows is None else rows, "sha256": test_set}
+    data = {"name": "News", "source": "news.csv", "splits": {"train": split, "test": split}}
+    record = {"seed": 0, "model": {"family": "lstm"}, "data": data}
     (folder / "run.json").write_text(json.dumps(record))
     return folder
 
@@ -93,3 +95,14 @@ def test_other_texts_with_the_same_labels_are_refused(tmp_path):
     ours, theirs = (run_folder(tmp_path / name, [1, 0, 1], test_set=name) for name in ("ours", "theirs"))
     with pytest.raises(UserError, match="different texts"):
         compare({0: ours}, {0: theirs})
+
+
+def test_answers_for_classes_of_other_names_or_to_other_texts_than_recorded_are_refused(tmp_path):
+    ours = run_folder(tmp_path / "ours", [1, 0, 1])
+    for names in ("ba", "xy"):
+        with pytest.raises(UserError, match="ours and .* have classes of other names, or in another order"):
+            compare({0: ours}, {0: run_folder(tmp_path / names, [1, 0, 1], names=names)})
+    with pytest.raises(
+        UserError, match="test_predictions.parquet holds answers to 3 texts, and the run was tested on 9"
+    ):
+        compare({0: ours}, {0: run_folder(tmp_path / "cut", [1, 0, 1], rows=9)})

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,14 @@ from hypothesis import strategies as st
 from scipy.special import expit, softmax
 
 from salience.configuration.errors import UserError
-from salience.eval.scores.predictions import Predictions, decide, predictions_file, read_predictions, write_predictions
+from salience.eval.scores.predictions import (
+    METADATA,
+    Predictions,
+    decide,
+    predictions_file,
+    read_predictions,
+    write_predictions,
+)
 
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 OLD_RUNS = Path(__file__).parents[2] / "data/run_0_1"
@@ -212,6 +220,43 @@ def test_eleven_classes_keep_their_order(tmp_path):
 def test_a_run_of_version_0_1_that_names_no_classes_is_one_sentence(tmp_path):
     write_predictions(tmp_path, "test", np.arange(5), drawn(0, 5, 3, SINGLE))
     without_metadata(tmp_path)
+    with pytest.raises(UserError, match="test_predictions.parquet is damaged"):
+        read_predictions(tmp_path, "test")
+
+
+EDITED = {
+    "row": ([0, 1, 2, 3, 3], [1, 2, 3, 4, 5], [None] * 5, list("01234")),
+    "label": ([5] * 5, [-1] * 5, [None] * 5, list("abcde")),
+    "logits": ([[float("nan")] * 3] * 5, [[1.0] * 2] * 5, [[1.0] * 3] * 4 + [[1.0]], [None] * 5, ["a"] * 5),
+    "words": (list("abcde"), [None] * 5, [0.5] * 5),
+    "label_names": (["a", "b"], [1, 2, 3], "abc", 5, None),
+    "problem_type": (None, [], "nonsense"),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in EDITED.items() for value in values])
+def test_predictions_that_were_edited_by_hand_are_one_sentence(tmp_path, name, value):
+    write_predictions(tmp_path, "test", np.arange(5), drawn(0, 5, 3, SINGLE))
+    file = predictions_file(tmp_path, "test")
+    table = pq.read_table(file)
+    if name in table.column_names:
+        metadata = table.schema.metadata
+        table = table.set_column(table.column_names.index(name), name, pa.array(value)).replace_schema_metadata(
+            metadata
+        )
+    else:
+        about = json.loads(table.schema.metadata[METADATA]) | {name: value}
+        table = table.replace_schema_metadata({METADATA: json.dumps(about)})
+    pq.write_table(table, file)
+    with pytest.raises(UserError, match="test_predictions.parquet is damaged: train again, or name another run"):
+        read_predictions(tmp_path, "test")
+
+
+@pytest.mark.parametrize("about", ["[]", "5", "{}", "{"])
+def test_predictions_that_do_not_say_what_they_are_are_one_sentence(tmp_path, about):
+    write_predictions(tmp_path, "test", np.arange(5), drawn(0, 5, 3, SINGLE))
+    file = predictions_file(tmp_path, "test")
+    pq.write_table(pq.read_table(file).replace_schema_metadata({METADATA: about}), file)
     with pytest.raises(UserError, match="test_predictions.parquet is damaged"):
         read_predictions(tmp_path, "test")
 
