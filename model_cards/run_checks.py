@@ -19,14 +19,15 @@ class Rule(NamedTuple):
     holds: Callable[[Any], bool]
 
 
-def _is_number(value: Any, high: float = math.inf) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and 0 <= value <= high
+def _is_number(value: Any, low: float = 0, high: float = math.inf) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and low <= value <= high
 
 
 TEXT = Rule("text", lambda value: isinstance(value, str))
 COUNT = Rule("a whole number of at least 0", lambda value: type(value) is int and value >= 0)
+NUMBER = Rule("a finite number", lambda value: _is_number(value, low=-math.inf))
 AMOUNT = Rule("a finite number of at least 0", lambda value: _is_number(value))
-SHARE = Rule("a number from 0 to 1", lambda value: _is_number(value, 1))
+SHARE = Rule("a number from 0 to 1", lambda value: _is_number(value, high=1))
 KIND = Rule(f"one of {', '.join(KINDS)}", lambda value: isinstance(value, str) and value in KINDS)
 
 EVERY = "*"

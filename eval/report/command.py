@@ -43,11 +43,12 @@ from salience.eval.reading.load import ClassifierArguments, load_reader
 from salience.eval.reading.reader import Reader
 from salience.eval.report.about import About, describe
 from salience.eval.report.content import Findings, collect
+from salience.eval.report.history import training_history
 from salience.eval.report.page import write_page
 from salience.eval.report.pictures import PICTURES, draw, write_pictures
 from salience.eval.report.texts import Sizes, Texts
 from salience.eval.runs import Run, data_flags, load_data, read_run
-from salience.eval.scores.predictions import REGRESSION
+from salience.eval.scores.predictions import REGRESSION, predictions_file, read_predictions
 from salience.model_cards.card import make_card, without_report, write_card
 from salience.model_cards.run_folder import (
     CARD_FILE,
@@ -154,6 +155,8 @@ def report(words: list[str], command: list[str], memory: Any = None) -> WrittenR
     if reader.problem_type == REGRESSION or len(reader.label_names) < 2:
         raise UserError(f"--model {arguments.model} predicts numbers and no classes: use eval.py score")
     run = finished_run(arguments.model)
+    if run:
+        check_run(run, out)
     has_file = data_args.test_file and not (data_args.train_file or data_args.dataset_name)
     if run is None or has_file or memory is not None:
         data, split = file_data(data_args, reader, memory), "test"
@@ -226,7 +229,21 @@ def finished_run(model: str | None) -> Run | None:
         UserError: Its run.json is damaged.
     """
     folder = Path(str(model))
-    return read_run(folder, tested=False) if (folder / RUN_FILE).is_file() else None
+    if not (folder / RUN_FILE).is_file():
+        return None
+    return read_run(folder, tested=False)
+
+
+def check_run(run: Run, out: Path) -> None:
+    """Read what the report will need of a run, before the work.
+
+    Raises:
+        UserError: A file is damaged.
+    """
+    training_history(run)
+    if predictions_file(run.folder, "validation").is_file():
+        read_predictions(run.folder, "validation")
+    untouched_card(run, out)
 
 
 def file_data(data_args: DataArguments, reader: Reader, memory: Any = None) -> TextData:

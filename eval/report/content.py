@@ -21,6 +21,7 @@ from salience.eval.explain.verdict import verdict
 from salience.eval.failures.analysis import FailureAnalysis, failure_analysis
 from salience.eval.failures.internals import has_filter
 from salience.eval.reading.reader import Document, Reader, Reading
+from salience.eval.report.history import training_history
 from salience.eval.report.texts import Sizes, Texts
 from salience.eval.runs import Run
 from salience.eval.scores.breakdown import (
@@ -41,7 +42,6 @@ from salience.eval.scores.predictions import (
     predictions_file,
     read_predictions,
 )
-from salience.model_cards.run_folder import STATE_FILE, read_json
 
 NUM_EXAMPLES = 8
 MAX_EXAMPLE_WORDS = 120
@@ -184,13 +184,6 @@ def train_counts(run: Run | None, names: list[str]) -> dict[str, int] | None:
         return None
     counts = run.record["data"]["splits"]["train"].get("labels", {})
     return counts if counts and set(counts) <= set(names) else None
-
-
-def training_history(run: Run | None) -> list[dict[str, float]] | None:
-    """`log_history` of a run; None for other models."""
-    if run is None or not (run.folder / STATE_FILE).is_file():
-        return None
-    return read_json(run.folder / STATE_FILE).get("log_history")
 
 
 def thresholds(run: Run | None, tested: Predictions) -> Thresholds:

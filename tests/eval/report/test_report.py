@@ -265,7 +265,7 @@ def broken_models(home, tokenizer):
         (["--model", "torn"], "--model torn can't be loaded: "),
         (["--model", "shifted"], "the keys of id2label in its config.json must count from 0"),
         (["--model", "odd"], "--model odd can't be loaded: "),
-        (["--model", "damaged"], "doesn't describe a run of train.py"),
+        (["--model", "damaged"], "damaged/run.json: seed is missing"),
         (["--model", "run", "--train_file", "data/test.jsonl"], "were others"),
     ],
 )
