@@ -4,7 +4,8 @@ from typing import Any, ClassVar
 
 from transformers import PretrainedConfig
 
-from .configuration_salience import EncoderConfig, default_encoder_config, require
+from .configuration_fields import require
+from .configuration_salience import EncoderConfig, default_encoder_config
 
 
 class AttnPoolConfig(EncoderConfig):
@@ -47,7 +48,9 @@ class AttnPoolConfig(EncoderConfig):
         self.projection_dim = projection_dim
         self.classifier_dropout = classifier_dropout
         self.encoder_config: PretrainedConfig  # never None here
-        super().__init__(encoder_config=encoder_config or default_encoder_config(), **kwargs)
+        super().__init__(
+            encoder_config=default_encoder_config() if encoder_config is None else encoder_config, **kwargs
+        )
         require(key_dim > 0, f"key_dim = {key_dim} must be at least 1")
         require(0 <= alpha <= 1, f"alpha = {alpha} must lie between 0 and 1")
         require(not learn_alpha or 0 < alpha < 1, f"alpha = {alpha} can't be learned: start strictly between 0 and 1")

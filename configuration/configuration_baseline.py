@@ -2,7 +2,8 @@
 
 from typing import Any, ClassVar
 
-from .configuration_salience import SalienceConfig, require
+from .configuration_fields import require
+from .configuration_salience import SalienceConfig
 
 
 class BaselineConfig(SalienceConfig):

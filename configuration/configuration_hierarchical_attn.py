@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 
 from transformers import PretrainedConfig
 
-from .configuration_salience import EncoderConfig, require
+from .configuration_fields import require
+from .configuration_salience import EncoderConfig
 
 
 class HierarchicalAttnConfig(EncoderConfig):

@@ -7,6 +7,8 @@ import transformers
 from transformers import AutoConfig, BertConfig, PretrainedConfig
 from transformers.utils import logging
 
+from .configuration_fields import check_classes, check_types, require
+
 logger = logging.get_logger(__name__)
 IS_VERSION_4 = transformers.__version__.startswith("4.")
 
@@ -17,12 +19,6 @@ FORMAT = 1
 FITTED: dict[str, Any] = {"logit_temperature": 1.0, "prior_correction": None, "ngram_weight": 0.0, "num_ngrams": 0}
 # Of these, what was fitted to a trained model's answers, and so not to those of one that is trained on.
 FITTED_TO_ANSWERS = ("logit_temperature", "prior_correction")
-
-
-def require(condition: bool, message: str) -> None:
-    """Raise ValueError(message) unless the condition holds."""
-    if not condition:
-        raise ValueError(message)
 
 
 def names_by_id(id2label: dict[Any, str] | None) -> dict[int, str]:
@@ -98,6 +94,8 @@ class SalienceConfig(PretrainedConfig):
         self.ngram_size = ngram_size
         self.max_ngrams = max_ngrams
         self.num_ngrams = num_ngrams
+        check_types(self, SalienceConfig)
+        check_classes(kwargs)
         super().__init__(**kwargs)
         require(0 < logit_temperature < float("inf"), f"logit_temperature = {logit_temperature} must be above 0")
         require(0 <= ngram_weight < float("inf"), f"ngram_weight = {ngram_weight} must be 0 (none) or more")
@@ -184,7 +182,7 @@ class EncoderConfig(SalienceConfig):
         num_suffix_tokens: int = 0,
         **kwargs: Any,
     ) -> None:
-        if isinstance(encoder_config, dict):
+        if encoder_config is not None and not isinstance(encoder_config, PretrainedConfig):
             encoder_config = self.read_encoder_config(encoder_config)
         self.encoder_config = encoder_config
         for name in ENCODER_SIZES:  # `to_dict` adds them
@@ -235,8 +233,10 @@ class EncoderConfig(SalienceConfig):
             fields: Of the encoder, with its `model_type`.
 
         Raises:
-            ValueError: This version can't be told what another one wrote.
+            ValueError: It is none, or this version can't be told what another one wrote.
         """
+        is_one = isinstance(fields, dict) and isinstance(fields.get("model_type"), str)
+        require(is_one, f"encoder_config = {fields!r} must be a configuration with its model_type")
         fields = dict(fields)
         model_type = fields.pop("model_type")
         if IS_VERSION_4 and fields.get("rope_parameters"):

@@ -16,7 +16,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 # A modeling file must itself import each file of ours that it needs: transformers 4 loads no others from a folder.
-from .salience_base import SaliencePreTrainedModel
+from .salience_base import SaliencePreTrainedModel, check_finite
 from .windows import position_rows
 
 
@@ -100,29 +100,42 @@ def load_encoder(name_or_path: str | Path, encoder_config: PretrainedConfig, rev
     """An encoder with its pretrained weights, in float32.
 
     Raises:
-        ValueError: The checkpoint lacks weights.
+        ValueError: The checkpoint lacks weights, or they are unfit; see `load_weights`.
     """
     model_class = AutoModel._model_mapping[type(encoder_config)]
+    options = {"config": encoder_config, "revision": revision, "dtype": torch.float32, **without_pooler(model_class)}
+    encoder, missing = load_weights(AutoModel, name_or_path, **options)
+    if missing:
+        raise ValueError(f"{name_or_path} lacks weights of its encoder: {', '.join(missing[:5])}")
+    return encoder
+
+
+def load_weights(auto_class: Any, name_or_path: str | Path, **options: Any) -> tuple[PreTrainedModel, list[str]]:
+    """A model of transformers or ours, without the report that transformers prints of what didn't fit.
+
+    Args:
+        auto_class: `AutoModel`, or one of its like.
+        name_or_path: Folder or Hub id.
+        options: Of `from_pretrained`.
+
+    Returns:
+        The model, and the names of the weights that its checkpoint lacks.
+
+    Raises:
+        ValueError: Weights have other shapes than the configuration says, or are no finite numbers.
+    """
     level = transformers_logging.get_verbosity()
-    # The report of left-over heads (masked-language model, pooler) is expected; missing weights are looked at below.
     transformers_logging.set_verbosity_error()
     try:
-        encoder, report = AutoModel.from_pretrained(
-            name_or_path,
-            config=encoder_config,
-            revision=revision,
-            trust_remote_code=False,
-            dtype=torch.float32,
-            output_loading_info=True,
-            **without_pooler(model_class),
+        model, report = auto_class.from_pretrained(
+            name_or_path, output_loading_info=True, ignore_mismatched_sizes=True, trust_remote_code=False, **options
         )
     finally:
         transformers_logging.set_verbosity(level)
-    if report["missing_keys"]:
-        raise ValueError(
-            f"{name_or_path} lacks weights of its encoder: {', '.join(sorted(report['missing_keys'])[:5])}"
-        )
-    return encoder
+    if mismatched := sorted(each if isinstance(each, str) else each[0] for each in report["mismatched_keys"]):
+        raise ValueError(f"{name_or_path}: its weights have other shapes than its config.json says ({mismatched[0]})")
+    check_finite(model, name_or_path)
+    return model, sorted(report["missing_keys"])
 
 
 def without_pooler(model_class: Any) -> dict[str, bool]:

@@ -51,6 +51,18 @@ def is_watched(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
 
 
+def check_finite(model: nn.Module, name_or_path: Any) -> None:
+    """Raise ValueError if a weight is NaN or infinite: every answer would be.
+
+    Args:
+        model: As it was loaded.
+        name_or_path: From where, for the message.
+    """
+    for name, weight in model.named_parameters():
+        if weight.is_floating_point() and not weight.is_meta and not weight.isfinite().all():
+            raise ValueError(f"{name_or_path} has weights that are no finite numbers ({name}): its training failed")
+
+
 def check_range(name: str, ids_BT: Tensor, size: int) -> None:
     """Raise ValueError if an id on the CPU isn't in 0 to size - 1."""
     if ids_BT.device.type != "cpu" or torch.compiler.is_compiling() or not ids_BT.numel():
@@ -94,11 +106,7 @@ class SaliencePreTrainedModel(PreTrainedModel):
             ValueError: Weights are no finite numbers.
         """
         found = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        model = found[0] if isinstance(found, tuple) else found
-        for name, weight in model.named_parameters():
-            if weight.is_floating_point() and not weight.is_meta and not weight.isfinite().all():
-                name_or_path = pretrained_model_name_or_path
-                raise ValueError(f"{name_or_path} has weights that are no finite numbers ({name}): its training failed")
+        check_finite(found[0] if isinstance(found, tuple) else found, pretrained_model_name_or_path)
         return found
 
     def wants_attentions(self, output_attentions: bool | None, output_hidden_states: bool | None) -> bool:

@@ -1,6 +1,8 @@
 """A model's tokenizer, from a folder or the Hub, without running any code of its repository."""
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from typing import Any
+
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 # `model_max_length` of the tokenizers of models that read any length. Not "no limit" (1e30), at which transformers
 # doesn't pad to "max_length" at all and then fails; padding is free for these models, and no text is so long by chance.
@@ -40,3 +42,23 @@ def read_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
             raise ValueError("its tokenizer has no pad_token: set one and save it again")
         tokenizer.pad_token = tokenizer.eos_token  # decoders have none; masked positions are never read
     return tokenizer
+
+
+def foreign_tokenizer(model: PreTrainedModel, highest_id: int) -> str | None:
+    """What to say of a tokenizer that gives ids for which its model has no embedding; None if this one doesn't.
+
+    Args:
+        model: The model.
+        highest_id: Of all tokens of some texts.
+    """
+    try:
+        embeddings: Any = model.get_input_embeddings()
+    except NotImplementedError:  # a model that hashes characters has no table of tokens
+        return None
+    size = len(embeddings.weight)
+    if highest_id < size:
+        return None
+    return (
+        f"its tokenizer gives a text the id {highest_id}, and the model knows 0 to {size - 1}: put the files of the "
+        "model's own tokenizer into its folder"
+    )

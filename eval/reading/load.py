@@ -4,14 +4,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 import salience.modeling  # noqa: F401  the Auto classes know our models, so that no code of a repository is run
+from salience.configuration.configuration_fields import check_classes
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.flag_rules import check
 from salience.configuration.hub import find_commit
 from salience.eval.reading.reader import Reader
 from salience.eval.reading.words import label_names
+from salience.modeling.encoders import load_weights
 from salience.modeling.tokenizer_loading import read_tokenizer
 
 
@@ -48,7 +50,7 @@ def load_classifier(
         revision: Branch, tag or commit of a Hub id.
 
     Raises:
-        UserError: There is none, or its classifier was never trained.
+        UserError: There is none, it is damaged, or its classifier was never trained.
     """
     if not model:
         raise UserError("--model is missing: name the folder or Hub id of a trained classifier")
@@ -56,19 +58,15 @@ def load_classifier(
     try:
         if not Path(name).is_dir():
             revision = find_commit(name, revision)
-        trusted = {"revision": revision, "trust_remote_code": False}
-        classifier, loading = AutoModelForSequenceClassification.from_pretrained(
-            name, output_loading_info=True, **trusted
-        )
+        check_classes(PretrainedConfig.get_config_dict(name, revision=revision)[0])
+        classifier, missing = load_weights(AutoModelForSequenceClassification, name, revision=revision)
         tokenizer = read_tokenizer(name, revision)
     except Exception as error:  # files of others can be broken in any way, and libraries have errors of their own
         raise UserError(f"--model {name} can't be loaded: {one_line(error)}") from error
-    if set(classifier.config.id2label) != set(range(classifier.config.num_labels)):
-        raise UserError(f"--model {name}: the keys of id2label in its config.json must count from 0")
     class_names = label_names(classifier)
     if doubled := next((each for each in class_names if class_names.count(each) > 1), None):
         raise UserError(f"--model {name} has two classes named {doubled!r}: mend id2label in config.json")
-    if missing := sorted(loading["missing_keys"]):
+    if missing:
         raise UserError(f"--model {name} lacks weights of a classifier ({missing[0]}): name one that was trained")
     if classifier.config.pad_token_id is None:
         classifier.config.pad_token_id = tokenizer.pad_token_id

@@ -18,6 +18,7 @@ from salience.configuration.errors import UserError
 from salience.eval.reading.words import label_names, problem_type
 from salience.modeling.encoders import position_limit
 from salience.modeling.salience_base import SaliencePreTrainedModel
+from salience.modeling.tokenizer_loading import foreign_tokenizer
 
 
 @dataclass(frozen=True)
@@ -159,12 +160,16 @@ class Reader:
         return [self._document(text, encoding, row) for row, text in enumerate(texts)]
 
     def token_ids(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Tokenize texts, cut at `limit`: each (T,), special tokens included. Any tokenizer will do."""
+        """Tokenize texts, cut at `limit`: each (T,), special tokens included. Any tokenizer of the model will do."""
         return [np.array(ids, dtype=int) for ids in self._encode(texts)["input_ids"]] if texts else []
 
     def _encode(self, texts: Sequence[str], **options: bool) -> BatchEncoding:
         cut = {"truncation": self.limit is not None, "max_length": self.limit}
-        return self.tokenizer(list(texts), verbose=False, **cut, **options)
+        encoding = self.tokenizer(list(texts), verbose=False, **cut, **options)
+        highest = max((max(ids, default=0) for ids in encoding["input_ids"]), default=0)
+        if fault := foreign_tokenizer(self.model, highest):
+            raise UserError(f"--model {self.model.name_or_path}: {fault}")
+        return encoding
 
     def _document(self, text: str, encoding: BatchEncoding, row: int) -> Document:
         words = [-1 if word is None else word for word in encoding.word_ids(row)]

@@ -1,6 +1,7 @@
 """Whatever is wrong with a command is answered by one sentence and exit status 2, and no file is changed."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from salience.modeling import AttnPoolForSequenceClassification
@@ -217,6 +219,9 @@ ENCODERS = {
     "width": "its weights have other shapes than its config.json says",
     "type": "does not recognize this architecture",
     "code": "it brings its own code, which is never run",
+    "not_a_number": "has weights that are no finite numbers (",
+    "infinite": "has weights that are no finite numbers (",
+    "vocabulary": "its tokenizer gives a text the id ",
 }
 
 
@@ -235,6 +240,14 @@ def test_encoders_that_are_not_whole(broken, model, tmp_path, capsys):
     elif broken == "tokenizer":
         for path in {*Path(folder).iterdir()} - {Path(folder, "config.json"), Path(folder, "model.safetensors")}:
             path.unlink()
+    elif broken in ("not_a_number", "infinite"):
+        weights = load_file(f"{folder}/model.safetensors")
+        weights["embeddings.word_embeddings.weight"][7, 3] = math.nan if broken == "not_a_number" else math.inf
+        save_file(weights, f"{folder}/model.safetensors", {"format": "pt"})
+    elif broken == "vocabulary":
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer.add_tokens(["news", "sport", "about"])
+        tokenizer.save_pretrained(folder)
     elif broken == "code":
         Path(folder, "configuration_mine.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w')\n")
     lines = refusal(f"{TOY} --encoder {folder} --model {model}", capsys)

@@ -10,8 +10,10 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from salience.configuration.errors import UserError
+from salience.modeling.tokenizer_loading import foreign_tokenizer
 from salience.modeling.windows import PackedInputs, pack_inputs
-from salience.train.data.tokens import num_tokens, tokenize
+from salience.train.data.tokens import highest_id, num_tokens, tokenize
 
 TEXTS_AT_A_TIME = 256
 
@@ -29,10 +31,27 @@ def training_rows(
 
     Returns:
         `tokenize`'s columns.
+
+    Raises:
+        UserError: See `known_ids`.
     """
-    rows = tokenize(texts, tokenizer, max_length)
+    rows = known_ids(model, tokenizer, texts, max_length)
     if getattr(model, "ngrams", None) is not None or getattr(model.base_model, "idf", None) is not None:
         count_texts(model, tokenize(texts, tokenizer) if max_length else rows)
+    return rows
+
+
+def known_ids(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: datasets.Dataset, max_length: int | None = None
+) -> datasets.Dataset:
+    """Texts as token ids that the model knows; arguments and columns are those of `training_rows`.
+
+    Raises:
+        UserError: The tokenizer is another model's.
+    """
+    rows = tokenize(texts, tokenizer, max_length)
+    if fault := foreign_tokenizer(model, highest_id(rows)):
+        raise UserError(f"--encoder {tokenizer.name_or_path}: {fault}")
     return rows
 
 

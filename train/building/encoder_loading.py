@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
 from salience.configuration.configuration_salience import SalienceConfig
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.model_arguments import FROM_A_RUN, WINDOW_OPTIONS
-from salience.modeling.encoders import forget_origin
+from salience.modeling.encoders import forget_origin, load_weights
 from salience.train.data.paths import PACKAGE_PREFIX, expand, find_in_package
 
 # What a place without an encoder, or a damaged file of weights raises.
@@ -82,12 +81,10 @@ def no_encoder(name: str, error: Exception) -> str:
 
 
 def misfit(name: str, error: RuntimeError) -> RuntimeError | UserError:
-    """What to raise where weights were loaded: a sentence for a damaged file or wrong shapes, else the error itself."""
+    """What to raise where weights were loaded: a sentence for a damaged file, else the error itself."""
     if "PytorchStreamReader" in str(error) or "magic number" in str(error):
         return UserError(no_encoder(name, UnpicklingError()))
-    if "mismatch" not in str(error):
-        return error
-    return UserError(f"--encoder {name} can't be loaded: its weights have other shapes than its config.json says")
+    return error
 
 
 def check_options(
@@ -129,20 +126,15 @@ def load_plain_head(path: str, revision: str | None, **options: Any) -> PreTrain
         options: `config`, or fields of it.
 
     Raises:
-        ValueError: The checkpoint lacks weights of the encoder, or is a model of ours.
+        ValueError: The checkpoint lacks weights of the encoder, or is a model of ours; or see `load_weights`.
     """
-    level = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # that the classifier has fresh weights is expected
-    try:
-        model, report = AutoModelForSequenceClassification.from_pretrained(
-            path, revision=revision, dtype="float32", output_loading_info=True, trust_remote_code=False, **options
-        )
-    finally:
-        transformers_logging.set_verbosity(level)
+    model, missing = load_weights(
+        AutoModelForSequenceClassification, path, revision=revision, dtype="float32", **options
+    )
     if isinstance(model.config, SalienceConfig):
         raise ValueError(f"it is a finished run; {FROM_A_RUN}")
-    inside = [name for name in report["missing_keys"] if name.startswith(f"{model.base_model_prefix}.")]
-    if lacking := sorted(name for name in inside if ".pooler." not in name):
+    inside = [name for name in missing if name.startswith(f"{model.base_model_prefix}.")]
+    if lacking := [name for name in inside if ".pooler." not in name]:
         raise ValueError(f"{path} lacks weights of its encoder: {', '.join(lacking[:5])}")
     forget_origin(model.config)
     return model

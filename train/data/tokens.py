@@ -34,3 +34,8 @@ def tokenize(rows: Rows, tokenizer: PreTrainedTokenizerBase, max_length: int | N
 def num_tokens(rows: datasets.Dataset) -> np.ndarray:
     """Tokens of each row, (rows,)."""
     return pc.list_value_length(rows.data["input_ids"]).to_numpy()
+
+
+def highest_id(rows: datasets.Dataset) -> int:
+    """The highest of all token ids."""
+    return pc.max(pc.list_flatten(rows.data["input_ids"])).as_py() or 0

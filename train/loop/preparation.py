@@ -8,9 +8,9 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from salience.configuration.errors import UserError
-from salience.train.building.counts import training_rows
+from salience.train.building.counts import known_ids, training_rows
 from salience.train.data.load import TextData
-from salience.train.data.tokens import num_tokens, tokenize
+from salience.train.data.tokens import num_tokens
 from salience.train.loop.losses import LabelStatistics
 
 
@@ -39,12 +39,12 @@ def prepare_texts(
         max_length: Tokens of a text to train on; None for all. Held-out texts are never cut.
 
     Raises:
-        UserError: `max_length` leaves special tokens only.
+        UserError: `max_length` leaves special tokens only, or the tokenizer is another model's.
     """
     num_special = tokenizer.num_special_tokens_to_add()
     if max_length is not None and max_length <= num_special:
         raise UserError(f"--max_length {max_length} leaves no word beside {num_special} special tokens; raise it")
-    held_out = {name: tokenize(rows, tokenizer) for name, rows in data.splits.items() if name != "train"}
+    held_out = {name: known_ids(model, tokenizer, rows) for name, rows in data.splits.items() if name != "train"}
     train_rows = training_rows(model, tokenizer, data.splits["train"], max_length)
     # Held-out texts from the longest to the shortest: no score depends on their order, and little is padded.
     orders = {name: np.argsort(-num_tokens(rows), kind="stable") for name, rows in held_out.items()}

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
-from transformers import AutoTokenizer, CanineTokenizer
+from transformers import AutoTokenizer, CanineConfig, CanineForSequenceClassification, CanineTokenizer
 
 from salience.configuration.errors import UserError
 from salience.eval.reading.reader import Reader, batches, padded
-from tests.helpers.tiny import TINY_MODELS, TINY_TOKENIZER, random_batch, tiny_model
+from tests.helpers.tiny import TINY_MODELS, TINY_TOKENIZER, VOCAB_SIZE, random_batch, tiny_model
 
 TEXTS = [
     "the bank left rates unchanged . shares rose",
@@ -50,7 +50,8 @@ def test_a_batch_is_read_in_its_order(tokenizer):
 
 @pytest.mark.slow
 def test_labels_need_no_fast_tokenizer_and_words_do(tokenizer):
-    reader = Reader(tiny_model("attn_pool"), CanineTokenizer())
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    reader = Reader(CanineForSequenceClassification(CanineConfig(num_hash_buckets=64, **sizes)), CanineTokenizer())
     assert [ids.tolist() for ids in reader.token_ids(["ab"])] == [CanineTokenizer()("ab")["input_ids"]]
     with pytest.raises(UserError, match="CanineTokenizer .* a fast tokenizer is needed"):
         reader.documents(["ab"])
@@ -94,3 +95,14 @@ def test_cross_attention_of_texts_that_end_with_an_empty_one():
     alone = model(**{name: values[:2] for name, values in batch.items()}, output_attentions=True).cross_attentions
     torch.testing.assert_close(together[:2], alone)
     assert not together[2].any()
+
+
+@pytest.mark.parametrize("family", ["attn_pool", "hierarchical", "hierarchical_encoder", "cnn"])
+def test_a_tokenizer_of_another_model_is_one_sentence(family):
+    tokenizer = AutoTokenizer.from_pretrained(TINY_TOKENIZER)
+    tokenizer.add_tokens([f"word{number}" for number in range(VOCAB_SIZE)])
+    reader = Reader(tiny_model(family), tokenizer)
+    assert reader.documents(TEXTS)  # none of the ids that the model doesn't know
+    for read in (reader.documents, reader.token_ids):
+        with pytest.raises(UserError, match=f"gives a text the id .*, and the model knows 0 to {VOCAB_SIZE - 1}"):
+            read([*TEXTS, f"word{VOCAB_SIZE - 1}"])

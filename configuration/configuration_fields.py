@@ -1,0 +1,70 @@
+"""What the fields of a configuration may hold: a config.json can be edited by hand, or damaged."""
+
+import math
+import types
+from inspect import signature
+from typing import Any, Union, get_args, get_origin
+
+PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ValueError(message) unless the condition holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+def check_types(config: Any, base: type) -> None:
+    """Make sure that each field holds what the classes of a configuration say that it does.
+
+    Args:
+        config: Its fields are set.
+        base: The first of its classes that is ours.
+
+    Raises:
+        ValueError: A field holds something else; the message names it.
+    """
+    for each in type(config).__mro__:
+        if issubclass(each, base):
+            for name, field in signature(each.__init__).parameters.items():
+                if name in config.__dict__ and name != "encoder_config":
+                    value = getattr(config, name)
+                    wanted = getattr(field.annotation, "__name__", None) or field.annotation
+                    require(_fits(value, field.annotation), f"{name} = {value!r} must be of the type {wanted}")
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    if get_origin(annotation) in (Union, types.UnionType):
+        return any(_fits(value, each) for each in get_args(annotation))
+    if get_origin(annotation) is list:
+        return isinstance(value, list | tuple) and all(_fits(each, get_args(annotation)[0]) for each in value)
+    if annotation is float:
+        return type(value) in (int, float) and not math.isnan(value)
+    if annotation is int:
+        return type(value) is int
+    return annotation is Any or isinstance(value, annotation or type(None))
+
+
+def check_classes(fields: dict[str, Any]) -> None:
+    """Make sure that the fields that any classifier has can be used: its classes, and what a text is put together of.
+
+    Args:
+        fields: Of a configuration, as config.json has them.
+
+    Raises:
+        ValueError: One can't; the message names it.
+    """
+    names, kind = fields.get("id2label"), fields.get("problem_type")
+    if names is not None:
+        is_named = isinstance(names, dict) and bool(names) and all(isinstance(name, str) for name in names.values())
+        require(is_named, f"id2label = {names!r} in its config.json must give each class a name, as in {{'0': 'news'}}")
+        counted = {str(index) for index in range(len(names))}
+        require({str(index) for index in names} == counted, "the keys of id2label in its config.json must count from 0")
+    known = kind is None or (isinstance(kind, str) and kind in PROBLEM_TYPES)
+    require(known, f"problem_type = {kind!r} in its config.json must be one of {', '.join(PROBLEM_TYPES)}")
+    columns = fields.get("text_columns")
+    if columns is not None:
+        is_list = isinstance(columns, list | tuple) and all(isinstance(each, str) for each in columns)
+        require(is_list and bool(columns), f"text_columns = {columns!r} in its config.json must be a list of columns")
+        separator = fields.get("text_separator")
+        require(isinstance(separator, str), f"text_separator = {separator!r} in its config.json must be text")

@@ -1,0 +1,123 @@
+"""A config.json that was edited by hand or damaged is refused by a sentence that names the field."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoTokenizer, BertConfig, BertForSequenceClassification
+
+from salience.configuration.errors import UserError
+from salience.eval.reading.load import load_classifier
+from tests.helpers.tiny import ENCODER, LABELS, TINY_TOKENIZER, tiny_model
+
+CLASSES = {
+    "id2label": ({"0": 1, "1": 2, "2": 3}, {"0": None, "1": "b", "2": "c"}, {"0": ["a"], "1": "b"}, ["a"], "abc", 5, {},
+                 {"0": "a", "2": "c"}, {"1": "a", "2": "b"}, {"x": "a", "1": "b", "2": "c"}),
+    "problem_type": ("nonsense", 5, [], {}, ""),
+    "text_columns": (5, "text", [1, 2], [], {}),
+    "text_separator": (5, None, []),
+}  # fmt: skip
+OF_ANY = [(name, value) for name, values in CLASSES.items() for value in values]
+OF_OURS = {
+    "attn_pool": {
+        "window_size": ("8", 8.5, True, [], {}),
+        "window_stride": ("3", 3.5),
+        "num_prefix_tokens": ("1", None),
+        "encoder_config": ([], {}, 5, "bert", {"model_type": 5}, {"model_type": ["bert"]}),
+        "alpha": ("x", None, [], True),
+        "num_heads": ("2", 2.0),
+        "query": (5, None),
+        "projection_dim": ("8", []),
+        "classifier_dropout": ("x",),
+        "logit_temperature": ("x", None),
+        "prior_correction": ("abc", ["a", "b", "c"], 5, [float("nan"), 0, 0]),
+        "ngram_weight": ("x", float("nan")),
+        "num_ngrams": ("x", None),
+    },
+    "lstm": {
+        "architecture": (5, []),
+        "vocab_size": ("x", 8.0),
+        "hidden_dim": ("8", None),
+        "kernel_sizes": ("345", ["3"], 5),
+        "dropout": ("x", []),
+    },
+    "hierarchical": {
+        "sentence_end_ids": ("5", [5.5]),
+        "embedding_skip": ("yes", 1),
+        "filter_ratio": ("x", None),
+        "max_words": ("all", None),
+        "feed_forward_dim": ("x", 8.0),
+    },
+}
+DAMAGED = [
+    (model, name, value)
+    for model, fields in OF_OURS.items()
+    for name, values in (CLASSES | fields).items()
+    for value in values
+]
+
+
+def edited(folder, name, value):
+    file = folder / "config.json"
+    config = json.loads(file.read_text())
+    together = {"text_columns": ["title", "body"]} if name == "text_separator" else {}
+    file.write_text(json.dumps(config | together | {name: value}))
+
+
+@pytest.mark.parametrize(("model", "name", "value"), DAMAGED)
+def test_our_configurations_refuse_fields_of_another_kind(tmp_path, model, name, value):
+    tiny_model(model).config.save_pretrained(tmp_path)
+    edited(tmp_path, name, value)
+    with pytest.raises(ValueError, match=f"{name} (= .* )?(in its config.json )?must "):
+        AutoConfig.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "value"), OF_ANY)
+def test_a_plain_classifier_with_unfit_classes_is_one_sentence(tmp_path, name, value):
+    BertForSequenceClassification(BertConfig(**ENCODER, **LABELS)).save_pretrained(tmp_path)
+    edited(tmp_path, name, value)
+    with pytest.raises(UserError) as refused:
+        load_classifier(tmp_path)
+    assert str(refused.value).startswith(f"--model {tmp_path} can't be loaded: ") and name in str(refused.value)
+
+
+def _other_shape(weights):
+    weights["classifier.weight"] = torch.zeros(5, 5)
+
+
+def _not_a_number(weights):
+    weights["classifier.weight"][0, 0] = float("nan")
+
+
+def _infinite(weights):
+    weights["classifier.bias"][0] = float("inf")
+
+
+def _of_another_model(weights):
+    for name in list(weights):
+        weights[f"other.{name}"] = weights.pop(name)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (_other_shape, "its weights have other shapes than its config.json says (classifier.weight)"),
+        (_not_a_number, "has weights that are no finite numbers (classifier.weight)"),
+        (_infinite, "has weights that are no finite numbers (classifier.bias)"),
+        (_of_another_model, "lacks weights of a classifier ("),
+    ],
+)
+@pytest.mark.parametrize("kind", ["plain", "ours"])
+def test_unfit_weights_are_one_sentence_without_a_loading_report(tmp_path, capfd, kind, change, sentence):
+    plain = BertForSequenceClassification(BertConfig(**ENCODER, **LABELS))
+    (plain if kind == "plain" else tiny_model("attn_pool")).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(TINY_TOKENIZER).save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    change(weights)
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    capfd.readouterr()
+    with pytest.raises(UserError) as refused:
+        load_classifier(tmp_path)
+    assert str(refused.value).startswith(f"--model {tmp_path} ") and sentence in str(refused.value)
+    assert "LOAD REPORT" not in "".join(capfd.readouterr())
