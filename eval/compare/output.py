@@ -6,7 +6,7 @@ from salience.configuration.errors import UserError
 from salience.eval.compare.page import render, write_figure
 from salience.eval.compare.results import Comparison
 from salience.model_cards.run_folder import read_json, write_json
-from salience.train.folder.output import check_unfinished
+from salience.train.folder.output import check_places, check_unfinished
 
 RESULTS_FILE = Path("results/model_comparison.json")
 FIGURE_FILE = Path("visualizations/model_comparison.png")
@@ -22,6 +22,7 @@ def check_out(out: Path) -> None:
         UserError: It does.
     """
     check_unfinished(out, "comparison")
+    check_places(out, (RESULTS_FILE, FIGURE_FILE, TABLE_FILE, "sparse/run"))
     results = out / RESULTS_FILE
     if results.exists() and {"test_sha256", "best_sparse", "rows"} <= read_json(results, "move it away").keys():
         return

@@ -61,7 +61,7 @@ from salience.model_cards.run_folder import (
 )
 from salience.train.data.load import TextData, columns_of_model, load_test
 from salience.train.data.memory import describe_table
-from salience.train.folder.output import check_writable
+from salience.train.folder.output import check_places, check_writable
 
 PAGE_FILE = "report.html"
 PICTURE_FOLDER = "visualizations"
@@ -214,6 +214,7 @@ def output_folder(arguments: ReportArguments) -> Path:
         if file.exists():
             raise UserError(f"{file} exists: choose another --output_dir, or move it away")
     check_writable(out)
+    check_places(out, [file.relative_to(out) for file in files if out in file.parents])
     return out
 
 

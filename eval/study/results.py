@@ -18,7 +18,7 @@ from salience.eval.study.file import Study
 from salience.eval.study.scores import further_scores
 from salience.eval.study.table import render
 from salience.model_cards.run_folder import STARTED_FILE, is_whole, read_json, write_json
-from salience.train.folder.output import check_unfinished
+from salience.train.folder.output import check_places, check_unfinished
 
 DPI = 120
 RESULTS_FILES = ("study.json", "study.md", "study.png")
@@ -78,6 +78,7 @@ def check_out(study: Study, folder: Path) -> None:
     """
     mark = read_json(folder / STARTED_FILE) if is_whole(folder / STARTED_FILE) else {}
     check_unfinished(folder, "study")
+    check_places(folder, (*RESULTS_FILES, STARTED_FILE, "cells/row"))
     if "file" in mark:
         other = Path(os.path.normpath(folder / mark["file"]))
         if other.is_file() and other.read_bytes() != Path(study.file).read_bytes() and not other.samefile(study.file):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from salience.configuration.errors import UserError
+from salience.eval.cli import COMMANDS as COMMANDS_OF_ALL
 from salience.eval.cli import main
 from salience.eval.compare.command import compare_runs
 from salience.eval.study.file import read_study
@@ -138,3 +139,51 @@ def test_one_folder_in_place_of_a_list_is_told():
     for runs in ("runs/weak", Path("runs/weak")):
         with pytest.raises(UserError, match=r"takes a list of folders: write compare_runs\(\['runs/weak'\]\)"):
             compare_runs(runs)
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        *(("baseline", name) for name in ("README.md", "test_results.json", "started.json", "trainer_state.json")),
+        *(("compare", name) for name in TAKEN["compare"][:3]),
+        *(("study", name) for name in ("study.md", "study.json", "study.png", "started.json")),
+        *(("report", name) for name in ("report.html", "report.json", "failure_analysis.json")),
+        ("score", "scores.json"), ("benchmark", "benchmark.json"),
+    ],
+)  # fmt: skip
+def test_a_folder_where_a_file_goes_is_told_before_the_work(tmp_path, monkeypatch, capsys, command, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.yaml").write_text("seeds: [0]\nsparse: tfidf_svm\n")
+    (tmp_path / "out" / name).mkdir(parents=True)
+    if command == "study" and name != "study.json":  # its own, of an earlier call
+        (tmp_path / "out/study.json").write_text(json.dumps(OURS["study.json"]))
+    before = sorted(tmp_path.rglob("*"))
+    assert main([*COMMANDS[command].split(), "--output_dir", "out"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: out/{name} ") and line.endswith("move it away")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        *(("compare", name) for name in ("visualizations", "results", "sparse")),
+        ("study", "cells"), ("report", "visualizations"), ("baseline", "adapter"),
+    ],
+)  # fmt: skip
+def test_a_file_where_a_folder_goes_is_told_before_the_work(tmp_path, monkeypatch, capsys, command, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.yaml").write_text("seeds: [0]\nsparse: tfidf_svm\n")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("mine")
+    assert main([*COMMANDS[command].split(), "--output_dir", "out"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"error: out/{name} is a file, and a folder goes there: choose another --output_dir, or move it away"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+
+
+@pytest.mark.parametrize("words", ["", "runs/a", "runs/a user/name more", "runs/a user/name --privat"])
+def test_push_ends_in_one_sentence_as_other_commands(capsys, words):
+    assert main(["push", *words.split()], "salience", COMMANDS_OF_ALL) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and line.endswith("; see salience push --help")

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from salience.model_cards.run_folder import (
     results_file,
     write_json,
 )
-from salience.train.folder.hub_files import hub_files
+from salience.train.folder.hub_files import HUB_FILES, hub_files
 
 UNPUBLISHED_FILES = (
     STATE_FILE,
@@ -31,6 +31,7 @@ UNPUBLISHED_FILES = (
     *(file for split in PREFIXES for file in (results_file(split), f"{split}_predictions.parquet")),
 )
 """What a run writes before its model."""
+MOVE = "choose another --output_dir, or move it away"
 
 
 @contextmanager
@@ -99,6 +100,7 @@ def check_folder(folder: Path, kind: str, resuming: bool = False) -> None:
             that the run would overwrite.
     """
     check_unfinished(folder, kind)
+    check_places(folder, [name for name in (*HUB_FILES, *UNPUBLISHED_FILES, STARTED_FILE) if "*" not in name])
     if foreign := foreign_checkpoints(folder):
         raise UserError(
             f"--output_dir {folder} holds {foreign[0].name}, which no run of this version has made and which might be "
@@ -183,6 +185,24 @@ def check_writable(folder: Path) -> None:
         raise UserError(f"--output_dir {folder} can't be made: {existing} is a file; name a folder")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"--output_dir {folder} can't be written to; choose another folder")
+
+
+def check_places(folder: Path, names: Iterable[Path | str]) -> None:
+    """Refuse a folder where a file will be written, and a file where a folder will be made.
+
+    Args:
+        folder: Where the results of a program go.
+        names: Of its files, relative to it.
+
+    Raises:
+        UserError: There is one.
+    """
+    for name in names:
+        if (folder / name).is_dir():
+            raise UserError(f"{folder / name} is a folder, and a file goes there: {MOVE}")
+        for parent in Path(name).parents[:-1]:
+            if (folder / parent).is_file():
+                raise UserError(f"{folder / parent} is a file, and a folder goes there: {MOVE}")
 
 
 def new_file(folder: str | None, name: str) -> Path | None:

@@ -2,18 +2,28 @@
 
 import argparse
 import gc
+from typing import NoReturn
 
 from salience.configuration.errors import UserError
 from salience.train.publish.push import push_folder
+
+
+class _Parser(argparse.ArgumentParser):
+    """Ends in one sentence, as the other commands do."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
 
 
 def main(argv: list[str]) -> None:
     """`salience push`: prints the address of the commit or pull request.
 
     Raises:
-        UserError: See `push_folder`.
+        UserError: See `push_folder`; or a word is missing or unknown.
     """
-    parser = argparse.ArgumentParser(prog="salience push", description="Publish a finished run as a Hub model repo.")
+    parser = _Parser(
+        prog="salience push", description="Publish a finished run as a Hub model repo.", allow_abbrev=False
+    )
     parser.add_argument("folder", metavar="FOLDER", help="output_dir of a finished run, or its adapter folder")
     parser.add_argument("repo_id", metavar="USER/NAME", help="model repo, created if it doesn't exist")
     parser.add_argument("--private", action="store_true", help="create the repo as private")

@@ -40,3 +40,30 @@ def test_data_that_cannot_be_compared_is_refused_at_the_start(tmp_path, capsys, 
     error = capsys.readouterr().err
     assert message in error and "row tfidf_svm: " in error and error.count("\n") == 1
     assert not out.exists()
+
+
+OTHER_DATA = {
+    "train_file: gone.csv": "gone.csv",
+    "test_file: gone.csv": "gone.csv",
+    "test_file: unseen.csv": "has the label 'chess'",
+    "text_column: body": "has no column 'body'",
+    "label_column: topic": "has no column 'topic'",
+    "test_file: train.csv": "its test texts are others than those of row tfidf_svm",
+    "train_file: numbers.csv, test_file: null, test_size: 0.2": "these labels are regression",
+}
+
+
+@pytest.mark.parametrize("flags", OTHER_DATA)
+def test_the_data_of_every_row_are_looked_at_before_the_first_cell(tmp_path, monkeypatch, capsys, flags):
+    monkeypatch.chdir(tmp_path)
+    toy_csv(tmp_path)
+    numbers(tmp_path)
+    (tmp_path / "unseen.csv").write_text("text,label\na text,chess\n")
+    rows = f"rows: {{same: {{model: tfidf_logistic}}, other: {{model: tfidf_svm, {flags}}}}}"
+    (tmp_path / "rows.yaml").write_text(
+        f"arguments: {{train_file: train.csv, test_file: test.csv}}\nseeds: [0, 1]\nsparse: tfidf_svm\n{rows}\n"
+    )
+    assert main(["study", "rows.yaml", "--output_dir", "out"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: rows.yaml, row other: ") and OTHER_DATA[flags] in line
+    assert not (tmp_path / "out").exists()
