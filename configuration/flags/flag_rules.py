@@ -6,6 +6,7 @@ can tell stands in `salience.train.flag_checks`.
 
 import json
 import math
+import os
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -43,6 +44,13 @@ def _is_json_object_or_name(text: Any) -> bool:
 
 def _is_utf8(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _is_file_name(text: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _has_doubles(names: list[str] | None) -> bool:
@@ -99,6 +107,10 @@ VALUES = (
     Values("names a label with no character", bool, ("class_names",)),
     Values("names no column", bool, ("text_column", "label_column")),
     Values("names no file", bool, ("train_file", "validation_file", "test_file")),
+    Values("has a character that no name of a file can have; rename it", _is_file_name, (
+        "output_dir", "model", "encoder", "encoder_cache", "word_vectors", "word_vectors_vocabulary", "train_file",
+        "validation_file", "test_file", "dataset_name",
+    )),
     # It could be read, but not be written into the files of a run after training.
     Values("isn't valid UTF-8; rename it", _is_utf8, (
         "train_file", "validation_file", "test_file", "dataset_name", "dataset_config", "dataset_revision", "data_name",

@@ -40,6 +40,7 @@ COMMANDS = {
     "--class_names=": "--class_names names a label with no character",
     "--class_names a b a": "--class_names has a name twice; give each label its own",
     "--label_column=": "--label_column names no column",
+    "--encoder_cache a\0b": "--encoder_cache a b has a character that no name of a file can have; rename it",
     "--train_file=": "--train_file names no file",
     "--data_name \udce9": "--data_name isn't valid UTF-8; rename it",
     "--quoting some": "--quoting some is unknown; choose from checked, trusted, none",

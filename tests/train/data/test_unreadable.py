@@ -74,7 +74,7 @@ def test_class_folders_that_would_be_one_class_or_none(class_folder, caplog):
     (class_folder / "other" / "1.md").write_text("x")
     assert load(str(class_folder)).label_names == ["news", "sport"]
     for name in ("empty", "other"):
-        assert f"the class folder '{name}' holds no .txt file, so there is no such class" in caplog.text
+        assert f"class folder '{name}' holds no .txt file: there is no such class" in caplog.text
     for name in ("sport ", " sport", "sport\u2003"):
         (class_folder / name).mkdir()
         (class_folder / name / "1.txt").write_text("x")
