@@ -172,6 +172,25 @@ TOGETHER = (
         ("freeze_encoder", "encoder"), lambda f: f.freeze_encoder and f.encoder is None,
         "--freeze_encoder needs a pretrained encoder, and --encoder names none",
     ),
+    *(
+        Together(
+            (flag, "encoder"), lambda f, flag=flag: flag in f.changed and f.encoder,  # type: ignore[misc]
+            f"--{flag} belongs to models from scratch; leave it out with --encoder",
+        )
+        for flag in ("vocabulary", "min_frequency")
+    ),
+    *belongs_to("encoder", (), "encoder_revision", "base_model", says=LEAVE_IT_OUT),
+    *(
+        Together(
+            (flag, "dataset_name"), lambda f, flag=flag: getattr(f, flag) and not f.dataset_name,  # type: ignore[misc]
+            f"--{flag} belongs to --dataset_name; leave it out",
+        )
+        for flag in ("dataset_config", "dataset_revision")
+    ),
+    Together(
+        ("text_separator", "text_column"), lambda f: f.text_separator is not None and len(f.text_column) == 1,
+        "--text_separator has no effect here: it stands between the texts of several columns (--text_column)",
+    ),
     Together(
         ("class_names",), lambda f: _has_doubles(f.class_names),
         "--class_names has a name twice; give each label its own",
@@ -237,6 +256,17 @@ MODEL_RULES = (
     *belongs_to("filter", ("top_k", "random", "idf"), "filter_ratio", says=NO_EFFECT),
     *belongs_to("segmentation", ("sliding_window",), "segment_size", "segment_stride", says=NO_EFFECT),
     *belongs_to("segmentation", ("punctuation", "learned"), "max_words", says=NO_EFFECT),
+    *belongs_to("architecture", ("gat",), "num_heads", "graph_window", says=NO_EFFECT, called="model"),
+    *belongs_to("architecture", ("lstm", "gat"), "hidden_dim", "num_layers", says=NO_EFFECT, called="model"),
+    *belongs_to("architecture", ("cnn",), "kernel_sizes", "num_filters", says=NO_EFFECT, called="model"),
+    *(
+        Together(
+            (flag, "alpha", "learn_alpha"),
+            lambda f, flag=flag: flag in f.changed and f.alpha == 1 and not f.learn_alpha,  # type: ignore[misc]
+            f"--{flag} has no effect here: with --alpha 1 nothing is weighed by attention; lower --alpha",
+        )
+        for flag in ("query", "key_dim", "num_heads")
+    ),
     *belongs_to("ngram_weight", (), "ngram_size", "max_ngrams", says=NO_EFFECT),
 )
 """Between fields of one model's configuration, with its defaults where flags aren't set."""

@@ -13,6 +13,8 @@ from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.data_arguments import DataArguments, FileArguments
 from salience.configuration.hub import find_commit
+from salience.train.data.files import FORMAT_FLAGS, refuse_unused
+from salience.train.data.formats.csv import read_csv
 from salience.train.data.hub_csv import is_csv, read_csv_files
 from salience.train.data.tables import Part, check_columns, ids_without_minus_one, make_part, wanted_columns
 
@@ -52,6 +54,7 @@ def read_hub(args: DataArguments) -> dict[str, list[Part]]:
         if "/" in name and not Path(name).is_dir():
             find_commit(name, args.dataset_revision, "dataset")
         builder = datasets.load_dataset_builder(name, args.dataset_config, revision=args.dataset_revision)
+        refuse_unused([read_csv] if is_csv(builder) else [], args, FORMAT_FLAGS)
         if is_csv(builder):
             loaded = read_csv_files(builder, args)
             return {split: loaded[found] for split, found in _known_splits(loaded, name).items()}

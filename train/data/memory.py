@@ -61,7 +61,7 @@ def read_table(table: Any, split: str, args: FileArguments) -> Part:
     if isinstance(table, datasets.Dataset):
         return read_split(table, where, args)
     if isinstance(table, tuple | list):  # texts of several columns are put together in a pair
-        args = replace(args, text_column=["text"], label_column=["label"])
+        args = replace(args, text_column=["text"], label_column=["label"], text_separator=None)
     columns = _columns(table, where, args)
     check_columns([str(name) for name in columns], where, args)
     arrays = {name: _to_arrow(columns[name], name, where) for name in wanted_columns(args)}

@@ -11,7 +11,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments
-from salience.train.data.load import load_test
+from salience.train.data.load import load_splits, load_test
 from tests.helpers.data_files import ROWS, all_rows, failure, load, write_csv, write_jsonl
 
 
@@ -172,3 +172,30 @@ def test_fasttext_s_prefix_is_cut_once_and_labels_stand_before_the_text(tmp_path
     assert load(str(file)).label_names == ["a__label__b", "c"]
     file.write_text("__label__a text\n__label__b text\n" * 8 + "__label__a text __label__b\n")
     assert "line 17 has a label behind words of its text" in failure(str(file))
+
+
+FORMATS = {"separator": ";", "header": False, "quoting": "none", "encoding": ["utf-8", "latin-1"]}
+HEEDED = {"csv": {*FORMATS}, "tsv.gz": {*FORMATS}, "jsonl": {"encoding"}, "txt": {"encoding"}, "parquet": set()}
+
+
+@pytest.mark.parametrize("ending", [*HEEDED, "folder", "memory", "dataset"])
+def test_flags_that_no_file_heeds_are_refused(ending, tmp_path):
+    file = tmp_path / f"a.{ending}"
+    (file.mkdir if ending in ("folder", "dataset") else file.touch)()
+    pd.DataFrame(ROWS, columns=["text", "label"]).to_parquet(
+        file / "train.parquet" if ending == "dataset" else tmp_path / "x"
+    )
+    source = {"dataset_name" if ending == "dataset" else "train_file": str(file)} if ending != "memory" else {}
+    for flag, value in FORMATS.items():
+        heeds = flag in HEEDED.get(ending, {"encoding"} if ending == "folder" else set())
+        with pytest.raises(UserError) as error:
+            given = None if source else ([], [])
+            load_splits(DataArguments(**source, **{flag: value}), given)
+        assert (f"--{flag} " in str(error.value) and "has no effect here: it belongs to" in str(error.value)) != heeds
+        if "dataset_name" not in source:
+            with pytest.raises(UserError) as error:
+                test = {"test_file": str(file)} if source else {}
+                load_test(DataArguments(**test, **{flag: value}), ["a"], "single_label_classification", given)
+            assert ("has no effect here: it belongs to" in str(error.value)) != heeds
+    if ending in ("txt", "folder"):
+        assert "--label_column topic has no effect here" in failure(str(file), label_column="topic")
