@@ -68,10 +68,15 @@ VALUES = (
         "learning_rate", "weight_decay", "warmup_steps", "max_grad_norm", "dataloader_num_workers", "seed",
         "adam_epsilon", "eval_delay", "report_seed",
     )),
-    Values("must be 0 or more", lambda v: 0 <= v < NO_LIMIT, (
+    # Single precision overflows far beyond.
+    Values("must lie between 0 and 1000", lambda v: 0 <= v <= 1000, (
         "focal_gamma", "logit_adjustment_tau", "ldam_max_margin", "prior_correction", "adversarial_size",
-        "neftune_noise_alpha",
+        "neftune_noise_alpha", "ngram_weight",
     )),
+    Values("must lie between -1000 and 1000", lambda v: -1000 <= v <= 1000, (
+        "entropy_weight", "diversity_weight", "reconstruction_weight",
+    )),
+    Values("must be at most 1e6", lambda v: v <= 1e6, ("learning_rate", "weight_decay", "adam_epsilon")),
     Values("must be at least 1", lambda v: 1 <= v < NO_LIMIT, (
         "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps",
         "eval_accumulation_steps", "dataloader_prefetch_factor", "torch_empty_cache_steps", "ddp_timeout",
@@ -88,7 +93,17 @@ VALUES = (
     Values("must be at least 0 and less than 1", lambda v: 0 <= v < 1, ("test_size",)),
     Values("must be at least 0 and less than 2**32", lambda v: 0 <= v < 2**32, ("split_seed", "data_seed")),
     Values("must be less than 2**32", lambda v: v < 2**32, ("seed", "report_seed")),
-    Values("must be less than 2**31", lambda v: v < 2**31, ("max_steps", "warmup_steps")),
+    Values("must be less than 2**31", lambda v: v < 2**31, (
+        "max_steps", "warmup_steps", "per_device_train_batch_size", "per_device_eval_batch_size",
+        "gradient_accumulation_steps", "batch_size", "vocab_size", "min_frequency", "max_train_samples", "max_length",
+        "window_size", "window_stride", "segment_size", "segment_stride", "max_words", "max_sentences", "graph_window",
+    )),
+    # Of models as they are built; what they take together is told by `salience.train.building.memory`.
+    Values("must be at most 65536", lambda v: v <= 2**16, (
+        "embedding_dim", "hidden_dim", "key_dim", "projection_dim", "feed_forward_dim", "classifier_hidden_dim",
+        "linear_features", "num_filters", "kernel_sizes", "lora_r", "lora_alpha",
+    )),
+    Values("must be at most 1000", lambda v: v <= 1000, ("num_layers", "num_heads", "ngram_size")),
     Values("""is not a JSON object such as '{"key": 1}'""", _is_json_object, (
         "lr_scheduler_kwargs", "gradient_checkpointing_kwargs", "activation_checkpointing_kwargs",
     )),
@@ -263,7 +278,7 @@ MODEL_RULES = (
         Together(
             (flag, "alpha", "learn_alpha"),
             lambda f, flag=flag: flag in f.changed and f.alpha == 1 and not f.learn_alpha,  # type: ignore[misc]
-            f"--{flag} has no effect here: with --alpha 1 nothing is weighed by attention; lower --alpha",
+            f"--{flag} has no effect here: it belongs to --alpha below 1, where attention weighs the tokens",
         )
         for flag in ("query", "key_dim", "num_heads")
     ),
