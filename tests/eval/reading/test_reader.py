@@ -5,6 +5,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, CanineTokenizer
 
 from salience.configuration.errors import UserError
+from salience.eval.reading.load import load_classifier
 from salience.eval.reading.reader import Reader, batches, padded
 from tests.helpers.tiny import TINY_MODELS, TINY_TOKENIZER, random_batch, tiny_model
 
@@ -94,3 +95,8 @@ def test_cross_attention_of_texts_that_end_with_an_empty_one():
     alone = model(**{name: values[:2] for name, values in batch.items()}, output_attentions=True).cross_attentions
     torch.testing.assert_close(together[:2], alone)
     assert not together[2].any()
+
+
+def test_a_folder_has_no_revision(tmp_path):
+    with pytest.raises(UserError, match=r"--revision belongs to a Hub id, and --model .* is a folder; leave it out"):
+        load_classifier(tmp_path, "main")
