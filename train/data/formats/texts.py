@@ -103,9 +103,7 @@ def _class_files(path: Path) -> tuple[list[Path], Counter[str]]:
                 else:
                     files.append(file)
             if len(files) == before:
-                logger.warning(
-                    "the class folder '%s' holds no .txt file, so there is no such class", one_line(folder.name)
-                )
+                logger.warning("class folder '%s' holds no .txt file: there is no such class", one_line(folder.name))
     return files, +left_out
 
 
