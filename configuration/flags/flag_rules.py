@@ -4,9 +4,7 @@ A row counts for every group of arguments that has its flags. What only a loaded
 can tell stands in `salience.train.flag_checks`.
 """
 
-import json
 import math
-import os
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -22,6 +20,13 @@ from salience.configuration.flags.rule_kinds import (
     excludes,
     refuse,
 )
+from salience.configuration.flags.value_checks import (
+    has_doubles,
+    is_file_name,
+    is_json_object,
+    is_json_object_or_name,
+    is_utf8,
+)
 
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
 CLEANING_RULES = ("headers", "footers", "quotes")
@@ -29,32 +34,6 @@ QUOTING = ("checked", "trusted", "none")
 NO_LIMIT = math.inf
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*|multilingual|code")
-
-
-def _is_json_object(text: Any) -> bool:
-    try:
-        return not isinstance(text, str) or isinstance(json.loads(text), dict)
-    except ValueError:
-        return False
-
-
-def _is_json_object_or_name(text: Any) -> bool:
-    return not str(text).startswith("{") or _is_json_object(text)
-
-
-def _is_utf8(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _is_file_name(text: str) -> bool:
-    try:
-        return b"\0" not in os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
-
-
-def _has_doubles(names: list[str] | None) -> bool:
-    return names is not None and len(set(names)) < len(names)
 
 
 def _backends() -> Iterable[str]:
@@ -104,11 +83,11 @@ VALUES = (
         "linear_features", "num_filters", "kernel_sizes", "lora_r", "lora_alpha",
     )),
     Values("must be at most 1000", lambda v: v <= 1000, ("num_layers", "num_heads", "ngram_size")),
-    Values("""is not a JSON object such as '{"key": 1}'""", _is_json_object, (
+    Values("""is not a JSON object such as '{"key": 1}'""", is_json_object, (
         "lr_scheduler_kwargs", "gradient_checkpointing_kwargs", "activation_checkpointing_kwargs",
     )),
     # These may also name a JSON file.
-    Values("""is not a JSON object such as '{"key": 1}'""", _is_json_object_or_name, (
+    Values("""is not a JSON object such as '{"key": 1}'""", is_json_object_or_name, (
         "fsdp_config", "deepspeed", "liger_kernel_config",
     )),
     Values("is no name of the Hub for a licence, such as mit or apache-2.0", lambda v: bool(LICENSE.fullmatch(v)), (
@@ -122,12 +101,12 @@ VALUES = (
     Values("names a label with no character", bool, ("class_names",)),
     Values("names no column", bool, ("text_column", "label_column")),
     Values("names no file", bool, ("train_file", "validation_file", "test_file")),
-    Values("has a character that no name of a file can have; rename it", _is_file_name, (
+    Values("has a character that no name of a file can have; rename it", is_file_name, (
         "output_dir", "model", "encoder", "encoder_cache", "word_vectors", "word_vectors_vocabulary", "train_file",
         "validation_file", "test_file", "dataset_name",
     )),
     # It could be read, but not be written into the files of a run after training.
-    Values("isn't valid UTF-8; rename it", _is_utf8, (
+    Values("isn't valid UTF-8; rename it", is_utf8, (
         "train_file", "validation_file", "test_file", "dataset_name", "dataset_config", "dataset_revision", "data_name",
         "text_column", "text_separator", "label_column", "label_separator", "class_names",
     )),
@@ -207,7 +186,7 @@ TOGETHER = (
         "--text_separator has no effect here: it stands between the texts of several columns (--text_column)",
     ),
     Together(
-        ("class_names",), lambda f: _has_doubles(f.class_names),
+        ("class_names",), lambda f: has_doubles(f.class_names),
         "--class_names has a name twice; give each label its own",
     ),
     Together(
