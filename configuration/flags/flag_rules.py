@@ -4,7 +4,6 @@ A row counts for every group of arguments that has its flags. What only a loaded
 can tell stands in `salience.train.flag_checks`.
 """
 
-import json
 import math
 import re
 from collections.abc import Iterable
@@ -21,6 +20,13 @@ from salience.configuration.flags.rule_kinds import (
     excludes,
     refuse,
 )
+from salience.configuration.flags.value_checks import (
+    has_doubles,
+    is_file_name,
+    is_json_object,
+    is_json_object_or_name,
+    is_utf8,
+)
 
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
 CLEANING_RULES = ("headers", "footers", "quotes")
@@ -28,25 +34,6 @@ QUOTING = ("checked", "trusted", "none")
 NO_LIMIT = math.inf
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*|multilingual|code")
-
-
-def _is_json_object(text: Any) -> bool:
-    try:
-        return not isinstance(text, str) or isinstance(json.loads(text), dict)
-    except ValueError:
-        return False
-
-
-def _is_json_object_or_name(text: Any) -> bool:
-    return not str(text).startswith("{") or _is_json_object(text)
-
-
-def _is_utf8(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _has_doubles(names: list[str] | None) -> bool:
-    return names is not None and len(set(names)) < len(names)
 
 
 def _backends() -> Iterable[str]:
@@ -60,10 +47,15 @@ VALUES = (
         "learning_rate", "weight_decay", "warmup_steps", "max_grad_norm", "dataloader_num_workers", "seed",
         "adam_epsilon", "eval_delay", "report_seed",
     )),
-    Values("must be 0 or more", lambda v: 0 <= v < NO_LIMIT, (
+    # Single precision overflows far beyond.
+    Values("must lie between 0 and 1000", lambda v: 0 <= v <= 1000, (
         "focal_gamma", "logit_adjustment_tau", "ldam_max_margin", "prior_correction", "adversarial_size",
-        "neftune_noise_alpha",
+        "neftune_noise_alpha", "ngram_weight",
     )),
+    Values("must lie between -1000 and 1000", lambda v: -1000 <= v <= 1000, (
+        "entropy_weight", "diversity_weight", "reconstruction_weight",
+    )),
+    Values("must be at most 1e6", lambda v: v <= 1e6, ("learning_rate", "weight_decay", "adam_epsilon")),
     Values("must be at least 1", lambda v: 1 <= v < NO_LIMIT, (
         "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps",
         "eval_accumulation_steps", "dataloader_prefetch_factor", "torch_empty_cache_steps", "ddp_timeout",
@@ -80,12 +72,22 @@ VALUES = (
     Values("must be at least 0 and less than 1", lambda v: 0 <= v < 1, ("test_size",)),
     Values("must be at least 0 and less than 2**32", lambda v: 0 <= v < 2**32, ("split_seed", "data_seed")),
     Values("must be less than 2**32", lambda v: v < 2**32, ("seed", "report_seed")),
-    Values("must be less than 2**31", lambda v: v < 2**31, ("max_steps", "warmup_steps")),
-    Values("""is not a JSON object such as '{"key": 1}'""", _is_json_object, (
+    Values("must be less than 2**31", lambda v: v < 2**31, (
+        "max_steps", "warmup_steps", "per_device_train_batch_size", "per_device_eval_batch_size",
+        "gradient_accumulation_steps", "batch_size", "vocab_size", "min_frequency", "max_train_samples", "max_length",
+        "window_size", "window_stride", "segment_size", "segment_stride", "max_words", "max_sentences", "graph_window",
+    )),
+    # Of models as they are built; what they take together is told by `salience.train.building.memory`.
+    Values("must be at most 65536", lambda v: v <= 2**16, (
+        "embedding_dim", "hidden_dim", "key_dim", "projection_dim", "feed_forward_dim", "classifier_hidden_dim",
+        "linear_features", "num_filters", "kernel_sizes", "lora_r", "lora_alpha",
+    )),
+    Values("must be at most 1000", lambda v: v <= 1000, ("num_layers", "num_heads", "ngram_size")),
+    Values("""is not a JSON object such as '{"key": 1}'""", is_json_object, (
         "lr_scheduler_kwargs", "gradient_checkpointing_kwargs", "activation_checkpointing_kwargs",
     )),
     # These may also name a JSON file.
-    Values("""is not a JSON object such as '{"key": 1}'""", _is_json_object_or_name, (
+    Values("""is not a JSON object such as '{"key": 1}'""", is_json_object_or_name, (
         "fsdp_config", "deepspeed", "liger_kernel_config",
     )),
     Values("is no name of the Hub for a licence, such as mit or apache-2.0", lambda v: bool(LICENSE.fullmatch(v)), (
@@ -99,8 +101,12 @@ VALUES = (
     Values("names a label with no character", bool, ("class_names",)),
     Values("names no column", bool, ("text_column", "label_column")),
     Values("names no file", bool, ("train_file", "validation_file", "test_file")),
+    Values("has a character that no name of a file can have; rename it", is_file_name, (
+        "output_dir", "model", "encoder", "encoder_cache", "word_vectors", "word_vectors_vocabulary", "train_file",
+        "validation_file", "test_file", "dataset_name",
+    )),
     # It could be read, but not be written into the files of a run after training.
-    Values("isn't valid UTF-8; rename it", _is_utf8, (
+    Values("isn't valid UTF-8; rename it", is_utf8, (
         "train_file", "validation_file", "test_file", "dataset_name", "dataset_config", "dataset_revision", "data_name",
         "text_column", "text_separator", "label_column", "label_separator", "class_names",
     )),
@@ -160,8 +166,27 @@ TOGETHER = (
         ("freeze_encoder", "encoder"), lambda f: f.freeze_encoder and f.encoder is None,
         "--freeze_encoder needs a pretrained encoder, and --encoder names none",
     ),
+    *(
+        Together(
+            (flag, "encoder"), lambda f, flag=flag: flag in f.changed and f.encoder,  # type: ignore[misc]
+            f"--{flag} belongs to models from scratch; leave it out with --encoder",
+        )
+        for flag in ("vocabulary", "min_frequency")
+    ),
+    *belongs_to("encoder", (), "encoder_revision", "base_model", says=LEAVE_IT_OUT),
+    *(
+        Together(
+            (flag, "dataset_name"), lambda f, flag=flag: getattr(f, flag) and not f.dataset_name,  # type: ignore[misc]
+            f"--{flag} belongs to --dataset_name; leave it out",
+        )
+        for flag in ("dataset_config", "dataset_revision")
+    ),
     Together(
-        ("class_names",), lambda f: _has_doubles(f.class_names),
+        ("text_separator", "text_column"), lambda f: f.text_separator is not None and len(f.text_column) == 1,
+        "--text_separator has no effect here: it stands between the texts of several columns (--text_column)",
+    ),
+    Together(
+        ("class_names",), lambda f: has_doubles(f.class_names),
         "--class_names has a name twice; give each label its own",
     ),
     Together(
@@ -225,6 +250,17 @@ MODEL_RULES = (
     *belongs_to("filter", ("top_k", "random", "idf"), "filter_ratio", says=NO_EFFECT),
     *belongs_to("segmentation", ("sliding_window",), "segment_size", "segment_stride", says=NO_EFFECT),
     *belongs_to("segmentation", ("punctuation", "learned"), "max_words", says=NO_EFFECT),
+    *belongs_to("architecture", ("gat",), "num_heads", "graph_window", says=NO_EFFECT, called="model"),
+    *belongs_to("architecture", ("lstm", "gat"), "hidden_dim", "num_layers", says=NO_EFFECT, called="model"),
+    *belongs_to("architecture", ("cnn",), "kernel_sizes", "num_filters", says=NO_EFFECT, called="model"),
+    *(
+        Together(
+            (flag, "alpha", "learn_alpha"),
+            lambda f, flag=flag: flag in f.changed and f.alpha == 1 and not f.learn_alpha,  # type: ignore[misc]
+            f"--{flag} has no effect here: it belongs to --alpha below 1, where attention weighs the tokens",
+        )
+        for flag in ("query", "key_dim", "num_heads")
+    ),
     *belongs_to("ngram_weight", (), "ngram_size", "max_ngrams", says=NO_EFFECT),
 )
 """Between fields of one model's configuration, with its defaults where flags aren't set."""

@@ -1,12 +1,17 @@
 """From a recipe and command-line flags to typed arguments: unknown names are errors, flags win over recipes."""
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import fields
+from datetime import date
 from difflib import get_close_matches
+from enum import Enum
+from numbers import Number
 from typing import Any, NoReturn
 
+import numpy as np
 from transformers import HfArgumentParser
 
 from salience.configuration.errors import UserError, one_line
@@ -16,6 +21,9 @@ from salience.configuration.flags.model_arguments import ModelArguments
 from salience.configuration.flags.training_arguments import SalienceTrainingArguments
 from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.configuration.flags.yaml_files import read_yaml
+
+# argparse takes a negative number for a value, and what holds a space.
+VALUE_WITH_DASH = re.compile(r"-|-\d+|-\d*\.\d+|[^=]* [^=]*")
 
 Arguments = tuple[Any, DataArguments, TuningArguments, SalienceTrainingArguments]
 
@@ -77,6 +85,7 @@ class RecipeParser(HfArgumentParser):
         for name in flags:
             if name not in self.known():
                 raise UserError(self.unknown("argument", name, ""))
+        self.check_values(flags)
         words = [*recipes, *recipe_tokens(flags)]
         return self.parse(words), words
 
@@ -94,34 +103,44 @@ class RecipeParser(HfArgumentParser):
         Raises:
             UserError: It can't be read, or a key is no flag.
         """
-        recipe = read_yaml(name, "recipe")
+        recipe = read_yaml(name, "recipe", self.text_flags())
         if not isinstance(recipe, dict):
             raise UserError(f"recipe {name} must hold lines of the form `key: value`")
         for key in recipe:
             if key not in self.known():
                 raise UserError(f"recipe {name}: {self.unknown('key', str(key), '')}")
         try:
-            self.check_names(recipe)
+            self.check_values(recipe)
         except UserError as error:
             raise UserError(f"recipe {name}: {error}") from error
         return recipe
 
-    def check_names(self, values: Mapping[str, Any]) -> None:
-        """Refuse names that YAML didn't read as text: `[no, 1.10]` would become False and 1.1.
+    def text_flags(self) -> frozenset[str]:
+        """Names of the flags whose values are text, without dashes."""
+        return frozenset(name for name in self.known() if self._option_string_actions[f"--{name}"].type is str)
+
+    def check_values(self, values: Mapping[str, Any]) -> None:
+        """Refuse what can't be typed as flags: other values than text, numbers, truth values and lists of them.
 
         Args:
             values: By flag, without dashes.
 
         Raises:
-            UserError: Something else than text or a whole number stands in a list of names.
+            UserError: A value is of another kind, or isn't one that the flag can take.
         """
+        # HfArgumentParser makes str of the fields' own types.
+        owners = {owner for group in self.dataclass_types for owner in group.__mro__}
+        hints = [hint for owner in owners for hint in vars(owner).get("__annotations__", {}).items()]
+        maps = {name for name, hint in hints if "dict" in str(hint).lower()}
         for key, value in values.items():
             action = self._option_string_actions.get(f"--{key}")
-            if action is None or action.type is not str or not isinstance(value, list):
+            if action is None:
                 continue
-            for each in value:
-                if isinstance(each, bool) or not isinstance(each, str | int):
-                    raise UserError(f'{key}: {each!r} in a list of names is no text for YAML; quote it, as in "no"')
+            if isinstance(value, list | tuple) and len(value) > 1 and action.nargs is None:
+                raise UserError(f"{key} takes one value and no list ({one_line(value, 80)})")
+            if isinstance(value, dict) and key not in maps:
+                raise UserError(f"{key} takes no map of keys ({one_line(value, 80)}); write text, or quote it")
+            as_tokens(key, value)
 
 
 def _filled(group: Any, values: Mapping[str, Any], given: Set[str]) -> Any:
@@ -137,16 +156,44 @@ def recipe_tokens(recipe: Mapping[str, Any]) -> list[str]:
 
 
 def as_tokens(key: str, value: Any) -> list[str]:
-    """A line of a recipe as one would type it: a flag and its value or values; nothing for null, the default."""
+    """A line of a recipe as one would type it: a flag and its value or values; nothing for null, the default.
+
+    Raises:
+        UserError: It can't be typed.
+    """
     if value is None:
         return []
-    if isinstance(value, list):
-        return [f"--{key}", *(as_text(each) for each in value)]
-    return [f"--{key}={as_text(value)}"]  # with =, a value may begin with a dash
+    if not isinstance(value, list | tuple):
+        return [f"--{key}={as_text(key, value)}"]  # with =, a value may begin with a dash
+    texts = [as_text(key, each) for each in value]
+    for each, text in zip(value, texts, strict=True):
+        if each is None or isinstance(each, list | tuple | dict):
+            raise UserError(f"{key}: {one_line(each, 80)} in a list is no text; quote it if it is one")
+        if text.startswith("-") and not VALUE_WITH_DASH.fullmatch(text):
+            raise UserError(f"{key}: {text} in a list begins with a dash, as flags do; of a file, write ./{text}")
+    return [f"--{key}", *texts]
 
 
-def as_text(value: Any) -> str:
-    """A YAML value as one would type it."""
+def as_text(key: str, value: Any) -> str:
+    """A value of YAML or Python as one would type it.
+
+    Args:
+        key: The flag, for the messages.
+        value: Text, a path, a number, a truth value, or a map of them.
+
+    Raises:
+        UserError: It is of another type.
+    """
     if value is False:
         return "no"  # YAML reads `eval_strategy: no` as False, and argparse reads no as false
-    return json.dumps(value) if isinstance(value, dict | list) else str(value)
+    try:
+        if isinstance(value, dict | list):
+            return json.dumps(value)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{key}: {one_line(value, 80)} can't be written as JSON: {one_line(error, 100)}") from error
+    # Of numbers, each library has types of its own.
+    if isinstance(value, str | os.PathLike | Number | Enum | np.generic | date | None):
+        return str(getattr(value, "value", value))
+    raise UserError(
+        f"{key} is of the type {type(value).__name__}; give text, a number, a truth value or a list of them"
+    )

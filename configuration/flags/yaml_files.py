@@ -1,5 +1,6 @@
 """Reads recipes and studies: YAML without what could be read in two ways, or has no end."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,13 @@ from salience.configuration.errors import UserError, one_line
 MOST_VALUES = 100_000
 
 
+NULL, TEXT = "tag:yaml.org,2002:null", "tag:yaml.org,2002:str"
+
+
 class _CarefulLoader(yaml.SafeLoader):
     """Refuses a key that stands twice, of which YAML would forget the first value, and aliases without an end."""
+
+    text_keys: Collection[str] = ()
 
     def get_single_node(self) -> yaml.Node | None:
         node = super().get_single_node()
@@ -19,13 +25,23 @@ class _CarefulLoader(yaml.SafeLoader):
         while waiting:
             each = waiting.pop()
             count += 1
-            if isinstance(each, yaml.CollectionNode):
-                is_map = isinstance(each, yaml.MappingNode)
-                waiting += [part for pair in each.value for part in pair] if is_map else each.value
+            if isinstance(each, yaml.MappingNode):
+                waiting += [part for pair in each.value for part in pair]
+                self._keep_texts(each)
+            elif isinstance(each, yaml.SequenceNode):
+                waiting += each.value
             if count + len(waiting) > MOST_VALUES:
                 reason = f"it refers to itself, or holds more than {MOST_VALUES:,} values"
                 raise yaml.constructor.ConstructorError(None, None, reason)
         return node
+
+    def _keep_texts(self, node: yaml.MappingNode) -> None:
+        """Make what stands behind the `text_keys` text, as it is written: 1.10 isn't 1.1 there, nor is no False."""
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in self.text_keys:
+                for each in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                    if isinstance(each, yaml.ScalarNode) and each.tag != NULL:
+                        each.tag = TEXT
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -37,12 +53,13 @@ class _CarefulLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_yaml(name: str | Path, kind: str) -> Any:
+def read_yaml(name: str | Path, kind: str, text_keys: Collection[str] = ()) -> Any:
     """What a YAML file holds.
 
     Args:
         name: The file.
         kind: What it is, for the messages.
+        text_keys: Keys whose values, or lists of values, are text as it is written, whatever YAML takes it for.
 
     Raises:
         UserError: It can't be read, isn't valid, has a key twice, or holds too much.
@@ -51,7 +68,9 @@ def read_yaml(name: str | Path, kind: str) -> Any:
     try:
         if file.exists() and not (file.is_file() or file.is_dir()):  # reading a pipe or a device may never end
             raise UserError(f"{kind} {name} is no regular file; save it as one")
-        return yaml.load(file.read_text(encoding="utf-8"), _CarefulLoader)
+        loader = _CarefulLoader(file.read_text(encoding="utf-8"))
+        loader.text_keys = text_keys
+        return loader.get_single_data()
     except OSError as error:
         raise UserError(f"{kind} {name} can't be read: {error.strerror}") from error
     except RecursionError as error:

@@ -55,6 +55,8 @@ def load_classifier(
     if not model:
         raise UserError("--model is missing: name the folder or Hub id of a trained classifier")
     name = str(model)
+    if revision is not None and Path(name).is_dir():
+        raise UserError(f"--revision belongs to a Hub id, and --model {name} is a folder; leave it out")
     try:
         if not Path(name).is_dir():
             revision = find_commit(name, revision)

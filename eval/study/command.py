@@ -163,7 +163,7 @@ def check_cells(study: Study, cells: list[Cell]) -> None:
     parser = RecipeParser()
     for cell in cells:
         try:
-            parser.check_names(cell.recipe)
+            parser.check_values(cell.recipe)
             model_args, _, tuning, training = parser.parse(recipe_tokens(cell.recipe))
             if study.kind(cell.row) == "model":
                 check_flags(model_args, tuning, training)

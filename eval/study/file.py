@@ -169,7 +169,7 @@ def read_study(file: str, overrides: dict[str, Any]) -> Study:
     Raises:
         UserError: It can't be read, or something in it is wrong.
     """
-    content = read_yaml(file, "study")
+    content = read_yaml(file, "study", RecipeParser().text_flags())
     kinds = {"name": str, "recipe": str | list, "arguments": dict, "seeds": list, "reference": str,
              "sparse": str | list, "scores": str | list, "rows": dict, "grid": list}  # fmt: skip
     if not isinstance(content, dict):

@@ -21,12 +21,12 @@ WORDS = ["team", "bank", "film", "of"]  # the rows of MATRIX
 MATRIX = np.arange(12, dtype=np.float32).reshape(4, 3) ** 2 / 7 - 3
 TEXTS = ["the team won", "the bank of the team", "a film of the bank"]
 LABELS = ["sport", "business", "culture"]
-SMALL = ["--min_frequency", "1", "--hidden_dim", "8", "--num_heads", "2"]
+SMALL = ["--min_frequency", "1", "--hidden_dim", "8"]
 SCRATCH = {
-    "hierarchical_attn": SMALL,
+    "hierarchical_attn": [*SMALL, "--num_heads", "2"],
     "lstm": SMALL,
     "cnn": ["--min_frequency", "1", "--num_filters", "4"],
-    "gat": SMALL,
+    "gat": [*SMALL, "--num_heads", "2"],
 }
 
 

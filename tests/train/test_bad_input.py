@@ -173,6 +173,7 @@ CASES = {
     # told before data is read
     "--train_file nowhere.csv --model lstm --alpha 0.5 --output_dir out": "--alpha is not an option",
     f"{TOY} --model lstm --encoder encoder": "--model lstm is trained from scratch; leave out --encoder",
+    f"{TOY} --model lstm --hidden_dim 65536 --num_layers 100": "GB of memory are free; lower sizes",
     f"{TOY} --model lstm --vocab_size 0": "--vocab_size 0 must be at least 1",
     f"{TOY} --model lstm --min_frequency 1000": "lower --min_frequency",
     # tuning

@@ -24,10 +24,10 @@ FLAGS = [
     "--bf16", "false", "--report_to", "none", "--disable_tqdm", "true", "--learning_rate", "5e-3",
     "--logging_steps", "1",
 ]  # fmt: skip
-SCRATCH = ["--embedding_dim", "12", "--hidden_dim", "16", "--num_heads", "2"]
+SCRATCH = ["--embedding_dim", "12", "--hidden_dim", "16"]
 MODELS = {
     "attn_pool": ["--model", "attn_pool", "--encoder", "ENCODER"],
-    "hierarchical_attn": ["--model", "hierarchical_attn", *SCRATCH],
+    "hierarchical_attn": ["--model", "hierarchical_attn", *SCRATCH, "--num_heads", "2"],
     "lstm": ["--model", "lstm", *SCRATCH],
     "lora": ["--model", "attn_pool", "--encoder", "ENCODER", "--lora", "true", "--lora_dropout", "0"],
 }

@@ -16,15 +16,16 @@ from salience.train.building.lora import load_adapter
 from tests.helpers.run_folders import QUIET, load, logits_of, read
 from tests.helpers.toy import TOPICS, texts_with_several_labels, toy_csv, toy_texts, write_csv, write_jsonl
 
-SIZES = ["--embedding_dim", "12", "--hidden_dim", "16", "--num_heads", "2"]
+SIZES = ["--embedding_dim", "12", "--hidden_dim", "16"]
+HEADS = ["--num_heads", "2"]
 # Name of the test -> flags; "ENCODER" stands for the tiny encoder's folder.
 MODELS = {
     "attn_pool": ["--model", "attn_pool", "--encoder", "ENCODER"],
-    "hierarchical_attn": ["--model", "hierarchical_attn", *SIZES],
-    "hierarchical_attn_encoder": ["--model", "hierarchical_attn", "--encoder", "ENCODER", "--num_heads", "2"],
+    "hierarchical_attn": ["--model", "hierarchical_attn", *SIZES, *HEADS],
+    "hierarchical_attn_encoder": ["--model", "hierarchical_attn", "--encoder", "ENCODER", *HEADS],
     "lstm": ["--model", "lstm", *SIZES],
     "cnn": ["--model", "cnn", "--embedding_dim", "12", "--num_filters", "8"],
-    "gat": ["--model", "gat", *SIZES],
+    "gat": ["--model", "gat", *SIZES, *HEADS],
     "transformer": ["--model", "transformer", "--learning_rate", "1e-4"],
     "sequence_classification": ["--model", "sequence_classification", "--encoder", "ENCODER"],
 }

@@ -6,7 +6,8 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from transformers import BertConfig, PreTrainedModel, PreTrainedTokenizerBase
+import torch
+from transformers import BertConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from salience import modeling
 from salience.configuration.errors import UserError
@@ -22,6 +23,7 @@ from salience.train.building.encoder_loading import (
     misfit,
     no_encoder,
 )
+from salience.train.building.memory import refuse_beyond_memory
 from salience.train.building.word_tokenizer import (
     VOCABULARIES,
     build_word_tokenizer,
@@ -146,7 +148,7 @@ def from_words(request: Request) -> Built:
     vectors = request.word_vectors(tokenizer)
     config_class, model_class = request.code.config_class(), classifier_of(request.code)
     config = config_class(pad_token_id=tokenizer.pad_token_id, **token_options(request, tokenizer))
-    return start_embeddings(model_class(config), tokenizer, vectors), tokenizer
+    return start_embeddings(_built(model_class, config), tokenizer, vectors), tokenizer
 
 
 def on_untrained_encoder(request: Request) -> Built:
@@ -156,7 +158,13 @@ def on_untrained_encoder(request: Request) -> Built:
     vocabulary: Options = {"vocab_size": options.pop("vocab_size"), "pad_token_id": tokenizer.pad_token_id}
     config_class, model_class = request.code.config_class(), classifier_of(request.code)
     config = config_class(encoder_config=BertConfig(**TRANSFORMER_SIZES, **vocabulary), **options)
-    return model_class(config), tokenizer
+    return _built(model_class, config), tokenizer
+
+
+def _built(model_class: type[Any], config: PretrainedConfig) -> Any:
+    with torch.device("meta"):
+        refuse_beyond_memory(model_class(config))
+    return model_class(config)
 
 
 def plain_head(request: Request) -> Built:

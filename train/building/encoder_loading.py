@@ -14,6 +14,7 @@ from salience.configuration.configuration_salience import SalienceConfig
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.model_arguments import FROM_A_RUN, WINDOW_OPTIONS
 from salience.modeling.encoders import forget_origin, load_weights
+from salience.train.building.memory import refuse_beyond_memory
 from salience.train.data.paths import PACKAGE_PREFIX, expand, find_in_package
 
 # What a place without an encoder, or a damaged file of weights raises.
@@ -100,7 +101,7 @@ def check_options(
         options: Fields of the model's configuration.
 
     Raises:
-        UserError: There is no encoder of texts.
+        UserError: There is no encoder of texts, or the model would fill the memory.
         ValueError: A flag is out of its range.
     """
     try:
@@ -114,7 +115,8 @@ def check_options(
     # How wide a window may be is known only with the weights.
     known = {name: options[name] for name in options.keys() - WINDOW_OPTIONS}
     with torch.device("meta"):
-        model_class(model_class.config_class(encoder_config=encoder_config, **known))
+        model = model_class(model_class.config_class(encoder_config=encoder_config, **known))
+    refuse_beyond_memory(model)
 
 
 def load_plain_head(path: str, revision: str | None, **options: Any) -> PreTrainedModel:

@@ -1,16 +1,21 @@
 """Reads a data set of the Hub into the same tables as files."""
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 
 import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets.exceptions import DatasetsError
+from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.data_arguments import DataArguments, FileArguments
 from salience.configuration.hub import find_commit
+from salience.train.data.files import FORMAT_FLAGS, refuse_unused
+from salience.train.data.formats.csv import read_csv
+from salience.train.data.hub_csv import is_csv, read_csv_files
 from salience.train.data.tables import Part, check_columns, ids_without_minus_one, make_part, wanted_columns
 
 logger = logging.getLogger(__name__)
@@ -34,9 +39,34 @@ def read_hub(args: DataArguments) -> dict[str, list[Part]]:
     Raises:
         UserError: If the data set can't be loaded, has no training split, or lacks a column, a text or a label.
     """
-    loaded = _load(args)
-    _refuse_codes(loaded, args)
-    return hub_parts(loaded, str(args.dataset_name), args)
+    name = str(args.dataset_name)
+    try:
+        if name in _PACKAGED_DATASETS_MODULES:  # it would read all files of the working folder
+            raise UserError(
+                f"--dataset_name {name} is a format and no data set; give the files by --train_file, or write ./{name} "
+                "for a folder of that name"
+            )
+        if args.dataset_revision and Path(name).is_dir():
+            raise UserError(
+                f"--dataset_revision belongs to a data set of the Hub, and --dataset_name {name} is a folder; leave it "
+                "out"
+            )
+        if "/" in name and not Path(name).is_dir():
+            find_commit(name, args.dataset_revision, "dataset")
+        builder = datasets.load_dataset_builder(name, args.dataset_config, revision=args.dataset_revision)
+        refuse_unused([read_csv] if is_csv(builder) else [], args, FORMAT_FLAGS)
+        if is_csv(builder):
+            loaded = read_csv_files(builder, args)
+            return {split: loaded[found] for split, found in _known_splits(loaded, name).items()}
+        builder.download_and_prepare()
+        return hub_parts(builder.as_dataset(), name, args)
+    except UserError:
+        raise
+    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
+        raise UserError(
+            f"the data set '{args.dataset_name}' (--dataset_name) can't be loaded; check its name, --dataset_config, "
+            f"--dataset_revision and the connection, or give --train_file: {one_line(error, 300)}"
+        ) from error
 
 
 def hub_parts(loaded: datasets.DatasetDict, name: str, args: FileArguments) -> dict[str, list[Part]]:
@@ -51,19 +81,22 @@ def hub_parts(loaded: datasets.DatasetDict, name: str, args: FileArguments) -> d
         UserError: See `read_hub`.
     """
     parts = {}
-    for split, known_as in SPLIT_NAMES.items():
-        found = next((each for each in known_as if each in loaded), None)
-        if found is None:
-            continue
+    for split, found in _known_splits(loaded, name).items():
         where = f"{name}, split {found}"
         check_columns(loaded[found].column_names, where, args)
         if split == "test" and _unlabelled(loaded[found], args.label_column):
             logger.warning("%s has no labels (all are -1), so it isn't used", where)
             continue
         parts[split] = [read_split(loaded[found], where, args)]
-    if "train" not in parts:
-        raise UserError(f"the data set '{name}' has no split named train, only {', '.join(loaded)}")
     return parts
+
+
+def _known_splits(names: Collection[str], name: str) -> dict[str, str]:
+    """Our name of each split -> what the data set `name` calls it."""
+    found = {split: next((each for each in known if each in names), None) for split, known in SPLIT_NAMES.items()}
+    if found["train"] is None:
+        raise UserError(f"the data set '{name}' has no split named train, only {', '.join(names)}")
+    return {split: each for split, each in found.items() if each is not None}
 
 
 def read_split(rows: datasets.Dataset, where: str, args: FileArguments) -> Part:
@@ -81,30 +114,6 @@ def read_split(rows: datasets.Dataset, where: str, args: FileArguments) -> Part:
     names = _class_names(rows.features[args.label_column[0]]) if len(args.label_column) == 1 else None
     table = _columns_of(rows, wanted_columns(args))
     return make_part(ids_without_minus_one(table, args) if names else table, where, args, class_names=names)
-
-
-def _load(args: DataArguments) -> datasets.DatasetDict:
-    name = str(args.dataset_name)
-    try:
-        if "/" in name and not Path(name).is_dir():
-            find_commit(name, args.dataset_revision, "dataset")
-        return datasets.load_dataset(name, args.dataset_config, revision=args.dataset_revision)
-    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
-        raise UserError(
-            f"the data set '{args.dataset_name}' (--dataset_name) can't be loaded; check its name, --dataset_config, "
-            f"--dataset_revision and the connection, or give --train_file: {one_line(error, 300)}"
-        ) from error
-
-
-def _refuse_codes(loaded: datasets.DatasetDict, args: DataArguments) -> None:
-    """Of csv files `datasets` makes numbers, in which the codes 2.1 and 2.10 are one class."""
-    for name, rows in loaded.items():
-        kind = getattr(rows.features.get(args.label_column[0]), "dtype", "")
-        if args.problem_type == "single_label_classification" and rows.info.builder_name == "csv" and "float" in kind:
-            raise UserError(
-                f"the labels of {args.dataset_name}, split {name}, are read from csv as numbers, in which codes such "
-                "as 2.1 and 2.10 are one: give the files by --train_file and --test_file"
-            )
 
 
 def _class_names(feature: object) -> list[str] | None:

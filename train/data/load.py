@@ -16,10 +16,11 @@ from sklearn.datasets._twenty_newsgroups import strip_newsgroup_footer, strip_ne
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments, FileArguments
-from salience.train.data.files import read_file
+from salience.train.data.files import FORMAT_FLAGS, read_file, reader_of, refuse_unused
 from salience.train.data.labels import LabelScheme, count_classes, label_array
 from salience.train.data.leaks import without_leaks
 from salience.train.data.memory import read_table
+from salience.train.data.paths import resolve_path
 from salience.train.data.sources import default_name, describe_source, read_parts
 from salience.train.data.splits import hold_out, sample_rows, thin_classes
 from salience.train.data.tables import Part
@@ -155,6 +156,8 @@ def load_test(args: FileArguments, label_names: list[str], problem_type: str, gi
     if args.test_file and given is not None:
         raise UserError("both --test_file and texts in memory are given; leave out one of them")
     scheme = LabelScheme(problem_type, label_names, args.label_separator, args.class_names)
+    readers = [reader_of(resolve_path(args.test_file), args.test_file)] if args.test_file else []
+    refuse_unused(readers, args, FORMAT_FLAGS)
     part = read_file(args.test_file, args) if args.test_file else read_table(given, "test", args)
     rows = _dataset([part], scheme)
     return _clean(rows, args.clean) if args.clean else rows

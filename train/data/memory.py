@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import datasets
 import pandas as pd
 import pyarrow as pa
+import torch
 
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.data_arguments import FileArguments
@@ -60,7 +61,7 @@ def read_table(table: Any, split: str, args: FileArguments) -> Part:
     if isinstance(table, datasets.Dataset):
         return read_split(table, where, args)
     if isinstance(table, tuple | list):  # texts of several columns are put together in a pair
-        args = replace(args, text_column=["text"], label_column=["label"])
+        args = replace(args, text_column=["text"], label_column=["label"], text_separator=None)
     columns = _columns(table, where, args)
     check_columns([str(name) for name in columns], where, args)
     arrays = {name: _to_arrow(columns[name], name, where) for name in wanted_columns(args)}
@@ -96,7 +97,11 @@ def _columns(table: Any, where: str, args: FileArguments) -> Mapping[Any, Any]:
 
 
 def _to_arrow(values: Any, name: str, where: str) -> pa.ChunkedArray:
+    if isinstance(values, str | bytes | set | frozenset | Mapping):
+        kind = type(values).__name__
+        raise UserError(f"column '{name}' of '{where}' is a {kind}, which isn't one value for each text; give a list")
     try:
+        values = _without_tensors(values)
         if getattr(values, "ndim", 1) > 1:
             values = list(values)  # a table of indicators
         array = pa.array(values, from_pandas=True)
@@ -107,3 +112,14 @@ def _to_arrow(values: Any, name: str, where: str) -> pa.ChunkedArray:
         reason = one_line(error, 150)
         raise UserError(f"column '{name}' of '{where}' mixes types ({reason}); write all of it alike") from error
     return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
+
+
+def _without_tensors(values: Any) -> Any:
+    """A column with NumPy's arrays and numbers for the tensors that it is, or that stand in it."""
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    if not isinstance(values, list | tuple) or not any(isinstance(each, torch.Tensor) for each in values):
+        return values
+    # An array without a dimension is a number.
+    return [_without_tensors(each)[()] if isinstance(each, torch.Tensor) else each for each in values]

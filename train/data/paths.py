@@ -62,8 +62,13 @@ def find_in_package(name: str) -> Path:
         ValueError: The package isn't installed, or has no such file or folder.
     """
     package, _, inside = name.removeprefix(PACKAGE_PREFIX).partition("/")
+    if not package.isidentifier() or ".." in Path(inside).parts:
+        raise ValueError(
+            f"'{name}' names nothing inside of a Python package; write package:NAME/FOLDER/FILE, or the path itself "
+            "for a file elsewhere"
+        )
     # A dotted name would import the parent package, so only top-level names are looked up.
-    spec = find_spec(package) if package.isidentifier() else None
+    spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise ValueError(
             f"'{name}' lies in the Python package '{package}', which isn't installed; "

@@ -15,6 +15,9 @@ logger = logging.getLogger(__name__)
 
 MULTI_LABEL, ONE_LABEL = "multi_label_classification", "single_label_classification"
 
+# Squared and summed over the texts of a batch, larger ones overflow in single precision.
+LARGEST_NUMBER = 1e15
+
 
 def find_problem_type(parts: list[Part], separator: str | None, asked: str | None, where: str) -> str:
     """Find the problem type in the training labels.
@@ -73,14 +76,14 @@ def encode_numbers(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         numbers = pa.chunked_array([[_number(value) for value in column.to_pylist()]], pa.float64())
     values = numbers.to_numpy()
-    with np.errstate(over="ignore"):
-        singles = values.astype(np.float32)
-    bad = np.flatnonzero(~np.isfinite(singles))
+    bad = np.flatnonzero(~(np.abs(values) <= LARGEST_NUMBER))
     if len(bad):
         value = str(column[bad[0]].as_py())[:50]
-        reason = "is too large a number" if np.isfinite(values[bad[0]]) else "is not a number, which regression needs"
+        is_large = np.isfinite(values[bad[0]])
+        too_large = f"is too large a number; scale the labels to at most {LARGEST_NUMBER:g}"
+        reason = too_large if is_large else "is not a number, which regression needs"
         raise UserError(f"the label '{value}' in row {bad[0] + 1} of {where} {reason}")
-    return pa.chunked_array([pa.array(singles)])
+    return pa.chunked_array([pa.array(values.astype(np.float32))])
 
 
 def _all_of_one(lists: pa.ChunkedArray) -> bool:

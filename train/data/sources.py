@@ -6,9 +6,10 @@ from typing import Any
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments
-from salience.train.data.files import read_file
+from salience.train.data.files import COLUMN_FLAGS, FORMAT_FLAGS, read_file, reader_of, refuse_unused
 from salience.train.data.hub import read_hub
 from salience.train.data.memory import describe_table, read_memory
+from salience.train.data.paths import resolve_path
 from salience.train.data.tables import Part
 
 
@@ -27,6 +28,7 @@ def read_parts(args: DataArguments, given: Mapping[str, Any] | None) -> dict[str
         for flag, value in {**files, "dataset_name": args.dataset_name}.items():
             if value:
                 raise UserError(f"both texts in memory and --{flag} are given; leave out one of them")
+        refuse_unused([], args, FORMAT_FLAGS)
         return read_memory(given, args)
     if bool(args.train_file) == bool(args.dataset_name):
         both = "both --train_file and --dataset_name are" if args.train_file else "no data is"
@@ -39,6 +41,9 @@ def read_parts(args: DataArguments, given: Mapping[str, Any] | None) -> dict[str
 
 
 def _read_files(args: DataArguments) -> dict[str, list[Part]]:
+    names = [*(args.train_file or []), args.validation_file, args.test_file]
+    readers = [reader_of(resolve_path(name), name) for name in names if name]
+    refuse_unused(readers, args, FORMAT_FLAGS | COLUMN_FLAGS)
     parts = {"train": [read_file(name, args) for name in args.train_file or []]}
     for split, name in (("validation", args.validation_file), ("test", args.test_file)):
         if name:

@@ -49,6 +49,8 @@ def check_columns(columns: list[str], name: str, args: FileArguments, hint: str 
         args: Column names.
         hint: What else may be wrong where there is no such column.
     """
+    if not columns:
+        raise UserError(f"'{name}' has no columns and so no texts; give a file with at least one row per class")
     for flag in ("text_column", "label_column"):
         for column in getattr(args, flag):
             if columns.count(column) != 1:

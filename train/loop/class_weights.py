@@ -48,6 +48,6 @@ def _weight(name: str, number: str) -> float:
         weight = float(number)
     except ValueError:
         weight = math.nan
-    if not 0 < weight < math.inf:
-        raise UserError(f"--class_weights: {number!r}, the weight of {name}, isn't a number above 0")
+    if not 1e-9 <= weight <= 1e9:
+        raise UserError(f"--class_weights: {number!r}, the weight of {name}, isn't a number above 0, from 1e-9 to 1e9")
     return weight

@@ -5,6 +5,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, CanineConfig, CanineForSequenceClassification, CanineTokenizer
 
 from salience.configuration.errors import UserError
+from salience.eval.reading.load import load_classifier
 from salience.eval.reading.reader import Reader, batches, padded
 from tests.helpers.tiny import TINY_MODELS, TINY_TOKENIZER, VOCAB_SIZE, random_batch, tiny_model
 
@@ -106,3 +107,8 @@ def test_a_tokenizer_of_another_model_is_one_sentence(family):
     for read in (reader.documents, reader.token_ids):
         with pytest.raises(UserError, match=f"gives a text the id .*, and the model knows 0 to {VOCAB_SIZE - 1}"):
             read([*TEXTS, f"word{VOCAB_SIZE - 1}"])
+
+
+def test_a_folder_has_no_revision(tmp_path):
+    with pytest.raises(UserError, match=r"--revision belongs to a Hub id, and --model .* is a folder; leave it out"):
+        load_classifier(tmp_path, "main")

@@ -21,7 +21,7 @@ from tests.helpers.training import read, train
 ATTACK = "<script>alert(1)</script>"
 LABELS = [f"{ATTACK} $x_{{", "../../money\u202e|", "wörld 🌍 `code`"]
 ATTACKS = [ATTACK, "\x00\x1b[31m", "\u202e\u2066", "🙂" * 50, "<img src=x onerror=alert(1)>", "a" * 1_000_000, ""]
-SIZES = ["--embedding_dim", "8", "--hidden_dim", "8", "--learning_rate", "0.02", "--num_train_epochs", "2"]
+SIZES = ["--embedding_dim", "8", "--learning_rate", "0.02", "--num_train_epochs", "2"]
 SMALL = ["--num_documents", "40", "--num_explained", "20"]
 PICTURES = ("confusion_matrix", "per_class_performance", "training_curves", "reliability", "faithfulness")
 
@@ -44,7 +44,7 @@ def home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         files = ["--train_file", "data/train.jsonl", "--test_file", "data/test.jsonl"]
-        train(folder / "run", "--model", "hierarchical_attn", "--num_layers", 1, *SIZES, *files)
+        train(folder / "run", "--model", "hierarchical_attn", "--num_layers", 1, "--hidden_dim", 8, *SIZES, *files)
     return folder
 
 

@@ -14,7 +14,7 @@ from transformers import HfArgumentParser
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments
 from salience.train.data.load import load_splits
-from tests.helpers.data_files import ROWS, failure, load, write_csv, write_jsonl
+from tests.helpers.data_files import ROWS, all_rows, failure, load, write_csv, write_jsonl
 
 # --- cleaning ---
 
@@ -123,12 +123,55 @@ def test_hub_data_sets_are_read_as_files_are(tmp_path, monkeypatch):
         from_rows("numbers", {"text": texts, "label": [0.5, 1e39] * 10})
 
 
-def test_codes_in_csv_files_of_a_hub_data_set_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    (tmp_path / "codes").mkdir()
-    write_csv(tmp_path / "codes" / "train.csv", [("x", "2"), ("y", "2.1"), ("z", "2.10")] * 6)
-    with pytest.raises(UserError, match="2.1 and 2.10 are one: give the files by --train_file"):
-        from_hub(str(tmp_path / "codes"), problem_type="single_label_classification")
+CELLS = {
+    "codes": [("x", "01234"), ("y", "1234"), ("z", "2.10")],
+    "number texts": [("01234", "a"), ("2.10", "b"), ("1e5", "a"), ("True", "b")],
+    "null texts": [("NA", "a"), ("null", "b"), ("", "a")],
+    "null labels": [("x", "NA"), ("y", "None")],
+}
+
+
+@pytest.mark.parametrize("separator", [",", "\t", ";"])
+@pytest.mark.parametrize("cells", CELLS)
+def test_csv_files_of_a_data_set_are_read_as_train_file_reads_them(cells, separator, tmp_path):
+    name = "train.tsv" if separator == "\t" else "train.csv"
+    file = write_csv(tmp_path / name, CELLS[cells] * 6, separator=separator)
+    flags = {"problem_type": "single_label_classification", "keep_empty_texts": True}
+    found, expected = from_hub(str(tmp_path), **flags), load(file, **flags)
+    assert found.label_names == expected.label_names == sorted({label for _, label in CELLS[cells]})
+    assert all_rows(found) == all_rows(expected) == sorted(CELLS[cells] * 6)
+
+
+def test_what_train_file_refuses_in_csv_files_is_refused_in_a_data_set(tmp_path):
+    write_csv(tmp_path / "train.csv", [*ROWS, ('"open', "news"), *ROWS, ('end"', "news")])
+    for broken, flags in (("swallows the rows", {}), ("has no column 'body'", {"text_column": "body"})):
+        with pytest.raises(UserError, match=broken):
+            from_hub(str(tmp_path), **flags)
+    write_csv(tmp_path / "test.csv", ROWS)
+    (tmp_path / "train.csv").unlink()
+    with pytest.raises(UserError, match="has no split named train, only test"):
+        from_hub(str(tmp_path))
+    with pytest.raises(UserError, match="csv is a format and no data set; give the files by --train_file"):
+        from_hub("csv")
+    with pytest.raises(UserError, match="--dataset_revision belongs to a data set of the Hub"):
+        from_hub(str(tmp_path), dataset_revision="main")
+
+
+def card(text):
+    return f"---\nconfigs:\n- config_name: default\n  data_files: '*.csv'\n  {text}\n---\n"
+
+
+def test_the_card_of_a_csv_data_set_counts_or_is_refused(tmp_path):
+    write_csv(tmp_path / "a.csv", [("x, y", "0"), ("z", "1")] * 6, separator="|")
+    (tmp_path / "README.md").write_text(card("sep: '|'"))
+    assert {text for text, _ in all_rows(from_hub(str(tmp_path)))} == {"x, y", "z"}
+    names = "dataset_info:\n  features:\n  - name: text\n    dtype: string\n  - name: label\n    dtype:\n"
+    names += "      class_label:\n        names:\n          '0': news\n          '1': sport\n"
+    (tmp_path / "README.md").write_text(card("sep: '|'").replace("configs", f"{names}configs"))
+    assert from_hub(str(tmp_path)).label_names == ["news", "sport"]
+    (tmp_path / "README.md").write_text(card("skiprows: 1"))
+    with pytest.raises(UserError, match="reads its csv files with skiprows, which isn't offered here"):
+        from_hub(str(tmp_path))
 
 
 def test_hub_errors(hub_folder, tmp_path):
@@ -137,6 +180,7 @@ def test_hub_errors(hub_folder, tmp_path):
         with pytest.raises(UserError, match=expected) as error:
             from_hub(path)
         assert "\n" not in str(error.value)
+    hub_folder.write("train", [0, 1] * 20)
     with pytest.raises(UserError, match="no column 'body'"):
         from_hub(hub_folder.path, text_column="body")
     with pytest.raises(UserError, match="--test_file"):

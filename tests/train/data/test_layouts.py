@@ -3,6 +3,7 @@
 import gzip
 import json
 import logging
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -10,7 +11,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments
-from salience.train.data.load import load_test
+from salience.train.data.load import load_splits, load_test
 from tests.helpers.data_files import ROWS, all_rows, failure, load, write_csv, write_jsonl
 
 
@@ -67,11 +68,47 @@ def test_packed_files(name, tmp_path):
         assert "is no whole gzip file" in failure(str(packed))
     packed.write_bytes(gzip.compress(b""))
     assert "is empty" in failure(str(packed))
+    (tmp_path / name).write_bytes(content)  # its ending was lost
+    assert all_rows(load(str(tmp_path / name))) == sorted(ROWS)
     (tmp_path / "a.parquet.gz").write_bytes(content)
     assert "no known file ending" in failure(str(tmp_path / "a.parquet.gz"))
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32-le", "latin-1"])
+def test_a_packed_file_does_not_fill_the_memory(tmp_path, monkeypatch):
+    packed = tmp_path / "a.csv.gz"
+    packed.write_bytes(gzip.compress(b"text,label\n" + b"x,a\ny,b\n" * 50_000))
+    assert len(all_rows(load(str(packed)))) == 100_000  # uniform, but small
+    monkeypatch.setattr("salience.train.data.formats.decoding.UNSUSPECTED_BYTES", 1000)
+    assert "far more than such texts hold; unpack it and give that" in failure(str(packed))
+    monkeypatch.setattr("salience.train.data.formats.decoding.MOST_TIMES", 10_000)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=1000))
+    assert "more than there is memory for; unpack it and give that" in failure(str(packed))
+
+
+OTHERS = {
+    b"PK\x03\x04": "a zip archive, as .xlsx, .docx and .ods are",
+    bytes.fromhex("d0cf11e0a1b11ae1"): "a file of old Excel or Word",
+    b"%PDF-1.4\n": "a PDF",
+    b"PAR1\x15\x04": "a parquet file",
+    b"SQLite format 3\0": "an SQLite database",
+    b"\x80\x04\x95\x06\0\0": "a pickle of Python",
+}
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json", "a.txt", "a.csv.gz", "folder/news/1.txt"])
+def test_files_of_another_kind_are_called_so(name, tmp_path):
+    (tmp_path / "folder" / "news").mkdir(parents=True)
+    for start, kind in OTHERS.items():
+        content = start + b"text,label\n"
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+        for encoding in ("utf-8", "latin-1"):
+            message = failure(str(tmp_path / name.partition("/")[0]), encoding=[encoding])
+            assert f"is no text but {kind}; save its table" in message
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be", "latin-1"]
+)
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json", "a.txt", "folder"])
 def test_every_encoding_is_reached(name, encoding, tmp_path):
     rows = [("one £", "a"), ("two £", "b")] * 6
@@ -89,7 +126,8 @@ def test_every_encoding_is_reached(name, encoding, tmp_path):
     else:
         (tmp_path / name).write_bytes(lines[name].encode(encoding))
     message = failure(str(tmp_path / name))
-    assert f"not valid utf-8{', it looks like UTF-16' if encoding.startswith('utf') else ''}" in message
+    looks = f", it looks like {encoding[:6].upper()}; try --encoding utf-8 {encoding}" if "utf" in encoding else ""
+    assert f"not valid utf-8{looks}" in message
     assert "\\x00" not in message and "malformed" not in message
     assert all_rows(load(str(tmp_path / name), encoding=["utf-8", encoding])) == sorted(rows)
 
@@ -134,3 +172,30 @@ def test_fasttext_s_prefix_is_cut_once_and_labels_stand_before_the_text(tmp_path
     assert load(str(file)).label_names == ["a__label__b", "c"]
     file.write_text("__label__a text\n__label__b text\n" * 8 + "__label__a text __label__b\n")
     assert "line 17 has a label behind words of its text" in failure(str(file))
+
+
+FORMATS = {"separator": ";", "header": False, "quoting": "none", "encoding": ["utf-8", "latin-1"]}
+HEEDED = {"csv": {*FORMATS}, "tsv.gz": {*FORMATS}, "jsonl": {"encoding"}, "txt": {"encoding"}, "parquet": set()}
+
+
+@pytest.mark.parametrize("ending", [*HEEDED, "folder", "memory", "dataset"])
+def test_flags_that_no_file_heeds_are_refused(ending, tmp_path):
+    file = tmp_path / f"a.{ending}"
+    (file.mkdir if ending in ("folder", "dataset") else file.touch)()
+    pd.DataFrame(ROWS, columns=["text", "label"]).to_parquet(
+        file / "train.parquet" if ending == "dataset" else tmp_path / "x"
+    )
+    source = {"dataset_name" if ending == "dataset" else "train_file": str(file)} if ending != "memory" else {}
+    for flag, value in FORMATS.items():
+        heeds = flag in HEEDED.get(ending, {"encoding"} if ending == "folder" else set())
+        with pytest.raises(UserError) as error:
+            given = None if source else ([], [])
+            load_splits(DataArguments(**source, **{flag: value}), given)
+        assert (f"--{flag} " in str(error.value) and "has no effect here: it belongs to" in str(error.value)) != heeds
+        if "dataset_name" not in source:
+            with pytest.raises(UserError) as error:
+                test = {"test_file": str(file)} if source else {}
+                load_test(DataArguments(**test, **{flag: value}), ["a"], "single_label_classification", given)
+            assert ("has no effect here: it belongs to" in str(error.value)) != heeds
+    if ending in ("txt", "folder"):
+        assert "--label_column topic has no effect here" in failure(str(file), label_column="topic")

@@ -4,6 +4,7 @@ import datasets
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from salience.configuration.errors import UserError
@@ -107,3 +108,27 @@ def test_a_frame_without_the_name_of_a_split_is_the_training_data():
     frame = pd.DataFrame({"text": ["x", "y"] * 9, "label": ["a", "b"] * 9})
     for given in (frame, Dataset.from_pandas(frame), (frame["text"], frame["label"])):
         assert load_splits(DataArguments(), given).label_names == ["a", "b"]
+
+
+TENSORS = {
+    "one": (torch.tensor([0, 1] * 15), [0, 1] * 15),
+    "bfloat16": (torch.tensor([0.5, 1.0] * 15, dtype=torch.bfloat16, requires_grad=True), [0.5, 1.0] * 15),
+    "a list of numbers": ([torch.tensor(number % 2) for number in range(30)], [0, 1] * 15),
+    "a table": (torch.tensor([[0, 1], [1, 0]] * 15), [[0, 1], [1, 0]] * 15),
+    "a list of rows": ([torch.tensor([0, 1]), torch.tensor([1, 0])] * 15, [[0, 1], [1, 0]] * 15),
+}
+
+
+@pytest.mark.parametrize("kind", TENSORS)
+def test_tensors_are_labels_as_lists_are(kind):
+    tensors, lists = TENSORS[kind]
+    flags = DataArguments(class_names=["a", "b"] if isinstance(lists[0], list) else None)
+    found, expected = (load_splits(flags, (TEXTS, labels)) for labels in (tensors, lists))
+    assert found.fingerprint("train") == expected.fingerprint("train")
+
+
+@pytest.mark.parametrize("column", ["a" * 30, b"a" * 30, set(TEXTS), frozenset(TEXTS), dict.fromkeys(TEXTS)])
+def test_columns_without_one_value_for_each_text_in_order_are_refused(column):
+    for table in ({"text": TEXTS, "label": column}, {"text": column, "label": LABELS}):
+        with pytest.raises(UserError, match="isn't one value for each text; give a list"):
+            load_splits(DataArguments(), {"train": table})

@@ -107,3 +107,13 @@ def test_a_poem_of_one_comma_in_each_line_is_read(tmp_path):
     for cell in (poem, poem.replace("sugar, too", "sugar is sweet")):
         file.write_text("text,label\n" + f'"{cell}",a\nplain,b\n' * 8)
         assert {text for text, _ in all_rows(load(str(file)))} == {cell, "plain"}
+
+
+def test_decimal_commas_in_each_line_of_a_cell_are_read(tmp_path):
+    file, cell = tmp_path / "a.csv", "costs 3,7 EUR\nand 1,2 EUR\nmore 2,5 EUR\nend"
+    file.write_text("label,text\n" + f'a,"{cell}"\nb,plain\n' * 8)
+    assert {text for text, _ in all_rows(load(str(file)))} == {cell, "plain"}
+    file.write_text("label,text\n" + f'a,"{cell}"\n2,3 plain\n' * 8)  # rows look like that, too
+    assert "swallows the rows between" in failure(str(file))
+    file.write_text("text,label\n" + f'"{cell}",a\nplain,b\n' * 8)
+    assert {text for text, _ in all_rows(load(str(file)))} == {cell, "plain"}

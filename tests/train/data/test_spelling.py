@@ -209,6 +209,8 @@ def test_numbers_that_are_not_exact_are_no_classes(tmp_path):
 def test_numbers_too_large_for_float32(tmp_path):
     file = write_csv(tmp_path / "a.csv", [("x", "0.5"), ("y", "1.5")] * 5)
     large = write_csv(tmp_path / "b.csv", [("x", "0.5"), ("y", "1e39")])
+    for number in ("2.9e38", "-1.1e15", "1e400"):
+        assert f"label '{number}' in row 2" in failure(write_csv(tmp_path / "c.csv", [("x", "0.5"), ("y", number)]))
     for flags in ({"test_file": large}, {"validation_file": large}):
         assert "label '1e39' in row 2 of" in failure(file, **flags)
     assert "is too large a number" in failure(large)

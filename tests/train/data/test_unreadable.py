@@ -68,6 +68,34 @@ def test_files_of_a_class_folder_that_are_not_read_are_counted(class_folder, cap
         assert reason in f"{caplog.text},".replace("\n", ",")
 
 
+def test_class_folders_that_would_be_one_class_or_none(class_folder, caplog):
+    (class_folder / "empty").mkdir()
+    (class_folder / "other").mkdir()
+    (class_folder / "other" / "1.md").write_text("x")
+    assert load(str(class_folder)).label_names == ["news", "sport"]
+    for name in ("empty", "other"):
+        assert f"class folder '{name}' holds no .txt file: there is no such class" in caplog.text
+    for name in ("sport ", " sport", "sport\u2003"):
+        (class_folder / name).mkdir()
+        (class_folder / name / "1.txt").write_text("x")
+        message = failure(str(class_folder))
+        assert "would be one class, 'sport'; rename one or put their files together" in message
+        (class_folder / name / "1.txt").unlink()
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", " ", "{}\n{}\n", "[]", "[{}, {}]", '{"text": null, "label": null}'])
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_json_without_a_row_is_called_so(name, content, tmp_path):
+    (tmp_path / name).write_text(content)
+    message = failure(str(tmp_path / name))
+    assert message.endswith("give a file with at least one row per class") or "has no text in row 1" in message
+
+
+@pytest.mark.parametrize("name", ["package:../etc/passwd", "package:", "package:a.b/c.csv", "package:sklearn/../x.csv"])
+def test_a_package_path_leads_into_a_package(name):
+    assert f"'{name}' names nothing inside of a Python package" in failure(name)
+
+
 def test_names_that_are_not_utf8(class_folder, tmp_path):
     name = os.fsdecode(b"\xe9t\xe9")
     (class_folder / name).mkdir()

@@ -97,7 +97,7 @@ def test_every_kind_of_training_takes_it(tmp_path, encoder_folder, texts, flags)
     [
         (["--freeze_encoder", "true"], "--adversarial_size changes what the encoder reads"),
         (["--torch_compile", "true"], "--adversarial_size is not offered with --torch_compile"),
-        (["--adversarial_size", "-1"], "--adversarial_size -1.0 must be 0 or more"),
+        (["--adversarial_size", "-1"], "--adversarial_size -1.0 must lie between 0 and 1000"),
     ],
 )
 def test_what_does_not_go_with_it_is_refused(tmp_path, encoder_folder, texts, flags, message, capsys):

@@ -36,6 +36,8 @@ def test_both_forms_say_the_same(words):
         (["1", "0", "2"], "'0', the weight of a=1, isn't a number above 0"),
         (["1", "nan", "2"], "'nan', the weight of a=1"),
         (["1", "inf", "2"], "'inf', the weight of a=1"),
+        (["1", "1e308", "2"], "'1e308', the weight of a=1, isn't a number above 0, from 1e-9 to 1e9"),
+        (["1", "1e-40", "2"], "'1e-40', the weight of a=1"),
         (["1", "-1", "2"], "'-1', the weight of a=1"),
         (["1", "two", "2"], "'two', the weight of a=1"),
         (["{news: 1}", "1", "2"], "'{news: 1}', the weight of news"),

@@ -7,12 +7,17 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow as pa
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import FileArguments
+from salience.train.data.formats.foreign import WIDE_MARKS, kind_of, wide_encoding
 
-UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+GZIP_MARK = b"\x1f\x8b\x08"
+PIECE_BYTES = 2**24
+# Texts shrink by gzip to a fifth, very uniform ones to a fiftieth; what was made to fill a memory, to a thousandth.
+MOST_TIMES, UNSUSPECTED_BYTES = 200, 2**28
 
 
 def read_utf8(path: Path, name: str, args: FileArguments) -> pa.Buffer:
@@ -29,9 +34,14 @@ def read_utf8(path: Path, name: str, args: FileArguments) -> pa.Buffer:
     content = _content(path, name)
     if content.size == 0:
         raise UserError(f"'{name}' is empty; give a file with at least one row per class")
+    start = first_bytes(content, 4096)
+    if kind := kind_of(start):
+        raise UserError(f"'{name}' is no text but {kind}; save its table as .csv or .parquet")
     for encoding in encodings(args):
+        if not _may_be(encoding, start):
+            continue
         if encoding in ("utf-8", "utf-8-sig"):
-            if is_utf8(content) and not _looks_like_utf16(content):
+            if is_utf8(content):
                 return content.slice(len(codecs.BOM_UTF8) if first_bytes(content, 3) == codecs.BOM_UTF8 else 0)
             continue
         try:
@@ -77,27 +87,49 @@ def line_at(content: pa.Buffer, position: int) -> int:
 
 def _content(path: Path, name: str) -> pa.Buffer:
     with path.open("rb") as file:
-        if path.suffix.lower() != ".gz":
-            if path.stat().st_size == 0:
-                return pa.py_buffer(b"")
+        start = file.read(len(GZIP_MARK))
+        if not start:
+            return pa.py_buffer(b"")
+        if path.suffix.lower() != ".gz" and start != GZIP_MARK:
             return pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     try:
-        with gzip.open(path) as file:
-            return pa.py_buffer(file.read())
+        return _unpacked(path, name)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"'{name}' is no whole gzip file ({error}); pack it again") from error
 
 
-def _looks_like_utf16(content: pa.Buffer) -> bool:
-    """Plain letters in UTF-16 or UTF-32 without a mark are valid UTF-8, too, with a NUL beside each."""
-    start = first_bytes(content, 4096)
-    return start.count(0) > len(start) / 4
+def _unpacked(path: Path, name: str) -> pa.Buffer:
+    """A gzip file's content.
+
+    Raises:
+        UserError: It would fill the memory, or holds far more than texts of its size can.
+    """
+    likely = max(MOST_TIMES * path.stat().st_size, UNSUSPECTED_BYTES)
+    sink = pa.BufferOutputStream()
+    with gzip.open(path) as file:
+        while piece := file.read(PIECE_BYTES):
+            sink.write(piece)
+            # Growing takes as much again for a moment.
+            if sink.tell() > likely or sink.tell() > psutil.virtual_memory().available:
+                why = "far more than such texts hold" if sink.tell() > likely else "more than there is memory for"
+                raise UserError(f"'{name}' unpacks to over {sink.tell() // 10**6} MB, {why}; unpack it and give that")
+    return sink.getvalue()
+
+
+def _may_be(encoding: str, start: bytes) -> bool:
+    """Whether a file can be in an encoding, by what its beginning tells of the width of its letters."""
+    wide = wide_encoding(start)
+    if wide in (None, encoding):
+        return True
+    has_mark = any(start.startswith(mark) for mark in WIDE_MARKS)
+    return encoding == wide[:6] and (has_mark or wide.endswith("le"))  # the codec utf-16 needs a mark for the other
 
 
 def _encoding_error(content: pa.Buffer, name: str, args: FileArguments) -> UserError:
     tried = " ".join(args.encoding)
-    start = first_bytes(content, 2)
-    if start in UTF16_MARKS or _looks_like_utf16(content):
-        other = "utf-16" if start in UTF16_MARKS else "utf-16-le"
-        return UserError(f"'{name}' is not valid {tried}, it looks like UTF-16; try --encoding {tried} {other}")
+    start = first_bytes(content, 4096)
+    if wide := wide_encoding(start):
+        other = wide[:6] if any(start.startswith(mark) for mark in WIDE_MARKS) else wide
+        looks = f"it looks like {wide[:6].upper()}"
+        return UserError(f"'{name}' is not valid {tried}, {looks}; try --encoding {tried} {other}")
     return UserError(f"'{name}' is not valid {tried}; convert it to UTF-8 or try --encoding {tried} latin-1")

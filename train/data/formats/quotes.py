@@ -11,6 +11,7 @@ from salience.train.data.formats.decoding import line_at
 
 QUOTE, LINE_FEED, CARRIAGE_RETURN = b'"\n\r'
 PUNCTUATION = b",;:"
+DIGITS = np.frombuffer(b"0123456789", np.uint8)
 WAY_OUT = "if quotes are letters like others in this file, pass --quoting none"
 
 
@@ -64,7 +65,7 @@ class QuotedCells:
         """Refuse a cell of several lines that have as many cells as rows have.
 
         Whether their labels are known tells nothing: a class may stand in swallowed rows only. Prose is told by the
-        space or the line's end behind each comma.
+        space or the line's end behind each comma, and decimal commas by their digits.
 
         Args:
             num_columns: Cells of a row.
@@ -100,13 +101,19 @@ class QuotedCells:
                 )
 
     def _is_prose(self, data: np.ndarray, separators: np.ndarray) -> np.ndarray:
-        """Whether each separator looks like a comma in prose, in a file whose rows have no space behind theirs."""
-        followed = data[np.minimum(separators + 1, len(data) - 1)]
+        """Whether each separator looks like a comma in prose or in a decimal number.
+
+        That counts in a file whose rows have no space behind their separators, and no digits around any.
+        """
+        before, followed = data[np.maximum(separators - 1, 0)], data[np.minimum(separators + 1, len(data) - 1)]
         outside = np.searchsorted(self.starts, separators) == np.searchsorted(self.ends, separators)
-        rows_have_spaces = (followed[outside] == ord(" ")).mean() > 0.5
-        if self.separator not in PUNCTUATION or rows_have_spaces:
-            return np.zeros(len(separators), bool)
-        return np.isin(followed, [ord(" "), LINE_FEED, CARRIAGE_RETURN])
+        is_prose = np.zeros(len(separators), bool)
+        if self.separator in PUNCTUATION and not (followed[outside] == ord(" ")).mean() > 0.5:
+            is_prose |= np.isin(followed, [ord(" "), LINE_FEED, CARRIAGE_RETURN])
+        is_decimal = np.isin(before, DIGITS) & np.isin(followed, DIGITS)
+        if self.separator == ord(",") and not is_decimal[outside].any():
+            is_prose |= is_decimal
+        return is_prose
 
 
 def _strict_cells(data: np.ndarray, separator: int) -> tuple[np.ndarray, np.ndarray] | None:

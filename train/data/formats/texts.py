@@ -7,10 +7,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from salience.configuration.errors import UserError
+from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.data_arguments import FileArguments
 from salience.train.data.formats.decoding import encodings, read_utf8
 from salience.train.data.formats.json import has_half_a_character
+from salience.train.data.spelling import label_texts
 from salience.train.data.tables import Part, make_part
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ def read_folder(path: Path, name: str, args: FileArguments) -> Part:
         if has_half_a_character(str(file)):
             shown = str(file.relative_to(path)).encode("utf-8", "backslashreplace").decode()
             raise UserError(f"'{name}/{shown}' has a name that isn't valid UTF-8; rename it")
+    _refuse_equal_names({file.parent.name for file in files}, name)
     files.sort(key=lambda file: (file.parent.name, file.name))
     texts = [_read_text(file, f"{name}/{file.parent.name}/{file.name}", args) for file in files]
     table = pa.table({"text": pa.array(texts, pa.string()), "label": [file.parent.name for file in files]})
@@ -80,13 +82,15 @@ def read_fasttext(path: Path, name: str, args: FileArguments) -> Part:
 
 def _class_files(path: Path) -> tuple[list[Path], Counter[str]]:
     """The texts of a folder, and how many other files there are, by the reason why they aren't read."""
-    files, left_out = [], Counter[str]()
+    files: list[Path] = []
+    left_out = Counter[str]()
     for folder in path.iterdir():
         if not folder.is_dir():
             left_out["beside the class folders"] += 1
         elif folder.name.startswith((".", "__")):
             left_out["in hidden folders"] += sum(file.is_file() for file in folder.rglob("*"))
         else:
+            before = len(files)
             for file in folder.iterdir():
                 if file.is_dir():
                     left_out["in folders inside of class folders"] += sum(each.is_file() for each in file.rglob("*"))
@@ -98,7 +102,23 @@ def _class_files(path: Path) -> tuple[list[Path], Counter[str]]:
                     left_out["with another ending than .txt"] += 1
                 else:
                     files.append(file)
+            if len(files) == before:
+                logger.warning("class folder '%s' holds no .txt file: there is no such class", one_line(folder.name))
     return files, +left_out
+
+
+def _refuse_equal_names(names: set[str], where: str) -> None:
+    """Refuse class folders that would be one class, as labels are read without spaces around them."""
+    ordered = sorted(names)
+    labels = label_texts(pa.array(ordered, pa.string()), f"'{where}'").to_pylist()
+    seen: dict[str, str] = {}
+    for name, label in zip(ordered, labels, strict=True):
+        if label in seen:
+            raise UserError(
+                f"the class folders '{seen[label]}' and '{name}' of '{where}' would be one class, '{label}'; rename "
+                "one or put their files together"
+            )
+        seen[label] = name
 
 
 def _read_text(file: Path, name: str, args: FileArguments) -> str:

@@ -1,0 +1,77 @@
+"""Reads the csv files of a data set of the Hub as `--train_file` does: `datasets` makes numbers and nulls of cells."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets.packaged_modules.csv.csv import Csv, CsvConfig
+
+from salience.configuration.errors import UserError
+from salience.configuration.flags.data_arguments import DataArguments
+from salience.train.data.formats.csv import read_csv
+from salience.train.data.tables import Part
+
+# What a data set's card may say of its files and our reader heeds, or what isn't about cells at all.
+HEEDED = {"name", "version", "data_dir", "data_files", "description", "sep", "features", "chunksize"}
+
+
+def is_csv(builder: datasets.DatasetBuilder) -> bool:
+    """Whether a data set is made of .csv or .tsv files."""
+    return isinstance(builder, Csv)
+
+
+def read_csv_files(builder: datasets.DatasetBuilder, args: DataArguments) -> dict[str, list[Part]]:
+    """Read the files of each split with our own reader.
+
+    Args:
+        builder: Of csv files.
+        args: Columns, encodings, header and quoting; a separator counts before that of the data set's card.
+
+    Returns:
+        Split, as the data set calls it -> its files.
+
+    Raises:
+        UserError: The card sets what our reader hasn't, or a file can't be read.
+    """
+    name, config = str(args.dataset_name), builder.config
+    plain = CsvConfig()
+    for each in fields(config):
+        if each.name not in HEEDED and getattr(config, each.name) != getattr(plain, each.name):
+            raise UserError(
+                f"the card of the data set '{name}' reads its csv files with {each.name}, which isn't offered here; "
+                "give the files by --train_file"
+            )
+    if args.separator is None and config.sep != plain.sep:
+        args = replace(args, separator=config.sep)
+    loader = datasets.DownloadManager(dataset_name=name)  # files of this machine stay where they are
+    class_names = _class_names(builder, args)
+    parts = {}
+    for split, files in config.data_files.items():
+        paths = loader.download([str(file) for file in files])
+        parts[str(split)] = [
+            _with_names(read_csv(Path(path), f"{name}/{str(file).rpartition('/')[2]}", args), class_names)
+            for path, file in zip(paths, files, strict=True)
+        ]
+    return parts
+
+
+def _class_names(builder: datasets.DatasetBuilder, args: DataArguments) -> list[str] | None:
+    features = builder.info.features or builder.config.features or {}
+    feature = features.get(args.label_column[0]) if len(args.label_column) == 1 else None
+    return list(feature.names) if isinstance(feature, datasets.ClassLabel) and feature.names else None
+
+
+def _with_names(part: Part, names: list[str] | None) -> Part:
+    """The cells hold either the names that the card lists, or their ids."""
+    if names is None or set(pc.unique(part.label).to_pylist()) <= set(names):
+        return replace(part, class_names=names)
+    try:
+        ids = part.label.cast(pa.int64())
+    except pa.ArrowInvalid as error:
+        raise UserError(
+            f"the labels of '{part.where}' are neither the names nor the ids of the classes that the data set's card "
+            "lists; give the files by --train_file"
+        ) from error
+    return replace(part, label=ids, class_names=names, is_text=False)
