@@ -164,7 +164,7 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
     loss = TrainingLoss(tuning, data.problem_type, statistics, training.label_smoothing_factor)
     model, tokenizer = build_model(model_args, data.splits["train"]["text"], data.label_names, data.problem_type)
     check_model(model, model_args, training)
-    remember_columns(model.config, data_args)
+    remember_columns(model.config, tokenizer, data_args)
     if tuning.freeze_encoder:
         freeze_encoder(model, model_args.encoder_cache)
     texts = prepare_texts(model, tokenizer, data, data_args.max_length)
