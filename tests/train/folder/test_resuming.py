@@ -3,12 +3,17 @@
 import shutil
 from pathlib import Path
 
+import datasets
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedTokenizerBase
 
+from salience.configuration import terminal
+from salience.configuration.terminal import STOPPED, Terminated
 from salience.train import cli
-from salience.train.folder.output import claimed
+from salience.train.folder.hub_files import hub_files
+from salience.train.folder.output import SAVING_FOLDER, checkpoints, claimed, holds_model
 from salience.train.loop.trainer import SalienceTrainer
 from salience.train.publish.contents import read_contents
 from tests.helpers.toy import toy_csv
@@ -62,11 +67,12 @@ def test_whenever_a_run_is_stopped_it_goes_on_to_a_run_that_can_be_pushed(data, 
     assert {"README.md", "run.json", "model.safetensors", "test_results.json"} <= set(read_contents(folder))
 
 
-AFTER_SAVING = ["read_example", "write_card", "write_json"]
+NOTHING_KEPT = ["--save_strategy", "no", "--load_best_model_at_end", "false"]
 
 
-@pytest.mark.parametrize("kept", [[], ["--save_strategy", "no", "--load_best_model_at_end", "false"]], ids=len)
-@pytest.mark.parametrize("step", AFTER_SAVING)
+@pytest.mark.parametrize(
+    ("step", "kept"), [("read_example", NOTHING_KEPT), ("write_card", []), ("write_json", NOTHING_KEPT)]
+)
 def test_what_follows_the_saving_of_the_model_is_done_without_training(data, tmp_path, capsys, step, kept):
     folder = stop(tmp_path / "run", data, step, *kept)
     weights = (folder / "model.safetensors").read_bytes()
@@ -83,14 +89,46 @@ def test_what_follows_the_saving_of_the_model_is_done_without_training(data, tmp
         assert (folder / name).read_bytes() == (whole / name).read_bytes()
 
 
-@pytest.mark.parametrize("kept", [[], ["--save_strategy", "no", "--load_best_model_at_end", "false"]], ids=len)
-def test_a_model_that_is_saved_and_damaged_is_named(data, tmp_path, capsys, kept):
-    folder = stop(tmp_path / "run", data, "write_card", *kept)
+def test_a_model_that_is_saved_and_damaged_is_named(data, tmp_path, capsys):
+    folder = stop(tmp_path / "run", data, "write_card", *NOTHING_KEPT)
     for name in ("model.safetensors", "config.json"):
         whole = (folder / name).read_bytes()
         (folder / name).write_bytes(whole[:50])
-        assert f"{name} is" in refusal(folder, [*TINY, *data, *kept, *RESUME], capsys)
+        assert f"{name} is" in refusal(folder, [*TINY, *data, *NOTHING_KEPT, *RESUME], capsys)
         (folder / name).write_bytes(whole)
+
+
+PHASES = {
+    "reading": (cli, "load_splits"),
+    "tokenizing": (datasets.Dataset, "map"),
+    "a step": (SalienceTrainer, "training_step"),
+    "evaluating": (SalienceTrainer, "evaluation_loop"),
+    "a checkpoint": (SalienceTrainer, "_save_rng_state"),
+    "weights": (SalienceTrainer, "_save"),
+    "the tokenizer": (PreTrainedTokenizerBase, "save_pretrained"),
+}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_signal_in_any_phase_is_one_sentence_and_leaves_no_part_of_a_model(
+    data, tmp_path, capsys, monkeypatch, phase
+):
+    stop_by, status = [(KeyboardInterrupt, 130), (Terminated, 143)][list(PHASES).index(phase) % 2]
+
+    def interrupt(*_, **__):
+        raise stop_by
+
+    folder = tmp_path / "run"
+    monkeypatch.setattr(*PHASES[phase], interrupt)
+    monkeypatch.setattr(terminal, "_ignore_ctrl_c", lambda: None)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    capsys.readouterr()
+    assert cli.main(["--output_dir", str(folder), *QUIET, *TINY, *data]) == status
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")] == [f"error: {STOPPED}"]
+    assert hub_files(folder) == [] and not holds_model(folder)
+    monkeypatch.undo()
+    train(folder, *TINY, *data, *(RESUME if checkpoints(folder) else []))
+    assert read_contents(folder) and not (folder / SAVING_FOLDER).exists()
 
 
 CHANGES = {
