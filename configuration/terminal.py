@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, TextIO, cast
@@ -36,29 +37,51 @@ def run_program(main: Callable[[list[str]], int | None], argv: Sequence[str] | N
 
     Returns:
         The exit status: that of `main`; 2 with one sentence for bad input, a full disk or output that can't be written;
-        130 after Ctrl-C.
+        130 after Ctrl-C, 143 where it was told to end (SIGTERM).
     """
     _occupy_closed_streams()
     out, err = _Guarded(sys.stdout, _STEERING), _Guarded(sys.stderr, _BAR_OR_STEERING)
     with redirect_stdout(cast(TextIO, out)), redirect_stderr(cast(TextIO, err)):
+        before = _stop_when_terminated()
         try:
             end_with_parent()
             status = main(list(sys.argv[1:] if argv is None else argv)) or 0
         except UserError as error:
             status = _tell(str(error))
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             _ignore_ctrl_c()
-            status = _tell(STOPPED, 130)
+            status = _tell(STOPPED, 143 if isinstance(stop, Terminated) else 130)
         except Exception as error:
             sentence = failed_write(error)
             if sentence is None:
                 raise
             status = _tell(sentence)
+        finally:
+            if before is not None:
+                signal.signal(signal.SIGTERM, before)
         out.flush()
         if out.failure is not None and not isinstance(out.failure, BrokenPipeError):
             status = _tell(f"the output can't be written: {out.failure.strerror}", status or 2)
         err.flush()
     return status
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was told to end, by a job scheduler, `kill` or the end of its parent."""
+
+
+def _stop_when_terminated() -> Any:
+    """End as after Ctrl-C; returns what SIGTERM did before, None where that isn't changed."""
+    owner = os.getpid()
+
+    def stop(*_: Any) -> None:
+        if os.getpid() != owner:  # a worker that was forked off: it has nothing to tell
+            os._exit(143)
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        return None
+    return signal.signal(signal.SIGTERM, stop)
 
 
 def failed_write(error: BaseException | None) -> str | None:

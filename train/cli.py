@@ -28,7 +28,7 @@ from salience.train.data.load import TextData, load_splits
 from salience.train.flag_checks import check_flags, check_labels, check_model
 from salience.train.folder.output import claimed
 from salience.train.folder.record import describe_model, record_of_training
-from salience.train.folder.resuming import check_checkpoint, check_shapes, last_checkpoint, run_plan, start_or_resume
+from salience.train.folder.resuming import check_checkpoint, last_checkpoint, run_plan, start_or_resume
 from salience.train.loop.assembly import (
     CLASS_SCORES,
     REGRESSION_SCORES,
@@ -164,24 +164,25 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
     loss = TrainingLoss(tuning, data.problem_type, statistics, training.label_smoothing_factor)
     model, tokenizer = build_model(model_args, data.splits["train"]["text"], data.label_names, data.problem_type)
     check_model(model, model_args, training)
-    remember_columns(model.config, data_args)
+    remember_columns(model.config, tokenizer, data_args)
     if tuning.freeze_encoder:
         freeze_encoder(model, model_args.encoder_cache)
     texts = prepare_texts(model, tokenizer, data, data_args.max_length)
     compute_metrics = make_compute_metrics(data.problem_type, data.label_names)
     trainer = make_trainer(model, tokenizer, data, texts, statistics, loss, tuning, training, compute_metrics)
-    if checkpoint:
-        check_shapes(Path(checkpoint), model)
-    start_or_resume(folder, run_plan(arguments, model, data), checkpoint is not None, training.process_index == 0)
+    start_or_resume(folder, run_plan(arguments, model, data), checkpoint, model, training.process_index == 0)
 
-    fitted = trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_metrics("train", {**fitted.metrics, "train_samples": len(texts.splits["train"])}, combined=False)
-    if statistics and tuning.prior_correction:
-        correct_prior(trainer.accelerator.unwrap_model(trainer.model), tuning.prior_correction, statistics)
-    evaluate(trainer, texts.splits, data, texts.orders, tuning.calibrate)
     num_trainable = trainer.get_num_trainable_parameters()
-    trained = save(trainer, tuning, model_args)
-    trainer.save_state()
+    if checkpoint == folder:  # it was stopped after its model was saved
+        trained = type(model).from_pretrained(folder)
+    else:
+        fitted = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        trainer.save_metrics("train", {**fitted.metrics, "train_samples": len(texts.splits["train"])}, combined=False)
+        if statistics and tuning.prior_correction:
+            correct_prior(trainer.accelerator.unwrap_model(trainer.model), tuning.prior_correction, statistics)
+        evaluate(trainer, texts.splits, data, texts.orders, tuning.calibrate)
+        trainer.save_state()
+        trained = save(trainer, tuning, model_args)
     example = read_example(trained, tokenizer, data)  # on every process: sharded weights are gathered from all
     if trainer.is_world_process_zero():
         about_model = describe_model(model_args, trained, num_trainable)
@@ -196,7 +197,7 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
     return TrainedRun(folder, split, scores, trained, tokenizer, example)
 
 
-def check_start(folder: Path, arguments: Arguments) -> str | None:
+def check_start(folder: Path, arguments: Arguments) -> Path | None:
     """Refuse what can be refused before anything is read; the checkpoint to resume from, or None.
 
     Raises:
@@ -205,7 +206,7 @@ def check_start(folder: Path, arguments: Arguments) -> str | None:
     model_args, _, tuning, training = arguments
     checkpoint = last_checkpoint(folder, training.resume_from_checkpoint)
     if checkpoint and training.process_index == 0:
-        check_checkpoint(Path(checkpoint))
+        check_checkpoint(checkpoint, is_saved_model=checkpoint == folder)
     check_flags(model_args, tuning, training)
     if training.push_to_hub:
         check_access(

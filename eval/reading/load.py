@@ -14,7 +14,8 @@ from salience.configuration.hub import find_commit
 from salience.eval.reading.reader import Reader
 from salience.eval.reading.words import label_names
 from salience.modeling.encoders import load_weights
-from salience.modeling.tokenizer_loading import read_tokenizer
+from salience.modeling.salience_base import SaliencePreTrainedModel
+from salience.modeling.tokenizer_loading import PADDED_LENGTH, length_limit, read_tokenizer
 
 
 @dataclass
@@ -70,6 +71,8 @@ def load_classifier(
         raise UserError(f"--model {name} has two classes named {doubled!r}: mend id2label in config.json")
     if missing:
         raise UserError(f"--model {name} lacks weights of a classifier ({missing[0]}): name one that was trained")
-    if classifier.config.pad_token_id is None:
+    if isinstance(classifier, SaliencePreTrainedModel) and length_limit(tokenizer) is None:
+        tokenizer.model_max_length = PADDED_LENGTH  # earlier versions saved "no limit"
+    if getattr(classifier.config, "pad_token_id", None) is None:
         classifier.config.pad_token_id = tokenizer.pad_token_id
     return classifier, tokenizer

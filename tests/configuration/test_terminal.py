@@ -149,6 +149,28 @@ def test_ctrl_c_is_one_sentence(tmp_path):
     assert process.returncode == 130 and err == f"error: {STOPPED}\n"
 
 
+def test_a_signal_to_end_is_one_sentence_and_status_143(capsys):
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+
+    def main(argv):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        finally:
+            sys.stdout.write("tidied\n")
+
+    assert run_program(main, []) == 143
+    assert capsys.readouterr() == ("tidied\n", f"error: {STOPPED}\n")
+    signal.signal(signal.SIGINT, before[1])
+    assert signal.getsignal(signal.SIGTERM) == before[0]
+
+
+def test_a_signal_to_end_that_is_ignored_stays_so(capsys):
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    assert run_program(lambda argv: os.kill(os.getpid(), signal.SIGTERM), []) == 0
+    assert signal.signal(signal.SIGTERM, before) == signal.SIG_IGN
+
+
 def test_a_program_ends_with_the_process_that_started_it(tmp_path):
     child = f"{HEAD}sys.exit(run_program(lambda argv: (print(os.getpid(), flush=True), time.sleep(60))))"
     parent = f"import os, subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}], env=os.environ | "

@@ -45,6 +45,7 @@ class Repo:
     private: bool
     commits: dict = field(default_factory=dict)  # sha -> {"files": {path: Blob}, "title": str, "parent": sha | None}
     refs: dict = field(default_factory=dict)  # full ref name -> sha
+    authors: dict = field(default_factory=dict)  # full ref name of a pull request -> user
 
     def commit(self, ref, files, title):
         parent = self.refs.get(ref)

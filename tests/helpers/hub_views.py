@@ -118,7 +118,7 @@ def commit(request, name, rev):
     if request.query.get("create_pr") == "1":
         number = 1 + sum(ref.startswith("refs/pr/") for ref in repo.refs)
         ref = f"refs/pr/{number}"
-        repo.refs[ref] = parent
+        repo.refs[ref], repo.authors[ref] = parent, request.user()[0]
         answer["pullRequestUrl"] = f"{request.hub.url}/{name}/discussions/{number}"
     sha = repo.commit(ref, files, header["summary"])
     request.answer({"success": True, "commitOid": sha, "commitUrl": f"{request.hub.url}/{name}/commit/{sha}", **answer})
@@ -178,6 +178,20 @@ def refs(request, name):
     request.answer(listed)
 
 
+def discussions(request, name):
+    """The pull requests, all open; the title of one is that of its first commit."""
+    repo, found = request.repo(name), []
+    for ref in [ref for ref in repo.refs if ref.startswith("refs/pr/")]:
+        history, sha = [], repo.refs[ref]
+        while sha is not None and sha != repo.refs[MAIN]:
+            history, sha = [repo.commits[sha], *history], repo.commits[sha]["parent"]
+        about = {"title": history[0]["title"], "author": {"name": repo.authors[ref]}, "num": int(ref[8:])}
+        kind = {"status": "open", "isPullRequest": True, "repo": {"name": name, "type": "model"}}
+        found.append({**about, **kind, "createdAt": DATE})
+    listed = [each for each in found if each["author"]["name"] == request.query.get("author")]
+    request.answer({"discussions": listed, "count": len(listed), "start": 0})
+
+
 def create_branch(request, name, rev):
     repo = request.repo(name, write=True)
     if repo.ref(rev) in repo.refs:
@@ -215,6 +229,7 @@ ROUTES = [
     (("GET",), f"{API}/tree/(?P<rev>[^/]+)(/(?P<path>.+))?", tree),
     (("POST",), f"{API}/paths-info/(?P<rev>[^/]+)", paths_info),
     (("GET",), f"{API}/refs", refs),
+    (("GET",), f"{API}/discussions", discussions),
     (("POST",), f"{API}/branch/(?P<rev>[^/]+)", create_branch),
     (("GET", "HEAD"), f"/{NAME}/resolve/(?P<rev>[^/]+)/(?P<path>.+)", resolve),
 ]

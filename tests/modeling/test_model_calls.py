@@ -242,11 +242,13 @@ NAMES = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("family", ["attn_pool", "hierarchical", "hierarchical_encoder", "lstm", "cnn", "gat"])
 @pytest.mark.parametrize("names", NAMES, ids="-".join)
-def test_labels_named_like_transformers_own_keep_their_names(names, tmp_path):
+def test_labels_named_like_transformers_own_keep_their_names(names, family, tmp_path):
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
-    config = AttnPoolConfig(encoder_config=tiny_encoder_config(), **labels)
-    AttnPoolForSequenceClassification(config).save_pretrained(tmp_path)
+    kind = type(tiny_model(family))
+    kept = {**tiny_model(family).config.to_dict(), "problem_type": None, **labels}
+    kind(kind.config_class(**kept)).save_pretrained(tmp_path)
     again = AutoModelForSequenceClassification.from_pretrained(tmp_path).config
     assert {"id2label": again.id2label, "label2id": again.label2id} == labels
     assert '"id2label"' in (tmp_path / "config.json").read_text()

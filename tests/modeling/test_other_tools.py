@@ -7,6 +7,7 @@ from peft import PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig, Ta
 from torch.testing import assert_close
 from transformers import AutoModel, AutoTokenizer, pipeline
 
+from salience.eval.reading.load import load_classifier
 from salience.modeling.tokenizer_loading import PADDED_LENGTH, length_limit
 from tests.helpers.tiny import TINY_MODELS, random_batch, tiny_model
 
@@ -99,6 +100,19 @@ def test_padding_to_the_maximum_changes_no_answer(name, folder, options):
     classify = pipeline("text-classification", model=folder, tokenizer=tokenizer, device="cpu")
     scores = classify(texts, padding="max_length", batch_size=3, **options)
     assert_close(torch.tensor([each["score"] for each in scores]), expected.softmax(-1).amax(1), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("saved", [10**30, PADDED_LENGTH, 64])
+def test_folders_of_earlier_versions_get_a_limit_to_pad_to(saved, tmp_path, unlimited):
+    tiny_model("attn_pool").save_pretrained(tmp_path)
+    unlimited.model_max_length = saved
+    unlimited.save_pretrained(tmp_path)
+    texts = ["the bank", "a goal in the last minute"]
+    model, tokenizer = load_classifier(tmp_path)
+    foreign = AutoTokenizer.from_pretrained(tmp_path, model_max_length=65_535)  # what the README says
+    assert foreign.model_max_length == PADDED_LENGTH
+    assert tokenizer.model_max_length == min(saved, PADDED_LENGTH)
+    assert tokenizer(texts, padding="max_length")["input_ids"][0][tokenizer.model_max_length - 1] == 0
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,14 @@ import json
 
 import pandas as pd
 import pytest
-from transformers import AutoConfig, AutoTokenizer, pipeline
+from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast, pipeline
 
 from salience.configuration.flags.data_arguments import DataArguments
 from salience.eval.cli import main as eval_main
+from salience.eval.reading.load import load_classifier
+from salience.eval.reading.reader import Reader
 from salience.modeling import AttnPoolForSequenceClassification  # noqa: F401  # pipelines know our models by it
 from salience.train.building.text_columns import separator_of
 from salience.train.cli import main as train_main
@@ -42,6 +46,40 @@ def test_the_separator_makes_what_the_tokenizer_makes_of_a_pair():
     assert separator == tokenizer.sep_token
     joined = tokenizer(f"the market{separator}won a game")["input_ids"]
     assert joined == tokenizer("the market", "won a game")["input_ids"]
+
+
+def prepending_tokenizer(add_special):
+    """One that begins a text, but nothing behind a special token, with a mark for a space, as XLM-RoBERTa's does."""
+    words = ["<s>", "</s>", "<pad>", "<unk>", "▁", "▁a", "▁the", "▁market", "▁won", "a", "the", "won"]
+    backend = Tokenizer(models.Unigram([(word, -float(len(words) - i)) for i, word in enumerate(words)], 3))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    pair = {"pair": "<s> $A </s> </s> $B </s>", "special_tokens": [("<s>", 0), ("</s>", 1)]}
+    backend.post_processor = TemplateProcessing(single="<s> $A </s>" if add_special else "$A", **pair)
+    special = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **special)
+
+
+def test_a_separator_has_a_space_behind_it_where_a_pair_has():
+    tokenizer = prepending_tokenizer(True)
+    separator = separator_of(tokenizer)
+    assert separator == "</s></s> "
+    joined = tokenizer(f"the market{separator}won a")["input_ids"]
+    assert joined == tokenizer("the market", "won a")["input_ids"]
+
+
+@pytest.mark.parametrize("model", ["attn_pool", "hierarchical_attn", "sequence_classification", "lstm"])
+def test_a_pair_in_a_pipeline_is_read_as_two_columns_are(model, files, encoder_folder, tmp_path):
+    own = ["--min_frequency", 1] if model == "lstm" else ["--encoder", encoder_folder]
+    run = train(tmp_path / "run", "--model", model, "--train_file", files / "train.csv", *own, *SMALL, *COLUMNS)
+    classifier, tokenizer = load_classifier(run)
+    title, body = "market 3\nof goals", "the game won"
+    joined = f"{title}{classifier.config.text_separator}{body}"
+    assert dict(tokenizer(title, body)) == dict(tokenizer(joined))
+    classify = pipeline("text-classification", model=classifier, tokenizer=tokenizer, device="cpu")
+    answers = classify({"text": title, "text_pair": body}, top_k=None, function_to_apply="none")
+    reader = Reader(classifier, tokenizer)
+    expected = reader.logits(reader.token_ids([joined]))[0]
+    assert [each["score"] for each in sorted(answers, key=lambda each: each["label"])] == pytest.approx(expected)
 
 
 def test_the_run_and_its_model_remember_the_columns(run):

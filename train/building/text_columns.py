@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tokenizers.processors import TemplateProcessing
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from salience.configuration.errors import UserError
@@ -32,7 +33,7 @@ def choose_separator(data_args: FileArguments, model_args: Any) -> None:
 def separator_of(tokenizer: PreTrainedTokenizerBase) -> str | None:
     """The special tokens that a tokenizer puts between two texts, as they are written; None if it has none.
 
-    A text in which they stand gets the same ids as the pair of texts.
+    A text in which they stand gets the same ids as the pair of texts: some tokenizers need a space behind them.
     """
     ids: list[int] = tokenizer("a", "a")["input_ids"]
     is_special = [index in tokenizer.all_special_ids for index in ids]
@@ -41,10 +42,29 @@ def separator_of(tokenizer: PreTrainedTokenizerBase) -> str | None:
     begin = is_special.index(False)
     end = len(ids) - 1 - is_special[::-1].index(False)
     between = [index for index, special in zip(ids[begin:end], is_special[begin:end], strict=True) if special]
-    return "".join(tokenizer.convert_ids_to_tokens(between)) or None
+    separator = "".join(tokenizer.convert_ids_to_tokens(between))
+    spelled = [each for each in (separator, f"{separator} ") if tokenizer(f"a{each}a")["input_ids"] == ids]
+    return next(iter(spelled), separator) or None
 
 
-def remember_columns(config: PretrainedConfig, data_args: FileArguments) -> None:
-    """Keep the names of several columns, and what stands between their texts, in a model's configuration."""
-    if len(data_args.text_column) > 1:
-        config.update({"text_columns": data_args.text_column, "text_separator": data_args.joining_text})
+def remember_columns(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, data_args: FileArguments) -> None:
+    """Let a model of several columns know them, and read a pair of texts as it reads the two columns joined.
+
+    A tokenizer that gives the second text of a pair another token type no longer gives any: a joined text has one.
+
+    Args:
+        config: The model's, gets their names and what stands between their texts.
+        tokenizer: The model's.
+        data_args: The columns.
+    """
+    if len(data_args.text_column) == 1:
+        return
+    config.update({"text_columns": data_args.text_column, "text_separator": data_args.joining_text})
+    names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
+    tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names
+    if tokenizer.is_fast and not tokenizer.num_special_tokens_to_add(pair=True):
+        ids: list[int] = tokenizer(data_args.joining_text)["input_ids"]
+        between = {"id": "between", "ids": ids, "tokens": tokenizer.convert_ids_to_tokens(ids)}
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single="$A", pair="$A between $B" if ids else "$A $B", special_tokens=[between] if ids else []
+        )

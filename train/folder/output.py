@@ -32,6 +32,9 @@ UNPUBLISHED_FILES = (
 )
 """What a run writes before its model."""
 MOVE = "choose another --output_dir, or move it away"
+SAVING_FOLDER, SAVED_FOLDER = ".saving", ".saved"
+"""In a run's folder, where its model is written, and how that is called when all of it is there."""
+WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
 
 
 @contextmanager
@@ -63,6 +66,7 @@ def claimed(folder: Path, kind: str = "model", resuming: bool = False, is_first:
             f"another run is working in --output_dir {folder}: wait for its end, or choose another folder"
         ) from error
     try:
+        settle(folder)
         check_folder(folder, kind, resuming)
         yield
     finally:
@@ -106,7 +110,7 @@ def check_folder(folder: Path, kind: str, resuming: bool = False) -> None:
             f"--output_dir {folder} holds {foreign[0].name}, which no run of this version has made and which might be "
             "deleted as an old checkpoint; choose another folder, or move it away"
         )
-    if checkpoints(folder) and not resuming:
+    if not resuming and (checkpoints(folder) or holds_model(folder)):
         raise UserError(
             f"--output_dir {folder} holds an unfinished run; "
             "continue it with --resume_from_checkpoint last, or choose another folder"
@@ -137,8 +141,41 @@ def check_unfinished(folder: Path, kind: str) -> None:
 
 def started_kind(folder: Path) -> str | None:
     """The kind of the run that was started in a folder; None if there is none of this version."""
-    file = folder / STARTED_FILE
-    return read_json(file).get("kind") if is_whole(file) else None
+    marks = [folder / STARTED_FILE, *sorted(folder.glob(f"checkpoint-*/{STARTED_FILE}"))]
+    return next((read_json(file).get("kind") for file in marks if is_whole(file)), None)
+
+
+def holds_model(folder: Path) -> bool:
+    """Whether the run that was started in a folder has saved its model: then its results are there too."""
+    return started_kind(folder) == "model" and any((folder / name).is_file() for name in WEIGHT_FILES)
+
+
+def saving_folder(folder: Path) -> Path:
+    """An empty place for the model of a run, which `saved` makes part of its folder."""
+    shutil.rmtree(folder / SAVING_FOLDER, ignore_errors=True)
+    (folder / SAVING_FOLDER).mkdir()
+    return folder / SAVING_FOLDER
+
+
+def saved(folder: Path) -> None:
+    """The model in `saving_folder` is whole: put it into its run's folder, from which a kill never leaves a part."""
+    (folder / SAVING_FOLDER).rename(folder / SAVED_FOLDER)
+    settle(folder)
+
+
+def settle(folder: Path) -> None:
+    """Move a model that was saved as a whole to where it belongs, the weights last; a kill before the end is made up.
+
+    Args:
+        folder: Of a run, whether it has such a model or not.
+    """
+    whole = folder / SAVED_FOLDER
+    files = [path for path in whole.rglob("*") if path.is_file()]
+    for file in sorted(files, key=lambda path: (path.relative_to(whole).as_posix() in WEIGHT_FILES, path)):
+        target = folder / file.relative_to(whole)
+        target.parent.mkdir(exist_ok=True)
+        file.replace(target)
+    shutil.rmtree(whole, ignore_errors=True)
 
 
 def start(folder: Path, plan: dict[str, Any]) -> None:
@@ -151,6 +188,7 @@ def start(folder: Path, plan: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for torn in folder.glob(f"checkpoint-*/{STARTED_FILE}"):
         shutil.rmtree(torn.parent)
+    shutil.rmtree(folder / SAVING_FOLDER, ignore_errors=True)
     for name in UNPUBLISHED_FILES:
         (folder / name).unlink(missing_ok=True)
     write_json(folder / STARTED_FILE, plan)

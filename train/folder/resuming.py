@@ -3,18 +3,21 @@
 import json
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
+from transformers.trainer_callback import TrainerState
 
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.parser import Arguments
 from salience.model_cards.run_folder import STARTED_FILE, STATE_FILE, read_json, write_json
 from salience.train.data.load import TextData
-from salience.train.folder.output import checkpoints, start
+from salience.train.folder.output import checkpoints, holds_model, start
 from salience.train.folder.record import changed_arguments
 from salience.train.folder.redaction import tidy, without_secrets
 
@@ -69,74 +72,89 @@ def run_plan(arguments: Arguments, model: PreTrainedModel, data: TextData) -> di
     return json.loads(json.dumps(plan, default=str))
 
 
-def start_or_resume(folder: Path, plan: dict[str, Any], resuming: bool, is_first: bool) -> None:
+def start_or_resume(
+    folder: Path, plan: dict[str, Any], checkpoint: Path | None, model: PreTrainedModel, is_first: bool
+) -> None:
     """Note what a run is about, or make sure that a resumed one is about the same.
 
     Args:
         folder: Output folder.
         plan: See `run_plan`.
-        resuming: Whether a checkpoint of an earlier start is used.
+        checkpoint: That it goes on from, see `last_checkpoint`.
+        model: Before training.
         is_first: Whether this is the first of the processes of a run, who writes.
 
     Raises:
-        UserError: Something changed; the message names it.
+        UserError: Something changed, or the checkpoint isn't of this model; the message names it.
     """
-    if not resuming:
+    if checkpoint is None:
         if is_first:
             start(folder, plan)
         return
-    for file in sorted(folder.glob(f"checkpoint-*/{STARTED_FILE}")):
-        if changed := differences(read_json(file), plan):
+    marks = sorted(folder.glob(f"checkpoint-*/{STARTED_FILE}"))
+    for file in [*marks, checkpoint / STARTED_FILE] if checkpoint == folder else marks:
+        before = read_json(file, WAY_OUT)
+        if {name: type(value) for name, value in before.items()} != {name: type(plan[name]) for name in plan}:
+            raise UserError(f"{file} is damaged: {WAY_OUT}")
+        if changed := differences(before, plan):
             raise UserError(
                 f"--output_dir {folder} holds a run with another {', '.join(changed)}: repeat its command with "
                 "--resume_from_checkpoint last, or choose another folder"
             )
+    check_shapes(checkpoint, model)
     if is_first:  # checkpoints may have been moved here without it
         write_json(folder / STARTED_FILE, plan)
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What two plans don't have in common: flags, and where they are the same, what the flags led to."""
-    ours, theirs = now["arguments"], before.get("arguments", {})
+    ours, theirs = now["arguments"], before["arguments"]
     flags = [f"--{name}" for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
-    texts, read = now["texts"], before.get("texts", {})
+    texts, read = now["texts"], before["texts"]
     splits = [f"{split} texts" for split in {**texts, **read} if texts.get(split) != read.get(split)]
-    if before.get("batch of a step") != now["batch of a step"]:
+    if before["batch of a step"] != now["batch of a step"]:
         splits.append("batch of a step (--per_device_train_batch_size)")
-    return flags + splits or ["model"] * (before.get("model") != now["model"])
+    return flags + splits or ["model"] * (before["model"] != now["model"])
 
 
-def last_checkpoint(folder: Path, wanted: str | None) -> str | None:
+def last_checkpoint(folder: Path, wanted: str | None) -> Path | None:
     """The checkpoint that `--resume_from_checkpoint` names: a path, or "last"; None starts from the beginning.
 
+    Where the run was stopped after its model was saved, the last one is its folder itself.
+
     Raises:
-        UserError: There is none, or it is damaged.
+        UserError: There is none, or it lies elsewhere.
     """
     if wanted is None:
         return None
-    if wanted.lower() not in ("last", "true"):
-        if not Path(wanted, STATE_FILE).is_file():
-            raise UserError(f"--resume_from_checkpoint {wanted} is no complete checkpoint folder")
-        if Path(wanted).resolve().parent != folder.resolve():
-            raise UserError(f"--resume_from_checkpoint {wanted} lies outside of --output_dir {folder}: name its folder")
-        return wanted
-    found = checkpoints(folder)
+    found = [folder] if holds_model(folder) else checkpoints(folder)
     if not found:
         raise UserError(f"--output_dir {folder} holds no complete checkpoint; leave out --resume_from_checkpoint")
-    return str(found[-1])
+    if wanted.lower() in ("last", "true"):
+        return found[-1]
+    path = Path(wanted)
+    if same := [each for each in found if each.resolve() == path.resolve()]:
+        return same[0]
+    if path.resolve().parent != folder.resolve() and (path / STATE_FILE).is_file():
+        raise UserError(f"--resume_from_checkpoint {wanted} lies outside of --output_dir {folder}: name its folder")
+    raise UserError(
+        f"--resume_from_checkpoint {wanted} is no complete checkpoint of this run: choose from "
+        f"{', '.join(map(str, found))}, or say last"
+    )
 
 
-def check_checkpoint(checkpoint: Path) -> None:
+def check_checkpoint(checkpoint: Path, is_saved_model: bool = False) -> None:
     """Refuse a checkpoint from which a run would go on differently, or not at all.
+
+    Args:
+        checkpoint: Its folder.
+        is_saved_model: Whether that is the folder of a run whose model is saved.
 
     Raises:
         UserError: A file is missing or damaged.
     """
-    for name, patterns in NEEDED.items():
-        if not any(next(checkpoint.glob(pattern), None) for pattern in patterns):
-            raise UserError(f"{checkpoint} has no {name}: {WAY_OUT}")
-    if read_json(checkpoint / STATE_FILE, WAY_OUT).get("global_step") != int(checkpoint.name.rpartition("-")[2]):
-        raise UserError(f"{checkpoint / STATE_FILE} is of another step: {WAY_OUT}")
+    if not is_saved_model:
+        check_state(checkpoint)
     if (checkpoint / "config.json").exists():
         read_json(checkpoint / "config.json", WAY_OUT)
     for file in sorted(checkpoint.iterdir()):
@@ -144,21 +162,43 @@ def check_checkpoint(checkpoint: Path) -> None:
             raise UserError(f"{file} is damaged ({one_line(reason)}): {WAY_OUT}")
 
 
+def check_state(checkpoint: Path) -> None:
+    """Refuse a checkpoint that doesn't say where its training was.
+
+    Raises:
+        UserError: A file is missing, or of another step.
+    """
+    for name, patterns in NEEDED.items():
+        if not any(next(checkpoint.glob(pattern), None) for pattern in patterns):
+            raise UserError(f"{checkpoint} has no {name}: {WAY_OUT}")
+    if read_json(checkpoint / STATE_FILE, WAY_OUT).get("global_step") != int(checkpoint.name.rpartition("-")[2]):
+        raise UserError(f"{checkpoint / STATE_FILE} is of another step: {WAY_OUT}")
+    try:
+        TrainerState.load_from_json(str(checkpoint / STATE_FILE))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{checkpoint / STATE_FILE} is damaged ({one_line(error)}): {WAY_OUT}") from error
+
+
 def check_shapes(checkpoint: Path, model: PreTrainedModel) -> None:
     """Refuse a checkpoint whose weights don't fit into the model that is going to go on from it.
 
     Raises:
-        UserError: One has another shape.
+        UserError: One has another shape, or is missing.
     """
     if next(checkpoint.glob("global_step*"), None):  # DeepSpeed reads files of its own
         return
-    shapes = {name: list(weight.shape) for name, weight in model.state_dict().items()}
+    own, stored = model.state_dict(), set()
     for file in sorted(checkpoint.glob("model*.safetensors")):
         with safe_open(file, "pt") as weights:
             for name in weights.keys():  # noqa: SIM118  it is no dict
-                found = weights.get_slice(name).get_shape()
-                if found != shapes.get(name, found):
-                    raise UserError(f"{file}: {name} has the shape {found}, the model's {shapes[name]}: {WAY_OUT}")
+                stored.add(name)
+                found, expected = weights.get_slice(name).get_shape(), list(own[name].shape) if name in own else None
+                if found != (expected or found):
+                    raise UserError(f"{file}: {name} has the shape {found}, the model's {expected}: {WAY_OUT}")
+    places = {own[name].data_ptr() for name in stored & own.keys()}  # of tied weights one is stored
+    missing = [name for name in own if name not in stored and own[name].data_ptr() not in places]
+    if stored and stored <= own.keys() and missing:  # else they have other names in files
+        raise UserError(f"{checkpoint} has no weights {missing[0]}: {WAY_OUT}")
 
 
 def damage(file: Path) -> str:
@@ -176,3 +216,12 @@ def damage(file: Path) -> str:
     except (SafetensorError, zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError) as error:
         return str(error) or type(error).__name__
     return ""
+
+
+@contextmanager
+def readable(checkpoint: str | None) -> Iterator[None]:
+    """While a checkpoint is being read, whatever fails is a `UserError`: its files may be those of another run."""
+    try:
+        yield
+    except Exception as error:  # torch has another one for each thing that can be wrong in an archive
+        raise UserError(f"{checkpoint} can't be gone on from ({one_line(error, 300)}): {WAY_OUT}") from error

@@ -21,6 +21,7 @@ from salience.train.building.encoder_cache import attach_cache
 from salience.train.building.lora import add_adapters, encoder_of, save_merged
 from salience.train.data.load import TextData
 from salience.train.data.tokens import num_tokens
+from salience.train.folder.output import SAVING_FOLDER, saved, saving_folder
 from salience.train.loop.losses import LabelStatistics, TrainingLoss
 from salience.train.loop.preparation import PreparedTexts, balancing_weights
 from salience.train.loop.trainer import SalienceTrainer
@@ -93,12 +94,15 @@ def plain_adam(training: SalienceTrainingArguments) -> tuple[type[torch.optim.Op
 def save(trainer: SalienceTrainer, tuning: TuningArguments, model_args: Any) -> PreTrainedModel:
     """Save the model, its code and tokenizer in the run's folder; with LoRA the adapters beside the merged model."""
     folder = Path(trainer.args.output_dir)
+    is_first, trained = trainer.is_world_process_zero(), trainer.accelerator.unwrap_model(trainer.model)
+    part = saving_folder(folder) if is_first else folder / SAVING_FOLDER
     if not tuning.lora:
-        trainer.save_model(_internal_call=True)  # else it pushes, before there are results and a card
-        return trainer.accelerator.unwrap_model(trainer.model)
-    trained = trainer.accelerator.unwrap_model(trainer.model)
-    if trainer.is_world_process_zero():
-        trained = save_merged(trained, folder, model_args.encoder, model_args.encoder_revision)
-        trainer.processing_class.save_pretrained(folder)
-        trainer.processing_class.save_pretrained(folder / ADAPTER_FOLDER)
+        trainer.save_model(str(part), _internal_call=True)  # else it pushes, before there are results and a card
+    elif is_first:
+        trained = save_merged(trained, part, model_args.encoder, model_args.encoder_revision)
+        trainer.processing_class.save_pretrained(part)
+        trainer.processing_class.save_pretrained(part / ADAPTER_FOLDER)
+    trainer.accelerator.wait_for_everyone()  # several may write
+    if is_first:
+        saved(folder)
     return trained

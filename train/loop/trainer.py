@@ -16,6 +16,7 @@ from salience.configuration.errors import UserError
 from salience.configuration.flags.training_arguments import SalienceTrainingArguments
 from salience.model_cards.card import write_card
 from salience.train.folder.output import mark_checkpoint
+from salience.train.folder.resuming import readable
 from salience.train.loop.adversarial import adversarial_step
 from salience.train.loop.sampling import EpochSampler, StepBatches
 from salience.train.publish.push import push_run
@@ -138,6 +139,14 @@ class SalienceTrainer(Trainer):
         if self.is_world_process_zero():
             mark_checkpoint(Path(self.args.output_dir), self.state.global_step)
         super()._save_checkpoint(model, trial)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with readable(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with readable(checkpoint):
+            super()._load_rng_state(checkpoint)
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)

@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, Discussion, HfApi
 from huggingface_hub.errors import EntryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils.sha import sha_fileobj
 
 from salience.configuration.errors import UserError, one_line
 from salience.model_cards.card import pin_usage
@@ -48,7 +49,8 @@ def push_folder(
         folder: the `output_dir` of a training run, or a PEFT adapter folder that names its base model.
         repo_id: `USER/NAME`; a bare `NAME` is put under the token's user. Created if it doesn't exist.
         private: create the repo as private; refused when a public one exists already.
-        create_pr: open a pull request instead of committing.
+        create_pr: open a pull request instead of committing; one that an earlier push of the same weights opened,
+            and that is still open, is gone on with.
         revision: branch to commit to, created if it doesn't exist. Default: `main`.
         commit_message: first line of the commit.
         token: access token. Default: `HF_TOKEN`, or the one that `hf auth login` saved.
@@ -67,6 +69,9 @@ def push_folder(
     api = HfApi(token=check_access(repo_id, private=private, revision=revision, create_pr=create_pr, token=token))
     with one_sentence(api.endpoint, repo_id):
         repo_id = open_repo(api, repo_id, private, revision, exist_ok)
+        earlier = find_pull_request(api, repo_id, commit_message, contents) if create_pr else None
+        if earlier:
+            revision, create_pr = earlier.git_reference, False
         there = _Branch(api, repo_id, revision)
         card = Path(folder, "README.md").read_text(encoding="utf-8")
         stale = there.of_earlier_push(contents)
@@ -81,14 +86,45 @@ def push_folder(
         if stale:
             logger.warning("%s: %s of an earlier push removed", repo_id, ", ".join(map(one_line, stale)))
         if _Branch(api, repo_id, commit.oid).is_pinned():
-            return commit.pr_url or commit.commit_url
+            return earlier.url if earlier else commit.pr_url or commit.commit_url
         pinned = api.create_commit(
             repo_id,
             [CommitOperationAdd("README.md", pin_usage(card, repo_id, commit.oid).encode())],
             commit_message=f"Pin the card to {commit.oid[:7]}",
             revision=commit.pr_revision or revision,
         )
-    return commit.pr_url or pinned.commit_url
+    return earlier.url if earlier else commit.pr_url or pinned.commit_url
+
+
+def find_pull_request(api: HfApi, repo_id: str, title: str, contents: Contents) -> Discussion | None:
+    """The pull request that an earlier push of the same weights has opened and nobody has closed, if there is one.
+
+    Args:
+        api: With the token of the one who pushes.
+        repo_id: Full name of the repo.
+        title: First line of the push's commit.
+        contents: What is pushed.
+    """
+    weights = {name: sha256_of(file) for name, file in contents.items() if isinstance(file, Path) and is_weights(name)}
+    who = api.whoami()["name"]
+    for each in api.get_repo_discussions(repo_id, author=who, discussion_type="pull_request"):
+        if each.status in ("open", "draft") and each.title == title and each.author == who:
+            entries = api.list_repo_tree(repo_id, recursive=True, revision=each.git_reference)
+            there = {entry.path: entry.lfs.sha256 for entry in entries if isinstance(entry, RepoFile) and entry.lfs}
+            if weights.items() <= there.items():
+                return each
+    return None
+
+
+def is_weights(name: str) -> bool:
+    """Whether a file of the repo holds weights, which go to its large file storage."""
+    return name.endswith(".safetensors")
+
+
+def sha256_of(file: Path) -> str:
+    """What the Hub calls the content of a large file."""
+    with file.open("rb") as stream:
+        return sha_fileobj(stream).hex()
 
 
 class _Branch:

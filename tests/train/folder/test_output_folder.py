@@ -4,11 +4,22 @@ import json
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
 from salience.configuration.errors import UserError
-from salience.train.folder.output import UNPUBLISHED_FILES, checkpoints, claimed, is_claimed, mark_checkpoint, start
+from salience.train.folder.output import (
+    UNPUBLISHED_FILES,
+    checkpoints,
+    claimed,
+    holds_model,
+    is_claimed,
+    mark_checkpoint,
+    saved,
+    saving_folder,
+    start,
+)
 
 PLAN = {"kind": "model", "arguments": {}}
 HOLD = "import sys, time, pathlib; from salience.train.folder.output import claimed\n"
@@ -133,8 +144,51 @@ def test_a_run_that_was_stopped_before_a_checkpoint_starts_anew(tmp_path):
 def test_weights_of_a_run_that_was_stopped_are_not_overwritten(tmp_path):
     start(tmp_path, PLAN)
     (tmp_path / "model.safetensors").write_text("hours of work")
-    with pytest.raises(UserError, match="holds model.safetensors"), claimed(tmp_path):
+    with pytest.raises(UserError, match="continue it with --resume_from_checkpoint last"), claimed(tmp_path):
         raise AssertionError
+    assert (tmp_path / "model.safetensors").read_text() == "hours of work"
+
+
+@pytest.mark.parametrize("num_moved", range(4))
+def test_a_model_is_saved_as_a_whole_or_not_at_all(tmp_path, num_moved, monkeypatch):
+    start(tmp_path, PLAN)
+    part = saving_folder(tmp_path)
+    (part / "adapter").mkdir()
+    names = ["adapter/adapter_model.safetensors", "tokenizer.json", "model.safetensors"]
+    for name in names:
+        (part / name).write_text(name)
+    assert [name for name in names if (tmp_path / name).exists()] == [] and not holds_model(tmp_path)
+    moves = iter(range(num_moved))
+    monkeypatch.setattr(type(tmp_path), "replace", lambda self, target: next(moves) + 1 and self.rename(target))
+    with suppress(StopIteration):  # a kill
+        saved(tmp_path)
+    assert holds_model(tmp_path) == (num_moved == 3)
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="continue it with --resume_from_checkpoint last"), claimed(tmp_path):
+        raise AssertionError
+    assert all((tmp_path / name).read_text() == name for name in names)
+    assert contents(tmp_path).keys() == {"started.json", *names}
+
+
+def test_a_model_that_was_not_saved_to_its_end_is_written_anew(tmp_path):
+    start(tmp_path, PLAN)
+    (saving_folder(tmp_path) / "model.safetensors").write_text("half of the we")
+    assert list(saving_folder(tmp_path).iterdir()) == []
+    with claimed(tmp_path):
+        start(tmp_path, PLAN)
+    assert contents(tmp_path).keys() == {"started.json"}
+
+
+@pytest.mark.parametrize("mark", ["{", "[]", None])
+def test_checkpoints_tell_of_their_run_where_its_folder_does_not(tmp_path, mark):
+    unfinished(tmp_path, 3, state="{cut")
+    (tmp_path / "train_results.json").write_text("{}")
+    (tmp_path / "started.json").unlink() if mark is None else (tmp_path / "started.json").write_text(mark)
+    with pytest.raises(UserError, match="unfinished run of another kind"), claimed(tmp_path, "sparse"):
+        raise AssertionError
+    with claimed(tmp_path):
+        start(tmp_path, PLAN)
+    assert contents(tmp_path).keys() == {"started.json"}
 
 
 def test_an_unfinished_run_is_resumed_or_refused(tmp_path):

@@ -3,12 +3,18 @@
 import shutil
 from pathlib import Path
 
+import datasets
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedTokenizerBase
 
+from salience.configuration import terminal
+from salience.configuration.terminal import STOPPED, Terminated
 from salience.train import cli
-from salience.train.folder.output import claimed
+from salience.train.folder.hub_files import hub_files
+from salience.train.folder.output import SAVING_FOLDER, checkpoints, claimed, holds_model
+from salience.train.loop.trainer import SalienceTrainer
 from salience.train.publish.contents import read_contents
 from tests.helpers.toy import toy_csv
 from tests.helpers.training import QUIET, train
@@ -22,7 +28,7 @@ def data(tmp_path_factory):
     return toy_csv(tmp_path_factory.mktemp("data"))
 
 
-def stop(folder, data, step):
+def stop(folder, data, step, *flags):
     """A run that is stopped where it begins a step."""
 
     def interrupt(*_, **__):
@@ -31,7 +37,7 @@ def stop(folder, data, step):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(cli, step, interrupt)
         patch.setenv("ACCELERATE_MIXED_PRECISION", "no")
-        cli.run_command(["--output_dir", str(folder), *QUIET, *TINY, *data])
+        cli.run_command(["--output_dir", str(folder), *QUIET, *TINY, *data, *flags])
     return folder
 
 
@@ -59,6 +65,70 @@ def test_whenever_a_run_is_stopped_it_goes_on_to_a_run_that_can_be_pushed(data, 
     assert not (folder / "run.json").exists()
     train(folder, *TINY, *data, *([] if step == "start_or_resume" else RESUME))
     assert {"README.md", "run.json", "model.safetensors", "test_results.json"} <= set(read_contents(folder))
+
+
+NOTHING_KEPT = ["--save_strategy", "no", "--load_best_model_at_end", "false"]
+
+
+@pytest.mark.parametrize(
+    ("step", "kept"), [("read_example", NOTHING_KEPT), ("write_card", []), ("write_json", NOTHING_KEPT)]
+)
+def test_what_follows_the_saving_of_the_model_is_done_without_training(data, tmp_path, capsys, step, kept):
+    folder = stop(tmp_path / "run", data, step, *kept)
+    weights = (folder / "model.safetensors").read_bytes()
+    refused = refusal(folder, [*TINY, *data, *kept], capsys)
+    assert "continue it with --resume_from_checkpoint last" in refused
+    assert "another --weight_decay" in refusal(folder, [*TINY, *data, *kept, *RESUME, "--weight_decay", "1"], capsys)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SalienceTrainer, "train", None)
+        train(folder, *TINY, *data, *kept, *RESUME)
+    whole = train(tmp_path / "whole", *TINY, *data, *kept)
+    assert (folder / "model.safetensors").read_bytes() == weights == (whole / "model.safetensors").read_bytes()
+    assert sorted(read_contents(folder)) == sorted(read_contents(whole))
+    for name in ("config.json", "tokenizer.json", "test_predictions.parquet"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_model_that_is_saved_and_damaged_is_named(data, tmp_path, capsys):
+    folder = stop(tmp_path / "run", data, "write_card", *NOTHING_KEPT)
+    for name in ("model.safetensors", "config.json"):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[:50])
+        assert f"{name} is" in refusal(folder, [*TINY, *data, *NOTHING_KEPT, *RESUME], capsys)
+        (folder / name).write_bytes(whole)
+
+
+PHASES = {
+    "reading": (cli, "load_splits"),
+    "tokenizing": (datasets.Dataset, "map"),
+    "a step": (SalienceTrainer, "training_step"),
+    "evaluating": (SalienceTrainer, "evaluation_loop"),
+    "a checkpoint": (SalienceTrainer, "_save_rng_state"),
+    "weights": (SalienceTrainer, "_save"),
+    "the tokenizer": (PreTrainedTokenizerBase, "save_pretrained"),
+}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_signal_in_any_phase_is_one_sentence_and_leaves_no_part_of_a_model(
+    data, tmp_path, capsys, monkeypatch, phase
+):
+    stop_by, status = [(KeyboardInterrupt, 130), (Terminated, 143)][list(PHASES).index(phase) % 2]
+
+    def interrupt(*_, **__):
+        raise stop_by
+
+    folder = tmp_path / "run"
+    monkeypatch.setattr(*PHASES[phase], interrupt)
+    monkeypatch.setattr(terminal, "_ignore_ctrl_c", lambda: None)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    capsys.readouterr()
+    assert cli.main(["--output_dir", str(folder), *QUIET, *TINY, *data]) == status
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")] == [f"error: {STOPPED}"]
+    assert hub_files(folder) == [] and not holds_model(folder)
+    monkeypatch.undo()
+    train(folder, *TINY, *data, *(RESUME if checkpoints(folder) else []))
+    assert read_contents(folder) and not (folder / SAVING_FOLDER).exists()
 
 
 CHANGES = {
@@ -112,7 +182,8 @@ DAMAGES = {
     "rng_state.pth": (None, b""),
     "scheduler.pt": (None, b"{}"),
     "model.safetensors": (None, b"", b"\xff" * 100),
-    "trainer_state.json": (b'{"global_step": 1}',),
+    "trainer_state.json": (b'{"global_step": 1}', b'{"global_step": 6, "unknown": 1}'),
+    "started.json": (b"", b"[]", b"{}", b'{"kind": "model", "arguments": [], "texts": 7}'),
     "config.json": (b"", b"garbage", b"[]"),
 }
 
@@ -149,6 +220,48 @@ def test_weights_of_other_shapes_are_refused(copy, data, capsys):
     save_file(weights | {name: torch.ones(3, 3)}, last / "model.safetensors", {"format": "pt"})
     line = refusal(copy, [*TINY, *data, *RESUME], capsys)
     assert f"model.safetensors: {name} has the shape [3, 3]" in line and "resume from one before it" in line
+
+
+def test_weights_that_lack_are_named(copy, data, capsys):
+    last = max(copy.glob("checkpoint-*"), key=lambda path: int(path.name.removeprefix("checkpoint-")))
+    weights = load_file(last / "model.safetensors")
+    name = sorted(weights)[0]
+    del weights[name]
+    save_file(weights, last / "model.safetensors", {"format": "pt"})
+    assert f"has no weights {name}: " in refusal(copy, [*TINY, *data, *RESUME], capsys)
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+@pytest.mark.parametrize("content", [{}, [1], {"state": {}, "param_groups": []}], ids=str)
+def test_states_of_something_else_are_refused(copy, data, capsys, name, content):
+    last = max(copy.glob("checkpoint-*"), key=lambda path: int(path.name.removeprefix("checkpoint-")))
+    torch.save(content, last / name)
+    if name == "scheduler.pt" and isinstance(content, dict):  # torch takes any dictionary
+        return
+    line = refusal(copy, [*TINY, *data, *RESUME], capsys)
+    assert last.name in line and "resume from one before it" in line
+
+
+def test_only_checkpoints_of_the_run_are_gone_on_from(copy, data, tmp_path, capsys):
+    last = max(copy.glob("checkpoint-*"), key=lambda path: int(path.name.removeprefix("checkpoint-")))
+    shutil.copytree(last, copy / "mine")
+    shutil.copytree(last, tmp_path / "elsewhere" / last.name)
+    (tmp_path / "file").write_text("")
+    named = ["3", last.name, "/nowhere", "False", ".", copy, copy / "mine", tmp_path / "file", last / "config.json"]
+    for wanted in named:
+        line = refusal(copy, [*TINY, *data, "--resume_from_checkpoint", wanted], capsys)
+        assert f"is no complete checkpoint of this run: choose from {last}, or say last" in line
+    elsewhere = tmp_path / "elsewhere" / last.name
+    assert "lies outside of" in refusal(copy, [*TINY, *data, "--resume_from_checkpoint", elsewhere], capsys)
+    last.rename(copy / "checkpoint-best")
+    line = refusal(copy, [*TINY, *data, "--resume_from_checkpoint", copy / "checkpoint-best"], capsys)
+    assert "holds no complete checkpoint" in line
+
+
+@pytest.mark.parametrize("model", ["cnn", "gat", "hierarchical_attn"])
+def test_another_model_is_named_before_its_weights(copy, data, capsys, model):
+    line = refusal(copy, ["--model", model, *TINY[2:], *data, *RESUME], capsys)
+    assert "holds a run with another --model:" in line
 
 
 def test_a_run_is_refused_where_another_one_works(copy, data, capsys):
