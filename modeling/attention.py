@@ -96,7 +96,7 @@ def read_sums(query_GHLM: Tensor, mask_GJ: Tensor, key_GJHM: Tensor, value_GJHE:
 
 def over_groups(attend: Any, query_QHX: Tensor, queries: Ragged, keys: Ragged, *read: Tensor) -> Tensor:
     """`attend(query_GHLX, mask_GJ, *read_GJHY) -> (G, H, L, E)` for each group, and its valid items as (Q, H, E)."""
-    groups = queries.groups()
+    groups = queries.groups
     of_keys = groups if keys is queries else Groups(keys, groups.segments)
     read_groups = zip(*(of_keys.split(each) for each in read), strict=True)
     results = [

@@ -5,8 +5,10 @@ Shape suffixes
     G = segments in a group of like length, L = longest segment of that group
 """
 
+import sys
 from bisect import bisect_right
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -41,9 +43,10 @@ class Groups:
         parts = x_ND.index_select(0, self.item_C).split(self.sizes)
         return [part.unflatten(0, mask_GL.shape) for part, mask_GL in zip(parts, self.masks, strict=True)]
 
-    def join(self, results: list[Tensor]) -> Tensor:
-        """Results (G, L, ...) of each group as items (N, ...), in the items' order."""
-        return torch.cat([each.flatten(0, 1) for each in results]).index_select(0, self.cell_N)
+    def join(self, results: list[Tensor], items: Tensor | None = None) -> Tensor:
+        """Results (G, L, ...) of each group as items (N, ...), in the items' order; or of these items only."""
+        cells = self.cell_N if items is None else self.cell_N[items]
+        return torch.cat([each.flatten(0, 1) for each in results]).index_select(0, cells)
 
 
 def how_many_fit(lengths: list[int], start: int, limit: int) -> int:
@@ -67,7 +70,6 @@ class Ragged:
         self.offsets_S = lengths_S.cumsum(0) - lengths_S
         self.segment_N = torch.repeat_interleave(lengths_S)
         self.num_segments = lengths_S.shape[0]
-        self._groups: Groups | None = None
 
     @property
     def position_N(self) -> Tensor:
@@ -81,19 +83,26 @@ class Ragged:
         pieces = Ragged((self.lengths_S + size - 1) // size)
         return Ragged((self.lengths_S[pieces.segment_N] - pieces.position_N * size).clamp(max=size))
 
+    @cached_property
     def groups(self) -> Groups:
-        """Non-empty segments in groups of like length, the shortest first."""
-        if self._groups is None:
-            limit = CELLS_OF_GROUP.get(self.lengths_S.device.type, CELLS_OF_GROUP["cuda"])
-            order_S = self.lengths_S.argsort(stable=True)
-            lengths = self.lengths_S[order_S].tolist()
-            start, rows = bisect_right(lengths, 0), []
-            while start < len(lengths):
-                fit = how_many_fit(lengths, start, limit)
-                rows.append(order_S[start : start + fit])
-                start += fit
-            self._groups = Groups(self, rows)
-        return self._groups
+        """Non-empty segments in groups of `CELLS_OF_GROUP`."""
+        return self.in_groups(CELLS_OF_GROUP)
+
+    def in_groups(self, cells: dict[str, int]) -> Groups:
+        """Non-empty segments in groups of like length, the shortest first.
+
+        Args:
+            cells: How many cells of a group a type of device is given, "cuda" for others; empty for one group.
+        """
+        limit = cells.get(self.lengths_S.device.type, cells.get("cuda", sys.maxsize))
+        order_S = self.lengths_S.argsort(stable=True)
+        lengths = self.lengths_S[order_S].tolist()
+        start, rows = bisect_right(lengths, 0), []
+        while start < len(lengths):
+            fit = how_many_fit(lengths, start, limit)
+            rows.append(order_S[start : start + fit])
+            start += fit
+        return Groups(self, rows)
 
     def grid(self, segments_G: Tensor) -> tuple[Tensor, Tensor]:
         """Index and validity of the padded layout of some segments: (items_GL, mask_GL)."""
@@ -109,7 +118,7 @@ class Ragged:
         if x_ND.shape[0] == 0:
             # One item of padding tells the width of what the function returns.
             return function(x_ND.new_zeros(1, 1, x_ND.shape[1]), self.lengths_S.new_ones(1, 1).bool())[0, :0]
-        groups = self.groups()
+        groups = self.groups
         inputs = zip(groups.split(x_ND), groups.masks, strict=True)
         return groups.join([function(x_GLD, mask_GL) for x_GLD, mask_GL in inputs])
 

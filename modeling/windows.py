@@ -1,8 +1,8 @@
-"""From a batch of texts of any length to one call of a pretrained encoder, and back to one vector per token.
+"""From a batch of texts of any length to windows that a pretrained encoder reads, and back to one vector per token.
 
 Shape suffixes
     B = texts, T = tokens of the longest text, P = tokens of all texts, padding left out, W = windows of all texts,
-    L = tokens of the longest window, D = features
+    N = tokens of all windows, G = windows of a group, L = tokens of its longest, D = features
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from .ragged import Ragged
+
+# Cells (windows x tokens of the longest) that an encoder reads at once. On CPU the work on few stays in the cache.
+CELLS_OF_CALL = {"cpu": 2_048, "cuda": 65_536}
 
 
 @dataclass
@@ -103,11 +106,11 @@ def check_shapes(inputs: dict[str, Tensor]) -> None:
 
 
 class WindowPlan(NamedTuple):
-    """Which token of which text stands where in the encoder's batch, and where each token's result is read."""
+    """Which token of which text stands where in the windows, and where each token's result is read."""
 
-    token_WL: Tensor  # index into the flattened (B * T) tokens
-    mask_WL: Tensor  # bool
-    home_P: Tensor  # index into the flattened (W * L) results
+    windows: Ragged  # N tokens in W windows, one after the other
+    token_N: Tensor  # index into the flattened (B * T) tokens
+    home_P: Tensor  # index into the N results
 
 
 def plan_windows(
@@ -138,15 +141,14 @@ def plan_windows(
     start_W = (torch.arange(text_W.shape[0], device=device) - first_B[text_W]) * stride
     inner_W = (inner_B[text_W] - start_W).clamp(max=inner_size)
     length_W = length_B[text_W].minimum(num_prefix + inner_W + num_suffix)
-    local_L = torch.arange(max(int(length_W.max()), 1) if texts.num_segments else 1, device=device)
-    offset_WL = torch.where(local_L < num_prefix, 0, start_W[:, None])
-    in_suffix_WL = local_L >= (num_prefix + inner_W)[:, None]
-    suffix_WL = (length_B[text_W] - num_suffix - num_prefix - inner_W)[:, None]
-    offset_WL = torch.where(in_suffix_WL, suffix_WL, offset_WL)
-    offset_WL = torch.where((windows_B == 1)[text_W, None], 0, offset_WL)
-    index_WL = (local_L + offset_WL).clamp(0, width - 1)
     # The encoder needs something to attend to in a text without tokens; nothing reads the result.
-    mask_WL = local_L < length_W.clamp(min=1)[:, None]
+    windows = Ragged(length_W.clamp(min=1))
+    window_N, local_N = windows.segment_N, windows.position_N
+    offset_N = torch.where(local_N < num_prefix, 0, start_W[window_N])
+    suffix_W = length_B[text_W] - num_suffix - num_prefix - inner_W
+    offset_N = torch.where(local_N >= (num_prefix + inner_W)[window_N], suffix_W[window_N], offset_N)
+    offset_N = torch.where((windows_B == 1)[text_W][window_N], 0, offset_N)
+    token_N = text_W[window_N] * width + (local_N + offset_N).clamp(0, width - 1)
 
     text_P, index_P = texts.segment_N, texts.position_N
     length_P, windows_P = length_B[text_P], windows_B[text_P]
@@ -157,12 +159,12 @@ def plan_windows(
     home_window_P = torch.where(index_P < num_prefix, 0, home_window_P) + first_B[text_P]
     suffix_local_P = index_P - length_P + num_suffix + num_prefix + inner_W[home_window_P]
     local_P = torch.where(is_suffix_P, suffix_local_P, index_P - start_W[home_window_P])
-    home_P = home_window_P * local_L.shape[0] + local_P.clamp(0, local_L.shape[0] - 1)
-    return WindowPlan(text_W[:, None] * width + index_WL, mask_WL, home_P)
+    home_P = windows.offsets_S[home_window_P] + local_P.clamp(min=0).minimum(windows.lengths_S[home_window_P] - 1)
+    return WindowPlan(windows, token_N, home_P)
 
 
 def encode_windows(encoder: Any, packed: PackedInputs, config: Any) -> Tensor:
-    """Encode every token of every text: one batch of windows in, hidden states (P, D) out, one text after the other.
+    """Encode every token of every text: windows of like length side by side, hidden states (P, D) out, text by text.
 
     The encoder looks up the tokens' embeddings, unless the texts come with theirs: then windows are cut from them.
 
@@ -173,27 +175,44 @@ def encode_windows(encoder: Any, packed: PackedInputs, config: Any) -> Tensor:
     """
     if not packed.texts.num_segments:  # encoders refuse to read nothing
         return next(encoder.parameters()).new_zeros(0, encoder.config.hidden_size)
-    plan = plan_windows(
-        packed.texts,
-        packed.mask_BT.shape[1],
-        config.window_size,
-        config.window_stride,
-        config.num_prefix_tokens,
-        config.num_suffix_tokens,
-    )
-    inputs = {name: value.flatten(0, 1)[plan.token_WL] for name, value in packed.tokens.items()}
-    if "inputs_embeds" in inputs:
-        if not takes_embeddings(encoder):
-            raise ValueError(f"{type(encoder).__name__} reads token ids only, and no inputs_embeds")
-        inputs.pop("input_ids", None)
-    if "token_type_ids" not in signature(encoder.forward).parameters:
-        inputs.pop("token_type_ids", None)
-    longest, rows = plan.mask_WL.shape[1], None if config.window_size else position_rows(encoder)
+    width, special = packed.mask_BT.shape[1], (config.num_prefix_tokens, config.num_suffix_tokens)
+    plan = plan_windows(packed.texts, width, config.window_size, config.window_stride, *special)
+    longest, rows = int(plan.windows.lengths_S.max()), None if config.window_size else position_rows(encoder)
     if rows is not None and longest > rows:
         raise ValueError(f"a text of {longest} tokens is more than the encoder's {rows} positions; set window_size")
+    groups = plan.windows.in_groups({} if is_sharded(encoder) else CELLS_OF_CALL)
+    inputs = {
+        name: groups.split(value.flatten(0, 1).index_select(0, plan.token_N))
+        for name, value in encoder_inputs(encoder, packed).items()
+    }
     # The first output by its place: an encoder's configuration may say that it returns a tuple.
-    hidden_WLD = encoder(attention_mask=plan.mask_WL.long(), **inputs)[0]
-    return hidden_WLD.flatten(0, 1).index_select(0, plan.home_P)
+    hidden = [
+        encoder(attention_mask=mask_GL.long(), **{name: parts[number] for name, parts in inputs.items()})[0]
+        for number, mask_GL in enumerate(groups.masks)
+    ]
+    return groups.join(hidden, plan.home_P)
+
+
+def encoder_inputs(encoder: Any, packed: PackedInputs) -> dict[str, Tensor]:
+    """What an encoder reads of the texts' tokens, each (B, T) or (B, T, E)."""
+    tokens = dict(packed.tokens)
+    if "inputs_embeds" in tokens:
+        if not takes_embeddings(encoder):
+            raise ValueError(f"{type(encoder).__name__} reads token ids only, and no inputs_embeds")
+        tokens.pop("input_ids", None)
+    if "token_type_ids" not in signature(encoder.forward).parameters:
+        tokens.pop("token_type_ids", None)
+    return tokens
+
+
+def is_sharded(encoder: nn.Module) -> bool:
+    """Whether calls of the encoder are calls of all processes, as each holds a part of its weights (FSDP, ZeRO-3)."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return False
+    from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
+
+    of_fsdp = any(isinstance(module, FSDPModule | FullyShardedDataParallel) for module in encoder.modules())
+    return of_fsdp or any(hasattr(weight, "ds_id") for weight in encoder.parameters())
 
 
 def takes_embeddings(encoder: Any) -> bool:

@@ -15,7 +15,7 @@ from transformers import (
     RobertaModel,
 )
 
-from salience.modeling import AttnPoolConfig, AttnPoolForSequenceClassification
+from salience.modeling import AttnPoolConfig, AttnPoolForSequenceClassification, windows
 from salience.modeling.encoders import position_limit
 from salience.modeling.ragged import Ragged
 from salience.modeling.windows import encode_windows, pack_inputs, plan_windows
@@ -35,15 +35,14 @@ def test_windows_cover_every_token_and_lead_back_to_it(lengths, size, num_prefix
     width = max([*lengths, 1])
     mask = torch.arange(width)[None] < torch.tensor(lengths)[:, None]
     plan = plan_windows(Ragged(torch.tensor(lengths)), width, size, stride, num_prefix, num_suffix)
-    assert plan.token_WL.shape[1] <= size
+    assert plan.windows.lengths_S.max() <= size
     expected = torch.arange(len(lengths) * width).view(len(lengths), width)
-    assert torch.equal(plan.token_WL.flatten()[plan.home_P], expected[mask])
-    assert plan.mask_WL.flatten()[plan.home_P].all()
+    assert torch.equal(plan.token_N[plan.home_P], expected[mask])
+    windows = plan.token_N.split(plan.windows.lengths_S.tolist())
     for row, length in enumerate(lengths):
-        windows = plan.token_WL.div(width, rounding_mode="floor")[:, 0] == row
-        assert windows.sum() == 1 or length > size
-        for tokens, valid in zip(plan.token_WL[windows], plan.mask_WL[windows], strict=True):
-            local = tokens[valid] - row * width
+        of_text = [tokens - row * width for tokens in windows if tokens[0] // width == row]
+        assert len(of_text) == 1 or length > size
+        for local in of_text:
             if length >= num_prefix + num_suffix:
                 assert local[:num_prefix].tolist() == list(range(num_prefix))
                 assert local[len(local) - num_suffix :].tolist() == list(range(length - num_suffix, length))
@@ -124,3 +123,17 @@ def test_gradient_checkpointing_gives_the_same_gradients():
         model(**batch, labels=labels).loss.backward()
         gradients.append(model.model.pooler.attention.key.weight.grad)
     assert_close(gradients[0], gradients[1])
+
+
+@pytest.mark.parametrize("name", ["attn_pool", "hierarchical_encoder"])
+def test_windows_side_by_side_change_no_answer_and_no_gradient(name, monkeypatch):
+    batch, labels, found = random_batch([0, 3, 70, 16, 5, 33, 16]), torch.tensor([0, 1, 2, 0, 1, 2, 0]), []
+    for cells in (10**9, 40, 1):
+        monkeypatch.setattr(windows, "CELLS_OF_CALL", {"cpu": cells})
+        model = tiny_model(name)
+        output = model(**batch, labels=labels)
+        output.loss.backward()
+        found.append([output.logits.detach(), *(each.grad for each in model.parameters() if each.grad is not None)])
+    assert len(found[0]) > 20
+    for other in found[1:]:
+        assert_close(other, found[0], atol=2e-6, rtol=1e-5)
