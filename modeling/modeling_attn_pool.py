@@ -62,7 +62,7 @@ class AttnPoolModel(AttnPoolPreTrainedModel):
         """
         self.wants_attentions(output_attentions, output_hidden_states)
         packed = self.pack(input_ids, attention_mask, token_type_ids, inputs_embeds)
-        hidden_PD = self.projection(encode_windows(self.pretrained, packed, self.config))
+        hidden_PD = self.projection(encode_windows(self.pretrained, packed, self.config, self.keep_at_most))
         pooled_BD, weights_P = self.pooler(hidden_PD, packed.texts)
         return DocumentOutput(
             last_hidden_state=packed.unpack(packed.grid(hidden_PD)) if output_tokens else None,

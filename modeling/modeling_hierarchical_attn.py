@@ -23,7 +23,7 @@ from .cross_attention import CrossAttention
 from .encoders import EncoderPreTrainedModel, build_encoder
 from .ngram_evidence import NgramEvidence  # noqa: F401
 from .penalties import concentration, entropy
-from .ragged import Ragged
+from .ragged import Ragged, recomputed
 from .salience_base import DocumentOutput, registered
 from .segmentation import SEGMENTATIONS, Sentences
 from .windows import PackedInputs, encode_windows
@@ -148,11 +148,12 @@ class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
             embeds_PE = self.embed(packed)
             sentences = self.segment(packed, embeds_PE)
             embeds_NE = self.dropout(embeds_PE[packed.number_of(sentences.token_N)])
-            encoded_ND = sentences.words.map_groups(self.bilstm, embeds_NE)
+            read = recomputed(self.bilstm, self.keep_at_most is not None and len(embeds_NE) > self.keep_at_most)
+            encoded_ND = sentences.words.map_groups(read, embeds_NE)
             if self.skip is not None:
                 encoded_ND = encoded_ND + self.skip(embeds_NE)
         else:
-            hidden_PD = encode_windows(self.pretrained, packed, self.config)
+            hidden_PD = encode_windows(self.pretrained, packed, self.config, self.keep_at_most)
             sentences = self.segment(packed, hidden_PD)
             encoded_ND = hidden_PD[packed.number_of(sentences.token_N)]
         ids_BT = packed.tokens.get("input_ids")

@@ -7,11 +7,13 @@ Shape suffixes
 
 import sys
 from bisect import bisect_right
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 # Cells (segments x longest) of a group. On CPU small groups of like length are faster: they need hardly any padding,
 # and their results are small enough for the allocator to reuse, where large ones come from the system page by page.
@@ -49,13 +51,27 @@ class Groups:
         return torch.cat([each.flatten(0, 1) for each in results]).index_select(0, cells)
 
 
-def how_many_fit(lengths: list[int], start: int, limit: int) -> int:
-    """How many segments from `start` on, of ascending length, have at most `limit` cells in a group; one at least."""
+def like_lengths(lengths: list[int], limit: int) -> Iterator[slice]:
+    """Neighbours that have at most `limit` cells (segments x longest) together; one that has more is alone.
 
-    def cells(end: int) -> int:
-        return (end - start) * lengths[end - 1]
+    Args:
+        lengths: Ascending, none of them 0.
+        limit: Cells.
+    """
+    start = 0
+    while start < len(lengths):
 
-    return max(bisect_right(range(start + 1, len(lengths) + 1), limit, key=cells), 1)
+        def cells(end: int, start: int = start) -> int:
+            return (end - start) * lengths[end - 1]
+
+        fit = max(bisect_right(range(start + 1, len(lengths) + 1), limit, key=cells), 1)
+        yield slice(start, start + fit)
+        start += fit
+
+
+def recomputed(function: Callable[..., Any], is_wanted: bool) -> Callable[..., Any]:
+    """The same function, whose inner results are computed again for its gradient if that is wanted, and not kept."""
+    return partial(checkpoint, function, use_reentrant=False) if is_wanted and torch.is_grad_enabled() else function
 
 
 class Ragged:
@@ -97,12 +113,8 @@ class Ragged:
         limit = cells.get(self.lengths_S.device.type, cells.get("cuda", sys.maxsize))
         order_S = self.lengths_S.argsort(stable=True)
         lengths = self.lengths_S[order_S].tolist()
-        start, rows = bisect_right(lengths, 0), []
-        while start < len(lengths):
-            fit = how_many_fit(lengths, start, limit)
-            rows.append(order_S[start : start + fit])
-            start += fit
-        return Groups(self, rows)
+        num_empty = bisect_right(lengths, 0)
+        return Groups(self, [order_S[num_empty:][part] for part in like_lengths(lengths[num_empty:], limit)])
 
     def grid(self, segments_G: Tensor) -> tuple[Tensor, Tensor]:
         """Index and validity of the padded layout of some segments: (items_GL, mask_GL)."""

@@ -82,6 +82,8 @@ class SaliencePreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
+    # Tokens whose activations may be kept for the gradient; those of more are computed again. Set where it is trained.
+    keep_at_most: int | None = None
     # Whether there is an attention that can be returned.
     returns_attentions = False
     # AutoModel reads a classifier's checkpoint for its document vector.

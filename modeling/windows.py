@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .ragged import Ragged
+from .ragged import Ragged, recomputed
 
 # Cells (windows x tokens of the longest) that an encoder reads at once. On CPU the work on few stays in the cache.
 CELLS_OF_CALL = {"cpu": 2_048, "cuda": 65_536}
@@ -163,7 +163,7 @@ def plan_windows(
     return WindowPlan(windows, token_N, home_P)
 
 
-def encode_windows(encoder: Any, packed: PackedInputs, config: Any) -> Tensor:
+def encode_windows(encoder: Any, packed: PackedInputs, config: Any, keep_at_most: int | None = None) -> Tensor:
     """Encode every token of every text: windows of like length side by side, hidden states (P, D) out, text by text.
 
     The encoder looks up the tokens' embeddings, unless the texts come with theirs: then windows are cut from them.
@@ -172,6 +172,8 @@ def encode_windows(encoder: Any, packed: PackedInputs, config: Any) -> Tensor:
         encoder: A transformers model that returns `last_hidden_state`.
         packed: The texts, from `pack_inputs`.
         config: Gives `window_size`, `window_stride`, `num_prefix_tokens` and `num_suffix_tokens`.
+        keep_at_most: Tokens whose activations may be kept for the gradient; those of more are computed again, group by
+            group. None for no limit.
     """
     if not packed.texts.num_segments:  # encoders refuse to read nothing
         return next(encoder.parameters()).new_zeros(0, encoder.config.hidden_size)
@@ -185,9 +187,10 @@ def encode_windows(encoder: Any, packed: PackedInputs, config: Any) -> Tensor:
         name: groups.split(value.flatten(0, 1).index_select(0, plan.token_N))
         for name, value in encoder_inputs(encoder, packed).items()
     }
+    read = recomputed(encoder, keep_at_most is not None and len(plan.token_N) > keep_at_most)
     # The first output by its place: an encoder's configuration may say that it returns a tuple.
     hidden = [
-        encoder(attention_mask=mask_GL.long(), **{name: parts[number] for name, parts in inputs.items()})[0]
+        read(attention_mask=mask_GL.long(), **{name: parts[number] for name, parts in inputs.items()})[0]
         for number, mask_GL in enumerate(groups.masks)
     ]
     return groups.join(hidden, plan.home_P)

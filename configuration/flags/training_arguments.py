@@ -51,6 +51,13 @@ class SalienceTrainingArguments(TrainingArguments):
     lr_scheduler_kwargs: dict | str | None = field(
         default=None, metadata={"help": "Of --lr_scheduler_type, as a JSON object such as '{\"min_lr\": 1e-6}'."}
     )
+    max_tokens_per_pass: int = field(
+        default=8_192,
+        metadata={
+            "help": "Tokens that are read at once, which bounds the memory: a batch of more is read in several passes, "
+            "with the same gradient; what is kept of a longer text for the gradient is computed again. 0: no limit."
+        },
+    )
     eval_strategy: str = field(default="epoch", metadata={"help": "no, steps or epoch."})
     save_strategy: str = field(default="epoch", metadata={"help": "no, steps, epoch or best."})
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints kept, beside the best one."})

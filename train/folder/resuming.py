@@ -25,7 +25,7 @@ MAY_CHANGE = {
     # where the run is, and what it is called
     "output_dir", "resume_from_checkpoint", "base_model", "data_name", "language", "license", "run_name", "project",
     # how fast it goes, and on what: their product, the batch of a step, is compared
-    "per_device_train_batch_size", "gradient_accumulation_steps", "per_device_eval_batch_size",
+    "per_device_train_batch_size", "gradient_accumulation_steps", "per_device_eval_batch_size", "max_tokens_per_pass",
     "eval_accumulation_steps", "encoder_cache", "use_cpu", "local_rank", "torch_empty_cache_steps",
     "dataloader_num_workers", "dataloader_pin_memory", "dataloader_prefetch_factor",
     "dataloader_persistent_workers", "dataloader_multiprocessing_context",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import (
@@ -17,6 +17,7 @@ from salience.configuration.errors import UserError
 from salience.configuration.flags.training_arguments import SalienceTrainingArguments
 from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.model_cards.run_folder import ADAPTER_FOLDER
+from salience.modeling.salience_base import SaliencePreTrainedModel
 from salience.train.building.encoder_cache import attach_cache
 from salience.train.building.lora import add_adapters, encoder_of, save_merged
 from salience.train.data.load import TextData
@@ -52,6 +53,8 @@ def make_trainer(
     compute_metrics: Callable[[EvalPrediction], dict[str, float]],
 ) -> SalienceTrainer:
     """The trainer that the flags ask for; with LoRA the model gets its adapters."""
+    if isinstance(model, SaliencePreTrainedModel):
+        cast(SaliencePreTrainedModel, model.base_model).keep_at_most = training.max_tokens_per_pass or None
     return SalienceTrainer(
         lengths=num_tokens(texts.splits["train"]).tolist() if tuning.length_grouped else None,
         text_weights=balancing_weights(data, statistics) if statistics and tuning.balanced_sampling else None,

@@ -1,11 +1,13 @@
 """transformers' Trainer with our order of texts, and a Hub repository that holds finished models only."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 import torch
+from accelerate.utils import DistributedType
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase, Trainer
@@ -18,6 +20,7 @@ from salience.model_cards.card import write_card
 from salience.train.folder.output import mark_checkpoint
 from salience.train.folder.resuming import readable
 from salience.train.loop.adversarial import adversarial_step
+from salience.train.loop.passes import joined, of_rows, rows_of_passes
 from salience.train.loop.sampling import EpochSampler, StepBatches
 from salience.train.publish.push import push_run
 
@@ -82,16 +85,44 @@ class SalienceTrainer(Trainer):
         inputs: dict[str, Any],
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        """Forward and backward pass on a batch, and with `adversarial_size` on its worst change: the mean of both."""
-        if not self.adversarial_size:
-            return super().training_step(model, inputs, num_items_in_batch)
+        """Forward and backward passes on a batch, and with `adversarial_size` on its worst change: the mean of both."""
+        rows = rows_of_passes(inputs, self.args.max_tokens_per_pass, self.accelerator)
+        passes = [of_rows(inputs, each) for each in rows] if rows else [inputs]
         train = super().training_step
-        return adversarial_step(
-            self.accelerator.unwrap_model(model).get_input_embeddings(),
-            self.adversarial_size,
-            len(inputs["labels"]),
-            lambda: train(model, inputs, num_items_in_batch),
+
+        def step() -> torch.Tensor:
+            with self.accumulating(model, len(passes) > 1):
+                losses = [train(model, each, num_items_in_batch) for each in passes[:-1]]
+            return torch.stack([*losses, train(model, passes[-1], num_items_in_batch)]).sum()
+
+        if not self.adversarial_size:
+            return step()
+        embedding = self.accelerator.unwrap_model(model).get_input_embeddings()
+        return adversarial_step(embedding, self.adversarial_size, len(inputs["labels"]), step)
+
+    def accumulating(self, model: nn.Module, is_first_part: bool) -> AbstractContextManager:
+        """Gradients stay in their process until the last pass; sharded ones would then be held whole."""
+        is_sharded = self.accelerator.distributed_type == DistributedType.FSDP
+        return self.accelerator.no_sync(model) if is_first_part and not is_sharded else nullcontext()
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[Any, Any, Any]:
+        """Answers to a batch, pass by pass; arguments and result are those of `Trainer.prediction_step`."""
+        predict = super().prediction_step
+        rows = rows_of_passes(inputs, self.args.max_tokens_per_pass, self.accelerator)
+        if rows is None or prediction_loss_only:
+            return predict(model, inputs, prediction_loss_only, ignore_keys)
+        losses, answers, _ = zip(
+            *(predict(model, of_rows(inputs, each), prediction_loss_only, ignore_keys) for each in rows), strict=True
         )
+        texts = torch.tensor([len(each) for each in rows], device=losses[0].device)
+        labels = inputs["labels"].to(losses[0].device)
+        return (torch.stack(losses) * texts).sum() / texts.sum(), joined(answers, rows), labels
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """The loss of a batch; in adversarial training half of it, as each batch is trained twice."""

@@ -187,7 +187,7 @@ TEXT_LENGTHS = [3, 9, 14, 5, 21, 7, 2, 11]
 TEXT_LABELS = [0, 0, 0, 0, 0, 1, 1, 2]  # every micro-batch of two has its own mix of classes
 
 
-def trained_weights(folder, tokenizer, loss, batch_size, accumulation, smoothing=0.0):
+def trained_weights(folder, tokenizer, loss, batch_size, accumulation, smoothing=0.0, passes=0, adversarial_size=0.0):
     """Weights after one step on eight texts, without anything random."""
     torch.manual_seed(0)
     no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -203,8 +203,10 @@ def trained_weights(folder, tokenizer, loss, batch_size, accumulation, smoothing
         gradient_accumulation_steps=accumulation, optim="sgd", learning_rate=0.1, lr_scheduler_type="constant",
         max_grad_norm=1e9, eval_strategy="no", save_strategy="no", load_best_model_at_end=False, report_to="none",
         bf16=False, use_cpu=True, label_smoothing_factor=smoothing, disable_tqdm=True,
+        max_tokens_per_pass=passes,
     )  # fmt: skip
     trainer = SalienceTrainer(
+        adversarial_size=adversarial_size,
         model=AttnPoolForSequenceClassification(config),
         args=arguments,
         train_dataset=datasets.Dataset.from_dict({"input_ids": ids, "labels": TEXT_LABELS}),
@@ -223,6 +225,18 @@ def test_accumulated_steps_change_nothing(loss, smoothing, tmp_path, tokenizer, 
     monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)  # transformers 4 leaves that of another run here
     first_loss, first = trained_weights(tmp_path, tokenizer, loss, 8, 1, smoothing)
     second_loss, second = trained_weights(tmp_path, tokenizer, loss, 2, 4, smoothing)
+    assert first_loss == pytest.approx(second_loss, abs=1e-6)
+    for name, weight in first.items():
+        torch.testing.assert_close(weight, second[name], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("adversarial_size", [0.0, 0.1])
+def test_passes_change_nothing(accumulation, adversarial_size, tmp_path, tokenizer, monkeypatch):
+    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)
+    batches = "weighted", 8 // accumulation, accumulation, 0.1
+    first_loss, first = trained_weights(tmp_path, tokenizer, *batches, adversarial_size=adversarial_size)
+    second_loss, second = trained_weights(tmp_path, tokenizer, *batches, 15, adversarial_size)
     assert first_loss == pytest.approx(second_loss, abs=1e-6)
     for name, weight in first.items():
         torch.testing.assert_close(weight, second[name], rtol=0, atol=1e-6)

@@ -1,0 +1,69 @@
+"""Batches in passes of bounded size: the same loss and gradient, and equally many for several processes."""
+
+import pytest
+import torch
+from accelerate import Accelerator
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from salience.modeling import windows
+from salience.train.loop.passes import in_passes, joined, of_rows, rows_of_passes
+from tests.helpers.tiny import random_batch, tiny_model
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=12), st.integers(1, 120), st.booleans())
+def test_each_text_is_in_one_pass_that_keeps_to_the_limit(lengths, limit, left):
+    batch = random_batch(lengths, "left" if left else "right")
+    rows = rows_of_passes(batch, limit, Accelerator(cpu=True)) or [list(range(len(lengths)))]
+    assert sorted(row for each in rows for row in each) == list(range(len(lengths)))
+    for each in rows:
+        part = of_rows(batch, each)
+        assert len(each) == 1 or part["input_ids"].numel() <= max(limit, len(each)) or len(rows) == 1
+        for name in batch:
+            for row, tokens in zip(each, part[name], strict=True):
+                kept = batch[name][row][batch["attention_mask"][row].bool()]
+                assert_close(tokens[part["attention_mask"][each.index(row)].bool()], kept)
+    answers = [torch.tensor(each) for each in rows]
+    assert joined(answers, rows).tolist() == list(range(len(lengths)))
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=6), st.data())
+def test_processes_make_equally_many_passes(sizes, data):
+    numbers = iter(range(sum(sizes)))
+    rows = [[next(numbers) for _ in range(size)] for size in sizes]
+    count = data.draw(st.integers(1, sum(sizes)))
+    divided = in_passes(rows, count)
+    assert len(divided) == count and all(divided)
+    assert [row for each in divided for row in each] == list(range(sum(sizes)))
+
+
+@pytest.mark.parametrize("name", ["attn_pool", "hierarchical", "hierarchical_encoder"])
+def test_what_is_computed_again_changes_no_gradient(name):
+    batch, labels, found = random_batch([70, 300]), torch.tensor([0, 1]), []
+    for limit in (None, 20):
+        model = tiny_model(name)
+        model.base_model.keep_at_most = limit
+        output = model(**batch, labels=labels)
+        output.loss.backward()
+        found.append([output.logits.detach(), *(each.grad for each in model.parameters() if each.grad is not None)])
+    assert_close(found[1], found[0])
+
+
+@pytest.mark.parametrize("name", ["attn_pool", "hierarchical_encoder"])
+def test_activations_of_one_group_are_held_at_a_time(name, monkeypatch):
+    """Bytes that autograd keeps grow with the text only by what it returns for each token."""
+    monkeypatch.setattr(windows, "CELLS_OF_CALL", {"cpu": 64})
+    model, kept = tiny_model(name), {}
+    for limit in (None, 64):
+        model.base_model.keep_at_most = limit
+        sizes = []
+
+        def note(tensor, sizes=sizes):
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            model(**random_batch([800])).logits.sum()
+        kept[limit] = sum(sizes)
+    assert kept[64] < kept[None] / 2
