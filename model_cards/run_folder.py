@@ -76,6 +76,7 @@ class RunRecord(TypedDict):
     seed: int
     started: str
     seconds: float
+    peak_memory_mb: dict[str, int]  # of the first process: "ram", and "gpu" where there is one
     precision: str
     versions: dict[str, str]
     platform: dict[str, Any]

@@ -19,6 +19,9 @@ from transformers.utils import logging as transformers_logging
 from .salience_base import SaliencePreTrainedModel, check_finite
 from .windows import position_rows
 
+# What configurations of transformers call the dropout of attention weights.
+ATTENTION_DROPOUTS = ("attention_dropout", "attention_probs_dropout_prob", "attn_pdrop")
+
 
 class EncoderPreTrainedModel(SaliencePreTrainedModel):
     """Base of the models that can hold a pretrained encoder."""
@@ -31,6 +34,7 @@ class EncoderPreTrainedModel(SaliencePreTrainedModel):
         name_or_path: str | Path,
         tokenizer: PreTrainedTokenizerBase | None = None,
         revision: str | None = None,
+        attention_dropout: float | None = None,
         **options: Any,
     ) -> "EncoderPreTrainedModel":
         """A new model on a pretrained encoder; everything but the encoder has fresh weights.
@@ -40,6 +44,7 @@ class EncoderPreTrainedModel(SaliencePreTrainedModel):
             tokenizer: The encoder's tokenizer; None loads it from the same place. It tells how many special tokens
                 surround a text, and together with the encoder's positions how much is read at once.
             revision: Branch, tag or commit of a Hub id.
+            attention_dropout: See `set_attention_dropout`.
             options: Fields of our configuration (`alpha`, `num_labels`, `id2label`, `window_stride`, ...).
 
         Raises:
@@ -53,6 +58,7 @@ class EncoderPreTrainedModel(SaliencePreTrainedModel):
         if encoder_config.is_encoder_decoder:
             raise ValueError(f"{name_or_path} is an encoder-decoder; give an encoder or a decoder")
         tokenizer = tokenizer or AutoTokenizer.from_pretrained(name_or_path, **trusted)
+        set_attention_dropout(encoder_config, AutoModel._model_mapping[type(encoder_config)], attention_dropout)
         encoder = load_encoder(name_or_path, encoder_config, revision)
         forget_origin(encoder.config)
         num_prefix, num_suffix = count_special_tokens(tokenizer)
@@ -64,6 +70,27 @@ class EncoderPreTrainedModel(SaliencePreTrainedModel):
         model.base_model.pretrained = encoder
         model.train(model.training)  # the encoder too
         return model
+
+
+def set_attention_dropout(config: PretrainedConfig, model_class: Any, rate: float | None) -> None:
+    """Say in an encoder's configuration how many attention weights are dropped in training.
+
+    Args:
+        config: The encoder's.
+        model_class: The class that is built of it, or a tuple of such.
+        rate: 0 to 1. None: 0 where attention is torch's `scaled_dot_product_attention`, which has no fast path with
+            dropout on CPUs; elsewhere it stays as it is.
+
+    Raises:
+        ValueError: A rate was given, and the configuration has no place for one.
+    """
+    names = [name for name in ATTENTION_DROPOUTS if hasattr(config, name)]
+    if rate is not None and not names:
+        raise ValueError(f"{type(config).__name__} has no attention dropout; leave out attention_dropout")
+    classes = model_class if isinstance(model_class, tuple) else (model_class,)
+    if rate is not None or all(each._supports_sdpa for each in classes):
+        for name in names:
+            setattr(config, name, rate or 0.0)
 
 
 def forget_origin(config: PretrainedConfig) -> None:

@@ -27,7 +27,7 @@ from salience.train.building.text_columns import choose_separator, remember_colu
 from salience.train.data.load import TextData, load_splits
 from salience.train.flag_checks import check_flags, check_labels, check_model
 from salience.train.folder.output import claimed
-from salience.train.folder.record import describe_model, record_of_training
+from salience.train.folder.record import describe_model, peak_memory_mb, record_of_training
 from salience.train.folder.resuming import check_checkpoint, last_checkpoint, run_plan, start_or_resume
 from salience.train.loop.assembly import (
     CLASS_SCORES,
@@ -237,6 +237,7 @@ def print_summary(run: TrainedRun) -> None:
     names = (*CLASS_SCORES, *REGRESSION_SCORES)
     scores = [f"{name} {run.scores[name]:.4f}" for name in names if name in run.scores]
     print(f"\nmodel    {run.folder}\n{run.split:<8} {' · '.join(scores)} ({run.scores['samples']} texts)")
+    print(f"memory   {' · '.join(f'{kind} {peak:,} MB' for kind, peak in peak_memory_mb().items())} at most")
     if run.example:
         text, label, score, words = run.example
         print(f"example  {one_line(text)[:200]} ...\nlabel    {one_line(label)} ({score:.3f})")

@@ -66,7 +66,7 @@ VALUES = (
     Values("must be a number of at least 1", lambda v: 1 <= v < NO_LIMIT, ("minority_ratio",)),
     Values("must be a number above 0", lambda v: 0 < v < NO_LIMIT, ("eval_steps", "save_steps", "logging_steps")),
     Values("must lie in [0, 1)", lambda v: 0 <= v < 1, (
-        "label_smoothing_factor", "adam_beta1", "adam_beta2", "lora_dropout",
+        "label_smoothing_factor", "adam_beta1", "adam_beta2", "lora_dropout", "attention_dropout",
     )),
     Values("must lie between 0 and 1", lambda v: 0 < v < 1, ("class_balanced_beta", "validation_size")),
     Values("must be at least 0 and less than 1", lambda v: 0 <= v < 1, ("test_size",)),
@@ -173,7 +173,7 @@ TOGETHER = (
         )
         for flag in ("vocabulary", "min_frequency")
     ),
-    *belongs_to("encoder", (), "encoder_revision", "base_model", says=LEAVE_IT_OUT),
+    *belongs_to("encoder", (), "encoder_revision", "base_model", "attention_dropout", says=LEAVE_IT_OUT),
     *(
         Together(
             (flag, "dataset_name"), lambda f, flag=flag: getattr(f, flag) and not f.dataset_name,  # type: ignore[misc]

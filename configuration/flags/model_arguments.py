@@ -85,6 +85,13 @@ class CommonModelArguments:
         default=None, metadata={"help": "Hub id, folder, or package:NAME[/FOLDER] of a pretrained encoder."}
     )
     encoder_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a Hub encoder."})
+    attention_dropout: float | None = field(
+        default=None,
+        metadata={
+            "help": "Share of an encoder's attention weights that is dropped in training; unset: 0 where it would be "
+            "slow (torch's scaled_dot_product_attention), else what the encoder has."
+        },
+    )
     encoder_cache: str | None = field(
         default=None,
         metadata={

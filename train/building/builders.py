@@ -22,6 +22,7 @@ from salience.train.building.encoder_loading import (
     load_plain_head,
     misfit,
     no_encoder,
+    plain_head_config,
 )
 from salience.train.building.memory import refuse_beyond_memory
 from salience.train.building.word_tokenizer import (
@@ -130,7 +131,9 @@ def on_encoder(request: Request) -> Built:
     model_class, options = classifier_of(request.code), token_options(request, tokenizer)
     try:
         check_options(model_class, path, name, revision, options)
-        model = model_class.from_encoder(path, tokenizer, revision=revision, **options)
+        model = model_class.from_encoder(
+            path, tokenizer, revision, attention_dropout=request.arguments.attention_dropout, **options
+        )
     except LOADING_ERRORS as error:
         raise UserError(no_encoder(name, error)) from error
     except RuntimeError as error:
@@ -171,7 +174,8 @@ def plain_head(request: Request) -> Built:
     """The plain classification head that transformers has for the encoder."""
     path, tokenizer = request.encoder_tokenizer()
     try:
-        model = load_plain_head(path, request.arguments.encoder_revision, **request.options)
+        revision, dropout = request.arguments.encoder_revision, request.arguments.attention_dropout
+        model = load_plain_head(path, revision, plain_head_config(path, revision, dropout, **request.options))
     except (ValueError, *LOADING_ERRORS) as error:
         raise UserError(no_encoder(request.arguments.encoder, error)) from error
     except RuntimeError as error:

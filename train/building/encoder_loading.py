@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoConfig, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
 from salience.configuration.configuration_salience import SalienceConfig
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.model_arguments import FROM_A_RUN, WINDOW_OPTIONS
-from salience.modeling.encoders import forget_origin, load_weights
+from salience.modeling.encoders import forget_origin, load_weights, set_attention_dropout
 from salience.train.building.memory import refuse_beyond_memory
 from salience.train.data.paths import PACKAGE_PREFIX, expand, find_in_package
 
@@ -119,19 +119,37 @@ def check_options(
     refuse_beyond_memory(model)
 
 
-def load_plain_head(path: str, revision: str | None, **options: Any) -> PreTrainedModel:
+def plain_head_config(
+    path: str, revision: str | None, attention_dropout: float | None, **options: Any
+) -> PretrainedConfig:
+    """The configuration of `load_plain_head`.
+
+    Args:
+        path: Folder or Hub id of the encoder.
+        revision: Branch, tag or commit of a Hub id.
+        attention_dropout: See `set_attention_dropout`.
+        options: Fields of it.
+    """
+    config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False, **options)
+    model_class = AutoModelForSequenceClassification._model_mapping.get(type(config), None)
+    if model_class is not None:  # an architecture that has none is refused where it is loaded
+        set_attention_dropout(config, model_class, attention_dropout)
+    return config
+
+
+def load_plain_head(path: str, revision: str | None, config: PretrainedConfig) -> PreTrainedModel:
     """The classifier that transformers has for a pretrained encoder, in float32.
 
     Args:
         path: Folder or Hub id of the encoder.
         revision: Branch, tag or commit of a Hub id.
-        options: `config`, or fields of it.
+        config: Its configuration.
 
     Raises:
         ValueError: The checkpoint lacks weights of the encoder, or is a model of ours; or see `load_weights`.
     """
     model, missing = load_weights(
-        AutoModelForSequenceClassification, path, revision=revision, dtype="float32", **options
+        AutoModelForSequenceClassification, path, config=config, revision=revision, dtype="float32"
     )
     if isinstance(model.config, SalienceConfig):
         raise ValueError(f"it is a finished run; {FROM_A_RUN}")

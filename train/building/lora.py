@@ -145,7 +145,7 @@ def load_adapter(name_or_path: str | Path, revision: str | None = None, encoder:
         if not Path(path).is_dir():
             base_revision = find_commit(path, base_revision)
         if encoder_config is None:
-            model = load_plain_head(path, base_revision, config=config)
+            model = load_plain_head(path, base_revision, config)
         else:
             model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
             model.base_model.pretrained = load_encoder(path, encoder_config, base_revision)

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from transformers import PreTrainedModel
 
@@ -64,6 +65,7 @@ def make_record(
         "seed": seed,
         "started": started.astimezone(timezone.utc).isoformat(timespec="seconds"),
         "seconds": round((datetime.now(timezone.utc) - started).total_seconds(), 1),
+        "peak_memory_mb": peak_memory_mb(),
         "precision": precision,
         "versions": versions(),
         "platform": describe_platform(),
@@ -123,6 +125,19 @@ def describe_model(model_args: Any, model: PreTrainedModel, num_trainable: int) 
     if found is not None:
         record["word_vectors_found"] = found
     return record
+
+
+def peak_memory_mb() -> dict[str, int]:
+    """The most memory that this process has held until now, and of a GPU if it uses one, in units of 10**6 bytes."""
+    info = psutil.Process().memory_info()
+    if hasattr(info, "peak_wset"):  # Windows
+        peak = info.peak_wset
+    else:
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
+    gpu = {"gpu": torch.cuda.max_memory_allocated() // 10**6} if torch.cuda.is_available() else {}
+    return {"ram": peak // 10**6} | gpu
 
 
 def num_weights(model: PreTrainedModel) -> int:

@@ -1,4 +1,4 @@
-"""An encoder whose weights are a pickle: opened where it holds weights only, else one sentence, and never executed."""
+"""What is taken from an encoder's files: weights of a pickle that holds nothing else, and the dropout of attention."""
 
 import os
 import pickle
@@ -7,11 +7,15 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import BertConfig, DebertaV2Config, DistilBertConfig, GPT2Config
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.parser import RecipeParser
 from salience.eval import load_classifier
+from salience.modeling import AttnPoolForSequenceClassification
+from salience.modeling.encoders import ATTENTION_DROPOUTS
 from salience.train.building.build import build_model
+from salience.train.building.encoder_loading import plain_head_config
 
 FAMILIES = ["attn_pool", "sequence_classification"]
 
@@ -85,3 +89,27 @@ def test_a_finished_run_is_told_how_to_go_on_from(encoder_folder, tmp_path, fami
     name = "embeddings.word_embeddings.weight"
     weights = [weight for key, weight in again.state_dict().items() if key.endswith(name)]
     assert len(weights) == 1 and torch.equal(weights[0], model.encoder.state_dict()[name])
+
+
+def dropouts(folder, config):
+    """Of attention, in the encoder of each kind of model that is built on it, by --attention_dropout."""
+    config.save_pretrained(folder)
+    found = {}
+    for rate in (None, 0.3):
+        config = plain_head_config(str(folder), None, rate)
+        found[rate] = [getattr(config, name) for name in ATTENTION_DROPOUTS if hasattr(config, name)]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("config", "unset"), [(BertConfig(), 0.0), (DistilBertConfig(), 0.0), (GPT2Config(), 0.0), (DebertaV2Config(), 0.1)]
+)
+def test_attention_drops_nothing_where_that_is_slow_unless_asked_to(config, unset, tmp_path):
+    assert dropouts(tmp_path, config) == {None: [unset], 0.3: [0.3]}
+
+
+def test_a_model_says_its_attention_dropout(encoder_folder):
+    for rate, expected in ((None, 0.0), (0.2, 0.2)):
+        model = AttnPoolForSequenceClassification.from_encoder(encoder_folder, attention_dropout=rate)
+        assert model.config.to_dict()["encoder_config"]["attention_probs_dropout_prob"] == expected
+        assert model.encoder.encoder.layer[0].attention.self.dropout.p == expected

@@ -78,7 +78,7 @@ def test_secrets_and_home_are_hidden_everywhere(tmp_path):
 def test_a_record_says_when_on_what_and_with_which_versions(tmp_path):
     run = record(tmp_path, model={"parameters": np.int64(7)}, arguments={"learning_rate": np.float32(0.5)})
     assert run["seed"] == 3 and run["precision"] == "fp32"
-    assert 60 <= run["seconds"] < 120
+    assert 60 <= run["seconds"] < 120 and 50 < run["peak_memory_mb"]["ram"] < 10**6
     assert datetime.fromisoformat(run["started"]).tzinfo is not None
     assert run["versions"] == versions() and run["salience_version"] == versions()["salience"]
     assert {"python", "torch", "transformers", "scikit-learn"} <= set(run["versions"])
