@@ -2,7 +2,9 @@
 
 import sys
 
+from salience.configuration.terminal import calm_threads
 from salience.eval.cli import main
 
 if __name__ == "__main__":
+    calm_threads()
     sys.exit(main())

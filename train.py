@@ -2,7 +2,10 @@
 
 import sys
 
-from salience.train.cli import main
+from salience.configuration.terminal import calm_threads
 
 if __name__ == "__main__":
+    calm_threads()
+    from salience.train.cli import main
+
     sys.exit(main())

@@ -28,6 +28,14 @@ _BAR_OR_STEERING = re.compile(f"(\x1b\\[A|\x1b\\[[0-9;]*m)|{_STEERING.pattern}")
 _FAILED_WRITE = re.compile(r"\(os error (\d+)\)|PytorchStreamWriter failed|unexpected pos|database or disk is full")
 
 
+def calm_threads() -> None:
+    """Let threads that wait for each other sleep, before torch starts them, unless OMP_WAIT_POLICY says otherwise.
+
+    They would spin, and take the time that the last of them needs wherever another process is busy.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
 def run_program(main: Callable[[list[str]], int | None], argv: Sequence[str] | None = None) -> int:
     """Run a program in a terminal, a pipe or a log file.
 

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from salience.configuration.errors import UserError, did_you_mean
-from salience.configuration.terminal import run_program
+from salience.configuration.terminal import calm_threads, run_program
 
 
 class Command(NamedTuple):
@@ -61,6 +61,7 @@ def run_command(argv: list[str], program: str, commands: Mapping[str, Command]) 
 
 def salience() -> int:
     """The console program of the installed package."""
+    calm_threads()
     return main(program="salience", commands=COMMANDS)
 
 

@@ -17,8 +17,12 @@ from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 from salience.configuration.errors import UserError
 from salience.eval.reading.words import label_names, problem_type
 from salience.modeling.encoders import position_limit
+from salience.modeling.ragged import like_lengths
 from salience.modeling.salience_base import SaliencePreTrainedModel
 from salience.modeling.tokenizer_loading import foreign_tokenizer
+
+# Texts times tokens of the longest: what a batch of long documents takes stays a few hundred MB.
+TOKENS_OF_BATCH = 65_536
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def token_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> i
 
 
 def batches(ids: Sequence[Sequence[int] | np.ndarray], batch_size: int) -> Iterator[list[int]]:
-    """Numbers of the texts of each batch, like lengths together.
+    """Numbers of the texts of each batch, like lengths together, at most `TOKENS_OF_BATCH` unless it is one text.
 
     The longest texts come first: the first batch shows whether memory is enough.
 
@@ -95,9 +99,11 @@ def batches(ids: Sequence[Sequence[int] | np.ndarray], batch_size: int) -> Itera
         ids: Token ids of each text, (T,).
         batch_size: Texts at a time.
     """
-    order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+    order = sorted(range(len(ids)), key=lambda row: (len(ids[row]), -row))
+    parts = like_lengths([max(len(ids[row]), 1) for row in order], TOKENS_OF_BATCH)
+    for rows in reversed([order[part][::-1] for part in parts]):
+        for start in range(0, len(rows), batch_size):
+            yield rows[start : start + batch_size]
 
 
 def padded(tokenizer: PreTrainedTokenizerBase, ids: Sequence[np.ndarray]) -> BatchEncoding:
@@ -123,7 +129,7 @@ class Reader:
     Args:
         model: The classifier; set to evaluation mode.
         tokenizer: Its tokenizer.
-        batch_size: Texts at a time; texts of like length are read together.
+        batch_size: Texts at a time, fewer of long ones; texts of like length are read together.
     """
 
     model: PreTrainedModel

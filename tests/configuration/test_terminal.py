@@ -10,7 +10,7 @@ import time
 import pytest
 
 from salience.configuration.errors import UserError
-from salience.configuration.terminal import PARENT, STOPPED, failed_write, run_program
+from salience.configuration.terminal import PARENT, STOPPED, calm_threads, failed_write, run_program
 from tests.helpers.paths import ROOT
 
 HEAD = "import os, sys, time\nfrom pathlib import Path\nfrom salience.configuration.terminal import run_program\n"
@@ -190,3 +190,12 @@ def is_running(pid):
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "passive"), ("active", "active")])
+def test_waiting_threads_sleep_unless_the_user_wants_otherwise(given, expected, monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", given or "")
+    if given is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    calm_threads()
+    assert os.environ["OMP_WAIT_POLICY"] == expected
