@@ -1,5 +1,8 @@
 """Encoders: windows over long texts, other architectures, frozen ones, and gradient checkpointing."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,6 +22,7 @@ from salience.modeling import AttnPoolConfig, AttnPoolForSequenceClassification,
 from salience.modeling.encoders import position_limit
 from salience.modeling.ragged import Ragged
 from salience.modeling.windows import encode_windows, pack_inputs, plan_windows
+from tests.helpers.paths import ROOT
 from tests.helpers.tiny import VOCAB_SIZE, random_batch, tiny_model
 
 
@@ -137,3 +141,9 @@ def test_windows_side_by_side_change_no_answer_and_no_gradient(name, monkeypatch
     assert len(found[0]) > 20
     for other in found[1:]:
         assert_close(other, found[0], atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_processes_that_share_an_encoder_call_it_equally_often():
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29611"]
+    subprocess.run([*command, "-m", "tests.helpers.sharded_process", "attn_pool"], cwd=ROOT, check=True, timeout=120)
