@@ -28,7 +28,8 @@ class EncoderCache:
     Windows are encoded together with others of the same length only, without padding: so what is kept of a text doesn't
     depend on the batch in which it first came. (Padding changes a state by rounding: up to 4e-6 in float32 and 0.02 in
     bfloat16 with MiniLM.) Several processes and runs can share a file; each encoder and precision has entries of its
-    own. An entry takes 4 bytes for each feature of each token.
+    own. States are rounded to the precision in which they are computed, and kept so: in bfloat16 half of the 4 bytes
+    for each feature of each token.
 
     Args:
         file: SQLite database, which is made where there is none.
@@ -91,16 +92,17 @@ class EncoderCache:
         Raises:
             UserError: The file can't be read or written.
         """
-        lengths_W = attention_mask.sum(1).clamp(min=1).tolist()
-        keys_W = self._keys(input_ids, token_type_ids, lengths_W)
+        lengths_W, device = attention_mask.sum(1).clamp(min=1).tolist(), input_ids.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+        keys_W = self._keys(input_ids, token_type_ids, lengths_W, dtype)
         try:
-            known = self._read(keys_W)
+            known = self._read(keys_W, dtype)
             new_rows = {key: row for row, key in enumerate(keys_W) if key not in known}
             if new_rows:
                 types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
                 inputs = {"input_ids": input_ids, "attention_mask": attention_mask, **types}
                 encoded = self._encode(inputs, sorted(new_rows.values()), lengths_W)
-                new = {key: encoded[row] for key, row in new_rows.items()}
+                new = {key: encoded[row].to(dtype) for key, row in new_rows.items()}
                 self._write(new)
                 known |= new
         except sqlite3.Error as error:
@@ -110,10 +112,11 @@ class EncoderCache:
             states_WLD[row, : lengths_W[row]] = known[key]
         return states_WLD.to(input_ids.device)
 
-    def _keys(self, input_ids: Tensor, token_type_ids: Tensor | None, lengths_W: list[int]) -> list[bytes]:
-        device = input_ids.device.type
-        precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
-        prefix = f"{self.fingerprint} {device} {precision} {torch.__version__} ".encode()
+    def _keys(
+        self, input_ids: Tensor, token_type_ids: Tensor | None, lengths_W: list[int], dtype: torch.dtype
+    ) -> list[bytes]:
+        kept = f"{dtype} of {dtype.itemsize} bytes"  # earlier versions kept 4 bytes of each
+        prefix = f"{self.fingerprint} {input_ids.device.type} {kept} {torch.__version__} ".encode()
         ids_WL = input_ids.cpu().numpy().astype(np.int64)
         types_WL = np.zeros_like(ids_WL) if token_type_ids is None else token_type_ids.cpu().numpy().astype(np.int64)
         return [
@@ -121,11 +124,11 @@ class EncoderCache:
             for ids, types, length in zip(ids_WL, types_WL, lengths_W, strict=True)
         ]
 
-    def _read(self, keys: list[bytes]) -> dict[bytes, Tensor]:
+    def _read(self, keys: list[bytes], dtype: torch.dtype) -> dict[bytes, Tensor]:
         distinct = list(set(keys))
         marks = ",".join("?" * len(distinct))
         found = self.database.execute(f"SELECT tokens, states FROM states WHERE tokens IN ({marks})", distinct)
-        return {key: torch.frombuffer(bytearray(blob), dtype=torch.float32).view(-1, self.width) for key, blob in found}
+        return {key: torch.frombuffer(bytearray(blob), dtype=dtype).view(-1, self.width) for key, blob in found}
 
     def _encode(self, inputs: dict[str, Tensor], rows: list[int], lengths_W: list[int]) -> dict[int, Tensor]:
         """States (T, D) of some rows of a batch, windows of the same length together."""
@@ -139,7 +142,7 @@ class EncoderCache:
         return encoded
 
     def _write(self, new: dict[bytes, Tensor]) -> None:
-        blobs = [(key, states_TD.contiguous().numpy().tobytes()) for key, states_TD in new.items()]
+        blobs = [(key, states_TD.contiguous().view(torch.uint8).numpy().tobytes()) for key, states_TD in new.items()]
         self.database.execute("BEGIN IMMEDIATE")
         try:
             # Another process may have come first, with the same states.

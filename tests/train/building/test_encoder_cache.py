@@ -179,3 +179,16 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
         for seed in range(1, 50):
             cache.states(**batch(seed=seed))
     assert torch.equal(EncoderCache(file, encoder).states(**batch()), expected)
+
+
+@pytest.mark.parametrize(("dtype", "size"), [(torch.float32, 4), (torch.bfloat16, 2)])
+def test_states_take_the_bytes_of_the_precision_in_which_they_are_computed(dtype, size, tmp_path):
+    encoder, inputs = TINY_MODELS["attn_pool"]().encoder.eval(), batch(num_texts=1)
+    cache = EncoderCache(str(tmp_path / "cache.sqlite"), encoder)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        first, second = cache.states(**inputs), cache.states(**inputs)
+        expected = encoder(**inputs).last_hidden_state
+    assert torch.equal(first, second)
+    assert_close(first, expected * inputs["attention_mask"][:, :, None], atol=0.05, rtol=0)
+    (blob,) = cache.database.execute("SELECT states FROM states").fetchone()
+    assert len(blob) == size * int(inputs["attention_mask"].sum()) * cache.width
