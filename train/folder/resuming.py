@@ -128,19 +128,19 @@ def last_checkpoint(folder: Path, wanted: str | None) -> Path | None:
     if wanted is None:
         return None
     found = [folder] if holds_model(folder) else checkpoints(folder)
-    if not found:
-        raise UserError(f"--output_dir {folder} holds no complete checkpoint; leave out --resume_from_checkpoint")
     if wanted.lower() in ("last", "true"):
+        if not found:
+            raise UserError(f"--output_dir {folder} holds no complete checkpoint; leave out --resume_from_checkpoint")
         return found[-1]
     path = Path(wanted)
     if same := [each for each in found if each.resolve() == path.resolve()]:
         return same[0]
     if path.resolve().parent != folder.resolve() and (path / STATE_FILE).is_file():
         raise UserError(f"--resume_from_checkpoint {wanted} lies outside of --output_dir {folder}: name its folder")
-    raise UserError(
-        f"--resume_from_checkpoint {wanted} is no complete checkpoint of this run: choose from "
-        f"{', '.join(map(str, found))}, or say last"
+    way_out = (
+        f"choose from {', '.join(map(str, found))}, or say last" if found else f"{folder} holds none, leave it out"
     )
+    raise UserError(f"--resume_from_checkpoint {wanted} is no complete checkpoint of this run: {way_out}")
 
 
 def check_checkpoint(checkpoint: Path, is_saved_model: bool = False) -> None:

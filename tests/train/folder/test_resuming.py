@@ -255,7 +255,7 @@ def test_only_checkpoints_of_the_run_are_gone_on_from(copy, data, tmp_path, caps
     assert "lies outside of" in refusal(copy, [*TINY, *data, "--resume_from_checkpoint", elsewhere], capsys)
     last.rename(copy / "checkpoint-best")
     line = refusal(copy, [*TINY, *data, "--resume_from_checkpoint", copy / "checkpoint-best"], capsys)
-    assert "holds no complete checkpoint" in line
+    assert f"is no complete checkpoint of this run: {copy} holds none, leave it out" in line
 
 
 @pytest.mark.parametrize("model", ["cnn", "gat", "hierarchical_attn"])
