@@ -54,6 +54,7 @@ class Family:
         on_encoder: "module:function" that builds it on a pretrained encoder; None if it has none.
         from_scratch: "module:function" that builds it without one; None if it needs one.
         options: Fields of the configuration that make it this family, where flags don't say otherwise.
+        unused: Fields of the configuration that have no effect on it.
     """
 
     help: str
@@ -62,6 +63,7 @@ class Family:
     on_encoder: str | None = None
     from_scratch: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    unused: frozenset[str] = frozenset()
 
     @property
     def encoder(self) -> Literal["needed", "possible", "refused"]:
@@ -112,6 +114,7 @@ FAMILIES = {
         BASELINE,
         from_scratch=f"{BUILDERS}:from_words",
         options={"architecture": "lstm"},
+        unused=frozenset({"num_heads", "graph_window", "kernel_sizes", "num_filters"}),
     ),
     "cnn": Family(
         "CNN from scratch",
@@ -119,6 +122,7 @@ FAMILIES = {
         BASELINE,
         from_scratch=f"{BUILDERS}:from_words",
         options={"architecture": "cnn"},
+        unused=frozenset({"num_heads", "graph_window", "hidden_dim", "num_layers"}),
     ),
     "gat": Family(
         "graph attention from scratch",
@@ -126,6 +130,7 @@ FAMILIES = {
         BASELINE,
         from_scratch=f"{BUILDERS}:from_words",
         options={"architecture": "gat"},
+        unused=frozenset({"kernel_sizes", "num_filters"}),
     ),
     "transformer": Family(
         "Transformer from scratch",

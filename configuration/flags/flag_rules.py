@@ -250,9 +250,6 @@ MODEL_RULES = (
     *belongs_to("filter", ("top_k", "random", "idf"), "filter_ratio", says=NO_EFFECT),
     *belongs_to("segmentation", ("sliding_window",), "segment_size", "segment_stride", says=NO_EFFECT),
     *belongs_to("segmentation", ("punctuation", "learned"), "max_words", says=NO_EFFECT),
-    *belongs_to("architecture", ("gat",), "num_heads", "graph_window", says=NO_EFFECT, called="model"),
-    *belongs_to("architecture", ("lstm", "gat"), "hidden_dim", "num_layers", says=NO_EFFECT, called="model"),
-    *belongs_to("architecture", ("cnn",), "kernel_sizes", "num_filters", says=NO_EFFECT, called="model"),
     *(
         Together(
             (flag, "alpha", "learn_alpha"),

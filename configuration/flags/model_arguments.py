@@ -149,7 +149,7 @@ def chosen_options(arguments: Any) -> dict[str, Any]:
     unused: frozenset[str] = frozenset()
     if family.code and family.encoder == "possible":
         unused = family.code.scratch_options if has_encoder else WINDOW_OPTIONS
-    known = options.keys() - unused
+    known = options.keys() - unused - family.unused
     common = COMMON_FLAGS if "embedding_dim" in known else COMMON_FLAGS - WORD_VECTOR_FLAGS
     chosen = {name: value for name, value in vars(arguments).items() if value is not None}
     for name in sorted(chosen.keys() - known - common):

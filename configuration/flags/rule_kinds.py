@@ -90,7 +90,7 @@ class Together:
     says: str
 
 
-def belongs_to(other: str, words: tuple[str, ...], *flags: str, says: str, called: str | None = None) -> list[Together]:
+def belongs_to(other: str, words: tuple[str, ...], *flags: str, says: str) -> list[Together]:
     """Flags that count only where another one has one of these words, or, without words, is set at all.
 
     Args:
@@ -98,9 +98,8 @@ def belongs_to(other: str, words: tuple[str, ...], *flags: str, says: str, calle
         words: Of it.
         flags: Those that belong to it.
         says: The sentence behind a flag's name; {} stands for the other flag and its words.
-        called: What a user knows the other flag by, if it is another name.
     """
-    where = f"--{called or other}{' ' if words else ''}{' or '.join(words)}"
+    where = f"--{other}{' ' if words else ''}{' or '.join(words)}"
 
     def row(flag: str) -> Together:
         def clash(f: Any) -> bool:

@@ -59,6 +59,7 @@ def make_trainer(
         lengths=num_tokens(texts.splits["train"]).tolist() if tuning.length_grouped else None,
         text_weights=balancing_weights(data, statistics) if statistics and tuning.balanced_sampling else None,
         adversarial_size=tuning.adversarial_size,
+        max_tokens_per_pass=training.max_tokens_per_pass,
         model=add_adapters(model, tuning) if tuning.lora else model,
         args=training,
         train_dataset=texts.splits["train"],

@@ -35,6 +35,7 @@ class SalienceTrainer(Trainer):
         lengths: See `EpochSampler`.
         text_weights: See `EpochSampler`.
         adversarial_size: See `adversarial.worst_changes`; 0 for plain training.
+        max_tokens_per_pass: See `passes.rows_of_passes`; 0 for one pass.
         arguments: Everything that `Trainer` takes.
     """
 
@@ -48,9 +49,11 @@ class SalienceTrainer(Trainer):
         lengths: list[int] | None = None,
         text_weights: torch.Tensor | None = None,
         adversarial_size: float = 0.0,
+        max_tokens_per_pass: int = 0,
         **arguments: Any,
     ) -> None:
         self.lengths, self.text_weights, self.adversarial_size = lengths, text_weights, adversarial_size
+        self.max_tokens_per_pass = max_tokens_per_pass
         super().__init__(**arguments)
 
     def get_train_dataloader(self) -> DataLoader:
@@ -86,7 +89,7 @@ class SalienceTrainer(Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         """Forward and backward passes on a batch, and with `adversarial_size` on its worst change: the mean of both."""
-        rows = rows_of_passes(inputs, self.args.max_tokens_per_pass, self.accelerator)
+        rows = rows_of_passes(inputs, self.max_tokens_per_pass, self.accelerator)
         passes = [of_rows(inputs, each) for each in rows] if rows else [inputs]
         train = super().training_step
 
@@ -114,7 +117,7 @@ class SalienceTrainer(Trainer):
     ) -> tuple[Any, Any, Any]:
         """Answers to a batch, pass by pass; arguments and result are those of `Trainer.prediction_step`."""
         predict = super().prediction_step
-        rows = rows_of_passes(inputs, self.args.max_tokens_per_pass, self.accelerator)
+        rows = rows_of_passes(inputs, self.max_tokens_per_pass, self.accelerator)
         if rows is None or prediction_loss_only:
             return predict(model, inputs, prediction_loss_only, ignore_keys)
         losses, answers, _ = zip(

@@ -258,7 +258,7 @@ def test_only_checkpoints_of_the_run_are_gone_on_from(copy, data, tmp_path, caps
     assert f"is no complete checkpoint of this run: {copy} holds none, leave it out" in line
 
 
-@pytest.mark.parametrize("model", ["cnn", "gat", "hierarchical_attn"])
+@pytest.mark.parametrize("model", ["gat", "hierarchical_attn"])
 def test_another_model_is_named_before_its_weights(copy, data, capsys, model):
     line = refusal(copy, ["--model", model, *TINY[2:], *data, *RESUME], capsys)
     assert "holds a run with another --model:" in line

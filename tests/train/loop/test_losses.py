@@ -203,10 +203,10 @@ def trained_weights(folder, tokenizer, loss, batch_size, accumulation, smoothing
         gradient_accumulation_steps=accumulation, optim="sgd", learning_rate=0.1, lr_scheduler_type="constant",
         max_grad_norm=1e9, eval_strategy="no", save_strategy="no", load_best_model_at_end=False, report_to="none",
         bf16=False, use_cpu=True, label_smoothing_factor=smoothing, disable_tqdm=True,
-        max_tokens_per_pass=passes,
     )  # fmt: skip
     trainer = SalienceTrainer(
         adversarial_size=adversarial_size,
+        max_tokens_per_pass=passes,
         model=AttnPoolForSequenceClassification(config),
         args=arguments,
         train_dataset=datasets.Dataset.from_dict({"input_ids": ids, "labels": TEXT_LABELS}),
