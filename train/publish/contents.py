@@ -34,6 +34,8 @@ def read_contents(folder: Path) -> Contents:
             raise UserError(f"{folder / name} is a link, which is never followed: put the file itself there")
         if name.endswith(".safetensors"):
             _check_weights(folder / name)
+        if name.endswith(".json"):
+            read_json(folder / name)
     contents: Contents = {name: folder / name for name in files}
     adapters = [name for name in files if PurePosixPath(name).name == "adapter_config.json"]
     return contents | {name: _adapter_config(folder, name) for name in adapters}
@@ -42,7 +44,7 @@ def read_contents(folder: Path) -> Contents:
 def _needed(folder: Path, files: list[str]) -> list[str]:
     if "adapter_config.json" in files:  # beside a config.json, which load_adapter reads
         return ["README.md", "adapter_model.safetensors"]
-    needed = ["README.md", "config.json", "tokenizer_config.json"]
+    needed = ["README.md", "config.json", "tokenizer_config.json", RUN_FILE]
     index = folder / "model.safetensors.index.json"
     if index.is_file() and "model.safetensors" not in files:
         return needed + sorted(set(read_json(index)["weight_map"].values()))

@@ -20,7 +20,7 @@ def run(tmp_path_factory):
 
 def small_run(folder, **changes):
     """The least that counts as a finished run; a keyword changes a file, None removes it."""
-    files = dict.fromkeys(["config", "tokenizer_config"], {}) | changes
+    files = dict.fromkeys(["config", "tokenizer_config", "run"], {}) | changes
     folder.mkdir(exist_ok=True)
     (folder / "README.md").write_text("# News")
     save_file(WEIGHTS, folder / "model.safetensors")
@@ -110,6 +110,8 @@ def test_cut_weights_are_no_weights(tmp_path):
     [
         (["model.safetensors"], {}, "is no finished run: it has no model.safetensors"),
         (["README.md", "config.json"], {}, "is no finished run: it has no README.md, config.json"),
+        (["run.json"], {}, "is no finished run: it has no run.json"),
+        ([], {"test_results.json": ["cut"]}, "test_results.json holds no JSON object"),
         (
             ["model.safetensors"],
             {"model.safetensors.index.json": {"weight_map": {"a": "model-00001-of-00002.safetensors"}}},
