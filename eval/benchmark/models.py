@@ -23,9 +23,9 @@ from salience.modeling import (
 )
 from salience.modeling.dense_reference import Grid, dense_logits, make_grid
 from salience.train.building.word_tokenizer import build_word_tokenizer, sentence_end_ids
-from salience.train.data.files import read_file
-from salience.train.data.hub import read_hub
 from salience.train.data.load import CLEANERS
+from salience.train.data.sources.files import read_file
+from salience.train.data.sources.hub import read_hub
 from salience.train.loop.sampling import EpochSampler
 
 NUM_LABELS = 20

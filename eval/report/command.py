@@ -60,7 +60,7 @@ from salience.model_cards.run_folder import (
     write_json,
 )
 from salience.train.data.load import TextData, columns_of_model, load_test
-from salience.train.data.memory import describe_table
+from salience.train.data.sources.memory import describe_table
 from salience.train.folder.output import check_places, check_writable
 
 PAGE_FILE = "report.html"

@@ -16,12 +16,12 @@ from sklearn.datasets._twenty_newsgroups import strip_newsgroup_footer, strip_ne
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments, FileArguments
-from salience.train.data.files import FORMAT_FLAGS, read_file, reader_of, refuse_unused
 from salience.train.data.labels import LabelScheme, count_classes, label_array
 from salience.train.data.leaks import without_leaks
-from salience.train.data.memory import read_table
 from salience.train.data.paths import resolve_path
-from salience.train.data.sources import default_name, describe_source, read_parts
+from salience.train.data.sources.files import FORMAT_FLAGS, read_file, reader_of, refuse_unused
+from salience.train.data.sources.memory import read_table
+from salience.train.data.sources.parts import default_name, describe_source, read_parts
 from salience.train.data.splits import hold_out, sample_rows, thin_classes
 from salience.train.data.tables import Part
 

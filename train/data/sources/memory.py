@@ -11,7 +11,7 @@ import torch
 
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.data_arguments import FileArguments
-from salience.train.data.hub import SPLIT_NAMES, hub_parts, read_split
+from salience.train.data.sources.hub import SPLIT_NAMES, hub_parts, read_split
 from salience.train.data.tables import Part, check_columns, make_part, wanted_columns
 
 # A pair is (texts, labels).

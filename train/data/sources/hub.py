@@ -13,9 +13,9 @@ from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.data_arguments import DataArguments, FileArguments
 from salience.configuration.hub import find_commit
-from salience.train.data.files import FORMAT_FLAGS, refuse_unused
 from salience.train.data.formats.csv import read_csv
-from salience.train.data.hub_csv import is_csv, read_csv_files
+from salience.train.data.sources.files import FORMAT_FLAGS, refuse_unused
+from salience.train.data.sources.hub_csv import is_csv, read_csv_files
 from salience.train.data.tables import Part, check_columns, ids_without_minus_one, make_part, wanted_columns
 
 logger = logging.getLogger(__name__)

@@ -6,10 +6,10 @@ from typing import Any
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments
-from salience.train.data.files import COLUMN_FLAGS, FORMAT_FLAGS, read_file, reader_of, refuse_unused
-from salience.train.data.hub import read_hub
-from salience.train.data.memory import describe_table, read_memory
 from salience.train.data.paths import resolve_path
+from salience.train.data.sources.files import COLUMN_FLAGS, FORMAT_FLAGS, read_file, reader_of, refuse_unused
+from salience.train.data.sources.hub import read_hub
+from salience.train.data.sources.memory import describe_table, read_memory
 from salience.train.data.tables import Part
 
 

@@ -1,0 +1,1 @@
+"""Files, folders, data sets of the Hub and texts in memory, each read into the same tables."""
