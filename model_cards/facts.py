@@ -203,6 +203,10 @@ def _training(files: RunFolder) -> list[str]:
     seconds = train.get("train_runtime", run.get("seconds"))
     if is_number(seconds):
         facts.append(f"{_duration(seconds)} on {_machine(machine)}" if machine else _duration(seconds))
+    if is_number(peak := run.get("peak_memory_mb", {}).get("ram")):
+        facts.append(f"at most {peak:,} MB of memory")
+    if is_number(dropped := model.get("attention_dropout")):
+        facts.append(f"dropout of attention weights {dropped:g}")
     facts += [f"{name} {escape(run[name])}" for name in ("seed", "precision") if run.get(name) is not None]
     if run.get("started"):
         facts.append(f"started {escape(run['started'])}")

@@ -61,6 +61,7 @@ ModelRecord = TypedDict(
         "encoder": str | None,
         "parameters": int,
         "trainable_parameters": int,
+        "attention_dropout": float,  # of a pretrained encoder
         "word_vectors_found": float,  # share of the words
     },
     total=False,

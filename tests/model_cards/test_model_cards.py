@@ -66,6 +66,8 @@ def test_body_shows_scores_classes_data_and_training(tmp_path):
         "train.py recipe.yaml --seed 1",
         "5 min 3 s on 2 cores of A CPU",
         "seed 1",
+        "at most 2,150 MB of memory",
+        "dropout of attention weights 0",
         "22,000,000 parameters, of which 1,000 were trained",
         "torch 2.13.0",
         "1:3.0 (tech has 300 training texts, business 100)",

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from salience.configuration.flags.parser import Arguments
 from salience.model_cards.run_folder import DataRecord, ModelRecord, RunRecord
+from salience.modeling.encoders import ATTENTION_DROPOUTS
 from salience.train.building.encoder_loading import public_name
 from salience.train.data.load import TextData
 from salience.train.folder.redaction import redact_command, tidy, without_secrets
@@ -122,6 +123,10 @@ def describe_model(model_args: Any, model: PreTrainedModel, num_trainable: int) 
         "parameters": num_weights(model),
         "trainable_parameters": num_trainable,
     }
+    encoder_config = getattr(model.config, "encoder_config", None) or model.config
+    for name in ATTENTION_DROPOUTS:
+        if hasattr(encoder_config, name):
+            record["attention_dropout"] = getattr(encoder_config, name)
     if found is not None:
         record["word_vectors_found"] = found
     return record
