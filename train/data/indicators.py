@@ -5,12 +5,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from salience.configuration.errors import UserError
-from salience.train.data.spelling import label_texts
+from salience.train.data.spelling import label_texts, whole_number
 from salience.train.data.tables import BITS, ONES
 
 
 def indicator_width(lists: pa.ChunkedArray, where: str) -> int | None:
-    """Places of each list, if all have equally many and hold nothing but zeros and ones (or false and true).
+    """Places of each list, if all have equally many, or none, and hold nothing but zeros and ones (or false and true).
 
     Args:
         lists: Lists of labels.
@@ -30,42 +30,71 @@ def indicator_width(lists: pa.ChunkedArray, where: str) -> int | None:
                 f"the labels of {where} are lists with numbers such as {numbers[0]}; write each as a list of the "
                 "labels that the text has, or as a list of zeros and ones"
             )
-    lengths = pc.min_max(pc.list_value_length(lists)).as_py()
-    same_length = lengths["min"] == lengths["max"] and lengths["min"] > 0
-    if same_length and used and used <= set(BITS):
-        return lengths["min"]
+    width = _common_length(lists)
+    if width and used and used <= set(BITS):
+        return width
     if pa.types.is_boolean(values.type):
         raise UserError(f"the labels of {where} are lists of true and false of several lengths; give each text as many")
     return None
 
 
-def refuse_values_by_place(lists: pa.ChunkedArray, where: str) -> None:
-    """Refuse lists such as [1, -1, -1], which say something of each place: lists of names never hold one twice.
+def refuse_repeats(lists: pa.ChunkedArray, where: str) -> None:
+    """Refuse lists such as [1, -1, -1] or [1, 0, 0], which say something of each place: ids never stand twice in one.
+
+    Names may, unless all lists are of one length.
+
+    Args:
+        lists: Lists of labels that aren't read as indicators, none of them null.
+        where: The file, for the messages.
+
+    Raises:
+        UserError: A list holds a number twice, or all are of one length and one of them holds a name twice.
+    """
+    bad = first_repeat(lists, where)
+    used = set(pc.unique(label_texts(pc.list_flatten(lists), where)).to_pylist()) - {"", None}
+    are_numbers = all(text in BITS or whole_number(text) for text in used)
+    width = _common_length(lists)
+    if bad is None or not (are_numbers or width):
+        return
+    lengths = pc.list_value_length(lists).to_numpy()
+    width = width or int(np.bincount(lengths[lengths > 0]).argmax())
+    odd = np.flatnonzero((lengths > 0) & (lengths != width))
+    is_odd = used <= set(BITS) and len(odd) > 0
+    row = int(odd[0]) if is_odd else bad
+    what = f"{lengths[row]} values" if is_odd else "a value twice"
+    shown = ", ".join(map(str, lists[row].as_py()))
+    raise UserError(
+        f"the labels of {where} are lists of {width} values, and row {row + 1} has {what} ([{shown[:80]}]); write each "
+        f"as a list of {width} zeros and ones, or as the different labels that the text has"
+    )
+
+
+def first_repeat(lists: pa.ChunkedArray, where: str) -> int | None:
+    """The first row whose list holds a value twice; None if there is none.
 
     Args:
         lists: Lists of labels, none of them null.
         where: The file, for the messages.
-
-    Raises:
-        UserError: All are of one length, and one of them holds a value twice.
     """
-    values = pc.list_flatten(lists)
-    lengths = pc.min_max(pc.list_value_length(lists)).as_py()
-    width = lengths["max"]
-    if lengths["min"] != width or width < 2 or pa.types.is_nested(values.type) or pa.types.is_null(values.type):
-        return
-    texts = label_texts(values, where)
-    codes = pc.index_in(texts, value_set=pc.unique(texts)).to_numpy().reshape(-1, width)
-    is_empty = pc.equal(texts, "").fill_null(True).to_numpy().reshape(-1, width)  # a;; has one label
-    codes = np.sort(np.where(is_empty, -1 - np.arange(width), codes), axis=1)
-    bad = np.flatnonzero((codes[:, 1:] == codes[:, :-1]).any(1))
-    if len(bad):
-        shown = ", ".join(texts[int(bad[0]) * width : (int(bad[0]) + 1) * width].to_pylist())
-        raise UserError(
-            f"the labels of {where} are lists of {width} values, and row {bad[0] + 1} has one of them twice "
-            f"([{shown[:80]}]); write each as a list of {width} zeros and ones, or as the names of the labels that the "
-            "text has"
-        )
+    texts = label_texts(pc.list_flatten(lists), where)
+    values = pc.unique(texts)
+    rows = np.repeat(np.arange(len(lists)), pc.list_value_length(lists).to_numpy())
+    is_given = pc.not_equal(texts, "").fill_null(False).to_numpy()  # a;; has one label
+    codes = pc.index_in(texts, value_set=values).to_numpy()
+    labels = np.sort((rows * len(values) + codes)[is_given])
+    repeated = labels[1:][labels[1:] == labels[:-1]]
+    return int(repeated[0]) // len(values) if len(repeated) else None
+
+
+def _common_length(lists: pa.ChunkedArray) -> int | None:
+    """The length of all lists but empty ones, which say that a text has no label; None if there is none.
+
+    Lists of one label or none are ids or names: a list of one place is never empty.
+    """
+    lengths = pc.list_value_length(lists).to_numpy()
+    used = np.unique(lengths[lengths > 0])
+    is_one = len(used) == 1 and not (used[0] == 1 and (lengths == 0).any())
+    return int(used[0]) if is_one else None
 
 
 def nameless(width: int, where: str) -> UserError:
@@ -84,13 +113,7 @@ def ones_of(lists: pa.ChunkedArray, where: str) -> tuple[np.ndarray, np.ndarray]
         where: The file, for the messages.
     """
     texts = label_texts(pc.list_flatten(lists), where)
-    has_label = pc.is_in(texts, value_set=pa.array(ONES)).to_numpy().reshape(len(lists), -1)
-    rows, places = has_label.nonzero()
-    return rows, places
-
-
-def has_repeats(lists: pa.ChunkedArray, width: int, where: str) -> bool:
-    """Whether a list holds two zeros or two ones, as lists of different labels named 0 and 1 never do."""
-    rows, _ = ones_of(lists, where)
-    ones = np.bincount(rows, minlength=len(lists))
-    return bool(((ones > 1) | (width - ones > 1)).any())
+    lengths = pc.list_value_length(lists).to_numpy()
+    (ones,) = pc.is_in(texts, value_set=pa.array(ONES)).to_numpy().nonzero()
+    rows = np.repeat(np.arange(len(lists)), lengths)[ones]
+    return rows, ones - (np.cumsum(lengths) - lengths)[rows]

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import FileArguments
 from salience.train.data.columns import is_list
-from salience.train.data.indicators import has_repeats, indicator_width, nameless, ones_of, refuse_values_by_place
+from salience.train.data.indicators import first_repeat, indicator_width, nameless, ones_of, refuse_repeats
 from salience.train.data.problem_types import (
     MULTI_LABEL,
     ONE_LABEL,
@@ -24,6 +24,7 @@ from salience.train.data.spelling import (
     label_texts,
     numbers_spelled_twice,
     refuse_lists_as_text,
+    sorted_names,
     whole_number,
 )
 from salience.train.data.tables import Part
@@ -42,7 +43,7 @@ class LabelScheme:
         names: The label names in the order of their ids; empty for regression.
         separator: Splits a string into several labels, or None.
         number_names: What the numbers 0, 1, 2 ... or the places of indicators in files stand for, or None.
-        are_indicators: Whether lists of zeros and ones are indicators; None to look at each file.
+        are_indicators: Whether lists of zeros and ones are indicators, not ids; None to look at each file.
     """
 
     problem_type: str
@@ -75,7 +76,7 @@ class LabelScheme:
                 raise UserError(f"--class_names names classes, and the labels of {where} are numbers (regression)")
             return scheme
         if wanted == MULTI_LABEL:
-            scheme.are_indicators = all([scheme._is_indicator(part) for part in parts])
+            scheme.are_indicators = scheme._find_indicators(parts)
         used = [scheme._used(part) for part in parts]
         classes = set().union(*used)
         if len(classes) < (2 if wanted == ONE_LABEL else 1):
@@ -110,6 +111,24 @@ class LabelScheme:
         self._known(ids, texts, np.arange(len(texts)), where)
         return ids
 
+    def _find_indicators(self, parts: list[Part]) -> bool | None:
+        """What `are_indicators` is by the training files.
+
+        Raises:
+            UserError: Some are lists of zeros and ones, and some are not.
+        """
+        found = {self._is_indicator(part): part.where for part in parts}
+        if len(found) > 1:
+            raise UserError(
+                f"the labels of '{found[True]}' are lists of zeros and ones, one for each label, and those of "
+                f"'{found[False]}' are not; write them alike"
+            )
+        if True in found:
+            return True
+        texts = [label_texts(pc.list_flatten(self._lists(part)), f"'{part.where}'") for part in parts]
+        used = {text for each in texts for text in pc.unique(each).to_pylist() if text}
+        return False if all(map(whole_number, used)) else None
+
     def _find_names(self, parts: list[Part], used: list[set[str]]) -> list[str]:
         if self.number_names:
             return self.number_names
@@ -118,7 +137,7 @@ class LabelScheme:
         if spelling is None and (pair := numbers_spelled_twice(used)):
             logger.warning("the labels '%s' and '%s' are two classes, as they are spelled", *pair)
         others = {(spelling(name) or name) if spelling else name for texts in used for name in texts} - set(known)
-        return known + _sorted_names(others)
+        return known + sorted_names(others)
 
     def _ids(self, texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
         """Class ids, null where a label is unknown; where the names are numbers, dates or truth values, by value."""
@@ -167,19 +186,25 @@ class LabelScheme:
             )
         texts = label_texts(part.label, f"'{part.where}'")
         refuse_lists_as_text(texts, f"'{part.where}'")
-        return pc.split_pattern(texts, self.separator)
+        lists = pc.split_pattern(texts, self.separator)
+        return pc.if_else(pc.equal(texts, ""), pa.scalar([], lists.type), lists)
 
     def _is_indicator(self, part: Part) -> bool:
         """Whether the lists of a file are of zeros and ones.
 
         Raises:
-            UserError: They are, and nobody knows the names of the labels.
+            UserError: They are, and nobody knows the names of the labels; or they are neither indicators nor labels.
         """
         lists, where = self._lists(part), f"'{part.where}'"
-        width = indicator_width(lists, where)
-        if width is None:
-            refuse_values_by_place(lists, where)
-            return False
+        width = None if self.are_indicators is False else indicator_width(lists, where)
+        if width and self._has_places(width, part):
+            return True
+        refuse_repeats(lists, where)
+        return False
+
+    def _has_places(self, width: int, part: Part) -> bool:
+        """Whether zeros and ones of a file stand for labels, and aren't ids or labels themselves."""
+        lists, where = self._lists(part), f"'{part.where}'"
         if part.class_names:
             return width == len(part.class_names) and not pa.types.is_string(lists.type.value_type)
         if self.number_names:
@@ -189,7 +214,7 @@ class LabelScheme:
                     f"{len(self.number_names)} names; name all labels"
                 )
             return True
-        if {"0", "1"} <= set(self.names) and not has_repeats(lists, width, where):
+        if {"0", "1"} <= set(self.names) and first_repeat(lists, where) is None:
             return False  # a trained model knows such labels
         raise nameless(width, where)
 
@@ -209,7 +234,7 @@ class LabelScheme:
     def _rows_and_ids(self, lists: pa.ChunkedArray, part: Part) -> tuple[np.ndarray, np.ndarray]:
         """Row and class id of each label of each text, (labels,) both."""
         where = f"'{part.where}'"
-        if self.are_indicators is not False and self._is_indicator(part):
+        if self._is_indicator(part):
             rows, places = ones_of(lists, where)
             texts = pa.array(self._place_names(part), pa.string())
             return rows, self._known(self._ids(texts), texts, np.zeros(len(texts), np.int64), where)[places]
@@ -254,13 +279,6 @@ def _decoded(ids: pa.Array | pa.ChunkedArray, names: list[str], where: str) -> p
     if bad >= 0:
         raise UserError(f"the label id {ids[bad]} of {where} has no name; there are {len(names)} names of labels")
     return pc.take(pa.array(names, pa.string()), ids)
-
-
-def _sorted_names(names: set[str]) -> list[str]:
-    try:
-        return sorted(names, key=lambda name: (int(name), name))
-    except ValueError:
-        return sorted(names)
 
 
 def label_array(labels: pa.ChunkedArray) -> np.ndarray:

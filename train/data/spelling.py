@@ -120,3 +120,11 @@ def numbers_spelled_twice(columns: Iterable[set[str]]) -> tuple[str, str] | None
             if plain not in (None, text) and plain in texts:
                 return plain, text
     return None
+
+
+def sorted_names(names: Iterable[str]) -> list[str]:
+    """Names in their order: by number if all are whole numbers."""
+    try:
+        return sorted(names, key=lambda name: (int(name), name))
+    except ValueError:
+        return sorted(names)

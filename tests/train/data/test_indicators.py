@@ -108,10 +108,11 @@ def test_a_trained_model_scores_indicators_by_name():
 
     with pytest.raises(UserError, match="zeros and ones"):
         score([[1, 0, 0]], NAMES)
-    assert score([[1, 0, 0]], NAMES, class_names=["a", "m", "z"]) == [[0, 1, 0]]
+    assert score([[1, 0, 0], []], NAMES, class_names=["a", "m", "z"]) == [[0, 1, 0], [0, 0, 0]]
     assert score([[0, 1], [1, 2]], ["0", "1", "2"]) == [[1, 1, 0], [0, 1, 1]]  # ids that are the model's names
-    with pytest.raises(UserError, match="zeros and ones"):
-        score([[0, 1, 1]], ["0", "1", "2"])
+    for rows in ([[0, 1, 1]], [[0, 1, 1], []], [[0, 1, 1], [0, 1]]):
+        with pytest.raises(UserError, match="zeros and ones"):
+            score(rows, ["0", "1", "2"])
 
 
 def test_other_lists_of_numbers(tmp_path):
@@ -180,6 +181,40 @@ def test_values_by_place_are_no_names(rows, tmp_path):
         flags = {"label_separator": ";"} if write is csv else {}
         message = failure(write(tmp_path, rows * 10), **flags)
         assert "are lists of 3 values, and row" in message and "as a list of 3 zeros and ones, or as" in message
+
+
+@pytest.mark.parametrize("write", [jsonl, csv, parquet, MEMORY["lists"], MEMORY["datasets"]])
+def test_one_odd_row_among_indicators(write, tmp_path):
+    def read(rows):
+        if write not in FILES.values():
+            return load_splits(DataArguments(class_names=NAMES), write(rows))
+        flags = {"label_separator": ";"} if write is csv else {}
+        return load(write(tmp_path, rows), class_names=NAMES, **flags)
+
+    rows = [[1, 0, 0], [0, 1, 1], [], [0, 1, 1]] * 5
+    assert found(read(rows)) == {"text 0": [1, 0, 0], "text 1": [0, 1, 1], "text 2": [0, 0, 0], "text 3": [0, 1, 1]}
+    for odd in ([0, 1], [0, 1, 1, 0]):
+        with pytest.raises(UserError, match=rf"lists of 3 values, and row 3 has {len(odd)} values \(\[0, 1"):
+            read([*rows[:2], odd, *rows[3:]])
+
+
+@pytest.mark.parametrize("others", [[[0, 2], [1]], [["z", "m"], ["a"]]])
+def test_each_file_is_of_indicators_or_not(others, tmp_path):
+    ones = write_jsonl(tmp_path / "i.jsonl", [{"text": t, "label": r} for t, r in zip("abcd", ROWS, strict=True)])
+    other = jsonl(tmp_path, others * 10)
+    assert "lists of zeros and ones, one for each label, and those of" in failure([ones, other], class_names=NAMES)
+    if others[0] == [0, 2]:
+        assert "row 1 has a value twice ([1, 0, 0])" in failure(other, class_names=NAMES, test_file=ones)
+    else:
+        data = load(other, class_names=NAMES, test_file=ones)
+        assert data.splits["test"]["labels"][:] == ROWS
+
+
+def test_ids_of_class_label_lists_never_stand_twice_in_one():
+    features = Features({"text": Value("string"), "label": Sequence(ClassLabel(names=[*NAMES, "q"]))})
+    rows = Dataset.from_dict({"text": texts(), "label": [[1, 0, 0], [0, 1, 1]] * 10}, features)
+    with pytest.raises(UserError, match="row 1 has a value twice"):
+        load_splits(DataArguments(), rows)
 
 
 def test_lists_of_names_in_slots_are_names(tmp_path):
