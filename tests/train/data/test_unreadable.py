@@ -12,6 +12,7 @@ import pytest
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments
+from salience.train.data.formats.nesting import may_be_deep, refuse_deep
 from salience.train.data.load import load_splits
 from tests.helpers.data_files import ROWS, all_rows, failure, load, write_csv
 
@@ -89,6 +90,57 @@ def test_json_without_a_row_is_called_so(name, content, tmp_path):
     (tmp_path / name).write_text(content)
     message = failure(str(tmp_path / name))
     assert message.endswith("give a file with at least one row per class") or "has no text in row 1" in message
+
+
+DEEP = ["[" * 20_000 + "]" * 20_000, '{"a":' * 100_000 + "1" + "}" * 100_000, "[\n" * 20_000 + "]" * 20_000]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("value", DEEP, ids=["lists", "objects", "lines"])
+def test_deep_nesting_does_not_end_the_process(value, end):
+    row = OBJECT.strip()
+    content = pa.py_buffer(end.join([row, row[:-1] + f', "meta": {value}}}', row]).encode())
+    assert may_be_deep(content)
+    with pytest.raises(UserError, match="'x' line . is nested too deeply"):
+        refuse_deep(content, "x")
+
+
+def test_deep_rows_are_refused_in_files_and_data_sets(tmp_path):
+    row = OBJECT.strip()
+    (tmp_path / "train.jsonl").write_text(f'{OBJECT}{row[:-1]}, "meta": {DEEP[0]}}}\n')
+    assert "train.jsonl' line 2 is nested too deeply" in failure(str(tmp_path / "train.jsonl"))
+    with pytest.raises(UserError, match=r"train.jsonl' line 2 is nested too deeply"):
+        load_splits(DataArguments(dataset_name=str(tmp_path)))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_many_brackets_in_many_rows_are_no_deep_nesting(end):
+    rows = ['{"text": "[1] {", "label": ["a"]}'] * 3_000
+    assert not may_be_deep(pa.py_buffer(end.join([*rows, ""]).encode()))
+    refuse_deep(pa.py_buffer(("[" + ",".join(rows) + "]").encode()), "x")
+
+
+def test_a_folder_whose_card_is_no_yaml(tmp_path):
+    write_csv(tmp_path / "train.csv")
+    (tmp_path / "README.md").write_text("---\nconfigs: [\n---\n")
+    with pytest.raises(UserError, match=r"card README.md of the data set .* is not valid YAML"):
+        load_splits(DataArguments(dataset_name=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("files", "unread"),
+    [
+        (["train-0.csv", "train-1.csv", "train-x.jsonl"], "1 files of the folder are not read (train-x.jsonl)"),
+        (["train.csv", "other.csv", ".hidden/x.csv"], "1 files of the folder are not read (other.csv)"),
+        (["train.csv", "validation.csv", "config.json"], None),
+    ],
+)
+def test_files_of_a_data_set_folder_that_are_not_read_are_named(files, unread, tmp_path, caplog):
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_csv(tmp_path / name)
+    load_splits(DataArguments(dataset_name=str(tmp_path)))
+    assert unread in caplog.text if unread else "not read" not in caplog.text
 
 
 @pytest.mark.parametrize("name", ["package:../etc/passwd", "package:", "package:a.b/c.csv", "package:sklearn/../x.csv"])

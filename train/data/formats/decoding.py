@@ -31,7 +31,7 @@ def read_utf8(path: Path, name: str, args: FileArguments) -> pa.Buffer:
     Raises:
         UserError: It is empty, a damaged .gz, or not valid in any of the encodings.
     """
-    content = _content(path, name)
+    content = raw_content(path, name)
     if content.size == 0:
         raise UserError(f"'{name}' is empty; give a file with at least one row per class")
     start = first_bytes(content, 4096)
@@ -49,6 +49,28 @@ def read_utf8(path: Path, name: str, args: FileArguments) -> pa.Buffer:
         except UnicodeError:
             continue
     raise _encoding_error(content, name, args)
+
+
+def raw_content(path: Path, name: str) -> pa.Buffer:
+    """The bytes of a file; those of a gzip file unpacked.
+
+    Args:
+        path: The file.
+        name: Of it, for the messages.
+
+    Raises:
+        UserError: It is a damaged gzip file, or unpacks to more than texts hold.
+    """
+    with path.open("rb") as file:
+        start = file.read(len(GZIP_MARK))
+        if not start:
+            return pa.py_buffer(b"")
+        if path.suffix.lower() != ".gz" and start != GZIP_MARK:
+            return pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    try:
+        return _unpacked(path, name)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"'{name}' is no whole gzip file ({error}); pack it again") from error
 
 
 def encodings(args: FileArguments) -> list[str]:
@@ -83,19 +105,6 @@ def is_utf8(content: pa.Buffer) -> bool:
 def line_at(content: pa.Buffer, position: int) -> int:
     """Number of the line, counted from 1, in which a byte stands."""
     return int(np.count_nonzero(np.frombuffer(content, np.uint8, position) == ord("\n"))) + 1 if position else 1
-
-
-def _content(path: Path, name: str) -> pa.Buffer:
-    with path.open("rb") as file:
-        start = file.read(len(GZIP_MARK))
-        if not start:
-            return pa.py_buffer(b"")
-        if path.suffix.lower() != ".gz" and start != GZIP_MARK:
-            return pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    try:
-        return _unpacked(path, name)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"'{name}' is no whole gzip file ({error}); pack it again") from error
 
 
 def _unpacked(path: Path, name: str) -> pa.Buffer:

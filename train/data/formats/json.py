@@ -12,6 +12,7 @@ import pyarrow.json
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments, FileArguments
 from salience.train.data.formats.decoding import first_bytes, read_utf8
+from salience.train.data.formats.nesting import may_be_deep, too_deep
 from salience.train.data.tables import Part, check_columns, make_part, wanted_columns
 
 BLOCK_BYTES = 64 * 2**20  # as for .csv
@@ -41,7 +42,8 @@ def _read_part(path: Path, name: str, args: FileArguments) -> Part:
     content = read_utf8(path, name, args)
     if first_bytes(content, 4096).lstrip().startswith(b"["):
         return _part_of_records(_parse(content.to_pybytes(), name, ""), name, args)
-    table = None if NULL_ROW.search(memoryview(content)) else _fast_table(content, args)
+    ends_pyarrow = NULL_ROW.search(memoryview(content)) or may_be_deep(content)
+    table = None if ends_pyarrow else _fast_table(content, args)
     if table is None:
         # Slower, but it tolerates mixed types in columns that nobody asked for, and knows the line of an error.
         lines = content.to_pybytes().split(b"\n")
@@ -103,7 +105,7 @@ def _parse(data: bytes, name: str, where: str) -> object:
         where = where or f" line {error.lineno}"
         raise UserError(f"'{name}'{where} is not valid JSON ({error.msg}); put one object in each line") from error
     except RecursionError as error:
-        raise UserError(f"'{name}'{where} is nested too deeply; put one object in each line") from error
+        raise too_deep(name, where) from error
     except ValueError as error:  # a number of thousands of digits
         raise UserError(f"'{name}'{where} can't be read: {error}") from error
 
