@@ -41,6 +41,23 @@ def is_list(kind: pa.DataType) -> bool:
     return pa.types.is_list(kind)
 
 
+def refuse_far_dates(column: pa.ChunkedArray) -> None:
+    """Refuse dates that Python can't write.
+
+    Args:
+        column: Plain.
+
+    Raises:
+        OverflowError: One is before the year 1 or after 9999.
+    """
+    values = pc.list_flatten(column) if is_list(column.type) else column
+    if pa.types.is_date(values.type) or pa.types.is_timestamp(values.type):
+        try:
+            pc.min_max(values).as_py()
+        except ValueError as error:  # by the unit, either
+            raise OverflowError from error
+
+
 def _is_wide(kind: pa.DataType) -> bool:
     large = (pa.types.is_large_string, pa.types.is_large_binary, pa.types.is_large_list)
     views = (pa.types.is_string_view, pa.types.is_binary_view, pa.types.is_list_view, pa.types.is_large_list_view)

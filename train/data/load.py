@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from salience.train.data.labels import LabelScheme, count_classes, label_array
 from salience.train.data.leaks import without_leaks
 from salience.train.data.paths import resolve_path
 from salience.train.data.sources.files import FORMAT_FLAGS, read_file, reader_of, refuse_unused
-from salience.train.data.sources.memory import read_table
+from salience.train.data.sources.memory import as_splits, read_table, test_table
 from salience.train.data.sources.parts import default_name, describe_source, read_parts
 from salience.train.data.splits import hold_out, sample_rows, thin_classes
 from salience.train.data.tables import Part
@@ -110,8 +110,7 @@ def load_splits(args: DataArguments, given: Any = None) -> TextData:
         >>> load_splits(DataArguments(validation_size=0.25), {"train": (texts, labels)}).label_names
         ['culture', 'sport']
     """
-    if given is not None and not isinstance(given, Mapping):
-        given = {"train": given}
+    given = None if given is None else as_splits(given, args)
     parts = read_parts(args, given)
     if args.resplit:
         if "test" in parts and not args.test_size:
@@ -143,7 +142,7 @@ def load_test(args: FileArguments, label_names: list[str], problem_type: str, gi
         args: The data flags.
         label_names: The model's, in the order of their ids.
         problem_type: The model's.
-        given: Texts in memory, instead of a file: see `load_splits`.
+        given: Texts in memory, instead of a file: see `load_splits`; of several splits, the one named test.
 
     Returns:
         The columns `text` and `labels`, as in `TextData.splits`.
@@ -158,7 +157,7 @@ def load_test(args: FileArguments, label_names: list[str], problem_type: str, gi
     scheme = LabelScheme(problem_type, label_names, args.label_separator, args.class_names)
     readers = [reader_of(resolve_path(args.test_file), args.test_file)] if args.test_file else []
     refuse_unused(readers, args, FORMAT_FLAGS)
-    part = read_file(args.test_file, args) if args.test_file else read_table(given, "test", args)
+    part = read_file(args.test_file, args) if args.test_file else read_table(test_table(given, args), "test", args)
     rows = _dataset([part], scheme)
     return _clean(rows, args.clean) if args.clean else rows
 

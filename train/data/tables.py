@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from salience.configuration.errors import UserError, did_you_mean, one_line
 from salience.configuration.flags.data_arguments import FileArguments
-from salience.train.data.columns import is_text, plain_column
+from salience.train.data.columns import is_text, plain_column, refuse_far_dates
 
 ONES = ("1", "1.0", "true", "True", "TRUE")  # how formats write that a text has a label
 BITS = ("0", "0.0", "false", "False", "FALSE", *ONES)
@@ -121,7 +121,13 @@ class _Rows:
 
     def column(self, column: str) -> pa.ChunkedArray:
         try:
-            return plain_column(self.table[column])
+            plain = plain_column(self.table[column])
+            refuse_far_dates(plain)
+            return plain
+        except OverflowError as error:
+            raise UserError(
+                f"column '{column}' of '{self.name}' has dates before the year 1 or after 9999; write them as text"
+            ) from error
         except pa.ArrowException as error:
             if "utf8" in str(error).lower():
                 reason = "holds text that isn't valid UTF-8; convert the file to UTF-8"

@@ -70,6 +70,9 @@ def test_three_splits_and_all_splits_of_a_dataset_dict():
         (pd.Series([1.0, 0.0] * 15), ["0", "1"]),
         (pd.Series([True, False] * 15), ["false", "true"]),
         (np.array([1, 0] * 15, np.int8), ["0", "1"]),
+        ([np.datetime64("2020-01-31"), np.datetime64("2020-02-01")] * 15, ["2020-01-31", "2020-02-01"]),
+        ([frozenset("ab"), frozenset("b")] * 15, ["a", "b"]),
+        (pd.Series(pd.arrays.SparseArray([1, 0] * 15)), ["0", "1"]),
     ],
 )
 def test_kinds_of_columns(labels, names):
@@ -92,6 +95,8 @@ def test_what_is_refused():
     assert "30 in 'text', 29 in 'label'" in refusal((TEXTS, LABELS[:-1]))
     assert "holds int64, not text" in refusal((list(range(30)), LABELS))
     assert "mixes types" in refusal((TEXTS, [1, "a", 2.5] * 10))
+    for labels in ([1j] * 30, [2**70] * 30, np.zeros((30, 2, 2))):
+        assert "mixes types or has values of an unknown kind" in refusal((TEXTS, labels))
     assert "half a character" in refusal((["\ud83d", *TEXTS[1:]], LABELS))
     assert "has no rows" in refusal(([], []))
     for other in (TEXTS, "text", None, 5, (TEXTS,), iter(TEXTS), Dataset.from_dict(COLUMNS).to_iterable_dataset()):
@@ -106,8 +111,16 @@ def test_what_is_refused():
 
 def test_a_frame_without_the_name_of_a_split_is_the_training_data():
     frame = pd.DataFrame({"text": ["x", "y"] * 9, "label": ["a", "b"] * 9})
-    for given in (frame, Dataset.from_pandas(frame), (frame["text"], frame["label"])):
+    for given in (frame, Dataset.from_pandas(frame), (frame["text"], frame["label"]), frame.to_dict("list")):
         assert load_splits(DataArguments(), given).label_names == ["a", "b"]
+    with pytest.raises(UserError, match="no split 'body' in .* or give the columns text and label"):
+        load_splits(DataArguments(), {"body": ["x"], "topic": ["a"]})
+
+
+def test_texts_to_score_may_be_a_split_named_test():
+    for given in (COLUMNS, {"test": COLUMNS}, {"test": (TEXTS, LABELS)}, {"train": None, "test": COLUMNS}):
+        rows = load_test(DataArguments(), sorted(set(LABELS)), "single_label_classification", given)
+        assert rows["text"][:] == TEXTS
 
 
 TENSORS = {

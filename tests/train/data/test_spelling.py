@@ -234,3 +234,19 @@ def test_decimal_classes_are_the_same_where_they_can_be_told_apart_and_bare_ones
         assert "the label 2.1 in row 1 of" in failure(str(tmp_path / name), problem_type=ONE_LABEL)
     rows = [{"text": "x", "label": number} for number in (1.0, 2.0)] * 6
     assert load(write_jsonl(tmp_path / "b.jsonl", rows), problem_type=ONE_LABEL).label_names == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pa.array([2**30, 0] * 20, pa.date32()),
+        pa.array([316516204800000000, 0] * 20, pa.timestamp("us")),
+        pa.array([-(10**14), 0] * 20, pa.timestamp("s", "UTC")),
+        pa.array([[2**30], [0]] * 20, pa.list_(pa.date32())),
+    ],
+)
+@pytest.mark.parametrize("problem_type", [None, "regression"])
+def test_dates_beyond_the_year_9999_are_refused(labels, problem_type, tmp_path):
+    pq.write_table(pa.table({"text": [f"t{number}" for number in range(40)], "label": labels}), tmp_path / "a.parquet")
+    message = failure(str(tmp_path / "a.parquet"), problem_type=problem_type)
+    assert "column 'label' of" in message and "has dates before the year 1 or after 9999" in message

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 import datasets
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
@@ -19,6 +20,33 @@ Table: TypeAlias = (
     pd.DataFrame | datasets.Dataset | Mapping[str, Sequence[Any]] | tuple[Sequence[str], Sequence[Any]] | list[Any]
 )
 KINDS = "a pandas data frame, a datasets.Dataset, a dict of columns, or a pair of lists (texts, labels)"
+
+
+def as_splits(given: Any, args: FileArguments) -> Mapping[str, Any]:
+    """Give the training data their name, unless the splits in memory have names.
+
+    Args:
+        given: A `Table`, a DatasetDict, or a dict of splits.
+        args: Column names.
+    """
+    has_names = isinstance(given, Mapping) and not _is_table(given, args, *SPLIT_NAMES)
+    return given if has_names else {"train": given}
+
+
+def test_table(given: Any, args: FileArguments) -> Any:
+    """The texts to score: a `Table`, or the split named test of a dict of splits.
+
+    Args:
+        given: Either.
+        args: Column names.
+    """
+    is_split = isinstance(given, Mapping) and "test" in given and not _is_table(given, args)
+    return given["test"] if is_split else given
+
+
+def _is_table(given: Mapping[str, Any], args: FileArguments, *splits: str) -> bool:
+    """Whether a dict is one of columns: it has those that are wanted, and no name of a split."""
+    return any(column in given for column in wanted_columns(args)) and not any(split in given for split in splits)
 
 
 def read_memory(given: Mapping[str, Any], args: FileArguments) -> dict[str, list[Part]]:
@@ -37,7 +65,10 @@ def read_memory(given: Mapping[str, Any], args: FileArguments) -> dict[str, list
     unknown = sorted(set(given) - set(SPLIT_NAMES))
     if unknown or "train" not in given:
         named = f"there is no split '{unknown[0]}'" if unknown else "there is no split 'train'"
-        raise UserError(f"{named} in the texts in memory; name the splits {', '.join(SPLIT_NAMES)}")
+        raise UserError(
+            f"{named} in the texts in memory; name the splits {', '.join(SPLIT_NAMES)}, or give the columns "
+            f"{' and '.join(wanted_columns(args))}"
+        )
     train = given["train"]
     if not isinstance(train, datasets.DatasetDict):
         return {split: [read_table(table, split, args)] for split, table in given.items()}
@@ -101,7 +132,7 @@ def _to_arrow(values: Any, name: str, where: str) -> pa.ChunkedArray:
         kind = type(values).__name__
         raise UserError(f"column '{name}' of '{where}' is a {kind}, which isn't one value for each text; give a list")
     try:
-        values = _without_tensors(values)
+        values = _plain_values(values)
         if getattr(values, "ndim", 1) > 1:
             values = list(values)  # a table of indicators
         array = pa.array(values, from_pandas=True)
@@ -110,16 +141,29 @@ def _to_arrow(values: Any, name: str, where: str) -> pa.ChunkedArray:
         raise UserError(f"'{where}' has {reason}") from error
     except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
         reason = one_line(error, 150)
-        raise UserError(f"column '{name}' of '{where}' mixes types ({reason}); write all of it alike") from error
+        raise UserError(
+            f"column '{name}' of '{where}' mixes types or has values of an unknown kind ({reason}); write all of it as "
+            "text, or all as numbers"
+        ) from error
     return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
 
 
-def _without_tensors(values: Any) -> Any:
-    """A column with NumPy's arrays and numbers for the tensors that it is, or that stand in it."""
+def _plain_values(values: Any) -> Any:
+    """A column with values that Arrow knows for those that it doesn't: tensors, NumPy's dates, frozen sets."""
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
         return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
-    if not isinstance(values, list | tuple) or not any(isinstance(each, torch.Tensor) for each in values):
+    if isinstance(values, pd.Series) and isinstance(values.dtype, pd.SparseDtype):
+        return values.sparse.to_dense()
+    holds_objects = isinstance(values, list | tuple) or pd.api.types.is_object_dtype(values)
+    if not holds_objects or not any(isinstance(each, torch.Tensor | np.datetime64 | frozenset) for each in values):
         return values
-    # An array without a dimension is a number.
-    return [_without_tensors(each)[()] if isinstance(each, torch.Tensor) else each for each in values]
+    return [_plain_value(each) for each in values]
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return _plain_values(value)[()]  # an array without a dimension is a number
+    if isinstance(value, np.datetime64):
+        return pd.Timestamp(value)
+    return set(value) if isinstance(value, frozenset) else value
