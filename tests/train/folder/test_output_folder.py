@@ -120,6 +120,15 @@ def test_files_of_others_whose_names_no_run_uses_stay(tmp_path):
     assert before.items() <= contents(tmp_path).items()
 
 
+@pytest.mark.parametrize("content", ["", "1234567\nhost\n"])  # the second of a file system without locks
+def test_a_lock_that_a_killed_run_has_left_is_taken(tmp_path, content):
+    (tmp_path / LOCK_FILE).write_text(content)
+    assert not is_claimed(tmp_path)
+    with claimed(tmp_path):
+        assert is_claimed(tmp_path)
+    assert not (tmp_path / LOCK_FILE).exists()
+
+
 @pytest.mark.parametrize("name", ["link", "link/deeper"])
 def test_a_link_to_nothing_is_no_folder(tmp_path, name):
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
