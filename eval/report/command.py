@@ -194,7 +194,7 @@ def untouched_card(run: Run | None, out: Path) -> Path | None:
     card = run.folder / CARD_FILE
     if not card.is_file():
         return None
-    ours, found = str(make_card(run.folder)), card.read_text(encoding="utf-8")
+    ours, found = str(make_card(run.folder)), read_card(card)
     return card if without_report(found) == without_report(ours) else None
 
 
@@ -220,7 +220,12 @@ def output_folder(arguments: ReportArguments) -> Path:
 
 def has_figure(card: Path) -> bool:
     """Whether a card shows the figure of an earlier report, which is replaced."""
-    return card.is_file() and f"({RELIABILITY_FILE})" in card.read_text(encoding="utf-8", errors="replace")
+    return card.is_file() and f"({RELIABILITY_FILE})" in read_card(card)
+
+
+def read_card(card: Path) -> str:
+    """The text of a card; a user may have saved it in another encoding than ours."""
+    return card.read_text(encoding="utf-8", errors="replace")
 
 
 def finished_run(model: str | None) -> Run | None:

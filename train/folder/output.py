@@ -1,10 +1,11 @@
 """Who works in an output folder, and what may be in it before a run, so that no earlier result is lost."""
 
 import os
-import shutil
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -23,6 +24,15 @@ from salience.model_cards.run_folder import (
     write_json,
 )
 from salience.train.folder.hub_files import HUB_FILES, hub_files
+from salience.train.folder.marked import (
+    SAVED_FOLDER,
+    SAVING_FOLDER,
+    WEIGHT_FILES,
+    foreign_folders,
+    remove_marked,
+    saved_files,
+    settle,
+)
 
 UNPUBLISHED_FILES = (
     STATE_FILE,
@@ -31,10 +41,8 @@ UNPUBLISHED_FILES = (
     *(file for split in PREFIXES for file in (results_file(split), f"{split}_predictions.parquet")),
 )
 """What a run writes before its model."""
+ELSEWHERE = "choose another folder, or move it away"
 MOVE = "choose another --output_dir, or move it away"
-SAVING_FOLDER, SAVED_FOLDER = ".saving", ".saved"
-"""In a run's folder, where its model is written, and how that is called when all of it is there."""
-WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
 
 
 @contextmanager
@@ -56,8 +64,9 @@ def claimed(folder: Path, kind: str = "model", resuming: bool = False, is_first:
         yield
         return
     check_writable(folder)
+    file = lock_file(folder)
     made = [each for each in (folder, *folder.absolute().parents) if not each.exists()]
-    lock = FileLock(folder / LOCK_FILE)
+    lock = FileLock(file)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         lock.acquire(timeout=1)  # `is_claimed` may be looking at it
@@ -66,12 +75,12 @@ def claimed(folder: Path, kind: str = "model", resuming: bool = False, is_first:
             f"another run is working in --output_dir {folder}: wait for its end, or choose another folder"
         ) from error
     try:
-        settle(folder)
         check_folder(folder, kind, resuming)
+        settle(folder)
         yield
     finally:
         with suppress(OSError):  # Windows removes it when it is released
-            (folder / LOCK_FILE).unlink()
+            file.unlink()
         lock.release()
         with suppress(OSError):  # not empty
             for each in made:
@@ -79,10 +88,15 @@ def claimed(folder: Path, kind: str = "model", resuming: bool = False, is_first:
 
 
 def is_claimed(folder: Path) -> bool:
-    """Whether a run works in the folder now."""
-    if not (folder / LOCK_FILE).exists():
+    """Whether a run works in the folder now.
+
+    Raises:
+        UserError: See `lock_file`.
+    """
+    file = lock_file(folder)
+    if not file.exists():
         return False
-    lock = FileLock(folder / LOCK_FILE)
+    lock = FileLock(file)
     try:
         lock.acquire(blocking=False)
     except Timeout:
@@ -91,8 +105,26 @@ def is_claimed(folder: Path) -> bool:
     return False
 
 
+def lock_file(folder: Path) -> Path:
+    """The file that a run in the folder holds, whether it is there or not.
+
+    Raises:
+        UserError: Something of its name is there that no run has made.
+    """
+    file = folder / LOCK_FILE
+    try:
+        found = file.lstat()
+        # It is empty; where a file system has no locks, `filelock` writes the number of a process into it.
+        is_ours = S_ISREG(found.st_mode) and (not found.st_size or re.match(rb"\d+\s", file.read_bytes()))
+    except (FileNotFoundError, NotADirectoryError):  # also where its run has just ended
+        return file
+    if not is_ours:
+        raise UserError(f"--output_dir {folder} holds {LOCK_FILE}, which no run has made; {ELSEWHERE}")
+    return file
+
+
 def check_folder(folder: Path, kind: str, resuming: bool = False) -> None:
-    """Refuse a folder that holds an earlier run, or anything else that a run would overwrite or delete.
+    """Refuse a folder that holds an earlier run, or anything else that a run would overwrite or delete; touch nothing.
 
     Args:
         folder: Output folder.
@@ -105,20 +137,22 @@ def check_folder(folder: Path, kind: str, resuming: bool = False) -> None:
     """
     check_unfinished(folder, kind)
     check_places(folder, [name for name in (*HUB_FILES, *UNPUBLISHED_FILES, STARTED_FILE) if "*" not in name])
-    if foreign := foreign_checkpoints(folder):
+    if foreign := foreign_folders(folder):
         raise UserError(
             f"--output_dir {folder} holds {foreign[0].name}, which no run of this version has made and which might be "
-            "deleted as an old checkpoint; choose another folder, or move it away"
+            f"deleted as one of its own; {ELSEWHERE}"
         )
     if not resuming and (checkpoints(folder) or holds_model(folder)):
         raise UserError(
             f"--output_dir {folder} holds an unfinished run; "
             "continue it with --resume_from_checkpoint last, or choose another folder"
         )
-    own = (STARTED_FILE, *UNPUBLISHED_FILES) if started_kind(folder) else ()
-    there = [*hub_files(folder), *(name for name in (STARTED_FILE, *UNPUBLISHED_FILES) if (folder / name).exists())]
-    if not resuming and (files := [name for name in there if name not in own]):
-        raise UserError(f"--output_dir {folder} holds {files[0]}, which the run would overwrite; choose another folder")
+    before = (STARTED_FILE, *UNPUBLISHED_FILES)
+    own = (*before, *(hub_files(folder) if holds_model(folder) else ())) if started_kind(folder) else ()
+    there = [*hub_files(folder), *(name for name in before if (folder / name).exists())]
+    moved_into = [name for name in saved_files(folder) if (folder / name).exists()]  # by moving, none is in both
+    if files := [*moved_into, *(name for name in there if name not in own)]:
+        raise UserError(f"--output_dir {folder} holds {files[0]}, which the run would overwrite; {ELSEWHERE}")
 
 
 def check_unfinished(folder: Path, kind: str) -> None:
@@ -147,35 +181,9 @@ def started_kind(folder: Path) -> str | None:
 
 def holds_model(folder: Path) -> bool:
     """Whether the run that was started in a folder has saved its model: then its results are there too."""
-    return started_kind(folder) == "model" and any((folder / name).is_file() for name in WEIGHT_FILES)
-
-
-def saving_folder(folder: Path) -> Path:
-    """An empty place for the model of a run, which `saved` makes part of its folder."""
-    shutil.rmtree(folder / SAVING_FOLDER, ignore_errors=True)
-    (folder / SAVING_FOLDER).mkdir()
-    return folder / SAVING_FOLDER
-
-
-def saved(folder: Path) -> None:
-    """The model in `saving_folder` is whole: put it into its run's folder, from which a kill never leaves a part."""
-    (folder / SAVING_FOLDER).rename(folder / SAVED_FOLDER)
-    settle(folder)
-
-
-def settle(folder: Path) -> None:
-    """Move a model that was saved as a whole to where it belongs, the weights last; a kill before the end is made up.
-
-    Args:
-        folder: Of a run, whether it has such a model or not.
-    """
-    whole = folder / SAVED_FOLDER
-    files = [path for path in whole.rglob("*") if path.is_file()]
-    for file in sorted(files, key=lambda path: (path.relative_to(whole).as_posix() in WEIGHT_FILES, path)):
-        target = folder / file.relative_to(whole)
-        target.parent.mkdir(exist_ok=True)
-        file.replace(target)
-    shutil.rmtree(whole, ignore_errors=True)
+    places = (folder, folder / SAVED_FOLDER)
+    is_there = any((place / name).is_file() for place in places for name in WEIGHT_FILES)
+    return is_there and started_kind(folder) == "model"
 
 
 def start(folder: Path, plan: dict[str, Any]) -> None:
@@ -187,29 +195,11 @@ def start(folder: Path, plan: dict[str, Any]) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     for torn in folder.glob(f"checkpoint-*/{STARTED_FILE}"):
-        shutil.rmtree(torn.parent)
-    shutil.rmtree(folder / SAVING_FOLDER, ignore_errors=True)
+        remove_marked(torn.parent)
+    remove_marked(folder / SAVING_FOLDER)
     for name in UNPUBLISHED_FILES:
         (folder / name).unlink(missing_ok=True)
     write_json(folder / STARTED_FILE, plan)
-
-
-def mark_checkpoint(folder: Path, step: int) -> None:
-    """Make the folder of a checkpoint that is going to be written, with a copy of what its run is about.
-
-    It is there at once with this mark, so that a kill leaves none that looks like somebody else's.
-    """
-    checkpoint = folder / f"checkpoint-{step}"
-    if not checkpoint.exists():
-        part = folder / f".{checkpoint.name}"
-        part.mkdir(exist_ok=True)
-        shutil.copy(folder / STARTED_FILE, part)
-        part.rename(checkpoint)
-
-
-def foreign_checkpoints(folder: Path) -> list[Path]:
-    """What is called like a checkpoint, and was not written by a run of this version."""
-    return sorted(path for path in folder.glob("checkpoint-*") if not (path / STARTED_FILE).is_file())
 
 
 def check_writable(folder: Path) -> None:
@@ -218,9 +208,10 @@ def check_writable(folder: Path) -> None:
     Raises:
         UserError: It is a file or below one, or one lacks the permission.
     """
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not existing.is_dir():
-        raise UserError(f"--output_dir {folder} can't be made: {existing} is a file; name a folder")
+        what = "a file" if existing.exists() else "a link to nothing"
+        raise UserError(f"--output_dir {folder} can't be made: {existing} is {what}; name a folder")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"--output_dir {folder} can't be written to; choose another folder")
 

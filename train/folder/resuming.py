@@ -1,20 +1,25 @@
 """What a resumed run must have in common with the one that was stopped, and the checkpoint that it goes on from."""
 
 import json
+import math
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.trainer_callback import TrainerState
 
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.parser import Arguments
+from salience.model_cards.run_checks import COUNT, EVERY, NUMBER, Rule, Shape, fault
 from salience.model_cards.run_folder import STARTED_FILE, STATE_FILE, read_json, write_json
 from salience.train.data.load import TextData
 from salience.train.folder.output import checkpoints, holds_model, start
@@ -48,6 +53,18 @@ NEEDED = {
     "rng_state.pth": ("rng_state*.pth",),
 }
 """What a run can't go on without: name on one process -> names under which several, FSDP or DeepSpeed write it."""
+
+STATE: Shape = {
+    "global_step": COUNT,
+    "max_steps": COUNT,
+    **{f"{name}?": NUMBER for name in ("epoch", "num_train_epochs", "total_flos", "num_input_tokens_seen")},
+    "log_history": Rule("a list", lambda value: isinstance(value, list)),
+    "best_metric?": Rule("a finite number or null", lambda value: value is None or NUMBER.holds(value)),
+    "best_global_step?": Rule("a whole number or null", lambda value: value is None or COUNT.holds(value)),
+    "best_model_checkpoint?": Rule("a folder or null", lambda value: value is None or isinstance(value, str)),
+    "stateful_callbacks?": {EVERY: Rule("an object or a list", lambda value: isinstance(value, dict | list))},
+}
+"""What a checkpoint says of where its training was, as far as training goes on with it."""
 
 WAY_OUT = "move that checkpoint away and resume from one before it, or start anew in another folder"
 
@@ -171,8 +188,11 @@ def check_state(checkpoint: Path) -> None:
     for name, patterns in NEEDED.items():
         if not any(next(checkpoint.glob(pattern), None) for pattern in patterns):
             raise UserError(f"{checkpoint} has no {name}: {WAY_OUT}")
-    if read_json(checkpoint / STATE_FILE, WAY_OUT).get("global_step") != int(checkpoint.name.rpartition("-")[2]):
+    state = read_json(checkpoint / STATE_FILE, WAY_OUT)
+    if state.get("global_step") != int(checkpoint.name.rpartition("-")[2]):
         raise UserError(f"{checkpoint / STATE_FILE} is of another step: {WAY_OUT}")
+    if found := fault(state, STATE):
+        raise UserError(f"{checkpoint / STATE_FILE} is damaged ({found}): {WAY_OUT}")
     try:
         TrainerState.load_from_json(str(checkpoint / STATE_FILE))
     except (TypeError, ValueError) as error:
@@ -202,20 +222,44 @@ def check_shapes(checkpoint: Path, model: PreTrainedModel) -> None:
 
 
 def damage(file: Path) -> str:
-    """What is wrong with a file of tensors, as far as it tells without being loaded; empty if nothing is."""
+    """What is wrong with a file of tensors; empty if nothing is."""
     if not file.is_file():
         return ""
     try:
         if file.suffix == ".safetensors":
-            with safe_open(file, "pt"):
-                return ""
+            with safe_open(file, "pt") as weights:
+                return _first(not_finite(weights.get_tensor(name), name) for name in weights.keys())  # noqa: SIM118
         if file.suffix in (".pt", ".pth", ".bin"):
             with zipfile.ZipFile(file) as archive:  # torch saves archives with checksums
                 broken = archive.testzip()
-            return f"{broken} in it" if broken else ""
-    except (SafetensorError, zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError) as error:
+            if broken:
+                return f"{broken} in it"
+            if file.suffix == ".pt":  # others hold no numbers that are learned, or more than `weights_only` reads
+                return not_finite(torch.load(file, "cpu", weights_only=True, mmap=True))
+    except (
+        SafetensorError, zipfile.BadZipFile, zlib.error, UnpicklingError, OSError, EOFError, RuntimeError, ValueError,
+    ) as error:  # fmt: skip
         return str(error) or type(error).__name__
     return ""
+
+
+def not_finite(content: Any, name: str = "") -> str:
+    """Which numbers, within what a checkpoint's file holds, no training can go on with; empty if there are none.
+
+    Args:
+        content: Of the file; infinity is a limit where it isn't in a tensor.
+        name: How the content is called: the keys on the way to it.
+    """
+    if isinstance(content, Tensor):
+        return "" if content.isfinite().all() else f"{name} holds NaN or infinity"
+    if isinstance(content, float):
+        return f"{name} is NaN" if math.isnan(content) else ""
+    parts = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    return _first(not_finite(part, f"{name}.{key}".lstrip(".")) for key, part in parts)
+
+
+def _first(faults: Iterable[str]) -> str:
+    return next(filter(None, faults), "")
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from salience.train.building.encoder_cache import attach_cache
 from salience.train.building.lora import add_adapters, encoder_of, save_merged
 from salience.train.data.load import TextData
 from salience.train.data.tokens import num_tokens
-from salience.train.folder.output import SAVING_FOLDER, saved, saving_folder
+from salience.train.folder.marked import SAVING_FOLDER, saved, saving_folder
 from salience.train.loop.losses import LabelStatistics, TrainingLoss
 from salience.train.loop.preparation import PreparedTexts, balancing_weights
 from salience.train.loop.trainer import SalienceTrainer

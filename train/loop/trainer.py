@@ -17,7 +17,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from salience.configuration.errors import UserError
 from salience.configuration.flags.training_arguments import SalienceTrainingArguments
 from salience.model_cards.card import write_card
-from salience.train.folder.output import mark_checkpoint
+from salience.train.folder.marked import mark_checkpoint
 from salience.train.folder.resuming import readable
 from salience.train.loop.adversarial import adversarial_step
 from salience.train.loop.passes import joined, of_rows, rows_of_passes

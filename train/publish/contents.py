@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from safetensors import SafetensorError, safe_open
 
 from salience.configuration.errors import UserError, one_line
-from salience.model_cards.run_folder import RUN_FILE, is_hub_id, read_json
+from salience.model_cards.run_folder import CARD_FILE, RUN_FILE, is_hub_id, read_json
 from salience.train.folder.hub_files import hub_files
 from salience.train.publish.remote_code import code_files
 
@@ -36,6 +36,8 @@ def read_contents(folder: Path) -> Contents:
             _check_weights(folder / name)
         if name.endswith(".json"):
             read_json(folder / name)
+        if name.endswith(CARD_FILE):
+            _check_text(folder / name)
     contents: Contents = {name: folder / name for name in files}
     adapters = [name for name in files if PurePosixPath(name).name == "adapter_config.json"]
     return contents | {name: _adapter_config(folder, name) for name in adapters}
@@ -63,6 +65,15 @@ def _check_weights(file: Path) -> None:
         ) from error
     if is_empty:
         raise UserError(f"{file} holds no weights, so this is no finished run; train to the end, then push")
+
+
+def _check_text(file: Path) -> None:
+    try:
+        file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{file} is not UTF-8, as the Hub reads cards: save it with this encoding, then push"
+        ) from error
 
 
 def _adapter_config(folder: Path, name: str) -> bytes:

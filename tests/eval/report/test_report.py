@@ -168,16 +168,15 @@ def test_a_report_is_never_overwritten(report, capsys):
     assert "report.json exists" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("edit", ["", "\nMine.\n"])
+@pytest.mark.parametrize("edit", [b"", b"\nMine.\n", b"\nCaf\xe9\n"])
 def test_another_report_is_told_unless_the_card_was_edited(edit, report, home):
     card, kept = home / "run/README.md", report[0].rename(home / "kept")
     ours = card.read_text(encoding="utf-8")
-    old = ours.replace("Expected calibration error", "Of a report before") + edit
-    card.write_text(old, encoding="utf-8")
+    old = ours.replace("Expected calibration error", "Of a report before").encode() + edit
+    card.write_bytes(old)
     try:
         assert main(["report", "--model", "run", "--num_documents", "12", "--num_explained", "5"]) == 0
-        now = card.read_text(encoding="utf-8")
-        assert now == (old if edit else str(make_card(home / "run")))
+        assert card.read_bytes() == (old if edit else str(make_card(home / "run")).encode())
     finally:
         card.write_text(ours, encoding="utf-8")
         shutil.rmtree(report[0], ignore_errors=True)

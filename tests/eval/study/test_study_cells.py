@@ -10,6 +10,7 @@ import pytest
 
 from salience.configuration.errors import UserError
 from salience.eval.study.cells import Cell, CellRunner
+from salience.model_cards.run_folder import LOCK_FILE
 from salience.train.folder.output import claimed, is_claimed, start
 from tests.helpers.toy_study import wait_for
 
@@ -102,7 +103,7 @@ def test_a_cell_whose_study_was_killed_keeps_its_folder_to_its_end(cell, tmp_pat
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     command = [sys.executable, "-c", STUDY, str(cell.folder)]
     killed = subprocess.Popen(command)
-    wait_for(lambda: (cell.folder / ".lock").exists())
+    wait_for(lambda: (cell.folder / LOCK_FILE).exists())
     killed.kill()
     killed.wait()
     second = subprocess.Popen(command)
@@ -111,4 +112,4 @@ def test_a_cell_whose_study_was_killed_keeps_its_folder_to_its_end(cell, tmp_pat
     (cell.folder.parent / "end").touch()
     assert second.wait(60) == 0
     assert cell.log_file.read_text() == ""  # nobody was refused: the second study waited
-    assert not (cell.folder / ".lock").exists()
+    assert not (cell.folder / LOCK_FILE).exists()

@@ -9,17 +9,9 @@ from contextlib import suppress
 import pytest
 
 from salience.configuration.errors import UserError
-from salience.train.folder.output import (
-    UNPUBLISHED_FILES,
-    checkpoints,
-    claimed,
-    holds_model,
-    is_claimed,
-    mark_checkpoint,
-    saved,
-    saving_folder,
-    start,
-)
+from salience.model_cards.run_folder import LOCK_FILE
+from salience.train.folder.marked import SAVED_FOLDER, SAVING_FOLDER, mark_checkpoint, saved, saving_folder
+from salience.train.folder.output import UNPUBLISHED_FILES, checkpoints, claimed, holds_model, is_claimed, start
 
 PLAN = {"kind": "model", "arguments": {}}
 HOLD = "import sys, time, pathlib; from salience.train.folder.output import claimed\n"
@@ -55,7 +47,7 @@ def test_a_second_run_in_a_folder_is_refused_until_the_first_ends_in_any_way(tmp
     assert not is_claimed(folder)
     with claimed(folder):
         assert is_claimed(folder)
-    assert not is_claimed(folder) and not (folder / ".lock").exists()
+    assert not is_claimed(folder) and not (folder / LOCK_FILE).exists()
 
 
 @pytest.mark.parametrize("error", [None, UserError("wrong"), KeyboardInterrupt()])
@@ -88,11 +80,14 @@ def test_a_folder_that_was_there_stays(tmp_path):
         "checkpoint-7/trainer_state.json",
         "checkpoint-2-old/notes.txt",
         "checkpoint-3",
+        f"{SAVING_FOLDER}/thesis.txt",
+        f"{SAVED_FOLDER}/config.json",
+        LOCK_FILE,
     ],
 )
 @pytest.mark.parametrize("is_unfinished", [False, True])
 @pytest.mark.parametrize("resuming", [False, True])
-def test_checkpoints_of_others_are_refused_and_stay(tmp_path, name, is_unfinished, resuming):
+def test_what_is_called_like_a_folder_of_a_run_is_refused_and_stays(tmp_path, name, is_unfinished, resuming):
     if is_unfinished:
         unfinished(tmp_path, 5)
     (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -103,10 +98,43 @@ def test_checkpoints_of_others_are_refused_and_stay(tmp_path, name, is_unfinishe
     assert contents(tmp_path) == before
 
 
-def test_an_empty_folder_named_like_a_checkpoint_is_refused_too(tmp_path):
-    (tmp_path / "checkpoint-best").mkdir()
-    with pytest.raises(UserError, match="checkpoint-best"), claimed(tmp_path):
+@pytest.mark.parametrize("name", ["checkpoint-best", SAVING_FOLDER, SAVED_FOLDER, LOCK_FILE])
+@pytest.mark.parametrize("target", [None, "elsewhere", "nowhere"])
+def test_empty_folders_and_links_of_such_names_are_refused_too(tmp_path, name, target):
+    start(tmp_path / "elsewhere", PLAN)  # marked as a run's, and not within its folder
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / name).symlink_to(tmp_path / target) if target else (folder / name).mkdir()
+    with pytest.raises(UserError, match=f"holds {name}, which no run"), claimed(folder):
         raise AssertionError
+    assert [path.name for path in folder.iterdir()] == [name] and not (tmp_path / "nowhere").exists()
+    assert (tmp_path / "elsewhere/started.json").exists()
+
+
+def test_files_of_others_whose_names_no_run_uses_stay(tmp_path):
+    for name in (".lock", ".checkpoint-3", ".salience.lock.old"):
+        (tmp_path / name).write_text("mine")
+    before = contents(tmp_path)
+    with claimed(tmp_path):
+        unfinished(tmp_path, 3)
+    assert before.items() <= contents(tmp_path).items()
+
+
+@pytest.mark.parametrize("content", ["", "1234567\nhost\n"])  # the second of a file system without locks
+def test_a_lock_that_a_killed_run_has_left_is_taken(tmp_path, content):
+    (tmp_path / LOCK_FILE).write_text(content)
+    assert not is_claimed(tmp_path)
+    with claimed(tmp_path):
+        assert is_claimed(tmp_path)
+    assert not (tmp_path / LOCK_FILE).exists()
+
+
+@pytest.mark.parametrize("name", ["link", "link/deeper"])
+def test_a_link_to_nothing_is_no_folder(tmp_path, name):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="link is a link to nothing; name a folder"), claimed(tmp_path / name):
+        raise AssertionError
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
 
 
 OVERWRITTEN = (*UNPUBLISHED_FILES, "started.json", "README.md", "config.json", "model.safetensors", "vocab.txt")
@@ -119,6 +147,37 @@ def test_files_that_a_run_would_overwrite_are_refused(tmp_path, name, kind):
     with pytest.raises(UserError, match=f"holds {name}, which the run would overwrite"), claimed(tmp_path, kind):
         raise AssertionError
     assert contents(tmp_path) == {name: b'{"mine": 1}'}
+
+
+@pytest.mark.parametrize("name", ["README.md", "tokenizer.json", "adapter/adapter_config.json", "model.py"])
+def test_files_that_a_resumed_run_would_overwrite_are_refused(tmp_path, name):
+    unfinished(tmp_path, 2)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match=f"holds {name}, which the run would"), claimed(tmp_path, resuming=True):
+        raise AssertionError
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("is_finished", [False, True])
+def test_a_model_that_is_saved_is_not_moved_where_the_run_is_refused(tmp_path, is_finished, monkeypatch):
+    start(tmp_path, PLAN)
+    part = saving_folder(tmp_path)
+    for name in ("config.json", "model.safetensors"):
+        (part / name).write_text("{}")
+    monkeypatch.setattr(type(tmp_path), "replace", lambda *_: 1 / 0)  # a kill
+    with suppress(ZeroDivisionError):
+        saved(tmp_path)
+    monkeypatch.undo()
+    (tmp_path / "config.json").write_text("mine")
+    if is_finished:
+        (tmp_path / "run.json").write_text("{}")
+    before = contents(tmp_path)
+    words = "a finished run" if is_finished else "config.json, which the run would overwrite"
+    with pytest.raises(UserError, match=f"holds {words}"), claimed(tmp_path, resuming=True):
+        raise AssertionError
+    assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize(("kind", "other"), [("model", "sparse"), ("sparse", "model"), ("frozen", "study")])
@@ -162,10 +221,14 @@ def test_a_model_is_saved_as_a_whole_or_not_at_all(tmp_path, num_moved, monkeypa
     monkeypatch.setattr(type(tmp_path), "replace", lambda self, target: next(moves) + 1 and self.rename(target))
     with suppress(StopIteration):  # a kill
         saved(tmp_path)
-    assert holds_model(tmp_path) == (num_moved == 3)
+    assert holds_model(tmp_path) and (tmp_path / "model.safetensors").exists() == (num_moved == 3)
     monkeypatch.undo()
+    before = contents(tmp_path)
     with pytest.raises(UserError, match="continue it with --resume_from_checkpoint last"), claimed(tmp_path):
         raise AssertionError
+    assert contents(tmp_path) == before
+    with claimed(tmp_path, resuming=True):
+        pass
     assert all((tmp_path / name).read_text() == name for name in names)
     assert contents(tmp_path).keys() == {"started.json", *names}
 
@@ -173,7 +236,7 @@ def test_a_model_is_saved_as_a_whole_or_not_at_all(tmp_path, num_moved, monkeypa
 def test_a_model_that_was_not_saved_to_its_end_is_written_anew(tmp_path):
     start(tmp_path, PLAN)
     (saving_folder(tmp_path) / "model.safetensors").write_text("half of the we")
-    assert list(saving_folder(tmp_path).iterdir()) == []
+    assert [path.name for path in saving_folder(tmp_path).iterdir()] == ["started.json"]
     with claimed(tmp_path):
         start(tmp_path, PLAN)
     assert contents(tmp_path).keys() == {"started.json"}

@@ -13,7 +13,8 @@ from salience.configuration import terminal
 from salience.configuration.terminal import STOPPED, Terminated
 from salience.train import cli
 from salience.train.folder.hub_files import hub_files
-from salience.train.folder.output import SAVING_FOLDER, checkpoints, claimed, holds_model
+from salience.train.folder.marked import SAVING_FOLDER
+from salience.train.folder.output import checkpoints, claimed, holds_model
 from salience.train.loop.trainer import SalienceTrainer
 from salience.train.publish.contents import read_contents
 from tests.helpers.toy import toy_csv
@@ -177,12 +178,13 @@ def test_what_does_not_decide_the_result_may_change(copy, data):
     assert read_contents(copy)
 
 
+STATE = b'{"global_step": 6, "max_steps": 6, "log_history": [], %s}'
 DAMAGES = {
     "optimizer.pt": (None, b"", b"PK no archive"),
     "rng_state.pth": (None, b""),
     "scheduler.pt": (None, b"{}"),
     "model.safetensors": (None, b"", b"\xff" * 100),
-    "trainer_state.json": (b'{"global_step": 1}', b'{"global_step": 6, "unknown": 1}'),
+    "trainer_state.json": (b'{"global_step": 1}', STATE % b'"unknown": 1', STATE % b'"best_metric": "0.9"'),
     "started.json": (b"", b"[]", b"{}", b'{"kind": "model", "arguments": [], "texts": 7}'),
     "config.json": (b"", b"garbage", b"[]"),
 }
@@ -211,6 +213,23 @@ def test_a_checkpoint_that_was_cut_or_changed_is_damaged(copy, data, capsys):
     whole[len(whole) // 2] ^= 0xFF
     (last / "optimizer.pt").write_bytes(whole)
     assert "optimizer.pt is damaged" in refusal(copy, [*TINY, *data, *RESUME], capsys)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_numbers_with_which_no_training_goes_on_are_damage(copy, data, capsys, number):
+    last = max(copy.glob("checkpoint-*"), key=lambda path: int(path.name.removeprefix("checkpoint-")))
+    whole = (last / "model.safetensors").read_bytes()
+    weights = load_file(last / "model.safetensors")
+    name = sorted(weights)[0]
+    save_file(weights | {name: torch.full_like(weights[name], number)}, last / "model.safetensors", {"format": "pt"})
+    sentence = f"model.safetensors is damaged ({name} holds NaN or infinity): move that checkpoint away"
+    assert sentence in refusal(copy, [*TINY, *data, *RESUME], capsys)
+    (last / "model.safetensors").write_bytes(whole)
+    optimizer = torch.load(last / "optimizer.pt")
+    optimizer["state"][0]["exp_avg"][0] = number
+    torch.save(optimizer, last / "optimizer.pt")
+    sentence = "optimizer.pt is damaged (state.0.exp_avg holds NaN or infinity): move that checkpoint away"
+    assert sentence in refusal(copy, [*TINY, *data, *RESUME], capsys)
 
 
 def test_weights_of_other_shapes_are_refused(copy, data, capsys):

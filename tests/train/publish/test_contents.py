@@ -60,6 +60,12 @@ def test_links_are_never_followed(tmp_path, name):
     assert any(part in refusal(folder) for part in ("is a link, which is never followed", "isn't a file in"))
 
 
+def test_a_card_of_another_encoding_is_refused(tmp_path):
+    folder = finished_run(tmp_path / "run", seed=1)
+    (folder / "README.md").write_bytes(b"Caf\xe9")
+    assert "README.md is not UTF-8" in refusal(folder)
+
+
 def test_a_link_to_the_folder_is_the_folder(run, tmp_path):
     link = tmp_path / "link"
     link.symlink_to(run)
