@@ -11,7 +11,14 @@ import pyarrow.compute as pc
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import FileArguments
 from salience.train.data.columns import is_list
-from salience.train.data.indicators import first_repeat, indicator_width, nameless, ones_of, refuse_repeats
+from salience.train.data.indicators import (
+    first_repeat,
+    indicator_width,
+    nameless,
+    ones_of,
+    refuse_indicators,
+    refuse_repeats,
+)
 from salience.train.data.problem_types import (
     MULTI_LABEL,
     ONE_LABEL,
@@ -22,9 +29,11 @@ from salience.train.data.problem_types import (
 from salience.train.data.spelling import (
     common_spelling,
     label_texts,
+    names_of_ids,
     numbers_spelled_twice,
     refuse_lists_as_text,
     sorted_names,
+    whole_ids,
     whole_number,
 )
 from salience.train.data.tables import Part
@@ -153,7 +162,7 @@ class LabelScheme:
     def _texts(self, column: pa.Array | pa.ChunkedArray, part: Part) -> pa.Array | pa.ChunkedArray:
         """Labels as text, ids as the names that they stand for."""
         if part.class_names and (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-            return _decoded(_whole_ids(column, f"'{part.where}'"), part.class_names, f"'{part.where}'")
+            return names_of_ids(whole_ids(column, f"'{part.where}'"), part.class_names, f"'{part.where}'")
         texts = label_texts(column, f"'{part.where}'")
         if not self.number_names:
             return texts
@@ -162,7 +171,7 @@ class LabelScheme:
             return texts  # they are names
         numbers = pc.replace_substring_regex(texts, r"\.0$", "")
         ids = pc.if_else(pc.equal(numbers, ""), None, numbers).cast(pa.int64())
-        return _decoded(ids, self.number_names, f"'{part.where}'")
+        return names_of_ids(ids, self.number_names, f"'{part.where}'")
 
     def _used(self, part: Part) -> set[str]:
         """The different labels of a file, as text."""
@@ -196,8 +205,10 @@ class LabelScheme:
             UserError: They are, and nobody knows the names of the labels; or they are neither indicators nor labels.
         """
         lists, where = self._lists(part), f"'{part.where}'"
-        width = None if self.are_indicators is False else indicator_width(lists, where)
-        if width and self._has_places(width, part):
+        width = indicator_width(lists, where)
+        if self.are_indicators is False:
+            refuse_indicators(lists, width, where)
+        elif width and self._has_places(width, part):
             return True
         refuse_repeats(lists, where)
         return False
@@ -262,23 +273,6 @@ class LabelScheme:
         what = "an empty label in its list" if text is None else f"the label '{text[:100]}', which {lacking}"
         way_out = "correct it, drop the row, or add it to the training data"
         raise UserError(f"row {rows[bad] + 1} of {where} has {what}; {way_out}")
-
-
-def _whole_ids(ids: pa.Array | pa.ChunkedArray, where: str) -> pa.Array | pa.ChunkedArray:
-    try:
-        return ids.cast(pa.int64())
-    except pa.ArrowInvalid as error:
-        raise UserError(
-            f"the labels of {where} are ids of names, and one is no whole number; write whole ids"
-        ) from error
-
-
-def _decoded(ids: pa.Array | pa.ChunkedArray, names: list[str], where: str) -> pa.Array | pa.ChunkedArray:
-    known = pc.and_(pc.greater_equal(ids, 0), pc.less(ids, len(names))).fill_null(True)
-    bad = pc.index(known, False).as_py()
-    if bad >= 0:
-        raise UserError(f"the label id {ids[bad]} of {where} has no name; there are {len(names)} names of labels")
-    return pc.take(pa.array(names, pa.string()), ids)
 
 
 def label_array(labels: pa.ChunkedArray) -> np.ndarray:

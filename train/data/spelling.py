@@ -51,6 +51,42 @@ def label_texts(column: pa.ChunkedArray | pa.Array, where: str) -> pa.ChunkedArr
     return pc.take(pa.array(spelled, pa.string()), pc.index_in(column, value_set=values))
 
 
+def whole_ids(ids: pa.Array | pa.ChunkedArray, where: str) -> pa.Array | pa.ChunkedArray:
+    """Ids that were stored as any kind of number.
+
+    Args:
+        ids: Of names of labels.
+        where: The file, for the messages.
+
+    Raises:
+        UserError: One is no whole number.
+    """
+    try:
+        return ids.cast(pa.int64())
+    except pa.ArrowInvalid as error:
+        raise UserError(
+            f"the labels of {where} are ids of names, and one is no whole number; write whole ids"
+        ) from error
+
+
+def names_of_ids(ids: pa.Array | pa.ChunkedArray, names: list[str], where: str) -> pa.Array | pa.ChunkedArray:
+    """The names that ids stand for.
+
+    Args:
+        ids: Whole numbers.
+        names: In the order of their ids.
+        where: The file, for the messages.
+
+    Raises:
+        UserError: One has no name.
+    """
+    known = pc.and_(pc.greater_equal(ids, 0), pc.less(ids, len(names))).fill_null(True)
+    bad = pc.index(known, False).as_py()
+    if bad >= 0:
+        raise UserError(f"the label id {ids[bad]} of {where} has no name; there are {len(names)} names of labels")
+    return pc.take(pa.array(names, pa.string()), ids)
+
+
 def refuse_lists_as_text(texts: pa.Array | pa.ChunkedArray, where: str) -> None:
     """Refuse labels such as "['oven', 'hobby']": lists that were written into a table of text.
 

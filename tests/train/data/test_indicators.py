@@ -204,7 +204,12 @@ def test_each_file_is_of_indicators_or_not(others, tmp_path):
     other = jsonl(tmp_path, others * 10)
     assert "lists of zeros and ones, one for each label, and those of" in failure([ones, other], class_names=NAMES)
     if others[0] == [0, 2]:
-        assert "row 1 has a value twice ([1, 0, 0])" in failure(other, class_names=NAMES, test_file=ones)
+        expected = "are lists of zeros and ones, one for each label, and those of the training data are lists of ids"
+        assert expected in failure(other, class_names=NAMES, test_file=ones)
+        two = write_jsonl(tmp_path / "2.jsonl", [{"text": "a", "label": [1, 0]}, {"text": "b", "label": [0, 1]}])
+        assert expected in failure(other, class_names=NAMES, test_file=two)
+        one = write_jsonl(tmp_path / "1.jsonl", [{"text": "a", "label": [0, 1]}])
+        assert load(other, class_names=NAMES, test_file=one).splits["test"]["labels"][:] == [[1, 1, 0]]
     else:
         data = load(other, class_names=NAMES, test_file=ones)
         assert data.splits["test"]["labels"][:] == ROWS
