@@ -65,21 +65,6 @@ def test_ids_types_and_embeddings_must_be_of_the_same_tokens(name):
 
 
 @families
-def test_a_mask_of_other_values_and_ids_that_are_truth_values_are_refused(name):
-    model, ids = tiny_model(name), random_batch([3, 3])["input_ids"]
-    for wrong in (-1e9, float("nan"), 0.5, 2):
-        with pytest.raises(ValueError, match=f"attention_mask has {wrong}, and must be 1 for a token and 0 for paddi"):
-            model(input_ids=ids, attention_mask=torch.tensor([[0, 0, wrong]] * 2))
-    for key, inputs in (("input_ids", {}), ("token_type_ids", {"input_ids": ids})):
-        with pytest.raises(ValueError, match=f"{key} holds True and False, and must hold numbers"):
-            model(**inputs, **{key: ids > 0})
-    masks = torch.tensor([[1, 1, 0]] * 2)
-    expected = model(input_ids=ids, attention_mask=masks).logits
-    for kind in (torch.bool, torch.float16):
-        assert_close(model(input_ids=ids, attention_mask=masks.to(kind)).logits, expected)
-
-
-@families
 @pytest.mark.parametrize("wrong", [VOCAB_SIZE, 10**9, -1])
 def test_ids_beyond_the_vocabulary_are_named(name, wrong):
     model = tiny_model(name)
