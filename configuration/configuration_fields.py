@@ -60,6 +60,14 @@ def check_classes(fields: dict[str, Any]) -> None:
         require(is_named, f"id2label = {names!r} in its config.json must give each class a name, as in {{'0': 'news'}}")
         counted = {str(index) for index in range(len(names))}
         require({str(index) for index in names} == counted, "the keys of id2label in its config.json must count from 0")
+    ids = fields.get("label2id")
+    require(ids is None or isinstance(ids, dict), f"label2id = {ids!r} in its config.json must give each name a class")
+    number_of = {name: str(index) for index, name in (names or {}).items()}
+    for name, index in (ids or {}).items():  # a name that id2label lacks is an earlier one, and nothing reads it
+        wanted = number_of.get(name, str(index))
+        require(
+            str(index) == wanted, f"label2id in its config.json must be id2label's: {name!r} is {wanted}, not {index}"
+        )
     known = kind is None or (isinstance(kind, str) and kind in PROBLEM_TYPES)
     require(known, f"problem_type = {kind!r} in its config.json must be one of {', '.join(PROBLEM_TYPES)}")
     columns = fields.get("text_columns")

@@ -136,6 +136,7 @@ class SalienceConfig(PretrainedConfig):
             before = names_by_id(getattr(self, "id2label", None))
             if before and before != names_by_id(value):
                 self.drop_fitted(tuple(FITTED), "the model's classes have changed")
+                super().__setattr__("label2id", {name: index for index, name in names_by_id(value).items()})
         super().__setattr__(name, value)
 
     def begin_training(self) -> None:

@@ -5,6 +5,7 @@ doesn't answer.
 """
 
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi, constants, try_to_load_from_cache
 from huggingface_hub.errors import HTTPError
@@ -31,6 +32,8 @@ def find_commit(name: str, revision: str | None = None, repo_type: str = "model"
     """
     if Path(name).is_file():
         raise OSError(f"{name} is a file, not a folder")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise OSError("there is no such folder")
     validate_repo_id(name)
     endpoint, wanted = HfApi().endpoint, revision or "main"
     url = f"{endpoint}/api/{repo_type}s/{name}/revision/{wanted.replace('/', '%2F')}"
@@ -48,6 +51,35 @@ def find_commit(name: str, revision: str | None = None, repo_type: str = "model"
     if response.status_code == 403:
         raise OSError("it is gated: ask for access on its page, and run `hf auth login`")
     return response.json().get("sha") if response.status_code == 200 else None
+
+
+def read_config(name: str, revision: str | None = None) -> dict[str, Any]:
+    """What a model's config.json holds, after a look at what transformers takes for granted.
+
+    Args:
+        name: Folder or Hub id.
+        revision: Branch, tag or commit of a Hub id.
+
+    Raises:
+        OSError: There is none, or it is no JSON.
+        ValueError: It holds no object, or names a type of models or numbers that isn't known.
+    """
+    import torch  # slow, and asking the Hub needs neither
+    from transformers import CONFIG_MAPPING, PretrainedConfig
+
+    try:
+        fields = dict(PretrainedConfig.get_config_dict(name, revision=revision)[0])
+    except (AttributeError, TypeError) as error:  # both versions fail at a list, or pass it on
+        raise ValueError("its config.json holds no JSON object") from error
+    kind, dtype = fields.get("model_type"), fields.get("dtype", fields.get("torch_dtype"))
+    if kind is not None and not (isinstance(kind, str) and kind in CONFIG_MAPPING):
+        if "auto_map" in fields:
+            raise ValueError("it brings its own code, which is never run; choose one that transformers knows")
+        raise ValueError(f"model_type = {kind!r} in its config.json is no type of models that transformers knows")
+    known = isinstance(dtype, str) and isinstance(getattr(torch, dtype.removeprefix("torch."), None), torch.dtype)
+    if not (dtype is None or dtype == "auto" or isinstance(dtype, dict) or known):
+        raise ValueError(f"dtype = {dtype!r} in its config.json is no type of numbers")
+    return fields
 
 
 def _cached_commit(name: str, revision: str | None, repo_type: str, otherwise: str) -> str:

@@ -1,5 +1,6 @@
 """What a finished run of `train.py` or `eval.py baseline` left behind: its scores, and its answers beside another's."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -7,10 +8,11 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from salience.configuration.errors import UserError
+from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.data_arguments import DataArguments
 from salience.configuration.flags.parser import as_tokens
-from salience.eval.scores.predictions import Predictions, predictions_file, read_predictions
+from salience.eval.scores.metrics import compute_scores
+from salience.eval.scores.predictions import REGRESSION, Predictions, predictions_file, read_predictions
 from salience.model_cards.run_checks import MAKE_ANEW
 from salience.model_cards.run_folder import (
     RunRecord,
@@ -20,6 +22,9 @@ from salience.model_cards.run_folder import (
     results_file,
 )
 from salience.train.data.load import TextData, load_splits
+
+TOLERANCE = 1e-6
+"""By which a score in a file may differ from that of the predictions beside it."""
 
 
 @dataclass(frozen=True)
@@ -119,12 +124,12 @@ def read_scores(folder: Path) -> RunScores:
         texts_per_second (of the test texts) and parameters.
 
     Raises:
-        UserError: It isn't a classifier, or has no test texts.
+        UserError: It isn't a classifier, has no test texts, or has other scores than its predictions.
     """
     record, trained = read_record(folder), read_training(folder)
     if not (folder / results_file("test")).is_file():
         raise UserError(f"{folder} has no test results: train with --test_file or --test_size")
-    validation, test = read_results(folder, "validation"), read_results(folder, "test")
+    validation, test = (read_own_results(folder, split) for split in ("validation", "test"))
     if "accuracy" not in test:
         raise UserError(f"{folder} is no classifier, and only accuracies are compared")
     try:
@@ -139,6 +144,40 @@ def read_scores(folder: Path) -> RunScores:
         }
     except KeyError as error:
         raise UserError(f"the results in {folder} lack {error}: make this run again") from error
+
+
+def read_own_results(folder: Path, split: str) -> dict[str, Any]:
+    """A finished run's results of a split, after a look whether its predictions have these scores.
+
+    Args:
+        folder: Its run folder.
+        split: `validation` or `test`.
+
+    Raises:
+        UserError: They have others: one of the two files was edited, or is of another run.
+    """
+    results, predictions = read_results(folder, split), read_predictions(folder, split)
+    if predictions.problem_type == REGRESSION:
+        return results
+    # A ranking can be finer than the single precision of predictions in a file; what is answered isn't.
+    scores = {name: value for name, value in compute_scores(predictions).items() if name != "roc_auc"}
+    counted, told = _flat(scores), _flat({name: value for name, value in results.items() if name in scores})
+    other = next((name for name, value in told.items() if abs(value - counted.get(name, math.inf)) > TOLERANCE), None)
+    if other is not None:
+        raise UserError(
+            f"{folder / results_file(split)} has {other} = {told[other]:.6g}, and the answers in "
+            f"{predictions_file(folder, split).name} beside it give {counted.get(other, 'none')}: restore both files, "
+            "or make this run again"
+        )
+    return results
+
+
+def _flat(scores: Mapping[str, Any]) -> dict[str, float]:
+    """Scores by name, those of one class as `per_class.NAME.f1`."""
+    flat = {name: value for name, value in scores.items() if name != "per_class"}
+    for label, each in scores.get("per_class", {}).items():
+        flat |= {f"per_class.{one_line(label)}.{name}": value for name, value in each.items()}
+    return flat
 
 
 def texts_per_second(test: Mapping[str, Any]) -> float | None:

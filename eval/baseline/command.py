@@ -195,6 +195,7 @@ def make_sparse_run(
     write_json(folder / TRAIN_RESULTS_FILE, {"train_runtime": round(run.fit_seconds, 4)})
     for split, logits in run.logits.items():
         labels, num_words = np.asarray(data.splits[split]["labels"]), count_words(data.splits[split]["text"])
+        logits = logits.astype(np.float32)  # as they are kept, so that their scores can be counted again
         predictions = Predictions(labels, logits, data.problem_type, data.label_names, num_words)
         seconds = run.predict_seconds[split]
         costs = {

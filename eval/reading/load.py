@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 import salience.modeling  # noqa: F401  the Auto classes know our models, so that no code of a repository is run
 from salience.configuration.configuration_fields import check_classes
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.flag_rules import check
-from salience.configuration.hub import find_commit
+from salience.configuration.hub import find_commit, read_config
 from salience.eval.reading.reader import Reader
 from salience.eval.reading.words import label_names
 from salience.modeling.encoders import load_weights
@@ -61,7 +61,7 @@ def load_classifier(
     try:
         if not Path(name).is_dir():
             revision = find_commit(name, revision)
-        check_classes(PretrainedConfig.get_config_dict(name, revision=revision)[0])
+        check_classes(read_config(name, revision))
         classifier, missing = load_weights(AutoModelForSequenceClassification, name, revision=revision)
         tokenizer = read_tokenizer(name, revision)
     except Exception as error:  # files of others can be broken in any way, and libraries have errors of their own

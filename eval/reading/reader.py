@@ -173,7 +173,7 @@ class Reader:
         cut = {"truncation": self.limit is not None, "max_length": self.limit}
         encoding = self.tokenizer(list(texts), verbose=False, **cut, **options)
         highest = max((max(ids, default=0) for ids in encoding["input_ids"]), default=0)
-        if fault := foreign_tokenizer(self.model, highest):
+        if fault := foreign_tokenizer(self.model, self.tokenizer, highest):
             raise UserError(f"--model {self.model.name_or_path}: {fault}")
         return encoding
 

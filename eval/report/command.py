@@ -47,12 +47,13 @@ from salience.eval.report.history import training_history
 from salience.eval.report.page import write_page
 from salience.eval.report.pictures import PICTURES, draw, write_pictures
 from salience.eval.report.texts import Sizes, Texts
-from salience.eval.runs import Run, data_flags, load_data, read_run
-from salience.eval.scores.predictions import REGRESSION, predictions_file, read_predictions
+from salience.eval.runs import Run, data_flags, load_data, read_own_results, read_run
+from salience.eval.scores.predictions import REGRESSION, predictions_file
 from salience.model_cards.card import make_card, without_report, write_card
 from salience.model_cards.run_folder import (
     CARD_FILE,
     FAILURES_FILE,
+    PREFIXES,
     RELIABILITY_FILE,
     REPORT_FILE,
     REPORT_FOLDER,
@@ -244,11 +245,12 @@ def check_run(run: Run, out: Path) -> None:
     """Read what the report will need of a run, before the work.
 
     Raises:
-        UserError: A file is damaged.
+        UserError: A file is damaged, or the scores of one aren't those of the predictions beside it.
     """
     training_history(run)
-    if predictions_file(run.folder, "validation").is_file():
-        read_predictions(run.folder, "validation")
+    for split in PREFIXES:
+        if predictions_file(run.folder, split).is_file():
+            read_own_results(run.folder, split)
     untouched_card(run, out)
 
 

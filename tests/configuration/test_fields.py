@@ -9,11 +9,13 @@ from transformers import AutoConfig, AutoTokenizer, BertConfig, BertForSequenceC
 
 from salience.configuration.errors import UserError
 from salience.eval.reading.load import load_classifier
+from salience.train.building.encoder_loading import plain_head_config
 from tests.helpers.tiny import ENCODER, LABELS, TINY_TOKENIZER, tiny_model
 
 CLASSES = {
     "id2label": ({"0": 1, "1": 2, "2": 3}, {"0": None, "1": "b", "2": "c"}, {"0": ["a"], "1": "b"}, ["a"], "abc", 5, {},
                  {"0": "a", "2": "c"}, {"1": "a", "2": "b"}, {"x": "a", "1": "b", "2": "c"}),
+    "label2id": (5, [], "abc", dict.fromkeys(LABELS["label2id"], 0)),
     "problem_type": ("nonsense", 5, [], {}, ""),
     "text_columns": (5, "text", [1, 2], [], {}),
     "text_separator": (5, None, []),
@@ -80,6 +82,30 @@ def test_a_plain_classifier_with_unfit_classes_is_one_sentence(tmp_path, name, v
     with pytest.raises(UserError) as refused:
         load_classifier(tmp_path)
     assert str(refused.value).startswith(f"--model {tmp_path} can't be loaded: ") and name in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ([1], "its config.json holds no JSON object"),
+        ({"model_type": "bert", "dtype": "float3"}, "dtype = 'float3' in its config.json is no type of numbers"),
+        ({"model_type": "bert", "dtype": 5}, "dtype = 5 in its config.json is no type of numbers"),
+        ({"model_type": "foo"}, "model_type = 'foo' in its config.json is no type of models that transformers knows"),
+        ({"model_type": "foo", "auto_map": {}}, "it brings its own code, which is never run"),
+    ],
+)
+def test_what_transformers_takes_for_granted_is_looked_at(tmp_path, content, sentence):
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=f"--model {tmp_path} can't be loaded: {sentence}"):
+        load_classifier(tmp_path)
+    with pytest.raises(ValueError, match=sentence):
+        plain_head_config(str(tmp_path), None, None)
+
+
+@pytest.mark.parametrize("name", ["./nope", "/tmp/nope", "~/nope", "../nope", "a/b/nope"])
+def test_a_path_that_is_not_there_is_no_name_of_the_hub(name):
+    with pytest.raises(UserError, match=f"--model {name} can't be loaded: there is no such folder"):
+        load_classifier(name)
 
 
 def _other_shape(weights):

@@ -26,6 +26,19 @@ from tests.helpers.paths import ROOT
 from tests.helpers.tiny import VOCAB_SIZE, random_batch, tiny_model
 
 
+def test_a_mask_of_other_values_and_ids_that_are_truth_values_are_refused():
+    model, ids = tiny_model("cnn"), random_batch([3, 3])["input_ids"]
+    for wrong in (-1e9, float("nan"), 0.5, 2):
+        with pytest.raises(ValueError, match=f"attention_mask has {wrong}, and must be 1 for a token and 0 for paddi"):
+            model(input_ids=ids, attention_mask=torch.tensor([[0, 0, wrong]] * 2))
+    for name, others in (("input_ids", {}), ("token_type_ids", {"input_ids": ids})):
+        with pytest.raises(ValueError, match=f"{name} holds True and False, and must hold numbers"):
+            pack_inputs(None, **others, **{name: ids > 0})
+    mask = torch.tensor([[1, 1, 0]] * 2)
+    for kind in (torch.bool, torch.float16):
+        assert torch.equal(pack_inputs(mask.to(kind), input_ids=ids).tokens["input_ids"], ids[:, :2])
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     lengths=st.lists(st.integers(0, 60), min_size=1, max_size=5),

@@ -50,7 +50,7 @@ def known_ids(
         UserError: The tokenizer is another model's.
     """
     rows = tokenize(texts, tokenizer, max_length)
-    if fault := foreign_tokenizer(model, highest_id(rows)):
+    if fault := foreign_tokenizer(model, tokenizer, highest_id(rows)):
         raise UserError(f"--encoder {tokenizer.name_or_path}: {fault}")
     return rows
 

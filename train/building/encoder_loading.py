@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, Pretrai
 from salience.configuration.configuration_salience import SalienceConfig
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.model_arguments import FROM_A_RUN, WINDOW_OPTIONS
+from salience.configuration.hub import read_config
 from salience.modeling.encoders import forget_origin, load_weights, set_attention_dropout
 from salience.train.building.memory import refuse_beyond_memory
 from salience.train.data.paths import PACKAGE_PREFIX, expand, find_in_package
@@ -105,6 +106,7 @@ def check_options(
         ValueError: A flag is out of its range.
     """
     try:
+        read_config(path, revision)
         encoder_config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UserError(no_encoder(name, error)) from error
@@ -130,6 +132,7 @@ def plain_head_config(
         attention_dropout: See `set_attention_dropout`.
         options: Fields of it.
     """
+    read_config(path, revision)
     config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False, **options)
     model_class = AutoModelForSequenceClassification._model_mapping.get(type(config), None)
     if model_class is not None:  # an architecture that has none is refused where it is loaded

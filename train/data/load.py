@@ -110,6 +110,8 @@ def load_splits(args: DataArguments, given: Any = None) -> TextData:
         >>> load_splits(DataArguments(validation_size=0.25), {"train": (texts, labels)}).label_names
         ['culture', 'sport']
     """
+    if not isinstance(args, DataArguments):
+        raise UserError("load_splits takes the data flags first: write load_splits(DataArguments(train_file=...))")
     given = None if given is None else as_splits(given, args)
     parts = read_parts(args, given)
     if args.resplit:

@@ -37,6 +37,8 @@ COMMANDS = {
     "--torch_compile_backend x": "--torch_compile_backend x is unknown; choose from no, eager, aot_eager, inductor",
     "--problem_type clustering": "--problem_type clustering is unknown; choose from single_label_classification, multi",
     "--separator ;;": "--separator ;; must be one character, such as ; or \\t",
+    "--max_steps 0": "--max_steps 0 must be at least 1, or -1 to count epochs instead",
+    "--max_steps -2": "--max_steps -2 must be at least 1, or -1 to count epochs instead",
     "--class_names=": "--class_names names a label with no character",
     "--class_names a b a": "--class_names has a name twice; give each label its own",
     "--label_column=": "--label_column names no column",
@@ -123,6 +125,7 @@ COMMANDS = {
 }
 # Flags of one of the two versions of transformers that are supported, or that a command line can't spell.
 GROUPS = {
+    "class_names": (["x", " "], "--class_names x names a label with no character, or white space only"),
     "save_safetensors": (False, "--save_safetensors false is not offered; leave it out"),
     "group_by_length": (True, "--group_by_length true is not offered: --length_grouped does it"),
     "train_sampling_strategy": ("sequential", "--train_sampling_strategy sequential is not offered; leave it out"),

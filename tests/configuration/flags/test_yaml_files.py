@@ -27,6 +27,11 @@ BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}']
         ("data_name: [a, b]", "data_name takes one value and no list"),
         ("train_file: [f.csv, '--seed=5']", "train_file: --seed=5 in a list begins with a dash, as flags do; of a"),
         ("train_file: [f.csv, '--seed=5 x']", "train_file: --seed=5 x in a list begins with a dash"),
+        ("seed: 010", "010 is another number in YAML than it looks like; write it with decimal digits only"),
+        ("seed: 1:30", "1:30 is another number in YAML than it looks like"),
+        ("lr_scheduler_kwargs: {min_lr: 1:30.5}", "1:30.5 is another number in YAML than it looks like"),
+        ("seed: 0x" + "f" * 5_000, "seed: what it holds can't be written as text: Exceeds the limit"),
+        ("lr_scheduler_kwargs: {a: 0x" + "f" * 5_000 + "}", "kwargs: what it holds can't be written as text"),
         ("class_names: [-x, y]", "class_names: -x in a list begins with a dash"),
     ],
 )
@@ -89,7 +94,7 @@ def test_values_from_python_are_what_could_be_typed():
         ("class_names", {"a", "b"}, "class_names is of the type set"),
         ("data_name", b"x", "data_name is of the type bytes"),
         ("data_name", [b"x"], "data_name is of the type bytes"),
-        ("lr_scheduler_kwargs", {"a": object()}, "can't be written as JSON"),
+        ("lr_scheduler_kwargs", {"a": object()}, "can't be written as text"),
     ):
         with pytest.raises(UserError, match=message):
             parse({"output_dir": "out", name: value})

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -109,6 +111,29 @@ def test_a_tokenizer_of_another_model_is_one_sentence(family):
     for read in (reader.documents, reader.token_ids):
         with pytest.raises(UserError, match=f"gives a text the id .*, and the model knows 0 to {VOCAB_SIZE - 1}"):
             read([*TEXTS, f"word{VOCAB_SIZE - 1}"])
+
+
+@pytest.mark.parametrize("family", ["attn_pool", "cnn"])
+def test_what_a_model_and_its_tokenizer_say_in_their_json_is_read_or_refused(family, tmp_path):
+    """A tuple for an answer, padding that no vocabulary has, and a limit that is no number."""
+    tiny_model(family).save_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(TINY_TOKENIZER)
+    tokenizer.add_tokens([f"word{number}" for number in range(VOCAB_SIZE)])
+    tokenizer.save_pretrained(tmp_path)
+
+    def load(file, **fields):
+        path = tmp_path / file
+        path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+        return Reader(*load_classifier(tmp_path))
+
+    reader = load("config.json", return_dict=False)
+    assert np.isfinite(reader.logits(reader.token_ids(TEXTS))).all()
+    reader = load("tokenizer_config.json", pad_token="<nopad>")
+    with pytest.raises(UserError, match=f"gives padding the id .*, and the model knows 0 to {VOCAB_SIZE - 1}"):
+        reader.token_ids(TEXTS)
+    for limit in ("many", True, 0):
+        with pytest.raises(UserError, match="model_max_length = .* must be a number above 0"):
+            load("tokenizer_config.json", model_max_length=limit)
 
 
 def test_a_folder_has_no_revision(tmp_path):

@@ -4,6 +4,7 @@ import hashlib
 from types import SimpleNamespace
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -265,8 +266,24 @@ def test_arguments_parse():
         {"clean": ["header"]},
         {"max_train_samples": 0},
         {"max_length": 0},
+        {"drop_leaked": "false"},
+        {"resplit": 1},
+        {"keep_empty_texts": "no"},
+        {"validation_size": "0.2"},
+        {"test_size": True},
+        {"max_train_samples": "30"},
+        {"max_train_samples": 30.0},
+        {"test_file": ["a.csv"]},
+        {"data_name": 5},
     ],
 )
-def test_arguments_out_of_range(wrong):
+def test_arguments_out_of_range_or_of_another_type(wrong):
     with pytest.raises(UserError, match=f"--{next(iter(wrong))}"):
         DataArguments(**wrong)
+
+
+def test_numbers_of_any_library_are_numbers_and_flags_come_first():
+    assert DataArguments(validation_size=np.float32(0.5), max_train_samples=np.int64(3), test_size=0).resplit is False
+    for wrong in (None, {"train_file": "a.csv"}):
+        with pytest.raises(UserError, match=r"write load_splits\(DataArguments\(train_file="):
+            load_splits(wrong)
