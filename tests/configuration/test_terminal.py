@@ -140,7 +140,9 @@ sys.exit(run_program(main))
 
 
 def test_ctrl_c_is_one_sentence(tmp_path):
-    script = f"{HEAD}sys.exit(run_program(lambda argv: (print('ready', flush=True), time.sleep(60))))"
+    # What runs in the background of a shell has Ctrl-C switched off.
+    as_in_front = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    script = f"{HEAD}{as_in_front}sys.exit(run_program(lambda argv: (print('ready', flush=True), time.sleep(60))))"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, **pipes) as process:
         assert process.stdout.readline() == "ready\n"

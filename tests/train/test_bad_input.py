@@ -218,7 +218,7 @@ ENCODERS = {
     "tokenizer": "has no tokenizer",
     "layers": "lacks weights of its encoder: ",
     "width": "its weights have other shapes than its config.json says",
-    "type": "does not recognize this architecture",
+    "type": "model_type = 'no_such_model' in its config.json",
     "code": "it brings its own code, which is never run",
     "not_a_number": "has weights that are no finite numbers (",
     "infinite": "has weights that are no finite numbers (",
