@@ -107,6 +107,7 @@ def same_weights(one, other):
         pytest.param("hierarchical_attn", 4, ["--gradient_accumulation_steps", "2"], marks=pytest.mark.slow),
         pytest.param("lstm", 8, ["--loss", "weighted", "--length_grouped", "false"], marks=pytest.mark.slow),
         pytest.param("lora", 8, [], marks=pytest.mark.slow),
+        pytest.param("attn_pool", 8, ["--max_tokens_per_pass", "90"], id="passes"),
     ],
 )
 @pytest.mark.slow
