@@ -192,8 +192,8 @@ def encode_windows(encoder: Any, packed: PackedInputs, config: Any, keep_at_most
         return next(encoder.parameters()).new_zeros(0, encoder.config.hidden_size)
     width, special = packed.mask_BT.shape[1], (config.num_prefix_tokens, config.num_suffix_tokens)
     plan = plan_windows(packed.texts, width, config.window_size, config.window_stride, *special)
-    longest, rows = int(plan.windows.lengths_S.max()), None if config.window_size else position_rows(encoder)
-    if rows is not None and longest > rows:
+    rows = None if config.window_size else position_rows(encoder)
+    if rows is not None and (longest := int(plan.windows.lengths_S.max())) > rows:
         raise ValueError(f"a text of {longest} tokens is more than the encoder's {rows} positions; set window_size")
     groups = plan.windows.in_groups({} if is_sharded(encoder) else CELLS_OF_CALL)
     inputs = {

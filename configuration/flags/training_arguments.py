@@ -55,7 +55,8 @@ class SalienceTrainingArguments(TrainingArguments):
         default=8_192,
         metadata={
             "help": "Tokens that are read at once, which bounds the memory: a batch of more is read in several passes, "
-            "with the same gradient; what is kept of a longer text for the gradient is computed again. 0: no limit."
+            "with the same gradient; what is kept of a longer text for the gradient is computed again. 0: no "
+            "limit. DeepSpeed reads whole batches."
         },
     )
     eval_strategy: str = field(default="epoch", metadata={"help": "no, steps or epoch."})
