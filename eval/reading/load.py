@@ -10,6 +10,7 @@ import salience.modeling  # noqa: F401  the Auto classes know our models, so tha
 from salience.configuration.configuration_fields import check_classes
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.flag_rules import check
+from salience.configuration.flags.training_arguments import does_bf16_well
 from salience.configuration.hub import find_commit, read_config
 from salience.eval.reading.reader import Reader
 from salience.eval.reading.words import label_names
@@ -25,6 +26,10 @@ class ClassifierArguments:
     model: str | None = field(default=None, metadata={"help": "Folder or Hub id of a trained classifier."})
     revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a Hub id."})
     batch_size: int = field(default=32, metadata={"help": "Texts at a time."})
+    bf16: bool | None = field(
+        default=None,
+        metadata={"help": "Read with the encoder in bfloat16; unset: where the device does it in hardware."},
+    )
 
     def __post_init__(self) -> None:
         check(self)
@@ -37,8 +42,10 @@ def load_reader(arguments: ClassifierArguments) -> Reader:
         UserError: See `load_classifier`.
     """
     model, tokenizer = load_classifier(arguments.model, arguments.revision)
-    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]  # its decorator
-    return Reader(model, tokenizer, arguments.batch_size)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device)  # type: ignore[arg-type]  # its decorator
+    bf16 = does_bf16_well(on_cpu=device.type == "cpu") if arguments.bf16 is None else arguments.bf16
+    return Reader(model, tokenizer, arguments.batch_size, bf16)
 
 
 def load_classifier(

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from salience.configuration.errors import UserError
+from salience.eval.reading.precision import hold_in_bfloat16
 from salience.eval.reading.words import label_names, problem_type
 from salience.modeling.encoders import position_limit
 from salience.modeling.ragged import like_lengths
@@ -130,15 +131,19 @@ class Reader:
         model: The classifier; set to evaluation mode.
         tokenizer: Its tokenizer.
         batch_size: Texts at a time, fewer of long ones; texts of like length are read together.
+        bf16: See `hold_in_bfloat16`.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     batch_size: int = 32
+    bf16: bool = False
     label_names: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
         self.model.eval()
+        if self.bf16:
+            hold_in_bfloat16(self.model)
         self.label_names = label_names(self.model)
 
     @property
