@@ -61,7 +61,7 @@ class FileArguments:
         default=False, metadata={"help": "Read a missing (null) text as an empty one instead of stopping."}
     )
     encoding: list[str] = _default(
-        ["utf-8"], "Encodings of text files; each file is read with the first in which it is valid."
+        ["utf-8"], "Encodings of text files; each is read with the first in which it is valid, UTF-8 before all others."
     )
     separator: str | None = field(
         default=None,

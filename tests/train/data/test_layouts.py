@@ -132,6 +132,33 @@ def test_every_encoding_is_reached(name, encoding, tmp_path):
     assert all_rows(load(str(tmp_path / name), encoding=["utf-8", encoding])) == sorted(rows)
 
 
+UTF8_TEXTS = {"news": ["The bank", "Café 12", "plain"], "sport": ["a goal", "Gött", "naïve!"]}
+
+
+def write_class_folder(folder, encoding):
+    for label, texts in UTF8_TEXTS.items():
+        (folder / label).mkdir(parents=True)
+        for number, text in enumerate(texts):
+            (folder / label / f"{number}.txt").write_bytes(text.encode(encoding))
+    return sorted((text, label) for label, texts in UTF8_TEXTS.items() for text in texts)
+
+
+@pytest.mark.parametrize("other", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp037", "latin-1", "cp1252", "utf-7"])
+def test_utf8_is_never_read_as_something_else(other, tmp_path):
+    rows = write_class_folder(tmp_path / "news", "utf-8")
+    for names in ([other, "utf-8"], ["utf-8", other], [other, "utf-8-sig"]):
+        assert all_rows(load(str(tmp_path / "news"), encoding=names, validation_size=0.4)) == rows
+    if other.startswith(("utf-", "cp037")):
+        message = failure(str(tmp_path / "news"), encoding=[other])
+        assert f"is not in {other} but valid UTF-8; try --encoding {other} utf-8" in message
+
+
+@pytest.mark.parametrize("encoding", ["iso2022_jp_1", "utf-7", "utf-16", "utf-32-be", "cp037", "cp1252"])
+def test_other_encodings_stay_what_they_are_before_utf8(encoding, tmp_path):
+    rows = write_class_folder(tmp_path / "news", encoding)
+    assert all_rows(load(str(tmp_path / "news"), encoding=[encoding, "utf-8"], validation_size=0.4)) == rows
+
+
 def test_fasttext_files(tmp_path):
     file = tmp_path / "a.txt"
     file.write_text("__label__news first text\n__label__sport  other, text\n" * 5)

@@ -15,6 +15,7 @@ from salience.configuration.flags.data_arguments import FileArguments
 from salience.train.data.formats.foreign import WIDE_MARKS, kind_of, wide_encoding
 
 GZIP_MARK = b"\x1f\x8b\x08"
+UTF8 = ("utf-8", "utf-8-sig")
 PIECE_BYTES = 2**24
 # Texts shrink by gzip to a fifth, very uniform ones to a fiftieth; what was made to fill a memory, to a thousandth.
 MOST_TIMES, UNSUSPECTED_BYTES = 200, 2**28
@@ -37,13 +38,15 @@ def read_utf8(path: Path, name: str, args: FileArguments) -> pa.Buffer:
     start = first_bytes(content, 4096)
     if kind := kind_of(start):
         raise UserError(f"'{name}' is no text but {kind}; save its table as .csv or .parquet")
-    for encoding in encodings(args):
+    for encoding in _in_order(encodings(args), content):
         if not _may_be(encoding, start):
             continue
-        if encoding in ("utf-8", "utf-8-sig"):
+        if encoding in UTF8:
             if is_utf8(content):
                 return content.slice(len(codecs.BOM_UTF8) if first_bytes(content, 3) == codecs.BOM_UTF8 else 0)
             continue
+        if "a".encode(encoding) != b"a" and wide_encoding(start) is None and is_utf8(content):
+            continue  # UTF-16 makes Chinese letters of any two bytes
         try:
             return pa.py_buffer(str(content, encoding).removeprefix("\ufeff").encode())
         except UnicodeError:
@@ -125,6 +128,13 @@ def _unpacked(path: Path, name: str) -> pa.Buffer:
     return sink.getvalue()
 
 
+def _in_order(names: list[str], content: pa.Buffer) -> list[str]:
+    """Encodings as they are tried: letters of UTF-8 are hardly valid by chance, and many others take any bytes."""
+    if names[0] in UTF8 or not is_utf8(content) or np.frombuffer(content, np.uint8).max() < 128:
+        return names
+    return sorted(names, key=lambda name: name not in UTF8)
+
+
 def _may_be(encoding: str, start: bytes) -> bool:
     """Whether a file can be in an encoding, by what its beginning tells of the width of its letters."""
     wide = wide_encoding(start)
@@ -141,4 +151,6 @@ def _encoding_error(content: pa.Buffer, name: str, args: FileArguments) -> UserE
         other = wide[:6] if any(start.startswith(mark) for mark in WIDE_MARKS) else wide
         looks = f"it looks like {wide[:6].upper()}"
         return UserError(f"'{name}' is not valid {tried}, {looks}; try --encoding {tried} {other}")
+    if is_utf8(content):
+        return UserError(f"'{name}' is not in {tried} but valid UTF-8; try --encoding {tried} utf-8")
     return UserError(f"'{name}' is not valid {tried}; convert it to UTF-8 or try --encoding {tried} latin-1")
