@@ -3,6 +3,7 @@
 What flags alone can tell stands in `salience.configuration.flags.flag_rules`.
 """
 
+from copy import copy
 from typing import Any
 
 from transformers import PreTrainedModel, Trainer
@@ -44,9 +45,24 @@ def check_model(model: PreTrainedModel, model_args: Any, training: SalienceTrain
     """Refuse flags that the model, once built, has no place for."""
     if training.gradient_checkpointing and not any(hasattr(part, "gradient_checkpointing") for part in model.modules()):
         raise UserError(f"--gradient_checkpointing is for Transformers; leave it out with --model {model_args.model}")
+    _check_optimizer(model, training)
+
+
+def _check_optimizer(model: PreTrainedModel, training: SalienceTrainingArguments) -> None:
+    name, given = OptimizerNames(training.optim).value, (training.optim_args or "").replace(" ", "")
+    pairs = given.split(",") if given else []
     try:
-        Trainer.get_optimizer_cls_and_kwargs(training, model)
+        options = _optimizer_options(model, training, pairs)
     except (ValueError, ImportError) as error:
-        options = f" --optim_args {training.optim_args}" if training.optim_args else ""
-        name = OptimizerNames(training.optim).value
-        raise UserError(f"--optim {name}{options} can't be made: {one_line(error)}") from error
+        args = f" --optim_args {given}" if given else ""
+        raise UserError(f"--optim {name}{args} can't be made: {one_line(error)}") from error
+    for pair in pairs:  # transformers passes over what the optimizer doesn't know
+        if _optimizer_options(model, training, [other for other in pairs if other != pair]) == options:
+            raise UserError(f"--optim_args {one_line(pair)} changes nothing of --optim {name}; leave it out")
+
+
+def _optimizer_options(model: PreTrainedModel, training: SalienceTrainingArguments, pairs: list[str]) -> dict[str, Any]:
+    changed = copy(training)
+    changed.optim_args = ",".join(pairs)
+    _, options = Trainer.get_optimizer_cls_and_kwargs(changed, model)
+    return {option: value for option, value in options.items() if option != "weight_decay"}  # --weight_decay is used

@@ -155,6 +155,7 @@ TOGETHER = (
     *belongs_to(
         "lora", ("true",), "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", says=LEAVE_IT_OUT
     ),
+    *belongs_to("plain_adam", ("false",), "optim", "optim_args", says=LEAVE_IT_OUT),
     *belongs_to("word_vectors", (), "word_vectors_vocabulary", says=LEAVE_IT_OUT),
     *belongs_to(
         "freeze_encoder", ("true",), "encoder_cache", says="belongs to {}: what is trained can't be kept"

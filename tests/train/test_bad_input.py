@@ -161,6 +161,10 @@ CASES = {
     f"{TOY} --adam_beta1 1.5": "--adam_beta1 1.5 must lie in [0, 1)",
     f"{TOY} --adam_epsilon -1": "--adam_epsilon -1.0 must be at least 0",
     f"{TOY} --model lstm --optim_args nonsense": "--optim_args nonsense can't be made",
+    f"{TOY} --model lstm --optim_args foo=bar": "--optim_args foo=bar changes nothing of --optim adamw_torch",
+    f"{TOY} --model lstm --optim sgd --optim_args momentum=0.9,foo=1": "--optim_args foo=1 changes nothing of --optim",
+    f"{TOY} --model lstm --optim sgd --optim_args weight_decay=0.1": "--optim_args weight_decay=0.1 changes nothing",
+    f"{TOY} --model lstm --optim sgd --optim_args momentum=x": "--optim_args momentum=x can't be made: could not",
     # models
     f"{TOY} --encoder encoder --alpha 1.5": "alpha = 1.5 must lie between 0 and 1",
     f"{TOY} --encoder encoder --query nonsense": 'query = "nonsense" is unknown; choose from cls, learned, self',
