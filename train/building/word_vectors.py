@@ -7,6 +7,7 @@ Shape suffixes
 
 import gzip
 import logging
+import math
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from salience.configuration.errors import UserError, one_line
 from salience.train.building.vector_vocabulary import RowsOf, read_vocabulary
+from salience.train.data.formats.decoding import likely_size, too_large
 from salience.train.data.paths import resolve_path
 
 logger = logging.getLogger(__name__)
@@ -158,14 +160,18 @@ def _read_text(file: Path, path: str, wanted: set[str]) -> dict[str, np.ndarray]
 
 def _lines(file: Path, path: str) -> Iterator[tuple[int, bytes]]:
     """Numbered lines that aren't empty, from 1, under a progress bar."""
-    number = 0
+    number = num_bytes = 0
     with file.open("rb") as raw, tqdm(total=file.stat().st_size, disable=None, leave=False, **BAR) as bar:
         is_gzip = raw.peek(2)[:2] == b"\x1f\x8b"
+        most_bytes = likely_size(file) if is_gzip else math.inf
         try:
             file_of_lines = gzip.open(raw) if is_gzip else raw
             for number, line in enumerate(iter(lambda: file_of_lines.readline(MAX_LINE), b""), 1):
                 if len(line) == MAX_LINE:  # a small archive can hold any number of bytes without a line break
                     raise UserError(f"'{path}' line {number} is longer than {MAX_LINE:,} bytes; give a text of vectors")
+                num_bytes += len(line)
+                if num_bytes > most_bytes:
+                    raise too_large(path, num_bytes, "far more than such texts hold")
                 bar.update(raw.tell() - bar.n)
                 # Only spaces separate, and line feeds end a line: words may hold any other kind of white space.
                 if stripped := line.rstrip(b" \r\n"):

@@ -186,3 +186,9 @@ def test_a_small_archive_of_one_huge_line_is_never_unpacked_whole(start):
     assert f"'v.txt.gz' line {line} is longer than 1,048,576 bytes" in refusal("v.txt.gz")
     assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
     tracemalloc.stop()
+
+
+def test_a_small_archive_of_many_lines_is_not_read_to_its_end(monkeypatch):
+    Path("v.txt.gz").write_bytes(gzip.compress(b"film 1 2 3\n" + b"of 1 2 3\n" * 100_000))
+    monkeypatch.setattr("salience.train.data.formats.decoding.UNSUSPECTED_BYTES", 100_000)
+    assert "'v.txt.gz' unpacks to over 0 MB, far more than such texts hold; unpack it" in refusal("v.txt.gz")

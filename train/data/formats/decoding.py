@@ -116,16 +116,26 @@ def _unpacked(path: Path, name: str) -> pa.Buffer:
     Raises:
         UserError: It would fill the memory, or holds far more than texts of its size can.
     """
-    likely = max(MOST_TIMES * path.stat().st_size, UNSUSPECTED_BYTES)
+    likely = likely_size(path)
     sink = pa.BufferOutputStream()
     with gzip.open(path) as file:
         while piece := file.read(PIECE_BYTES):
             sink.write(piece)
-            # Growing takes as much again for a moment.
-            if sink.tell() > likely or sink.tell() > psutil.virtual_memory().available:
-                why = "far more than such texts hold" if sink.tell() > likely else "more than there is memory for"
-                raise UserError(f"'{name}' unpacks to over {sink.tell() // 10**6} MB, {why}; unpack it and give that")
+            if sink.tell() > likely:
+                raise too_large(name, sink.tell(), "far more than such texts hold")
+            if sink.tell() > psutil.virtual_memory().available:  # growing takes as much again for a moment
+                raise too_large(name, sink.tell(), "more than there is memory for")
     return sink.getvalue()
+
+
+def likely_size(path: Path) -> int:
+    """The most bytes that a gzip file of texts unpacks to; one that holds more was made to harm."""
+    return max(MOST_TIMES * path.stat().st_size, UNSUSPECTED_BYTES)
+
+
+def too_large(name: str, num_bytes: int, why: str) -> UserError:
+    """What to say of a gzip file that has unpacked to so many bytes already."""
+    return UserError(f"'{name}' unpacks to over {num_bytes // 10**6} MB, {why}; unpack it and give that")
 
 
 def _in_order(names: list[str], content: pa.Buffer) -> list[str]:
