@@ -2,10 +2,16 @@
 
 import sys
 
-from salience.configuration.terminal import calm_threads
+from salience.configuration.terminal import calm_threads, run_program
+
+
+def main(words: list[str]) -> int:
+    """Import what takes seconds, which can be stopped as the training can, and train."""
+    from salience.train.cli import run_command
+
+    return run_command(words)
+
 
 if __name__ == "__main__":
     calm_threads()
-    from salience.train.cli import main
-
-    sys.exit(main())
+    sys.exit(run_program(main))

@@ -167,6 +167,24 @@ def test_a_signal_to_end_is_one_sentence_and_status_143(capsys):
     assert signal.getsignal(signal.SIGTERM) == before[0]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("words", ["train.py --output_dir o", "eval.py compare a b", "eval/cli.py push a b/c"])
+def test_a_signal_while_libraries_are_imported_is_one_sentence(number, words, tmp_path):
+    program, *rest = words.split()
+    script = f"""import os, runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class AtTheFirst:
+    def find_spec(self, name, *_):
+        if name in ("torch", "huggingface_hub", "tqdm"):
+            os.kill(os.getpid(), {int(number)})
+sys.meta_path.insert(0, AtTheFirst())
+sys.argv[1:] = {rest!r}
+runpy.run_path({str(ROOT / program)!r}, run_name="__main__")"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == ({"SIGTERM": 143, "SIGINT": 130}[number.name], f"error: {STOPPED}\n")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_signal_to_end_that_is_ignored_stays_so(capsys):
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     assert run_program(lambda argv: os.kill(os.getpid(), signal.SIGTERM), []) == 0
