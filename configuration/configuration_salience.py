@@ -195,6 +195,8 @@ class EncoderConfig(SalienceConfig):
         super().__init__(**kwargs)
         if encoder_config is not None and hasattr(encoder_config, "vocab_size"):
             self.vocab_size: int = encoder_config.vocab_size
+        for name in ("num_prefix_tokens", "num_suffix_tokens"):
+            require(getattr(self, name) >= 0, f"{name} = {getattr(self, name)} must be 0 or more")
         num_special = num_prefix_tokens + num_suffix_tokens
         require(
             window_size is None or window_size > num_special,

@@ -61,16 +61,20 @@ def read_config(name: str, revision: str | None = None) -> dict[str, Any]:
         revision: Branch, tag or commit of a Hub id.
 
     Raises:
-        OSError: There is none, or it is no JSON.
+        OSError: There is none, or it is empty or no JSON.
         ValueError: It holds no object, or names a type of models or numbers that isn't known.
     """
     import torch  # slow, and asking the Hub needs neither
     from transformers import CONFIG_MAPPING, PretrainedConfig
 
     try:
-        fields = dict(PretrainedConfig.get_config_dict(name, revision=revision)[0])
-    except (AttributeError, TypeError) as error:  # both versions fail at a list, or pass it on
+        fields = PretrainedConfig.get_config_dict(name, revision=revision)[0]
+    except (AttributeError, TypeError) as error:  # one version fails at a list, the other passes it on
         raise ValueError("its config.json holds no JSON object") from error
+    if not isinstance(fields, dict):
+        raise ValueError("its config.json holds no JSON object")
+    if not fields:
+        raise OSError("it has no config.json, or one that is empty")
     kind, dtype = fields.get("model_type"), fields.get("dtype", fields.get("torch_dtype"))
     if kind is not None and not (isinstance(kind, str) and kind in CONFIG_MAPPING):
         if "auto_map" in fields:
