@@ -92,6 +92,11 @@ OTHERS = {
     b"PAR1\x15\x04": "a parquet file",
     b"SQLite format 3\0": "an SQLite database",
     b"\x80\x04\x95\x06\0\0": "a pickle of Python",
+    b"\xff\xd8\xff\xe0\0\x10JFIF\0" + bytes(99): "a picture",
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR": "a picture",
+    b"RIFF\x24\x08\0\0WAVEfmt ": "sound or a film",
+    b"\0\0\0\x18ftypmp42": "sound or a film",
+    b"\x7fELF\2\1\1\0": "a program",
 }
 
 
@@ -157,6 +162,13 @@ def test_utf8_is_never_read_as_something_else(other, tmp_path):
 def test_other_encodings_stay_what_they_are_before_utf8(encoding, tmp_path):
     rows = write_class_folder(tmp_path / "news", encoding)
     assert all_rows(load(str(tmp_path / "news"), encoding=[encoding, "utf-8"], validation_size=0.4)) == rows
+
+
+@pytest.mark.parametrize("content", [b"\0\xd8a\0b\0c\0" * 99, "text,label\nx,a\n".encode("utf-16")[:-1]])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+def test_bytes_that_are_no_text_are_not_called_utf16(content, encoding, tmp_path):
+    (tmp_path / "a.csv").write_bytes(content)
+    assert "is no text, or damaged UTF-" in failure(str(tmp_path / "a.csv"), encoding=[encoding])
 
 
 def test_fasttext_files(tmp_path):

@@ -154,10 +154,21 @@ def _may_be(encoding: str, start: bytes) -> bool:
     return encoding == wide[:6] and (has_mark or wide.endswith("le"))  # the codec utf-16 needs a mark for the other
 
 
+def _is_valid(content: pa.Buffer, encoding: str) -> bool:
+    try:
+        str(content, encoding)
+    except UnicodeError:
+        return False
+    return True
+
+
 def _encoding_error(content: pa.Buffer, name: str, args: FileArguments) -> UserError:
     tried = " ".join(args.encoding)
     start = first_bytes(content, 4096)
-    if wide := wide_encoding(start):
+    wide = wide_encoding(start)
+    if wide and not _is_valid(content, wide):
+        return UserError(f"'{name}' is no text, or damaged {wide[:6].upper()}; save it again as UTF-8")
+    if wide:
         other = wide[:6] if any(start.startswith(mark) for mark in WIDE_MARKS) else wide
         looks = f"it looks like {wide[:6].upper()}"
         return UserError(f"'{name}' is not valid {tried}, {looks}; try --encoding {tried} {other}")

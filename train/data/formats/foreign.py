@@ -17,6 +17,9 @@ KINDS = {
     rb"\x80[\x02-\x05][\x00-\xff]{3}": "a pickle of Python",
     rb"\x89HDF\r\n": "an HDF5 file",
     rb"\{\\rtf": "a text of a word processor (RTF)",
+    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|RIFF[\x00-\xff]{4}WEBP|II\*\x00|MM\x00\*": "a picture",
+    rb"ID3[\x02-\x04]|OggS\x00|fLaC\x00|RIFF[\x00-\xff]{4}(WAVE|AVI )|\x00{3}[\x08-\x40]ftyp": "sound or a film",
+    rb"\x7fELF|MZ[\x00-\xff]{2}[\x00-\x04]\x00": "a program",
 }
 WIDE_MARKS = {
     b"\xff\xfe\x00\x00": "utf-32-le",
