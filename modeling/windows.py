@@ -63,8 +63,8 @@ def pack_inputs(attention_mask: Tensor | None, **tokens: Tensor | None) -> Packe
             needed.
 
     Raises:
-        ValueError: There are none, shapes don't agree, ids are booleans, the mask has other values (looked at on CPUs
-            only, where it is free), or the model is being traced.
+        ValueError: There are none, shapes don't agree, ids are booleans, the mask has other values, or the model is
+            being traced.
     """
     if torch.jit.is_tracing():
         raise ValueError(
@@ -110,8 +110,8 @@ def check_shapes(inputs: dict[str, Tensor]) -> None:
 
 
 def check_mask(mask_BT: Tensor) -> None:
-    """Raise ValueError if a mask on the CPU isn't of 0 and 1: one that is added to scores has 0 where a token is."""
-    if mask_BT.dtype == torch.bool or mask_BT.device.type != "cpu" or torch.compiler.is_compiling():
+    """Raise ValueError if a mask isn't of 0 and 1: one that is added has 0 for tokens. Compiled, it isn't looked at."""
+    if mask_BT.dtype == torch.bool or torch.compiler.is_compiling():
         return
     other_N = mask_BT[(mask_BT != 0) & (mask_BT != 1)]
     if len(other_N):
