@@ -42,7 +42,7 @@ def test_memory_gives_the_splits_of_a_file(kind, tmp_path):
         assert rows["text"][:] == TEXTS and rows["labels"][1] == 1
 
 
-def test_three_splits_and_all_splits_of_a_dataset_dict():
+def test_three_splits_and_all_splits_of_a_dataset_dict(caplog):
     given = {
         "train": pd.DataFrame(COLUMNS),
         "validation": (["v"], ["news"]),
@@ -54,8 +54,12 @@ def test_three_splits_and_all_splits_of_a_dataset_dict():
     assert data.splits["test"][:] == {"text": ["t"], "labels": [1]}
     features = Features({"text": Value("string"), "label": ClassLabel(names=["a", "b", "unused"])})
     rows = Dataset.from_dict({"text": TEXTS, "label": [0, 1] * 15}, features)
-    data = load_splits(DataArguments(), {"train": DatasetDict(train=rows, dev=rows.select([3]), test=rows)})
-    assert data.label_names == ["a", "b", "unused"] and data.splits["validation"]["text"] == [TEXTS[3]]
+    splits = DatasetDict(train=rows, dev=rows.select([3]), test=rows, unsupervised=rows)
+    for given in ({"train": splits}, splits):
+        data = load_splits(DataArguments(), given)
+        assert data.label_names == ["a", "b", "unused"] and data.splits["validation"]["text"] == [TEXTS[3]]
+        assert "has other splits, which are not read: unsupervised" in caplog.text
+        caplog.clear()
     shuffled = load_splits(DataArguments(), {"train": rows.shuffle(seed=1), "validation": rows.select([5, 3])})
     assert shuffled.splits["validation"]["text"][:] == [TEXTS[5], TEXTS[3]]
 

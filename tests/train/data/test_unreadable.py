@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -110,6 +111,11 @@ def test_deep_rows_are_refused_in_files_and_data_sets(tmp_path):
     (tmp_path / "train.jsonl").write_text(f'{OBJECT}{row[:-1]}, "meta": {DEEP[0]}}}\n')
     assert "train.jsonl' line 2 is nested too deeply" in failure(str(tmp_path / "train.jsonl"))
     with pytest.raises(UserError, match=r"train.jsonl' line 2 is nested too deeply"):
+        load_splits(DataArguments(dataset_name=str(tmp_path)))
+    with zipfile.ZipFile(tmp_path / "train.zip", "w") as archive:
+        archive.write(tmp_path / "train.jsonl", "train.jsonl")
+    (tmp_path / "train.jsonl").unlink()
+    with pytest.raises(UserError, match=r"train.zip' line 2 is nested too deeply"):
         load_splits(DataArguments(dataset_name=str(tmp_path)))
 
 

@@ -111,9 +111,10 @@ def _tell_unread_files(builder: datasets.DatasetBuilder, name: str) -> None:
 def _refuse_deep_rows(builder: datasets.DatasetBuilder, args: DataArguments) -> None:
     loader = datasets.DownloadManager(dataset_name=args.dataset_name)  # files of this machine stay where they are
     for files in builder.config.data_files.values():
-        for file, path in zip(files, loader.download([str(file) for file in files]), strict=True):
+        for file, place in zip(files, loader.download_and_extract([str(file) for file in files]), strict=True):
             where = f"{args.dataset_name}/{str(file).rpartition('/')[2]}"
-            refuse_deep(raw_content(Path(path), where), where)
+            for path in loader.iter_files(place):  # of an archive
+                refuse_deep(raw_content(Path(path), where), where)
 
 
 def hub_parts(loaded: datasets.DatasetDict, name: str, args: FileArguments) -> dict[str, list[Part]]:
@@ -143,6 +144,8 @@ def _known_splits(names: Collection[str], name: str) -> dict[str, str]:
     found = {split: next((each for each in known if each in names), None) for split, known in SPLIT_NAMES.items()}
     if found["train"] is None:
         raise UserError(f"the data set '{name}' has no split named train, only {', '.join(names)}")
+    if others := [each for each in names if each not in found.values()]:
+        logger.warning("the data set '%s' has other splits, which are not read: %s", name, ", ".join(others))
     return {split: each for split, each in found.items() if each is not None}
 
 

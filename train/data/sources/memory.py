@@ -29,6 +29,8 @@ def as_splits(given: Any, args: FileArguments) -> Mapping[str, Any]:
         given: A `Table`, a DatasetDict, or a dict of splits.
         args: Column names.
     """
+    if isinstance(given, datasets.DatasetDict):  # its splits have the Hub's names
+        return {"train": given}
     has_names = isinstance(given, Mapping) and not _is_table(given, args, *SPLIT_NAMES)
     return given if has_names else {"train": given}
 
