@@ -1,6 +1,7 @@
 """What a finished run of `train.py` or `eval.py baseline` left behind: its scores, and its answers beside another's."""
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -76,7 +77,8 @@ def read_run(name: str | Path, tested: bool = True) -> Run:
     Raises:
         UserError: There is none, or it lacks the test split.
     """
-    run = Run(Path(name), read_record(Path(name)))
+    folder = Path(os.path.expanduser(name))
+    run = Run(folder, read_record(folder))
     if tested and "test" not in run.splits:
         raise UserError(f"{run.folder} was not tested: train with --test_file or --test_size")
     return run

@@ -24,6 +24,8 @@ from salience.configuration.flags.yaml_files import read_yaml
 
 # argparse takes a negative number for a value, and what holds a space.
 VALUE_WITH_DASH = re.compile(r"-|-\d+|-\d*\.\d+|[^=]* [^=]*")
+# Flags of which a shell reads ~ as the home folder where it stands alone, and not behind = or in a recipe.
+OWN_FOLDERS = {"output_dir", "model", "encoder_cache"}
 
 Arguments = tuple[Any, DataArguments, TuningArguments, SalienceTrainingArguments]
 
@@ -66,6 +68,9 @@ class RecipeParser(HfArgumentParser):
         values, unknown = self.parse_known_args(tokens)
         if unknown:
             raise UserError(self.unknown("flag", unknown[0].split("=")[0], "--"))
+        for name in OWN_FOLDERS & vars(values).keys():
+            if isinstance(folder := getattr(values, name), str):
+                setattr(values, name, os.path.expanduser(folder))
         given = {token.partition("=")[0].removeprefix("--").replace("-", "_") for token in tokens}
         return tuple(_filled(group, vars(values), given) for group in self.dataclass_types)
 

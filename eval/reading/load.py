@@ -1,5 +1,6 @@
 """A trained classifier by its folder or its name on the Hub."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def load_classifier(
     """
     if not model:
         raise UserError("--model is missing: name the folder or Hub id of a trained classifier")
-    name = str(model)
+    name = os.path.expanduser(model)  # `Path` would make a Hub id of ./name
     if revision is not None and Path(name).is_dir():
         raise UserError(f"--revision belongs to a Hub id, and --model {name} is a folder; leave it out")
     try:

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from salience.configuration.errors import UserError
-from salience.eval.runs import read_scores
+from salience.configuration.flags.parser import RecipeParser
+from salience.eval.reading.load import ClassifierArguments, load_reader
+from salience.eval.runs import read_run, read_scores
 from salience.eval.scores.predictions import read_predictions, write_predictions
 from salience.model_cards.run_folder import write_json
 from tests.helpers.paths import DATA
@@ -17,6 +19,15 @@ from tests.helpers.run_folders import read
 @pytest.fixture
 def run(tmp_path):
     return shutil.copytree(DATA / "run_0_1/attn_pool", tmp_path / "run")
+
+
+def test_the_home_folder_is_found_behind_an_equals_sign_and_from_python(run, monkeypatch):
+    monkeypatch.setenv("HOME", str(run.parent))
+    (arguments,) = RecipeParser((ClassifierArguments,)).parse(["--model=~/run"])
+    assert arguments.model == str(run)
+    for model in ("~/run", arguments.model):
+        assert load_reader(ClassifierArguments(model)).model.config.num_labels == 3
+    assert read_run("~/run").folder == run
 
 
 def test_scores_of_an_earlier_version_are_read(run):
