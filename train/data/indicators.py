@@ -38,20 +38,23 @@ def indicator_width(lists: pa.ChunkedArray, where: str) -> int | None:
     return None
 
 
-def refuse_indicators(lists: pa.ChunkedArray, width: int | None, where: str) -> None:
+def refuse_indicators(lists: pa.ChunkedArray, width: int | None, num_labels: int, where: str) -> None:
     """Refuse zeros and ones of each place where the training data have ids.
 
-    Lists of two may be either, as [0, 1] is; ids of one text are in one order.
+    Lists of two may be either, as [0, 1] is, unless there are other than two labels; ids of one text are in one order.
 
     Args:
         lists: Lists of labels, none of them null.
         width: What `indicator_width` says of them.
+        num_labels: Of the training data.
         where: The file, for the messages.
 
     Raises:
         UserError: They are no ids.
     """
-    if width and (first_repeat(lists, where) is not None or len(np.unique(ones_of(lists, where)[1])) > 1):
+    if not width:
+        return
+    if width == num_labels or first_repeat(lists, where) is not None or len(np.unique(ones_of(lists, where)[1])) > 1:
         raise UserError(
             f"the labels of {where} are lists of zeros and ones, one for each label, and those of the training data "
             "are lists of ids; write them alike"

@@ -207,7 +207,7 @@ class LabelScheme:
         lists, where = self._lists(part), f"'{part.where}'"
         width = indicator_width(lists, where)
         if self.are_indicators is False:
-            refuse_indicators(lists, width, where)
+            refuse_indicators(lists, width, len(self.names), where)
         elif width and self._has_places(width, part):
             return True
         refuse_repeats(lists, where)
@@ -225,7 +225,7 @@ class LabelScheme:
                     f"{len(self.number_names)} names; name all labels"
                 )
             return True
-        if {"0", "1"} <= set(self.names) and first_repeat(lists, where) is None:
+        if {"0", "1"} <= set(self.names) and width != len(self.names) and first_repeat(lists, where) is None:
             return False  # a trained model knows such labels
         raise nameless(width, where)
 

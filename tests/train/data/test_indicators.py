@@ -110,6 +110,8 @@ def test_a_trained_model_scores_indicators_by_name():
         score([[1, 0, 0]], NAMES)
     assert score([[1, 0, 0], []], NAMES, class_names=["a", "m", "z"]) == [[0, 1, 0], [0, 0, 0]]
     assert score([[0, 1], [1, 2]], ["0", "1", "2"]) == [[1, 1, 0], [0, 1, 1]]  # ids that are the model's names
+    with pytest.raises(UserError, match="zeros and ones"):
+        score([[0, 1]], ["0", "1"])
     for rows in ([[0, 1, 1]], [[0, 1, 1], []], [[0, 1, 1], [0, 1]]):
         with pytest.raises(UserError, match="zeros and ones"):
             score(rows, ["0", "1", "2"])
@@ -210,6 +212,9 @@ def test_each_file_is_of_indicators_or_not(others, tmp_path):
         assert expected in failure(other, class_names=NAMES, test_file=two)
         one = write_jsonl(tmp_path / "1.jsonl", [{"text": "a", "label": [0, 1]}])
         assert load(other, class_names=NAMES, test_file=one).splits["test"]["labels"][:] == [[1, 1, 0]]
+        of_two = jsonl(tmp_path, [[0], [1], [0, 1], []] * 5)
+        for names in ({}, {"class_names": NAMES[:2]}):
+            assert expected in failure(of_two, test_file=one, **names)
     else:
         data = load(other, class_names=NAMES, test_file=ones)
         assert data.splits["test"]["labels"][:] == ROWS
