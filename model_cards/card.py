@@ -9,7 +9,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from salience.configuration.errors import UserError, one_line
 from salience.model_cards.facts import METRICS, card_facts, is_number
 from salience.model_cards.markdown import MAX_NAME, escape
-from salience.model_cards.run_folder import CARD_FILE, RunFolder, RunRecord, is_hub_id
+from salience.model_cards.run_folder import CARD_FILE, RunFolder, RunRecord, is_hub_id, write_whole
 
 TEMPLATE = Path(__file__).parent / "template.md"
 
@@ -41,7 +41,7 @@ def write_card(
     """
     card = make_card(folder, repo_id, revision, language=language, license=license, record=record)
     path = Path(folder) / CARD_FILE
-    card.save(path)
+    write_whole(path, str(card))
     return path
 
 

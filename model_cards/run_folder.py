@@ -99,10 +99,19 @@ def write_json(path: Path, content: Any) -> None:
         content: what `json` can write; NaN and infinity are refused with ValueError, other programs can't read them.
     """
     # Numpy scalars become numbers; anything else unknown to JSON becomes its text.
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
+    write_whole(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file that is complete or not there at all, also after a kill.
+
+    Args:
+        path: the file; its folder exists.
+        text: its content.
+    """
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # process ids are unique on one machine only
     try:
-        part.write_text(text + "\n", encoding="utf-8")
+        part.write_text(text, encoding="utf-8")
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ from salience.eval.after_training import evaluate
 from salience.eval.reading.words import Reading, read_text
 from salience.eval.scores.metrics import make_compute_metrics
 from salience.model_cards.card import write_card
-from salience.model_cards.run_folder import ADAPTER_FOLDER, RUN_FILE, read_results, write_json
+from salience.model_cards.run_folder import ADAPTER_FOLDER, CARD_FILE, RUN_FILE, read_results, write_json
 from salience.train.building.build import build_model
 from salience.train.building.text_columns import choose_separator, remember_columns
 from salience.train.data.load import TextData, load_splits
@@ -187,9 +187,9 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
     if trainer.is_world_process_zero():
         about_model = describe_model(model_args, trained, num_trainable)
         record = record_of_training(arguments, command, data, about_model, started)
-        write_card(folder, record=record)
-        if tuning.lora:
-            write_card(folder / ADAPTER_FOLDER, record=record)
+        for place in (folder, *([folder / ADAPTER_FOLDER] if tuning.lora else [])):
+            if checkpoint != folder or not (place / CARD_FILE).exists():  # a user may have edited it since
+                write_card(place, record=record)
         write_json(folder / RUN_FILE, record)  # where it is, the run is finished
     trainer.accelerator.wait_for_everyone()  # the results of all processes are those that one has written
     split = "test" if "test" in data.splits else "validation"

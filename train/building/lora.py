@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.configuration.hub import find_commit
-from salience.model_cards.run_folder import ADAPTER_FOLDER
+from salience.model_cards.run_folder import ADAPTER_FOLDER, CARD_FILE
 from salience.modeling.encoders import forget_origin, load_encoder
 from salience.modeling.salience_base import SaliencePreTrainedModel
 from salience.train.building.encoder_loading import LOADING_ERRORS, encoder_path, load_plain_head
@@ -110,6 +110,7 @@ def save_merged(adapted: PeftModel, folder: Path, base_name: str, base_revision:
     adapted.peft_config["default"].base_model_name_or_path = base_name
     adapted.peft_config["default"].revision = base_revision
     adapted.save_pretrained(str(folder / ADAPTER_FOLDER), save_embedding_layers=False)
+    (folder / ADAPTER_FOLDER / CARD_FILE).unlink(missing_ok=True)  # PEFT's; ours is written when there are results
     config = deepcopy(base.config)
     forget_origin(config)  # the adapter's folder gets the configuration's code and no model's
     config.save_pretrained(folder / ADAPTER_FOLDER)

@@ -80,9 +80,13 @@ def test_what_follows_the_saving_of_the_model_is_done_without_training(data, tmp
     refused = refusal(folder, [*TINY, *data, *kept], capsys)
     assert "continue it with --resume_from_checkpoint last" in refused
     assert "another --weight_decay" in refusal(folder, [*TINY, *data, *kept, *RESUME, "--weight_decay", "1"], capsys)
+    card = folder / "README.md"
+    if edited := card.exists():  # written before the stop, and by hand since
+        card.write_text(card.read_text() + "By hand.\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SalienceTrainer, "train", None)
         train(folder, *TINY, *data, *kept, *RESUME)
+    assert edited == (step == "write_json") == card.read_text().endswith("By hand.\n")
     whole = train(tmp_path / "whole", *TINY, *data, *kept)
     assert (folder / "model.safetensors").read_bytes() == weights == (whole / "model.safetensors").read_bytes()
     assert sorted(read_contents(folder)) == sorted(read_contents(whole))
