@@ -131,13 +131,15 @@ def load_encoder(name_or_path: str | Path, encoder_config: PretrainedConfig, rev
     """
     model_class = AutoModel._model_mapping[type(encoder_config)]
     options = {"config": encoder_config, "revision": revision, "dtype": torch.float32, **without_pooler(model_class)}
-    encoder, missing = load_weights(AutoModel, name_or_path, **options)
+    encoder, missing, _ = load_weights(AutoModel, name_or_path, **options)
     if missing:
         raise ValueError(f"{name_or_path} lacks weights of its encoder: {', '.join(missing[:5])}")
     return encoder
 
 
-def load_weights(auto_class: Any, name_or_path: str | Path, **options: Any) -> tuple[PreTrainedModel, list[str]]:
+def load_weights(
+    auto_class: Any, name_or_path: str | Path, **options: Any
+) -> tuple[PreTrainedModel, list[str], list[str]]:
     """A model of transformers or ours that answers by names, without transformers' report of what didn't fit.
 
     Args:
@@ -146,7 +148,7 @@ def load_weights(auto_class: Any, name_or_path: str | Path, **options: Any) -> t
         options: Of `from_pretrained`.
 
     Returns:
-        The model, and the names of the weights that its checkpoint lacks.
+        The model, the names of the weights that its checkpoint lacks, and of those that it has no place for.
 
     Raises:
         ValueError: Weights have other shapes than the configuration says, or are no finite numbers.
@@ -163,7 +165,7 @@ def load_weights(auto_class: Any, name_or_path: str | Path, **options: Any) -> t
         raise ValueError(f"{name_or_path}: its weights have other shapes than its config.json says ({mismatched[0]})")
     check_finite(model, name_or_path)
     model.config.return_dict = True  # a config.json may say that it answers with tuples
-    return model, sorted(report["missing_keys"])
+    return model, sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
 
 
 def without_pooler(model_class: Any) -> dict[str, bool]:

@@ -1,6 +1,7 @@
 """A trained classifier by its folder or its name on the Hub."""
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def load_classifier(
         if not Path(name).is_dir():
             revision = find_commit(name, revision)
         check_classes(read_config(name, revision))
-        classifier, missing = load_weights(AutoModelForSequenceClassification, name, revision=revision)
+        classifier, missing, unexpected = load_weights(AutoModelForSequenceClassification, name, revision=revision)
         tokenizer = read_tokenizer(name, revision)
     except Exception as error:  # files of others can be broken in any way, and libraries have errors of their own
         raise UserError(f"--model {name} can't be loaded: {one_line(error)}") from error
@@ -79,8 +80,26 @@ def load_classifier(
         raise UserError(f"--model {name} has two classes named {doubled!r}: mend id2label in config.json")
     if missing:
         raise UserError(f"--model {name} lacks weights of a classifier ({missing[0]}): name one that was trained")
+    if dropped := without_place(classifier, unexpected):
+        raise UserError(
+            f"--model {name} has weights that its config.json has no place for ({dropped}): is it another model's?"
+        )
     if isinstance(classifier, SaliencePreTrainedModel) and length_limit(tokenizer) is None:
         tokenizer.model_max_length = PADDED_LENGTH  # earlier versions saved "no limit"
     if getattr(classifier.config, "pad_token_id", None) is None:
         classifier.config.pad_token_id = tokenizer.pad_token_id
     return classifier, tokenizer
+
+
+def without_place(classifier: PreTrainedModel, unexpected: list[str]) -> str | None:
+    """A weight of a checkpoint without which the model isn't the one that was trained; None if there is none.
+
+    Args:
+        classifier: As it was loaded.
+        unexpected: Weights of its checkpoint that it hasn't. Of other models than ours only those of further layers
+            count: some published ones have parts that their classifiers never used.
+    """
+    if isinstance(classifier, SaliencePreTrainedModel):
+        return next(iter(unexpected), None)
+    known = {re.sub(r"\d+", "", name) for name in classifier.state_dict()}
+    return next((name for name in unexpected if re.sub(r"\d+", "", name) in known), None)

@@ -1,6 +1,7 @@
 """A config.json that was edited by hand or damaged is refused by a sentence that names the field."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -106,7 +107,7 @@ def test_what_transformers_takes_for_granted_is_looked_at(tmp_path, content, sen
 
 @pytest.mark.parametrize("name", ["./nope", "/tmp/nope", "~/nope", "../nope", "a/b/nope"])
 def test_a_path_that_is_not_there_is_no_name_of_the_hub(name):
-    with pytest.raises(UserError, match=f"--model {name} can't be loaded: there is no such folder"):
+    with pytest.raises(UserError, match=f"--model {os.path.expanduser(name)} can't be loaded: there is no such folder"):
         load_classifier(name)
 
 
@@ -122,6 +123,10 @@ def _infinite(weights):
     weights["classifier.bias"][0] = float("inf")
 
 
+def _of_more_layers(weights):
+    weights |= {name.replace("layer.1.", "layer.2."): weight.clone() for name, weight in weights.items()}
+
+
 def _of_another_model(weights):
     for name in list(weights):
         weights[f"other.{name}"] = weights.pop(name)
@@ -134,6 +139,7 @@ def _of_another_model(weights):
         (_not_a_number, "has weights that are no finite numbers (classifier.weight)"),
         (_infinite, "has weights that are no finite numbers (classifier.bias)"),
         (_of_another_model, "lacks weights of a classifier ("),
+        (_of_more_layers, "has weights that its config.json has no place for ("),
     ],
 )
 @pytest.mark.parametrize("kind", ["plain", "ours"])
@@ -149,3 +155,20 @@ def test_unfit_weights_are_one_sentence_without_a_loading_report(tmp_path, capfd
         load_classifier(tmp_path)
     assert str(refused.value).startswith(f"--model {tmp_path} ") and sentence in str(refused.value)
     assert "LOAD REPORT" not in "".join(capfd.readouterr())
+
+
+def test_the_configuration_of_another_model_of_its_family_is_refused(tmp_path):
+    tiny_model("attn_pool").save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(TINY_TOKENIZER).save_pretrained(tmp_path)
+    edited(tmp_path, "alpha", 1.0)  # a model without attention weights
+    with pytest.raises(UserError, match="has weights that its config.json has no place for"):
+        load_classifier(tmp_path)
+
+
+def test_parts_that_a_published_classifier_never_used_are_no_fault(tmp_path):
+    BertForSequenceClassification(BertConfig(**ENCODER, **LABELS)).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(TINY_TOKENIZER).save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    weights["cls.predictions.bias"] = torch.zeros(3)
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    assert load_classifier(tmp_path)[0].config.num_labels == 3

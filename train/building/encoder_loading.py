@@ -151,7 +151,7 @@ def load_plain_head(path: str, revision: str | None, config: PretrainedConfig) -
     Raises:
         ValueError: The checkpoint lacks weights of the encoder, or is a model of ours; or see `load_weights`.
     """
-    model, missing = load_weights(
+    model, missing, _ = load_weights(
         AutoModelForSequenceClassification, path, config=config, revision=revision, dtype="float32"
     )
     if isinstance(model.config, SalienceConfig):
