@@ -81,9 +81,10 @@ def _plain(array: pa.Array) -> pa.Array:
         array = array.cast(pa.list_(kind.value_type))
         kind = array.type
     if pa.types.is_list(kind):
-        values = _plain(array.values)
-        if values.type != kind.value_type:
-            return pa.ListArray.from_arrays(array.offsets, values, mask=pc.is_null(array))
+        values = _plain(array.flatten())
+        if values.type != kind.value_type:  # new offsets, as Arrow takes no mask with those of a slice
+            ends = np.cumsum([0, *pc.list_value_length(array).fill_null(0).to_numpy()], dtype=np.int32)
+            return pa.ListArray.from_arrays(pa.array(ends), values, mask=pc.is_null(array))
     return array
 
 

@@ -12,6 +12,7 @@ from datasets import Dataset
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments
 from salience.train.data.load import load_splits, load_test
+from salience.train.data.sources.memory import read_table
 from tests.helpers.data_files import failure, load, write_csv, write_jsonl
 
 CODES = ["2", "2.1", "2.10"]
@@ -75,6 +76,16 @@ def test_types_of_parquet(values, names, tmp_path):
     column = pa.chunked_array([values] * 6)
     pq.write_table(pa.table({"text": ["x"] * 12, "label": column}), tmp_path / "a.parquet")
     assert load(str(tmp_path / "a.parquet"), problem_type=ONE_LABEL).label_names == names
+
+
+@pytest.mark.parametrize("values", [pa.large_string(), pa.binary(), pa.string()])
+@pytest.mark.parametrize("lists", [pa.list_, pa.large_list, lambda kind: pa.list_(kind, 2)])
+def test_lists_of_rows_that_were_selected(values, lists):
+    given = [["a", "b"], ["b", "c"], ["a", "c"]] * 10
+    rows = Dataset(pa.table({"text": ["x"] * 30, "label": pa.array(given, lists(values))}))
+    for selected in (rows.select(range(5, 29)), Dataset(rows.data.table.slice(5, 24))):
+        part = read_table(selected, "train", DataArguments())
+        assert part.label.to_pylist() == given[5:29] and part.label.type == pa.list_(pa.string())
 
 
 @pytest.mark.parametrize(
