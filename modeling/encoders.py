@@ -1,5 +1,6 @@
 """Pretrained encoders: how they are loaded, and the base of the models that hold one."""
 
+import re
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -127,13 +128,15 @@ def load_encoder(name_or_path: str | Path, encoder_config: PretrainedConfig, rev
     """An encoder with its pretrained weights, in float32.
 
     Raises:
-        ValueError: The checkpoint lacks weights, or they are unfit; see `load_weights`.
+        ValueError: The checkpoint lacks weights or has more layers, or they are unfit; see `load_weights`.
     """
     model_class = AutoModel._model_mapping[type(encoder_config)]
     options = {"config": encoder_config, "revision": revision, "dtype": torch.float32, **without_pooler(model_class)}
-    encoder, missing, _ = load_weights(AutoModel, name_or_path, **options)
+    encoder, missing, unexpected = load_weights(AutoModel, name_or_path, **options)
     if missing:
         raise ValueError(f"{name_or_path} lacks weights of its encoder: {', '.join(missing[:5])}")
+    if dropped := further_layers(encoder, unexpected):
+        raise ValueError(f"{name_or_path} has weights that its config.json has no place for: {dropped[0]}")
     return encoder
 
 
@@ -166,6 +169,21 @@ def load_weights(
     check_finite(model, name_or_path)
     model.config.return_dict = True  # a config.json may say that it answers with tuples
     return model, sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
+
+
+def further_layers(model: PreTrainedModel, unexpected: list[str]) -> list[str]:
+    """Weights of a checkpoint that are of more layers than its model has: without them it is another model.
+
+    Args:
+        model: As it was loaded.
+        unexpected: Weights of the checkpoint that it has no place for; heads of other tasks are among them.
+    """
+
+    def place(name: str) -> str:
+        return re.sub(r"\d+", "", name.removeprefix(f"{model.base_model_prefix}."))
+
+    known = {place(name) for name in model.state_dict()}
+    return [name for name in unexpected if place(name) in known]
 
 
 def without_pooler(model_class: Any) -> dict[str, bool]:

@@ -1,7 +1,6 @@
 """A trained classifier by its folder or its name on the Hub."""
 
 import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from salience.configuration.flags.training_arguments import does_bf16_well
 from salience.configuration.hub import find_commit, read_config
 from salience.eval.reading.reader import Reader
 from salience.eval.reading.words import label_names
-from salience.modeling.encoders import load_weights
+from salience.modeling.encoders import further_layers, load_weights
 from salience.modeling.salience_base import SaliencePreTrainedModel
 from salience.modeling.tokenizer_loading import PADDED_LENGTH, length_limit, read_tokenizer
 
@@ -80,26 +79,12 @@ def load_classifier(
         raise UserError(f"--model {name} has two classes named {doubled!r}: mend id2label in config.json")
     if missing:
         raise UserError(f"--model {name} lacks weights of a classifier ({missing[0]}): name one that was trained")
-    if dropped := without_place(classifier, unexpected):
-        raise UserError(
-            f"--model {name} has weights that its config.json has no place for ({dropped}): is it another model's?"
-        )
-    if isinstance(classifier, SaliencePreTrainedModel) and length_limit(tokenizer) is None:
+    # Some published models have parts that their classifiers never used.
+    is_ours = isinstance(classifier, SaliencePreTrainedModel)
+    if dropped := unexpected if is_ours else further_layers(classifier, unexpected):
+        raise UserError(f"--model {name} has weights that its config.json has no place for: {dropped[0]}")
+    if is_ours and length_limit(tokenizer) is None:
         tokenizer.model_max_length = PADDED_LENGTH  # earlier versions saved "no limit"
     if getattr(classifier.config, "pad_token_id", None) is None:
         classifier.config.pad_token_id = tokenizer.pad_token_id
     return classifier, tokenizer
-
-
-def without_place(classifier: PreTrainedModel, unexpected: list[str]) -> str | None:
-    """A weight of a checkpoint without which the model isn't the one that was trained; None if there is none.
-
-    Args:
-        classifier: As it was loaded.
-        unexpected: Weights of its checkpoint that it hasn't. Of other models than ours only those of further layers
-            count: some published ones have parts that their classifiers never used.
-    """
-    if isinstance(classifier, SaliencePreTrainedModel):
-        return next(iter(unexpected), None)
-    known = {re.sub(r"\d+", "", name) for name in classifier.state_dict()}
-    return next((name for name in unexpected if re.sub(r"\d+", "", name) in known), None)

@@ -139,7 +139,7 @@ def _of_another_model(weights):
         (_not_a_number, "has weights that are no finite numbers (classifier.weight)"),
         (_infinite, "has weights that are no finite numbers (classifier.bias)"),
         (_of_another_model, "lacks weights of a classifier ("),
-        (_of_more_layers, "has weights that its config.json has no place for ("),
+        (_of_more_layers, "has weights that its config.json has no place for: "),
     ],
 )
 @pytest.mark.parametrize("kind", ["plain", "ours"])

@@ -14,7 +14,7 @@ from salience.configuration.configuration_salience import SalienceConfig
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.model_arguments import FROM_A_RUN, WINDOW_OPTIONS
 from salience.configuration.hub import read_config
-from salience.modeling.encoders import forget_origin, load_weights, set_attention_dropout
+from salience.modeling.encoders import forget_origin, further_layers, load_weights, set_attention_dropout
 from salience.train.building.memory import refuse_beyond_memory
 from salience.train.data.paths import PACKAGE_PREFIX, expand, find_in_package
 
@@ -151,7 +151,7 @@ def load_plain_head(path: str, revision: str | None, config: PretrainedConfig) -
     Raises:
         ValueError: The checkpoint lacks weights of the encoder, or is a model of ours; or see `load_weights`.
     """
-    model, missing, _ = load_weights(
+    model, missing, unexpected = load_weights(
         AutoModelForSequenceClassification, path, config=config, revision=revision, dtype="float32"
     )
     if isinstance(model.config, SalienceConfig):
@@ -159,5 +159,7 @@ def load_plain_head(path: str, revision: str | None, config: PretrainedConfig) -
     inside = [name for name in missing if name.startswith(f"{model.base_model_prefix}.")]
     if lacking := [name for name in inside if ".pooler." not in name]:
         raise ValueError(f"{path} lacks weights of its encoder: {', '.join(lacking[:5])}")
+    if dropped := further_layers(model, unexpected):
+        raise ValueError(f"{path} has weights that its config.json has no place for: {dropped[0]}")
     forget_origin(model.config)
     return model
