@@ -53,6 +53,15 @@ def test_files_without_a_header(name, separator, tmp_path):
     assert "no label in row 2 (ends in line 2)" in message
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_a_header_within_the_rows_is_refused(name, tmp_path):
+    separator = "\t" if name == "a.tsv" else ","
+    file = write_csv(tmp_path / name, [*ROWS[:4], ("text", "label"), *ROWS], separator=separator)
+    assert failure(file) == f"'{file}' has its header again in row 5 (ends in line 6); delete that row"
+    file = write_csv(tmp_path / name, [*ROWS, ("1", "2")], header=ROWS[0], separator=separator)
+    assert ("1", "2") in all_rows(load(file, header=False, text_column="1", label_column="2"))
+
+
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json"])
 def test_packed_files(name, tmp_path):
     if name.startswith("a.j"):

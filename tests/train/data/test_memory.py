@@ -113,6 +113,25 @@ def test_what_is_refused():
             load_splits(DataArguments(), given)
 
 
+def test_columns_of_pandas_are_of_the_same_rows():
+    texts, labels = pd.Series(TEXTS), pd.Series(LABELS)
+    for other in (labels[::-1], labels.set_axis(range(1, 31))):
+        for given in ((texts, other), {"text": texts, "label": other}):
+            assert "columns of pandas with different indexes; put them into one data frame" in refusal(given)
+        assert load_splits(DataArguments(), (texts, other.tolist())).splits["train"].num_rows > 0
+    assert load_splits(DataArguments(), (texts[::-1], labels[::-1])).label_names == ["news", "sport"]
+
+
+def test_a_transform_that_would_not_be_applied_is_refused():
+    rows = Dataset.from_dict(COLUMNS)
+    for table in (
+        rows.with_transform(lambda batch: batch),
+        DatasetDict(train=rows.with_transform(lambda batch: batch)),
+    ):
+        assert "has a transform (set_transform), which wouldn't be applied; call .map in its place" in refusal(table)
+    assert load_splits(DataArguments(), rows.with_format("numpy")).label_names == ["news", "sport"]
+
+
 def test_a_frame_without_the_name_of_a_split_is_the_training_data():
     frame = pd.DataFrame({"text": ["x", "y"] * 9, "label": ["a", "b"] * 9})
     for given in (frame, Dataset.from_pandas(frame), (frame["text"], frame["label"]), frame.to_dict("list")):

@@ -4,11 +4,12 @@ import csv
 import io
 import logging
 import re
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import partial, reduce
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from salience.configuration.errors import UserError, one_line
@@ -61,10 +62,21 @@ def read_csv(path: Path, name: str, args: FileArguments) -> Part:
         )
     except pa.ArrowInvalid as error:
         raise _malformed(rows(), name, error) from error
-    part = make_part(table, name, args, find_line=partial(_line_of, rows, args.header), is_text=True)
+    find_line = partial(_line_of, rows, args.header)
+    part = make_part(table, name, args, find_line, is_text=True)
+    if args.header:
+        _refuse_second_header(table, name, find_line)
     if cells is not None:
         cells.refuse_swallowed_rows(len(header))
     return part
+
+
+def _refuse_second_header(table: pa.Table, name: str, find_line: Callable[[int], str]) -> None:
+    """Refuse a row in which each column holds its own name, as files have that were put together."""
+    is_header = [pc.equal(table[column], column).fill_null(False) for column in table.column_names]
+    row = pc.index(reduce(pc.and_, is_header), True).as_py()
+    if row >= 0:
+        raise UserError(f"'{name}' has its header again in row {row + 1}{find_line(row + 1)}; delete that row")
 
 
 def _layout(content: pa.Buffer, path: Path, name: str, args: FileArguments) -> tuple[str, list[str]]:

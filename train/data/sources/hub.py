@@ -160,6 +160,8 @@ def read_split(rows: datasets.Dataset, where: str, args: FileArguments) -> Part:
     Raises:
         UserError: It lacks a column, a text or a label.
     """
+    if rows.format["type"] == "custom":
+        raise UserError(f"'{where}' has a transform (set_transform), which wouldn't be applied; call .map in its place")
     check_columns(rows.column_names, where, args)
     names = _class_names(rows.features[args.label_column[0]]) if len(args.label_column) == 1 else None
     table = _columns_of(rows, wanted_columns(args))

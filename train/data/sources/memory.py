@@ -97,6 +97,7 @@ def read_table(table: Any, split: str, args: FileArguments) -> Part:
         args = replace(args, text_column=["text"], label_column=["label"], text_separator=None)
     columns = _columns(table, where, args)
     check_columns([str(name) for name in columns], where, args)
+    _refuse_other_rows([columns[name] for name in wanted_columns(args)], where)
     arrays = {name: _to_arrow(columns[name], name, where) for name in wanted_columns(args)}
     if len({len(array) for array in arrays.values()}) > 1:
         lengths = ", ".join(f"{len(array)} in '{name}'" for name, array in arrays.items())
@@ -127,6 +128,16 @@ def _columns(table: Any, where: str, args: FileArguments) -> Mapping[Any, Any]:
     if isinstance(table, tuple | list) and len(table) == 2 and not any(isinstance(each, str) for each in table):
         return dict(zip(("text", "label"), table, strict=True))
     raise UserError(f"'{where}' can't be read; give {KINDS}")
+
+
+def _refuse_other_rows(columns: list[Any], where: str) -> None:
+    """Refuse columns of pandas whose rows aren't called alike: by place, texts would get the labels of others."""
+    indexes = [column.index for column in columns if isinstance(column, pd.Series)]
+    if any(not index.equals(indexes[0]) for index in indexes):
+        raise UserError(
+            f"'{where}' has columns of pandas with different indexes; put them into one data frame, or, if they are in "
+            "one order, give .tolist() of each"
+        )
 
 
 def _to_arrow(values: Any, name: str, where: str) -> pa.ChunkedArray:
