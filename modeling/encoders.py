@@ -1,5 +1,6 @@
 """Pretrained encoders: how they are loaded, and the base of the models that hold one."""
 
+import json
 import re
 from inspect import signature
 from pathlib import Path
@@ -14,12 +15,16 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 # A modeling file must itself import each file of ours that it needs: transformers 4 loads no others from a folder.
 from .salience_base import SaliencePreTrainedModel, check_finite
 from .windows import position_rows
 
+# A file beside an encoder of sentence-transformers that says how many tokens it was trained on, which may be less than
+# it has positions for.
+TRAINED_FILE = "sentence_bert_config.json"
 # What configurations of transformers call the dropout of attention weights.
 ATTENTION_DROPOUTS = ("attention_dropout", "attention_probs_dropout_prob", "attn_pdrop")
 
@@ -43,7 +48,8 @@ class EncoderPreTrainedModel(SaliencePreTrainedModel):
         Args:
             name_or_path: Hub id or folder of the encoder.
             tokenizer: The encoder's tokenizer; None loads it from the same place. It tells how many special tokens
-                surround a text, and together with the encoder's positions how much is read at once.
+                surround a text, and together with the encoder's positions, and what it was trained on if it says so
+                (`TRAINED_FILE`), how much is read at once.
             revision: Branch, tag or commit of a Hub id.
             attention_dropout: See `set_attention_dropout`.
             options: Fields of our configuration (`alpha`, `num_labels`, `id2label`, `window_stride`, ...).
@@ -63,7 +69,7 @@ class EncoderPreTrainedModel(SaliencePreTrainedModel):
         encoder = load_encoder(name_or_path, encoder_config, revision)
         forget_origin(encoder.config)
         num_prefix, num_suffix = count_special_tokens(tokenizer)
-        limit = min(tokenizer.model_max_length, position_limit(encoder))
+        limit = min(tokenizer.model_max_length, position_limit(encoder), trained_length(name_or_path, revision))
         options.setdefault("window_size", limit if limit < 1_000_000 else None)
         own: dict[str, Any] = {"num_prefix_tokens": num_prefix, "num_suffix_tokens": num_suffix}
         own["encoder_config"] = encoder.config
@@ -184,6 +190,27 @@ def further_layers(model: PreTrainedModel, unexpected: list[str]) -> list[str]:
 
     known = {place(name) for name in model.state_dict()}
     return [name for name in unexpected if place(name) in known]
+
+
+def trained_length(name_or_path: str | Path, revision: str | None) -> int:
+    """Tokens of the texts that an encoder was trained on, where it says so; else more than any text has.
+
+    Raises:
+        ValueError: The file that says so is damaged.
+    """
+    quietly = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    file = cached_file(str(name_or_path), TRAINED_FILE, revision=revision, **quietly)
+    if file is None:
+        return 1_000_000
+    try:
+        length = json.loads(Path(file).read_text("utf-8")).get("max_seq_length") or 1_000_000
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{TRAINED_FILE} of {name_or_path} is no JSON object") from error
+    if not isinstance(length, int) or length < 8:
+        raise ValueError(
+            f"{TRAINED_FILE} of {name_or_path} has max_seq_length {length!r}, which is no number of tokens"
+        )
+    return length
 
 
 def without_pooler(model_class: Any) -> dict[str, bool]:

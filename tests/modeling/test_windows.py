@@ -1,5 +1,6 @@
 """Encoders: windows over long texts, other architectures, frozen ones, and gradient checkpointing."""
 
+import shutil
 import subprocess
 import sys
 
@@ -19,7 +20,7 @@ from transformers import (
 )
 
 from salience.modeling import AttnPoolConfig, AttnPoolForSequenceClassification, windows
-from salience.modeling.encoders import position_limit
+from salience.modeling.encoders import TRAINED_FILE, position_limit
 from salience.modeling.ragged import Ragged
 from salience.modeling.windows import encode_windows, pack_inputs, plan_windows
 from tests.helpers.paths import ROOT
@@ -115,6 +116,25 @@ def test_from_encoder_reads_limit_and_special_tokens(encoder_folder):
     weights = model.encoder.state_dict()
     assert all(torch.equal(weights[key], expected[key]) for key in weights)
     assert str(encoder_folder) not in model.config.to_json_string()
+
+
+@pytest.mark.parametrize(
+    ("said", "size"),
+    [('{"max_seq_length": 16, "do_lower_case": false}', 16), ('{"max_seq_length": null}', 24), ("{}", 24)],
+)
+def test_windows_are_as_long_as_the_texts_that_an_encoder_says_it_was_trained_on(encoder_folder, tmp_path, said, size):
+    folder = shutil.copytree(encoder_folder, tmp_path / "encoder")
+    (folder / TRAINED_FILE).write_text(said)
+    assert AttnPoolForSequenceClassification.from_encoder(folder).config.window_size == size
+    assert AttnPoolForSequenceClassification.from_encoder(folder, window_size=12).config.window_size == 12
+
+
+@pytest.mark.parametrize("said", ["[]", "{", '{"max_seq_length": "long"}', '{"max_seq_length": -1}'])
+def test_an_encoder_that_says_nonsense_is_refused(encoder_folder, tmp_path, said):
+    folder = shutil.copytree(encoder_folder, tmp_path / "encoder")
+    (folder / TRAINED_FILE).write_text(said)
+    with pytest.raises(ValueError, match=TRAINED_FILE):
+        AttnPoolForSequenceClassification.from_encoder(folder)
 
 
 def test_a_frozen_encoder_has_no_dropout_and_no_gradient():
