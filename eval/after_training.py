@@ -41,13 +41,14 @@ def evaluate(
     for split, prefix in PREFIXES.items():
         if split not in tokenized:
             continue
-        prediction = trainer.predict(tokenized[split], metric_key_prefix=prefix)
+        is_validation = split == "validation"
+        prediction = trainer.validation_output() if is_validation else trainer.predict(tokenized[split], None, prefix)
         logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
         labels, num_words = np.asarray(prediction.label_ids), count_words(data.splits[split]["text"])[orders[split]]
         predictions = Predictions(labels, logits, data.problem_type, data.label_names, num_words)
         metrics: dict[str, Any] = prediction.metrics or {}
         results: dict[str, Any] = {"samples": len(tokenized[split])}
-        if split == "validation":
+        if is_validation:
             if wants_calibration and isinstance(config, SalienceConfig):
                 predictions = calibrate(config, predictions)
                 metrics |= scores_of(trainer, predictions, labels)

@@ -79,6 +79,12 @@ class EncoderPreTrainedModel(SaliencePreTrainedModel):
         return model
 
 
+def pretrained_encoder(model: PreTrainedModel) -> PreTrainedModel | None:
+    """The pretrained encoder inside a classifier of ours or of transformers; None for one from scratch."""
+    encoder = model.encoder if isinstance(model, SaliencePreTrainedModel) else model.base_model
+    return encoder if isinstance(encoder, PreTrainedModel) and encoder is not model else None
+
+
 def set_attention_dropout(config: PretrainedConfig, model_class: Any, rate: float | None) -> None:
     """Say in an encoder's configuration how many attention weights are dropped in training.
 

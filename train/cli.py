@@ -180,6 +180,7 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
         trainer.save_metrics("train", {**fitted.metrics, "train_samples": len(texts.splits["train"])}, combined=False)
         if statistics and tuning.prior_correction:
             correct_prior(trainer.accelerator.unwrap_model(trainer.model), tuning.prior_correction, statistics)
+            trainer.evaluated.clear()  # it answers otherwise from now on
         evaluate(trainer, texts.splits, data, texts.orders, tuning.calibrate)
         trainer.save_state()
         trained = save(trainer, tuning, model_args)

@@ -15,9 +15,9 @@ from tqdm import tqdm
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from salience.configuration.errors import UserError
-from salience.eval.reading.precision import hold_in_bfloat16
 from salience.eval.reading.words import label_names, problem_type
-from salience.modeling.encoders import position_limit
+from salience.modeling.encoders import position_limit, pretrained_encoder
+from salience.modeling.precision import hold_in_bfloat16
 from salience.modeling.ragged import like_lengths
 from salience.modeling.salience_base import SaliencePreTrainedModel
 from salience.modeling.tokenizer_loading import foreign_tokenizer
@@ -131,7 +131,7 @@ class Reader:
         model: The classifier; set to evaluation mode.
         tokenizer: Its tokenizer.
         batch_size: Texts at a time, fewer of long ones; texts of like length are read together.
-        bf16: See `hold_in_bfloat16`.
+        bf16: Hold its encoder in bfloat16, for good.
     """
 
     model: PreTrainedModel
@@ -143,7 +143,7 @@ class Reader:
     def __post_init__(self) -> None:
         self.model.eval()
         if self.bf16:
-            hold_in_bfloat16(self.model)
+            hold_in_bfloat16(pretrained_encoder(self.model))
         self.label_names = label_names(self.model)
 
     @property

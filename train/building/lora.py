@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from peft import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model
 from torch import nn
@@ -14,8 +14,7 @@ from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.configuration.hub import find_commit
 from salience.model_cards.run_folder import ADAPTER_FOLDER, CARD_FILE
-from salience.modeling.encoders import forget_origin, load_encoder
-from salience.modeling.salience_base import SaliencePreTrainedModel
+from salience.modeling.encoders import forget_origin, load_encoder, pretrained_encoder
 from salience.train.building.encoder_loading import LOADING_ERRORS, encoder_path, load_plain_head
 
 
@@ -43,14 +42,19 @@ def add_adapters(model: PreTrainedModel, options: TuningArguments) -> PeftModel:
     return get_peft_model(model, config)
 
 
+def trained_model(model: Any) -> PreTrainedModel:
+    """The classifier itself, without the wrapper that its adapters are in."""
+    return cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model)
+
+
 def encoder_of(model: PreTrainedModel) -> nn.Module:
     """The pretrained encoder inside a classifier.
 
     Raises:
         UserError: The model is trained from scratch.
     """
-    encoder = model.encoder if isinstance(model, SaliencePreTrainedModel) else model.base_model
-    if encoder is None or encoder is model:
+    encoder = pretrained_encoder(model)
+    if encoder is None:
         raise UserError("--lora and --freeze_encoder need a model with a pretrained encoder (--encoder)")
     return encoder
 

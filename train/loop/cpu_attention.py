@@ -12,7 +12,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from salience.modeling.salience_base import SaliencePreTrainedModel
+from salience.modeling.encoders import pretrained_encoder
 
 NAME = "sdpa_float32"
 LONGEST = 256  # tokens of a window, up to which float32 is the faster one
@@ -37,8 +37,8 @@ def speed_up_attention(model: PreTrainedModel) -> None:
     Args:
         model: To be trained on a CPU in bfloat16.
     """
-    encoder = model.encoder if isinstance(model, SaliencePreTrainedModel) else model.base_model
-    if isinstance(encoder, PreTrainedModel) and encoder.config._attn_implementation == "sdpa":
+    encoder = pretrained_encoder(model)
+    if encoder is not None and encoder.config._attn_implementation == "sdpa":
         AttentionInterface.register(NAME, float32_attention)
         AttentionMaskInterface.register(NAME, sdpa_mask)
         encoder.set_attn_implementation(NAME)

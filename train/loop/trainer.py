@@ -12,11 +12,14 @@ from torch import nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase, Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import EvalLoopOutput, PredictionOutput
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.training_arguments import SalienceTrainingArguments
 from salience.model_cards.card import write_card
+from salience.modeling.encoders import pretrained_encoder
+from salience.modeling.precision import hold_in_bfloat16
+from salience.train.building.lora import trained_model
 from salience.train.folder.marked import mark_checkpoint
 from salience.train.folder.resuming import readable
 from salience.train.loop.adversarial import adversarial_step
@@ -54,6 +57,7 @@ class SalienceTrainer(Trainer):
     ) -> None:
         self.lengths, self.text_weights, self.adversarial_size = lengths, text_weights, adversarial_size
         self.max_tokens_per_pass = max_tokens_per_pass
+        self.evaluated: dict[int, EvalLoopOutput] = {}  # by optimizer step: the last one's, and the best one's
         super().__init__(**arguments)
 
     def get_train_dataloader(self) -> DataLoader:
@@ -142,13 +146,32 @@ class SalienceTrainer(Trainer):
     ) -> EvalLoopOutput:
         """Score a split; the loss is that of its texts, however many processes share them.
 
-        Trainer's own is a mean over batches, in which several processes have texts twice to fill the last ones up.
+        Trainer's own is a mean over batches, in which several processes have texts twice to fill the last ones up. In
+        bfloat16, an encoder that is trained is cast once and not by each batch.
         """
-        output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+        encoder = pretrained_encoder(trained_model(self.accelerator.unwrap_model(self.model)))
+        is_trained = encoder is not None and any(weight.requires_grad for weight in encoder.parameters())
+        undo = hold_in_bfloat16(encoder if self.args.bf16 and is_trained else None)
+        try:
+            output = super().evaluation_loop(
+                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+            )
+        finally:
+            undo()
         if output.predictions is not None and output.metrics is not None and self.compute_loss_func is not None:
             logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
             output.metrics[f"{metric_key_prefix}_loss"] = self.loss_of(logits, np.asarray(output.label_ids))
+        if dataloader.dataset is self.eval_dataset:
+            kept = {self.state.global_step, self.state.best_global_step}
+            self.evaluated[self.state.global_step] = output
+            self.evaluated = {step: each for step, each in self.evaluated.items() if step in kept}
         return output
+
+    def validation_output(self) -> EvalLoopOutput | PredictionOutput:
+        """What the trained model answers to the validation texts: as it was read in training, or now."""
+        best = self.state.best_global_step if self.args.load_best_model_at_end else None
+        known = self.evaluated.get(best or self.state.global_step)
+        return known or self.predict(self.eval_dataset, metric_key_prefix="eval")  # type: ignore[arg-type]  # is given
 
     def loss_of(self, logits: np.ndarray, labels: np.ndarray) -> float:
         """Mean loss of texts, without penalties: logits (N, C) float32 against labels (N,) or (N, C)."""

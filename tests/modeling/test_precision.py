@@ -6,7 +6,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from salience.eval.reading.precision import hold_in_bfloat16
+from salience.modeling.encoders import pretrained_encoder
+from salience.modeling.precision import hold_in_bfloat16
 from tests.helpers.tiny import ENCODER, random_batch, tiny_model
 
 
@@ -27,7 +28,7 @@ MODELS = {
 def test_answers_are_near_and_of_full_precision(name):
     model = MODELS[name]()
     rounded = copy.deepcopy(model)
-    hold_in_bfloat16(rounded)
+    hold_in_bfloat16(pretrained_encoder(rounded))
     batch = random_batch([3, 40, 17] if name != "plain head" else [3, 9, 5])
     wanted, found = model(**batch), rounded(**batch)
     assert found.logits.dtype == torch.float32
@@ -40,9 +41,8 @@ def test_answers_are_near_and_of_full_precision(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_half_the_bytes_of_the_encoder_and_nothing_else(name):
     model = MODELS[name]()
-    hold_in_bfloat16(model)
-    encoder = getattr(model, "encoder", None) or model.base_model
-    inside = set(map(id, encoder.parameters()))
+    hold_in_bfloat16(pretrained_encoder(model))
+    inside = set(map(id, pretrained_encoder(model).parameters()))
     types = {id(weight) in inside: set() for weight in model.parameters()}
     for weight in model.parameters():
         types[id(weight) in inside].add(weight.dtype)
@@ -51,7 +51,7 @@ def test_half_the_bytes_of_the_encoder_and_nothing_else(name):
 
 def test_embeddings_in_place_of_tokens_have_gradients_of_their_own_type():
     model = tiny_model("attn_pool")
-    hold_in_bfloat16(model)
+    hold_in_bfloat16(pretrained_encoder(model))
     embeds = torch.randn(2, 5, 16, requires_grad=True)
     model(inputs_embeds=embeds).logits.sum().backward()
     assert embeds.grad.dtype == torch.float32 and embeds.grad.abs().sum() > 0
@@ -62,5 +62,24 @@ def test_a_model_from_scratch_stays_as_it_is():
     model = tiny_model("hierarchical")
     batch = random_batch([9, 4])
     wanted = model(**batch).logits
-    hold_in_bfloat16(model)
+    hold_in_bfloat16(pretrained_encoder(model))
     assert torch.equal(model(**batch).logits, wanted)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@torch.no_grad()
+def test_what_it_returns_gives_the_weights_back(name):
+    model = MODELS[name]()
+    batch = random_batch([9, 4])
+    wanted = model(**batch).logits
+    undo = hold_in_bfloat16(pretrained_encoder(model))
+    assert not torch.equal(model(**batch).logits, wanted)
+    undo()
+    assert torch.equal(model(**batch).logits, wanted)
+
+
+@torch.no_grad()
+def test_a_model_of_another_type_stays_as_it_is():
+    model = tiny_model("attn_pool").to(torch.bfloat16)
+    hold_in_bfloat16(pretrained_encoder(model))
+    assert model(**random_batch([9, 4])).logits.dtype == torch.bfloat16
