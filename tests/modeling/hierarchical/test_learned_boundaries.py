@@ -62,17 +62,20 @@ def test_shares_are_those_of_the_sum_of_boundaries_before(lengths, seed, bias):
             number, later = divmod(place, 1)
             expected |= {(row, column, int(number)): 1 - later, (row, column, int(number) + 1): later}
             place += share
-    expected = {key: share for key, share in expected.items() if share > 1e-6}
+    possible, expected = expected, {key: share for key, share in expected.items() if share > 1e-6}
     keys = zip(*(x.tolist() for x in (found.document_N, found.token_N % width, found.number_N)), strict=True)
     shares = {key: share for key, share in zip(keys, found.membership_N.tolist(), strict=True) if share > 1e-6}
     assert shares.keys() == expected.keys()
     assert all(shares[key] == pytest.approx(expected[key], abs=1e-5) for key in expected)
     total = torch.zeros(len(lengths) * width).index_add(0, found.token_N, found.membership_N)
     assert_close(total, batch["attention_mask"].flatten().float(), atol=1e-5, rtol=0)
-    assert found.documents.lengths_S.tolist() == [
-        1 + max((number for document, _, number in expected if document == row), default=-1)
-        for row in range(len(lengths))
-    ]
+
+    def last_number(shares, row):
+        return max((number for document, _, number in shares if document == row), default=-1)
+
+    for row, count in enumerate(found.documents.lengths_S.tolist()):
+        # A share that rounding may make or not has a sentence of its own, or not.
+        assert 1 + last_number(expected, row) <= count <= 1 + last_number(possible, row)
 
 
 @settings(deadline=None, max_examples=40)
