@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from .ragged import Ragged, recomputed
 
-# Cells (windows x tokens of the longest) that an encoder reads at once. On CPU the work on few stays in the cache.
-CELLS_OF_CALL = {"cpu": 2_048, "cuda": 65_536}
+# Cells (windows x tokens of the longest) that an encoder reads at once. On CPU the work on few stays in the cache, and
+# in training each group's gradients are added to those before.
+CELLS_OF_CALL = {"cpu": 4_096, "cuda": 65_536}
 
 
 @dataclass
