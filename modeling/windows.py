@@ -20,6 +20,11 @@ from .ragged import Ragged, recomputed
 CELLS_OF_CALL = {"cpu": 4_096, "cuda": 65_536}
 
 
+def cells_of_call(device_type: str) -> int:
+    """Cells that an encoder reads at once on a device of this type."""
+    return CELLS_OF_CALL.get(device_type, CELLS_OF_CALL["cuda"])
+
+
 @dataclass
 class PackedInputs:
     """A batch with each text's valid tokens first, in order; `source_BT` says from which column each one came."""

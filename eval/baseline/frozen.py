@@ -16,6 +16,7 @@ from salience.configuration.flags.model_arguments import ModelArguments
 from salience.configuration.flags.training_arguments import does_bf16_well
 from salience.eval.baseline.prior_correction import PriorCorrectedLogistic
 from salience.eval.reading.reader import batches, padded
+from salience.modeling.windows import cells_of_call
 from salience.train.building.build import build_model
 from salience.train.building.encoder_cache import attach_cache
 from salience.train.building.lora import encoder_of
@@ -27,7 +28,7 @@ class FrozenVectors(TransformerMixin, BaseEstimator):
     Args:
         model: Document encoder whose `pooler_output` is that mean.
         tokenizer: Its tokenizer.
-        batch_size: Texts at a time; texts of like length are read together.
+        batch_size: Texts at a time at most; texts of like length are read together.
         bf16: Read in bfloat16; None: where the device does it in hardware, as in training.
     """
 
@@ -35,7 +36,7 @@ class FrozenVectors(TransformerMixin, BaseEstimator):
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        batch_size: int = 64,
+        batch_size: int = 512,
         bf16: bool | None = None,
     ) -> None:
         self.model = model
@@ -58,7 +59,7 @@ class FrozenVectors(TransformerMixin, BaseEstimator):
         ids = [np.array(each, dtype=int) for each in self.tokenizer(list(texts), verbose=False)["input_ids"]]
         parts, order, device = [], [], self.model.device
         bf16 = does_bf16_well(device.type == "cpu") if self.bf16 is None else self.bf16
-        for rows in batches(ids, self.batch_size):
+        for rows in batches(ids, self.batch_size, cells_of_call(device.type)):
             batch = padded(self.tokenizer, [ids[row] for row in rows])
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 outputs = self.model(**batch.to(device))

@@ -170,7 +170,7 @@ def _token_gradients(reader: Reader, document: Document, answer: int) -> np.ndar
         target=answer,
         additional_forward_args=(ids_1T,),
         n_steps=INTEGRATION_STEPS,
-        internal_batch_size=reader.batch_size,
+        internal_batch_size=max(1, min(reader.batch_size, reader.cells // len(document.ids))),
     )
     return attributions_1TE[0].sum(-1).float().cpu().numpy()
 

@@ -26,7 +26,9 @@ class ClassifierArguments:
 
     model: str | None = field(default=None, metadata={"help": "Folder or Hub id of a trained classifier."})
     revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a Hub id."})
-    batch_size: int = field(default=32, metadata={"help": "Texts at a time."})
+    batch_size: int = field(
+        default=512, metadata={"help": "Texts at a time at most; of long ones as many as the device reads best."}
+    )
     bf16: bool | None = field(
         default=None,
         metadata={"help": "Read with the encoder in bfloat16; unset: where the device does it in hardware."},

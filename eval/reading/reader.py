@@ -21,9 +21,7 @@ from salience.modeling.precision import hold_in_bfloat16
 from salience.modeling.ragged import like_lengths
 from salience.modeling.salience_base import SaliencePreTrainedModel
 from salience.modeling.tokenizer_loading import foreign_tokenizer
-
-# Texts times tokens of the longest: what a batch of long documents takes stays a few hundred MB.
-TOKENS_OF_BATCH = 65_536
+from salience.modeling.windows import cells_of_call
 
 
 @dataclass(frozen=True)
@@ -91,17 +89,18 @@ def token_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> i
     return limit if limit < 1_000_000 else None
 
 
-def batches(ids: Sequence[Sequence[int] | np.ndarray], batch_size: int) -> Iterator[list[int]]:
-    """Numbers of the texts of each batch, like lengths together, at most `TOKENS_OF_BATCH` unless it is one text.
+def batches(ids: Sequence[Sequence[int] | np.ndarray], batch_size: int, cells: int) -> Iterator[list[int]]:
+    """Numbers of the texts of each batch, like lengths together.
 
     The longest texts come first: the first batch shows whether memory is enough.
 
     Args:
         ids: Token ids of each text, (T,).
-        batch_size: Texts at a time.
+        batch_size: Texts of a batch at most.
+        cells: Texts times tokens of the longest at most, unless it is one text.
     """
     order = sorted(range(len(ids)), key=lambda row: (len(ids[row]), -row))
-    parts = like_lengths([max(len(ids[row]), 1) for row in order], TOKENS_OF_BATCH)
+    parts = like_lengths([max(len(ids[row]), 1) for row in order], cells)
     for rows in reversed([order[part][::-1] for part in parts]):
         for start in range(0, len(rows), batch_size):
             yield rows[start : start + batch_size]
@@ -130,13 +129,13 @@ class Reader:
     Args:
         model: The classifier; set to evaluation mode.
         tokenizer: Its tokenizer.
-        batch_size: Texts at a time, fewer of long ones; texts of like length are read together.
+        batch_size: Texts at a time at most, fewer of long ones; texts of like length are read together.
         bf16: Hold its encoder in bfloat16, for good.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    batch_size: int = 32
+    batch_size: int = 512
     bf16: bool = False
     label_names: list[str] = field(init=False)
 
@@ -150,6 +149,11 @@ class Reader:
     def problem_type(self) -> str:
         """What the model answers: `single_label_classification`, `multi_label_classification` or `regression`."""
         return problem_type(self.model)
+
+    @property
+    def cells(self) -> int:
+        """Texts times tokens that the device reads best at once."""
+        return cells_of_call(self.model.device.type)
 
     @property
     def limit(self) -> int | None:
@@ -226,7 +230,7 @@ class Reader:
             progress: What a progress bar says; None for no bar.
         """
         with tqdm(total=len(ids), desc=progress, unit="text", disable=progress is None) as bar:
-            for rows in batches(ids, self.batch_size):
+            for rows in batches(ids, self.batch_size, self.cells):
                 yield rows
                 bar.update(len(rows))
 

@@ -8,7 +8,7 @@ from transformers import AutoTokenizer, CanineConfig, CanineForSequenceClassific
 
 from salience.configuration.errors import UserError
 from salience.eval.reading.load import load_classifier
-from salience.eval.reading.reader import TOKENS_OF_BATCH, Reader, batches, padded
+from salience.eval.reading.reader import Reader, batches, padded
 from tests.helpers.tiny import TINY_MODELS, TINY_TOKENIZER, VOCAB_SIZE, random_batch, tiny_model
 
 TEXTS = [
@@ -35,10 +35,10 @@ def test_reading_in_batches_is_reading_one_by_one(family, tokenizer):
 
 def test_batches_are_of_like_lengths_the_longest_first():
     ids = [np.arange(length) for length in (3, 9, 3, 1, 7)]
-    assert list(batches(ids, 2)) == [[1, 4], [0, 2], [3]]
-    assert list(batches([], 2)) == []
-    long = [np.arange(length) for length in (100, TOKENS_OF_BATCH + 1, 30_000, 40_000)]
-    assert list(batches(long, 8)) == [[1], [3], [2, 0]]
+    assert list(batches(ids, 2, 1_000)) == [[1, 4], [0, 2], [3]]
+    assert list(batches([], 2, 1_000)) == []
+    long = [np.arange(length) for length in (100, 65_537, 30_000, 40_000)]
+    assert list(batches(long, 8, 65_536)) == [[1], [3], [2, 0]]
 
 
 def test_a_batch_is_read_in_its_order(tokenizer):
