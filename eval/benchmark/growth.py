@@ -10,10 +10,10 @@ from typing import Any, TypedDict
 import numpy as np
 import psutil
 import torch
+from transformers import AutoModelForSequenceClassification, PretrainedConfig
 
-from salience.eval.benchmark.models import contestant, hierarchical, make_batch
+from salience.eval.benchmark.models import contestant, make_batch
 from salience.eval.benchmark.timing import growth_exponent, seconds
-from salience.modeling import HierarchicalAttnConfig
 
 WARM_UP_WORDS = 100
 # A point is measured again until this time is up, and as often as there are repetitions.
@@ -29,11 +29,13 @@ class Point:
         words: Its length.
         seconds: Of each run; more than one where it is short.
         megabytes: Peak memory above that of the same model after a document of 100 words.
+        peak_megabytes: Peak memory of the whole process, or of the device.
     """
 
     words: int
     seconds: list[float]
     megabytes: float
+    peak_megabytes: float
 
 
 class CurveRow(TypedDict):
@@ -46,6 +48,7 @@ class CurveRow(TypedDict):
     seconds_low: list[float]
     seconds_high: list[float]
     megabytes: list[float]
+    peak_megabytes: list[float]
     time_exponent: float | None
     memory_exponent: float | None
     time_exponent_from_10000: float | None
@@ -75,6 +78,7 @@ class Curve:
             "seconds_low": [min(point.seconds) for point in self.points],
             "seconds_high": [max(point.seconds) for point in self.points],
             "megabytes": megabytes,
+            "peak_megabytes": [point.peak_megabytes for point in self.points],
             "time_exponent": growth_exponent(words, medians),
             "memory_exponent": growth_exponent(words, megabytes),
             "time_exponent_from_10000": growth_exponent(words, medians, smallest=10_000),
@@ -103,72 +107,79 @@ class Measurer:
         repetitions: Runs of a short document.
         max_seconds: A point that is expected to take longer isn't measured, nor are longer ones.
         max_megabytes: Likewise for its memory.
+        most_kept: Tokens whose activations a training step keeps, as training does.
     """
 
-    def __init__(self, device: torch.device, repetitions: int, max_seconds: float, max_megabytes: float) -> None:
+    def __init__(
+        self, device: torch.device, repetitions: int, max_seconds: float, max_megabytes: float, most_kept: int
+    ) -> None:
         self.device, self.repetitions = device, repetitions
-        self.max_seconds, self.max_megabytes = max_seconds, max_megabytes
+        self.max_seconds, self.max_megabytes, self.most_kept = max_seconds, max_megabytes, most_kept
         # A fork server imports torch once for all processes; they start as clean as by "spawn", and in milliseconds.
         methods = multiprocessing.get_all_start_methods()
         self.context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         self.context.set_forkserver_preload([__name__])
 
-    def extend(self, curve: Curve, config: HierarchicalAttnConfig, document: list[int]) -> None:
-        """Measure a document that is longer than the curve's last one, unless that is expected to take too much."""
+    def extend(self, curve: Curve, config: Any, document: list[int], num_words: int) -> None:
+        """Measure a document that is longer than the curve's last one, unless that is expected to take too much.
+
+        Args:
+            curve: Gets the point.
+            config: Of a classifier of ours.
+            document: Token ids.
+            num_words: Its words, which may be more than one token.
+        """
         if curve.stopped:
             return
-        time_needed, memory_needed = curve.expected(len(document))
+        time_needed, memory_needed = curve.expected(num_words)
         if time_needed > self.max_seconds:
-            curve.stopped = f"{len(document):,} words would take about {time_needed:.0f} s"
+            curve.stopped = f"{num_words:,} words would take about {time_needed:.0f} s"
         elif memory_needed > self.max_megabytes:
-            curve.stopped = f"{len(document):,} words would take about {memory_needed:,.0f} MB"
+            curve.stopped = f"{num_words:,} words would take about {memory_needed:,.0f} MB"
         else:
             try:
-                curve.points.append(self.measure(config, document, curve.mode))
+                curve.points.append(self.measure(config, document, num_words, curve.mode))
             except RuntimeError as error:
                 curve.stopped = str(error)
 
-    def measure(self, config: HierarchicalAttnConfig, document: list[int], mode: str) -> Point:
+    def measure(self, config: Any, document: list[int], num_words: int, mode: str) -> Point:
         """One point.
 
         Raises:
             RuntimeError: Its process ended without a result, for instance for want of memory.
         """
         receiver, sender = self.context.Pipe(duplex=False)
-        arguments = (
-            sender,
-            config.to_dict(),
-            document,
-            mode,
-            str(self.device),
-            self.repetitions,
-            torch.get_num_threads(),
-        )
-        process = self.context.Process(target=_measure, args=arguments)
+        arguments = (sender, config, document, num_words, mode, str(self.device), self.repetitions)
+        process = self.context.Process(target=_measure, args=(*arguments, self.most_kept, torch.get_num_threads()))
         process.start()
         sender.close()
         try:
             return receiver.recv()
         except EOFError:
             process.join()
-            raise RuntimeError(f"{mode} on {len(document):,} words ended with status {process.exitcode}") from None
+            raise RuntimeError(f"{mode} on {num_words:,} words ended with status {process.exitcode}") from None
         finally:
             process.join()
 
 
 def _measure(
     sender: Connection,
-    config: dict[str, Any],
+    config: PretrainedConfig,
     document: list[int],
+    num_words: int,
     mode: str,
     device_name: str,
     repetitions: int,
+    most_kept: int,
     threads: int,
 ) -> None:
     torch.set_num_threads(threads)
     device = torch.device(device_name)
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_config(config)
+    model.base_model.keep_at_most = most_kept
     batches = [make_batch([document[:WARM_UP_WORDS]]), make_batch([document])]
-    warm_up, call = contestant(hierarchical(HierarchicalAttnConfig.from_dict(config)), batches, device).calls(mode)
+    warm_up, call = contestant(model, batches, device).calls(mode)
     warm_up()
     start = time.perf_counter()
     with PeakMemory(device) as peak:
@@ -176,7 +187,7 @@ def _measure(
     while time.perf_counter() - start < SECONDS_OF_A_POINT and len(times) <= repetitions:
         times.append(seconds(call, device))
     # The first run also prepares kernels for new shapes.
-    sender.send(Point(len(document), times[1:] or times, peak.bytes / MEGABYTE))
+    sender.send(Point(num_words, times[1:] or times, peak.bytes / MEGABYTE, peak.highest / MEGABYTE))
 
 
 class PeakMemory:

@@ -13,7 +13,6 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import PreTrainedTokenizerBase
 
 from salience.configuration.errors import UserError
-from salience.configuration.flags.data_arguments import DataArguments, FileArguments
 from salience.configuration.flags.model_arguments import model_options
 from salience.modeling import (
     BaselineConfig,
@@ -23,36 +22,12 @@ from salience.modeling import (
 )
 from salience.modeling.dense_reference import Grid, dense_logits, make_grid
 from salience.train.building.word_tokenizer import build_word_tokenizer, sentence_end_ids
-from salience.train.data.load import CLEANERS
-from salience.train.data.sources.files import read_file
-from salience.train.data.sources.hub import read_hub
 from salience.train.loop.sampling import EpochSampler
 
 NUM_LABELS = 20
 TOLERANCE = 1e-5
-# By suite: the posts of the Newsgroups paper, without headers, footers and quotes, and the news of the paper.
-HUB_DATA = {
-    "hierarchical": DataArguments(dataset_name="SetFit/20_newsgroups", label_column=["label_text"]),
-    "attn_pool": DataArguments(dataset_name="fancyzhx/ag_news"),
-}
-
-
+LABELS = [str(number) for number in range(NUM_LABELS)]
 VOCAB_SIZE = 20_000
-
-
-def read_texts(file_args: FileArguments, hub_data: DataArguments) -> list[str]:
-    """The texts of `test_file`, or, without one, the test texts of a data set of the Hub.
-
-    Raises:
-        UserError: The file or the data set can't be read, or no text has a word.
-    """
-    part = read_file(file_args.test_file, file_args) if file_args.test_file else read_hub(hub_data)["test"][0]
-    texts: list[str] = part.text.to_pylist()
-    for rule in (rule for rule in CLEANERS if rule in file_args.clean):
-        texts = [CLEANERS[rule](text) for text in texts]
-    if not any(text.strip() for text in texts):
-        raise UserError(f"no text of {file_args.test_file or hub_data.dataset_name} has a word; give other texts")
-    return texts
 
 
 class Batch(NamedTuple):
@@ -103,6 +78,11 @@ class Corpus:
         order = list(sampler)
         starts = np.linspace(0, max(len(order) - batch_size, 0), num_batches).astype(int) // batch_size * batch_size
         return [self.documents[number] for start in starts for number in order[start : start + batch_size]]
+
+    def long_text(self, num_words: int) -> str:
+        """One text of `num_words` words, as spaces part them: texts one after the other."""
+        words = [word for text in self.texts for word in text.split()]
+        return " ".join((words * (num_words // len(words) + 1))[:num_words])
 
     def long_document(self, num_words: int) -> list[int]:
         """One document of exactly `num_words` words: texts one after the other."""
@@ -196,22 +176,30 @@ class Contestant:
         inputs: What it reads, one for each batch: a `Batch`, or a `Grid` for the dense version.
         labels: (B,) for each batch.
         device: Where it runs.
+        dtype: Of its products of matrices, by autocast; None for float32.
     """
 
     def __init__(
-        self, model: nn.Module, inputs: list[Batch] | list[Grid], labels: list[Tensor], device: torch.device
+        self,
+        model: nn.Module,
+        inputs: list[Batch] | list[Grid],
+        labels: list[Tensor],
+        device: torch.device,
+        dtype: torch.dtype | None = None,
     ) -> None:
         self.model: Any = model.to(device)
         self.inputs = [type(each)(*(part.to(device) for part in each)) for each in inputs]
         self.labels = [each.to(device) for each in labels]
         self.optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+        self.autocast = torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None)
 
     def logits(self, number: int) -> Tensor:
         """Logits (B, C) of a batch."""
         given = self.inputs[number]
-        if isinstance(given, Batch):
-            return self.model(input_ids=given.input_ids, attention_mask=given.attention_mask).logits
-        return dense_logits(self.model, given)
+        with self.autocast:
+            if isinstance(given, Batch):
+                return self.model(input_ids=given.input_ids, attention_mask=given.attention_mask).logits
+            return dense_logits(self.model, given)
 
     def train(self, number: int) -> None:
         """Forward, loss, backward and optimizer step."""
@@ -232,9 +220,11 @@ class Contestant:
         return [partial(step, number) for number in range(len(self.inputs))]
 
 
-def contestant(model: nn.Module, batches: list[Batch], device: torch.device) -> Contestant:
+def contestant(
+    model: nn.Module, batches: list[Batch], device: torch.device, dtype: torch.dtype | None = None
+) -> Contestant:
     """A model that reads padded batches."""
-    return Contestant(model, batches, [batch.labels for batch in batches], device)
+    return Contestant(model, batches, [batch.labels for batch in batches], device, dtype)
 
 
 def dense_contestant(

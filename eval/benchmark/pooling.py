@@ -3,60 +3,88 @@
 Open question 3 of arXiv 2512.09444: its tables hold accuracy and no time.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from salience.configuration.errors import UserError
-from salience.configuration.flags.model_arguments import ModelArguments, model_options
-from salience.eval.benchmark.models import NUM_LABELS, Corpus, batches_of, contestant
+from salience.configuration.flags.model_arguments import ModelArguments
+from salience.configuration.flags.training_arguments import does_bf16_well
+from salience.eval.benchmark.machine import TRAINING_PASSES, Yardstick
+from salience.eval.benchmark.models import LABELS, Corpus, batches_of, contestant
 from salience.eval.benchmark.timing import MODES, compared, interleaved
-from salience.modeling import AttnPoolConfig
 from salience.train.building.build import build_model
+from salience.train.building.encoder_loading import encoder_path
 
-ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
-LABELS = [str(number) for number in range(NUM_LABELS)]
+# The flags of `salience train` for each model; both on the encoder without attention dropout.
+FLAGS: dict[str, dict[str, Any]] = {
+    "attention pooling": {"model": "attn_pool", "attention_dropout": 0.0},
+    "mean pooling": {"model": "attn_pool", "alpha": 1.0, "attention_dropout": 0.0},
+    "plain head": {"model": "sequence_classification", "attention_dropout": 0.0},
+    "Transformer from scratch": {"model": "transformer"},
+    "Bi-LSTM from scratch": {"model": "lstm"},
+}
 REFERENCES = ("plain head", "Transformer from scratch", "Bi-LSTM from scratch")
-
-
-def flags_of_models(encoder: str, options: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The flags of train.py for each model, by the name that it has in the tables."""
-    pooling = {"model": "attn_pool", "encoder": encoder, "projection_dim": 512} | options
-    return {
-        "attention pooling": pooling,
-        "mean pooling": pooling | {"alpha": 1.0},
-        "plain head": {"model": "sequence_classification", "encoder": encoder},
-        "Transformer from scratch": {"model": "transformer"},
-        "Bi-LSTM from scratch": {"model": "lstm"},
-        "graph attention from scratch": {"model": "gat"},
-        "CNN from scratch": {"model": "cnn"},
-    }
+MEANING = (
+    "/ plain head: seconds of a batch over those of the plain head on the same encoder for texts of as many tokens in "
+    "the same repetition; above 1, the plain head is faster. The others likewise."
+)
 
 
 def measure_pooling(corpus: Corpus, arguments: Any, device: torch.device) -> dict[str, Any]:
-    """Part 1 of the suite `attn_pool`: training step and inference, all on the same texts, each in its own tokens.
+    """Part `pooling`: training step and inference on texts of exactly so many tokens.
 
     Args:
-        corpus: Real texts.
+        corpus: Real texts, which are laid end to end and cut.
         arguments: `BenchmarkArguments`.
         device: Where everything runs.
 
     Raises:
-        UserError: The encoder can't be loaded, or an option is none of `AttnPoolConfig`.
+        UserError: The encoder can't be loaded, or can't read that many tokens.
     """
-    unknown = sorted(arguments.options.keys() - model_options(AttnPoolConfig).keys())
-    if unknown:
-        raise UserError(f"--model_options {unknown[0]} is no field of AttnPoolConfig")
-    texts = [corpus.texts[number % len(corpus.texts)] for number in range(arguments.num_batches * arguments.batch_size)]
-    models, encoder = {}, arguments.encoder or ENCODER
-    for name, flags in flags_of_models(encoder, arguments.options).items():
-        torch.manual_seed(0)
-        model, tokenizer = build_model(ModelArguments(**flags), corpus.texts, LABELS, "single_label_classification")
-        ids = tokenizer(texts, truncation=True)["input_ids"]  # as far as the model reads
-        models[name] = contestant(model, batches_of(ids, arguments.batch_size), device)
-    rows = []
-    for mode in MODES:
-        calls = {name: each.calls(mode) for name, each in models.items()}
-        times = interleaved(calls, arguments.repetitions, device, f"1. {mode}")
-        rows += compared(times, REFERENCES, mode=mode, batches="mixed lengths")
-    return {"batch_size": arguments.batch_size, "encoder": encoder, "rows": rows}
+    yardstick = Yardstick(encoder_path(arguments.encoder))
+    if max(arguments.lengths) > yardstick.window:
+        raise UserError(f"--lengths {max(arguments.lengths)} is more than the {yardstick.window} tokens of the encoder")
+    built = {name: _build(flags, arguments.encoder, corpus) for name, flags in FLAGS.items()}
+    precisions = {"float32": None} | ({"bfloat16": torch.bfloat16} if does_bf16_well(device.type == "cpu") else {})
+    rows, count = [], arguments.num_batches * arguments.batch_size
+    for length in arguments.lengths:
+        ids = {name: chunks(tokenizer, corpus.texts, length, count) for name, (_, tokenizer) in built.items()}
+        for precision, dtype in precisions.items():
+            models = {
+                name: contestant(model, batches_of(ids[name], arguments.batch_size), device, dtype)
+                for name, (model, _) in built.items()
+            }
+            for mode in MODES:
+                calls = {name: each.calls(mode) for name, each in models.items()}
+                batches = f"{length} tokens, {precision}"
+                times = interleaved(calls, arguments.repetitions, device, f"{mode}, {batches}")
+                found = [dict(row) for row in compared(times, REFERENCES, mode=mode, batches=batches)]
+                passes = TRAINING_PASSES if mode == "training" else 1
+                operations = passes * yardstick.operations(torch.full((arguments.batch_size,), length).numpy())
+                rows += [row | _speed(row, operations, length * arguments.batch_size) for row in found]
+    return {"batch_size": arguments.batch_size, "encoder": arguments.encoder, "rows": rows, "meaning": MEANING}
+
+
+def _build(flags: dict[str, Any], encoder: str, corpus: Corpus) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    torch.manual_seed(0)
+    own = {"encoder": encoder} if "attention_dropout" in flags else {}
+    arguments: Any = ModelArguments(**flags, **own)
+    return build_model(arguments, corpus.texts, LABELS, "single_label_classification")
+
+
+def chunks(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int, count: int) -> list[list[int]]:
+    """Token ids of texts laid end to end, cut to `count` pieces of `length`, and from the beginning again."""
+    ids: list[int] = tokenizer(" ".join(texts), add_special_tokens=False, verbose=False)["input_ids"]
+    ids = ids * (length // len(ids) + 1)
+    pieces = [ids[start : start + length] for start in range(0, len(ids) - length + 1, length)]
+    return [pieces[number % len(pieces)] for number in range(count)]
+
+
+def _speed(row: dict[str, Any], operations: float, tokens: int) -> dict[str, float]:
+    """Tokens a second, and of models on the encoder its operations a second."""
+    seconds = row["seconds"]["median"]
+    own = {} if "scratch" in row["model"] else {"operations_per_second": operations / seconds}
+    return {"tokens_per_second": tokens / seconds, **own}

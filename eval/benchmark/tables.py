@@ -1,9 +1,6 @@
-"""The benchmark's results as tables for people, and as figures."""
+"""The benchmark's results as tables for people."""
 
-from pathlib import Path
 from typing import Any
-
-from matplotlib.figure import Figure
 
 from salience.eval.benchmark.timing import Spread
 from salience.model_cards.markdown import aligned_table
@@ -33,14 +30,90 @@ def environment_text(environment: Row) -> str:
     versions = environment["versions"]
     return (
         f"{environment['device']} ({environment['device_name']}), {environment['threads']} threads, "
-        f"torch {versions['torch']}, transformers {versions['transformers']}, {environment['dtype']}; "
+        f"torch {versions['torch']}, transformers {versions['transformers']}; "
         f"median (lowest-highest) of {environment['repetitions']} interleaved repetitions; "
         "ratios are taken within each repetition"
     )
 
 
+def busy_text(environment: Row) -> str:
+    """One line on how busy the machine is, and whether it lets us go first."""
+    load = environment["load_average"]["before"]
+    busy = "unknown" if load is None else f"{load:.2f} on {environment['platform']['cores']} cores"
+    could = "raised" if environment["priority_raised"] else "not raised, which isn't permitted here"
+    return f"load average before: {busy}; own priority: {could}"
+
+
+def limits_text(limits: Row) -> str:
+    """One line on what the machine can do at most."""
+    return (
+        f"machine: {limits['fp32_flops'] / 1e9:,.0f} GFLOP/s in float32 and {limits['bf16_flops'] / 1e9:,.0f} in "
+        f"bfloat16 (products of matrices), {limits['bytes_per_second'] / 1e9:,.1f} GB/s of memory"
+    )
+
+
+def seconds_text(spread: Spread) -> str:
+    """Median and range of seconds: `12.3 s (11.9-14.0)`."""
+    return f"{spread['median']:.3g} s ({spread['low']:.3g}-{spread['high']:.3g})"
+
+
+def percent(value: float) -> str:
+    """A share, in percent with a digit."""
+    return f"{100 * value:.1f} %"
+
+
+def first_of(ratios: Row) -> str:
+    """The ratio to the one contestant that others are compared with."""
+    return ratio_text(next(iter(ratios.values()))) if ratios else "-"
+
+
+# Column -> what it says of a row; it is left out where no row has the value.
+RACE_COLUMNS: dict[str, tuple[str, Any]] = {
+    "time": ("seconds", seconds_text),
+    "x": ("ratios", first_of),
+    "x per text": ("ratios_per_text", first_of),
+    "x per token": ("ratios_per_token", first_of),
+    "texts/s": ("texts_per_second", "{:.1f}".format),
+    "tokens/s": ("tokens_per_second", "{:.0f}".format),
+    "of fp32": ("share_fp32", percent),
+    "of bf16": ("share_bf16", percent),
+    "validation": ("validation_accuracy", "{:.4f}".format),
+    "test": ("test_accuracy", "{:.4f}".format),
+    "as fp32": ("same", percent),
+    "margin": ("margin", "{:.4f}".format),
+    "MB": ("megabytes", lambda spread: f"{spread['high']:.0f}"),
+    "slow": ("slow", str),
+}
+
+
+def race_tables(results: Row) -> str:
+    """A table for each kind of texts, what its ratios mean, what each contestant is, and who is absent."""
+    text, rows = ["", limits_text(results["limits"])], results["rows"]
+    for batches in dict.fromkeys(row["batches"] for row in rows):
+        own = [row for row in rows if row["batches"] == batches]
+        columns = {name: each for name, each in RACE_COLUMNS.items() if any(row.get(each[0]) for row in own)}
+        lines = [
+            [row["model"], *(say(row[key]) if key in row else "-" for key, say in columns.values())] for row in own
+        ]
+        text.append(aligned_table(batches, ["", *columns], lines))
+    text += ["", results["meaning"], SHARES, *(f"{name}: {about}" for name, about in abouts(rows).items())]
+    return "\n".join([*text, *(f"ABSENT {name}: {why}" for name, why in results["absent"].items())])
+
+
+SHARES = (
+    "of fp32, of bf16: operations that the encoder needs for the texts without padding, by formula, a second, over the "
+    "machine's rate. as fp32: share of answers equal to the same model's in float32; margin: how far apart the two "
+    "highest probabilities were, at most, where they aren't. slow: repetitions of three times their median."
+)
+
+
+def abouts(rows: list[Row]) -> dict[str, str]:
+    """What each contestant is, by name."""
+    return {row["model"]: row["about"] for row in rows}
+
+
 def step_tables(results: Row) -> str:
-    """Part 1: one table for each mode and kind of batches."""
+    """Parts `steps` and `pooling`: one table for each mode and kind of batches."""
     text = []
     if "difference" in results:
         text.append(
@@ -51,25 +124,31 @@ def step_tables(results: Row) -> str:
         rows = [row for row in results["rows"] if (row["mode"], row["batches"]) == (mode, batches)]
         references = list(rows[0]["ratios"])
         lines = [
-            [row["model"], time_text(row["seconds"]), *(ratio_text(row["ratios"][name]) for name in references)]
+            [
+                row["model"],
+                time_text(row["seconds"]),
+                *(ratio_text(row["ratios"][name]) for name in references),
+                str(row["slow"]),
+            ]
             for row in rows
         ]
-        title = f"1. {mode.capitalize()}, {results['batch_size']} documents, {batches}"
-        text.append(aligned_table(title, ["model", "one batch", *(f"/ {name}" for name in references)], lines))
+        title = f"{mode.capitalize()}, {results['batch_size']} documents, {batches}"
+        text.append(aligned_table(title, ["model", "one batch", *(f"/ {name}" for name in references), "slow"], lines))
+    text += ["", results["meaning"]]
     return "\n".join(text)
 
 
 def growth_tables(results: Row) -> str:
-    """Part 2: seconds and megabytes by length, then the exponents."""
+    """Part `growth`: seconds and megabytes by length, then the exponents."""
     lengths, text = results["words"], []
-    for what, unit in (("seconds", "s"), ("megabytes", "MB")):
+    for what, unit in (("seconds", "s"), ("megabytes", "MB"), ("peak_megabytes", "MB of the whole process")):
         lines = []
         for row in results["rows"]:
             known = dict(zip(row["words"], row[what], strict=True))
             cells = [f"{known[length]:.3g}" if length in known else "-" for length in lengths]
             lines.append([f"{row['variant']}, {row['mode']}", *cells])
         text.append(
-            aligned_table(f"2. {unit} by words of one document", ["variant", *(f"{each:,}" for each in lengths)], lines)
+            aligned_table(f"{unit} by words of one document", ["variant", *(f"{each:,}" for each in lengths)], lines)
         )
     lines = [
         [
@@ -80,20 +159,18 @@ def growth_tables(results: Row) -> str:
         for row in results["rows"]
     ]
     header = ["variant", "time", "from 10,000", "memory", "from 10,000", "not measured"]
-    text.append(
-        aligned_table("2. Exponents of growth from 1,000 words (1: with the length, 2: with its square)", header, lines)
-    )
+    text += [aligned_table("Exponents of growth from 1,000 words", header, lines), "", results["meaning"]]
     return "\n".join(text)
 
 
 def batch_tables(results: Row) -> str:
-    """Part 3: milliseconds of a document by batch size, and documents a second by their number."""
+    """Part `batches`: milliseconds of a document by batch size, and documents a second by their number."""
     text, sizes = [], list(dict.fromkeys(row["batch_size"] for row in results["batch_sizes"]))
     lines = []
     for mode, model in dict.fromkeys((row["mode"], row["model"]) for row in results["batch_sizes"]):
         rows = [row for row in results["batch_sizes"] if (row["mode"], row["model"]) == (mode, model)]
         lines.append([f"{model}, {mode}", *(time_text(row["seconds_per_document"]) for row in rows)])
-    text.append(aligned_table("3. Time of one document by batch size", ["model", *map(str, sizes)], lines))
+    text.append(aligned_table("Time of one document by batch size", ["model", *map(str, sizes)], lines))
     lines = [
         [
             f"{row['model']}, {row['documents']} documents",
@@ -102,29 +179,14 @@ def batch_tables(results: Row) -> str:
         ]
         for row in results["documents"]
     ]
-    title = f"3. Inference by number of documents, in batches of {results['batch_size']}, by length"
+    title = f"Inference by number of documents, in batches of {results['batch_size']}, by length"
     text.append(aligned_table(title, ["model", "documents/s", "all"], lines))
     return "\n".join(text)
 
 
-TABLES = {"1": step_tables, "2": growth_tables, "3": batch_tables}
-
-
-GROWTH_FIGURES = {"seconds": "growth_seconds.png", "megabytes": "growth_megabytes.png"}
-
-
-def growth_figures(results: Row, folder: Path) -> None:
-    """`growth_seconds.png` and `growth_megabytes.png`: log-log by words, one panel for each mode."""
-    for what, unit in (("seconds", "seconds"), ("megabytes", "MB above the model's own")):
-        figure = Figure(figsize=(11, 4.5), layout="constrained")
-        modes = list(dict.fromkeys(row["mode"] for row in results["rows"]))
-        for axes, mode in zip(figure.subplots(1, len(modes), sharey=True, squeeze=False)[0], modes, strict=True):
-            for row in (row for row in results["rows"] if row["mode"] == mode):
-                exponent = number_text(row["time_exponent" if what == "seconds" else "memory_exponent"])
-                axes.loglog(row["words"], row[what], marker="o", label=f"{row['variant']}: {exponent}")
-            axes.set_title(mode)
-            axes.set_xlabel("words of the document")
-            axes.grid(which="both", alpha=0.2)
-            axes.legend(title="exponent from 1,000 words", fontsize="small")
-        figure.axes[0].set_ylabel(unit)
-        figure.savefig(folder / GROWTH_FIGURES[what], dpi=150)
+TABLES = {
+    **dict.fromkeys(("train", "predict", "start"), race_tables),
+    **dict.fromkeys(("steps", "pooling"), step_tables),
+    "growth": growth_tables,
+    "batches": batch_tables,
+}

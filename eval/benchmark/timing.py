@@ -69,12 +69,27 @@ class StepRow(TypedDict):
     batches: str
     model: str
     seconds: Spread
+    slow: int
     ratios: dict[str, Spread]
 
 
 def spread(values: np.ndarray) -> Spread:
     """Median, lowest and highest."""
     return {"median": float(np.median(values)), "low": float(values.min()), "high": float(values.max())}
+
+
+SLOW = 3.0
+"""How many times its median a repetition takes that something else on the machine has held up."""
+
+
+def num_slow(times: np.ndarray) -> int:
+    """How many calls took many times as long as the same call in other repetitions.
+
+    Args:
+        times: Seconds (repetitions, calls); nan where a call wasn't made.
+    """
+    times = times[:, np.isfinite(times).any(axis=0)]
+    return int((times > SLOW * np.nanmedian(times, axis=0)).sum())
 
 
 def compared(times: dict[str, np.ndarray], references: tuple[str, ...], mode: str, batches: str) -> list[StepRow]:
@@ -87,7 +102,8 @@ def compared(times: dict[str, np.ndarray], references: tuple[str, ...], mode: st
         batches: Which batches, for the rows.
 
     Returns:
-        Rows with `mode`, `batches`, `model`, `seconds` (as in `spread`) and `ratios` (reference -> as in `spread`).
+        Rows with `mode`, `batches`, `model`, `seconds` (as in `spread`), `slow` (see `num_slow`) and `ratios`
+        (reference -> as in `spread`).
     """
     return [
         {
@@ -95,6 +111,7 @@ def compared(times: dict[str, np.ndarray], references: tuple[str, ...], mode: st
             "batches": batches,
             "model": name,
             "seconds": spread(np.nanmean(each, axis=1)),
+            "slow": num_slow(each),
             "ratios": {reference: spread(_ratios(each, times[reference])) for reference in references},
         }
         for name, each in times.items()

@@ -1,0 +1,46 @@
+"""What the machine can do at most: products of matrices in float32 and bfloat16, and bytes from and to its memory."""
+
+import time
+from collections.abc import Callable
+
+import torch
+from worker import Job, run
+
+SIZES = (1024, 2048)
+NUM_RUNS = 5
+COPIED = 2**26  # float32: 256 MB, which no cache holds
+
+
+def best_seconds(call: Callable[[], object]) -> float:
+    """The shortest of some runs, after one that nobody times."""
+    call()
+    times = []
+    for _ in range(NUM_RUNS):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def matrix_rate(dtype: torch.dtype) -> float:
+    """Floating-point operations a second."""
+    rates = []
+    for size in SIZES:
+        left, right, product = (torch.rand(size, size).to(dtype) for _ in range(3))
+        rates.append(2 * size**3 / best_seconds(lambda: torch.mm(left, right, out=product)))  # noqa: B023  called here
+    return max(rates)
+
+
+def measure(job: Job) -> None:
+    """All three."""
+    source, target = torch.rand(COPIED), torch.empty(COPIED)
+    with job.phase("measure"), torch.inference_mode():
+        job.found = {
+            "fp32_flops": matrix_rate(torch.float32),
+            "bf16_flops": matrix_rate(torch.bfloat16),
+            "bytes_per_second": 2 * source.numel() * source.element_size() / best_seconds(lambda: target.copy_(source)),
+        }
+
+
+if __name__ == "__main__":
+    run(measure=measure)

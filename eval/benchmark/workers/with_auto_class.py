@@ -1,0 +1,29 @@
+"""From `from_pretrained` to the first answer, in a process that has loaded no model before."""
+
+from worker import Job, run
+
+
+def start(job: Job) -> None:
+    """With the Auto classes of transformers, which read the code in a model's folder; or by Salience, installed."""
+    with job.phase("import"):
+        import torch
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        if job.options["installed"]:
+            from salience.eval.reading.load import load_classifier
+
+    texts, _ = job.read("test")
+    with job.phase("load"):
+        if job.options["installed"]:
+            model, tokenizer = load_classifier(job["model"])
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(job["model"], trust_remote_code=True)
+            model = AutoModelForSequenceClassification.from_pretrained(job["model"], trust_remote_code=True)
+        model.eval()
+    for name in ("first answer", "second answer"):
+        with job.phase(name), torch.inference_mode():
+            model(**tokenizer(texts[:1], return_tensors="pt", truncation=True))
+
+
+if __name__ == "__main__":
+    run(start=start)

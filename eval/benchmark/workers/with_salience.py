@@ -1,0 +1,42 @@
+"""Ours: `salience train`, and the reading that `salience score` does."""
+
+import subprocess
+import sys
+
+from worker import Job, run
+
+
+def train(job: Job) -> None:
+    """The whole program in a process of its own; what it takes for the test texts isn't part of training."""
+    flags = {f"{split}_file": job["files"][split] for split in ("train", "validation", "test")}
+    flags |= {"output_dir": job["model"], "encoder": job["encoder"], "seed": job["seed"], **job.options}
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    with job.phase("train"):
+        subprocess.run([sys.executable, "-m", "salience.eval.cli", "train", *words], check=True)
+
+    from salience.model_cards.run_folder import read_results
+
+    for split in ("validation", "test"):
+        results = read_results(job["model"], split)
+        job.found[f"{split}_accuracy"] = results["accuracy"]
+    job.seconds["test"] = results["runtime"]
+    job.seconds["train"] -= results["runtime"]
+
+
+def predict(job: Job) -> None:
+    """In batches by length."""
+    with job.phase("import"):
+        from salience.eval.reading.load import ClassifierArguments, load_reader
+
+    with job.phase("load"):
+        reader = load_reader(ClassifierArguments(model=job["model"]))
+
+    def classify(texts: list[str]) -> list[dict[str, float]]:
+        logits = reader.logits(reader.token_ids(texts))
+        return [dict(zip(reader.label_names, row, strict=True)) for row in logits.tolist()]
+
+    job.predict(classify)
+
+
+if __name__ == "__main__":
+    run(train=train, predict=predict)
