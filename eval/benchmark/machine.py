@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from salience.modeling.encoders import position_limit, without_pooler
 
 HIGHEST = -20
+AUTOGROUP = Path("/proc/self/autogroup")
+"""Linux shares time between terminals first, and between the processes of each only then."""
 TRAINING_PASSES = 3
 """Forward, and backward for inputs and for weights, each of which costs as much."""
 
@@ -24,15 +27,21 @@ def raised_priority() -> Iterator[bool]:
         return
     before = os.getpriority(os.PRIO_PROCESS, 0)
     try:
-        os.setpriority(os.PRIO_PROCESS, 0, HIGHEST)
+        _set_priority(HIGHEST)
+        is_raised = True
     except OSError:
-        yield False
-        return
+        is_raised = False
     try:
-        yield True
+        yield is_raised
     finally:
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, 0, before)
+            _set_priority(before)
+
+
+def _set_priority(value: int) -> None:
+    os.setpriority(os.PRIO_PROCESS, 0, value)
+    if AUTOGROUP.is_file():
+        AUTOGROUP.write_text(str(value), encoding="utf-8")
 
 
 def load_average() -> float | None:

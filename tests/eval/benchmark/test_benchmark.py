@@ -20,6 +20,7 @@ from salience.eval.benchmark.models import (
     make_batch,
     packed_lstm,
 )
+from salience.eval.benchmark.pooling import FLAGS
 from salience.eval.benchmark.timing import compared, growth_exponent, interleaved
 from salience.eval.cli import main
 from tests.helpers.tiny import save_tiny_encoder
@@ -45,68 +46,72 @@ def run(tmp_path, *flags):
     return main(["benchmark", "--test_file", str(texts), *fast, *flags])
 
 
+def checked_rows(part, models):
+    assert list(dict.fromkeys(row["model"] for row in part["rows"])) == models
+    for row in part["rows"]:
+        assert 0 < row["seconds"]["low"] <= row["seconds"]["median"] <= row["seconds"]["high"] and row["slow"] >= 0
+    return part["rows"]
+
+
 @pytest.mark.slow
-def test_command_prints_tables_and_writes_what_its_docstring_says(tmp_path, capsys):
-    small = ["--words", "50", "1000", "3000", "--batch_sizes", "1", "4", "--num_documents", "8", "12"]
+def test_the_hierarchical_model_is_timed_beside_others(tmp_path, capsys):
+    small = ["--suite", "hierarchical", "--batch_sizes", "1", "4", "--num_documents", "8", "12"]
     assert run(tmp_path, "--output_dir", str(tmp_path / "out"), *small) == 0
     results = json.loads((tmp_path / "out" / "benchmark.json").read_text())
-    assert results["environment"].keys() >= {"device", "threads", "dtype", "versions", "repetitions", "seed"}
-    steps, growth, batches = (results["parts"][part] for part in "123")
-
-    mixed = [row for row in steps["rows"] if (row["mode"], row["batches"]) == ("training", "mixed lengths")]
-    assert [row["model"] for row in mixed] == MODELS
-    for row in steps["rows"]:
-        assert 0 < row["seconds"]["low"] <= row["seconds"]["median"] <= row["seconds"]["high"]
+    assert results["environment"].keys() >= {"device", "threads", "versions", "repetitions", "seed", "limits"}
+    assert results["environment"]["limits"].keys() == {"fp32_flops", "bf16_flops", "bytes_per_second"}
+    steps, batches = results["parts"]["steps"], results["parts"]["batches"]
+    for row in checked_rows(steps, MODELS):
         assert row["ratios"].keys() == {"lstm", "hierarchical"} and row["ratios"]["lstm"]["median"] > 0
-    assert steps["difference"] <= 1e-5
-
-    assert growth["words"] == [50, 1000, 3000]
-    assert len(growth["rows"]) == 8 and all(row["words"] == growth["words"] for row in growth["rows"])
-    assert all(len(row["seconds"]) == len(row["megabytes"]) == 3 for row in growth["rows"])
-    assert all(isinstance(row["time_exponent"], float) for row in growth["rows"])
+    assert steps["difference"] <= 1e-5 and "Bi-LSTM is faster" in steps["meaning"]
     assert {(row["batch_size"], row["model"]) for row in batches["batch_sizes"]} == {
         (size, model) for size in (1, 4) for model in ("lstm", "hierarchical")
     }
     assert all(row["documents_per_second"] > 0 for row in batches["documents"])
-    for name in ("growth_seconds.png", "growth_megabytes.png"):
-        assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")
-
+    assert (tmp_path / "out" / "benchmark.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
-    assert all(f"{model} " in printed for model in MODELS) and "document attention, linear, training" in printed
-    assert run(tmp_path, "--output_dir", str(tmp_path / "out")) == 2  # nothing is overwritten
+    assert all(f"{model} " in printed for model in MODELS) and "load average before: " in printed
+    assert run(tmp_path, "--output_dir", str(tmp_path / "out"), *small) == 2  # nothing is overwritten
 
 
-def test_attention_pooling_is_timed_beside_the_plain_head_and_models_from_scratch(tmp_path, capsys):
+@pytest.mark.slow
+def test_growth_and_the_cost_of_pooling_are_measured_by_length(tmp_path, capsys):
     encoder = str(save_tiny_encoder(tmp_path / "encoder"))
-    flags = ["--suite", "attn_pool", "--encoder", encoder, "--output_dir", str(tmp_path / "out")]
-    assert run(tmp_path, *flags, "--batch_size", "24", "--model_options", '{"projection_dim": 6}') == 0
+    flags = ["--suite", "scaling", "--encoder", encoder, "--words", "50", "1000", "3000", "--lengths", "8", "20"]
+    assert run(tmp_path, *flags, "--output_dir", str(tmp_path / "out")) == 0
     results = json.loads((tmp_path / "out" / "benchmark.json").read_text())
-    assert results["environment"]["suite"] == "attn_pool" and results["parts"].keys() == {"1"}
-    part = results["parts"]["1"]
-    assert part["encoder"] == encoder and part["batch_size"] == 24
-    for mode in ("training", "inference"):
-        rows = {row["model"]: row for row in part["rows"] if row["mode"] == mode}
-        assert len(rows) == 7 and rows.keys() >= {"attention pooling", "mean pooling", "CNN from scratch"}
-        ratios = rows["plain head"]["ratios"]
-        assert ratios["plain head"]["median"] == 1.0 and ratios.keys() < rows.keys() and len(ratios) == 3
-    printed = capsys.readouterr().out
-    assert "graph attention from scratch " in printed and "/ Bi-LSTM from scratch" in printed
+    rows = checked_rows(results["parts"]["pooling"], list(FLAGS))
+    assert {row["batches"].partition(",")[0] for row in rows} == {"8 tokens", "20 tokens"}
+    for row in rows:
+        assert row["ratios"].keys() == {"plain head", "Transformer from scratch", "Bi-LSTM from scratch"}
+        assert ("operations_per_second" in row) == ("scratch" not in row["model"]) and row["tokens_per_second"] > 0
+        assert row["ratios"]["plain head"]["median"] == 1.0 or row["model"] != "plain head"
+
+    growth = results["parts"]["growth"]
+    assert len(growth["rows"]) == 10 and growth["rows"][0]["variant"] == "attention pooling on the encoder"
+    for row in growth["rows"]:
+        assert row["words"] == growth["words"] == [50, 1000, 3000] and not row["stopped"]
+        assert all(whole > own >= 0 for whole, own in zip(row["peak_megabytes"], row["megabytes"], strict=True))
+        assert isinstance(row["time_exponent"], float)
+    for name in ("benchmark.png", "growth_seconds.png", "growth_megabytes.png"):
+        assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")
+    assert "hierarchical, document attention, linear, training" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
         (["--suite", "all"], "--suite"),
-        (["--suite", "attn_pool", "--parts", "2"], "--parts"),
-        (["--suite", "attn_pool", "--model_options", '{"hidden_dim": 8}'], "hidden_dim"),
-        (["--suite", "attn_pool", "--encoder", "./nowhere", "--model_options", "{}"], "nowhere"),
-        (["--encoder", "some/encoder"], "--encoder"),
-        (["--parts", "4"], "--parts"),
-        (["--repetitions", "0"], "--repetitions"),
-        (["--model_options", "{"], "--model_options"),
-        (["--model_options", '{"hiden_dim": 8}'], "hiden_dim"),
-        (["--model_options", '{"dropout": 2}'], "dropout"),
-        (["--test_file", "nowhere.csv"], "nowhere.csv"),
+        (["--suite", "attn_pool"], "choose from train, predict, start, hierarchical, scaling"),
+        (["--suite", "hierarchical", "--encoder", "some/encoder"], "--encoder belongs to --suite"),
+        (["--suite", "hierarchical", "--peers", "python"], "--peers belongs to --suite train or predict"),
+        (["--suite", "hierarchical", "--repetitions", "0"], "--repetitions"),
+        (["--suite", "hierarchical", "--model_options", "{"], "--model_options"),
+        (["--suite", "hierarchical", "--model_options", '{"hiden_dim": 8}'], "hiden_dim"),
+        (["--suite", "hierarchical", "--model_options", '{"dropout": 2}'], "dropout"),
+        (["--suite", "hierarchical", "--test_file", "nowhere.csv"], "nowhere.csv"),
+        (["--suite", "hierarchical", "--max_length", "64"], "--max_length has no effect here"),
+        (["--suite", "scaling", "--encoder", "./nowhere"], "nowhere"),
     ],
 )
 def test_bad_flags_are_one_sentence(tmp_path, capsys, flags, said):
@@ -115,9 +120,15 @@ def test_bad_flags_are_one_sentence(tmp_path, capsys, flags, said):
     assert error.startswith("error: ") and said in error and "Traceback" not in error
 
 
+def test_pieces_longer_than_the_encoder_reads_are_refused(tmp_path, capsys):
+    encoder = str(save_tiny_encoder(tmp_path / "encoder"))
+    assert run(tmp_path, "--suite", "scaling", "--encoder", encoder, "--lengths", "8", "64") == 2
+    assert "--lengths 64 is more than the 24 tokens of the encoder" in capsys.readouterr().err
+
+
 def test_texts_without_words_are_refused(tmp_path, capsys):
     write_csv(tmp_path / "blank.csv", [(" ", "a"), ("\t", "b")])
-    assert main(["benchmark", "--test_file", str(tmp_path / "blank.csv")]) == 2
+    assert main(["benchmark", "--suite", "hierarchical", "--test_file", str(tmp_path / "blank.csv")]) == 2
     assert "blank.csv" in capsys.readouterr().err
 
 
@@ -178,7 +189,7 @@ def test_documents_end_where_the_model_stops_reading(corpus):
 
 
 def test_documents_of_any_length_and_number(corpus):
-    assert len(corpus.long_document(5000)) == 5000
+    assert len(corpus.long_document(5000)) == 5000 == len(corpus.long_text(5000).split())
     assert corpus.draw(50)[24:48] == corpus.draw(24)
 
 
@@ -208,6 +219,7 @@ def test_ratios_are_those_of_the_same_calls_in_a_repetition():
     assert slow["ratios"]["fast"] == {"median": 2.0, "low": 2.0, "high": 3.0} and slow["mode"] == "training"
     assert slow["seconds"] == {"median": 3.0, "low": 2.0, "high": 40.0}
     assert fast["seconds"] == {"median": 5.0, "low": 5.0, "high": 15.0}
+    assert slow["slow"] == 0 and fast["slow"] == 1  # 10 s of the first batch, beside 1 s and 1 s
 
 
 def test_exponent_of_growth():
@@ -220,30 +232,33 @@ def test_exponent_of_growth():
 
 def test_curve_stops_before_what_would_take_too_long(corpus):
     config = hierarchical_config(corpus, **TINY)
-    curve = Curve("quadratic", "inference", [Point(1000, [1.0], 10.0), Point(2000, [4.0], 20.0)])
+    curve = Curve("quadratic", "inference", [Point(1000, [1.0], 10.0, 99.0), Point(2000, [4.0], 20.0, 99.0)])
     assert curve.expected(8000) == pytest.approx((64.0, 80.0))
-    patient, thrifty = Measurer(CPU, 1, 1e9, 79.0), Measurer(CPU, 1, 63.0, 1e9)
+    patient, thrifty = Measurer(CPU, 1, 1e9, 79.0, 8192), Measurer(CPU, 1, 63.0, 1e9, 8192)
     for measurer, said in ((patient, "80 MB"), (thrifty, "64 s")):
         stopped = Curve(curve.variant, curve.mode, list(curve.points))
-        measurer.extend(stopped, config, [2] * 8000)
+        measurer.extend(stopped, config, [2] * 8000, 8000)
         assert said in stopped.stopped and len(stopped.points) == 2
         assert stopped.row()["stopped"] == stopped.stopped
 
 
 def test_memory_is_that_of_the_document(corpus):
     config = hierarchical_config(corpus, max_sentences=0, max_words=0, **TINY)
-    point = Measurer(CPU, 2, 1e9, 1e9).measure(config, corpus.long_document(20_000), "training")
+    point = Measurer(CPU, 2, 1e9, 1e9, 10**6).measure(config, corpus.long_document(20_000), 20_000, "training")
     # One vector of 8 float32 for each word is the least that is kept, and the process as a whole has hundreds of MB.
-    assert 20_000 * 8 * 4 / 2**20 < point.megabytes < 200
+    assert 20_000 * 8 * 4 / 2**20 < point.megabytes < 200 < point.peak_megabytes
     assert point.words == 20_000 and 1 <= len(point.seconds) <= 2
 
 
 def test_a_process_that_dies_ends_its_curve_only(corpus):
     curve = Curve("any", "inference")
-    Measurer(CPU, 1, 1e9, 1e9).extend(curve, hierarchical_config(corpus, **TINY), [10**9] * 5)  # no such word
+    Measurer(CPU, 1, 1e9, 1e9, 8192).extend(curve, hierarchical_config(corpus, **TINY), [10**9] * 5, 5)  # no such word
     assert "ended with status" in curve.row()["stopped"] and not curve.points
 
 
 def test_arguments_are_checked():
     with pytest.raises(UserError, match="--words"):
-        BenchmarkArguments(words=[0])
+        BenchmarkArguments(suite="scaling", words=[0])
+    with pytest.raises(UserError, match="--words belongs to --suite scaling"):
+        BenchmarkArguments(words=[100])
+    assert BenchmarkArguments().repetitions == 3 and BenchmarkArguments(suite="predict").repetitions == 7
