@@ -61,13 +61,14 @@ def trainers(flags: dict[str, Any], window: int, bf16: bool) -> list[Contestant]
         "num_train_epochs": flags.get("num_train_epochs", DEFAULT_EPOCHS),
     }
     precision = "bfloat16" if bf16 else "float32 (this CPU has no bfloat16)"
+    length = min(DEFAULT_LENGTH, window)
     whole = "whole texts" if "max_length" not in flags else f"texts cut to {flags['max_length']} tokens"
     script = "run_classification.py"
     return [
         ours(TRAINED, flags, f"{whole}, with " + " ".join(f"--{name} {value}" for name, value in flags.items())),
         ours(TRAINED_BY_DEFAULTS, {}, "whole texts, no flag but those of the data and the encoder"),
         run_classification(
-            script, f"its defaults: float32, padded and cut to {DEFAULT_LENGTH} tokens, batch 8", DEFAULT_LENGTH
+            script, f"its defaults: float32, padded and cut to {length} tokens, batch 8", length
         ),
         run_classification(
             f"{script}, whole window", f"the same, padded and cut to the encoder's {window} tokens", window
@@ -76,7 +77,7 @@ def trainers(flags: dict[str, Any], window: int, bf16: bool) -> list[Contestant]
             f"{script}, tuned", f"{precision}, batch 32, padded to the longest, cut to {window}", window, False, tuned
         ),
         run_classification(
-            f"{script}, tuned, {DEFAULT_LENGTH} tokens", f"the same, cut to {DEFAULT_LENGTH}", DEFAULT_LENGTH, False,
+            f"{script}, tuned, {DEFAULT_LENGTH} tokens", f"the same, cut to {length}", length, False,
             tuned,
         ),
         Contestant(

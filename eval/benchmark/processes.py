@@ -109,7 +109,8 @@ class Field:
             return f"not installed: {one_line(missing, 200)}"
         if status == 0:
             return None
-        lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+        said = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = [line for line in said if line.strip() and "%|" not in line]  # no progress bars
         return f"ended with status {status}: {one_line(lines[-1] if lines else 'it said nothing', 300)}"
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 from worker import Job, run
 
@@ -17,7 +18,7 @@ def train(job: Job) -> None:
     from salience.model_cards.run_folder import read_results
 
     for split in ("validation", "test"):
-        results = read_results(job["model"], split)
+        results = read_results(Path(job["model"]), split)
         job.found[f"{split}_accuracy"] = results["accuracy"]
     job.seconds["test"] = results["runtime"]
     job.seconds["train"] -= results["runtime"]
