@@ -1,12 +1,15 @@
 PYTHON ?= python3
 VENV := .venv
 VENV_MIN := .venv-min
+VENV_PEERS := .venv-peers
+# What `salience benchmark --peers` runs beside ours, and never together with ours in one environment.
+PEERS := setfit model2vec[distill,train] fasttext
 # torch's OpenMP threads and pytest's own process share the cores.
 export TOKENIZERS_PARALLELISM := false
 # The tests' tiny models are faster on one thread.
 test test-min test-slow: export OMP_NUM_THREADS := 1
 
-.PHONY: help all install train report test test-min test-slow check fix types mypy pages
+.PHONY: help all install train report peers test test-min test-slow check fix types mypy pages
 
 help:           ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -21,6 +24,13 @@ $(VENV_MIN)/.done: pyproject.toml constraints-min.txt
 	$(VENV_MIN)/bin/python -m pip install --quiet --constraint constraints-min.txt --editable ".[test]"
 	touch $@
 
+$(VENV_PEERS)/.done: constraints-peers.txt
+	$(PYTHON) -m venv $(VENV_PEERS)
+	@for each in $(PEERS); do \
+		$(VENV_PEERS)/bin/python -m pip install --quiet --constraint constraints-peers.txt "$$each" || \
+		echo "$$each can't be installed here, which the benchmark will say"; done
+	touch $@
+
 all: check test test-min  ## what must pass before a change lands
 
 install: $(VENV)/.done  ## make .venv with pinned versions
@@ -30,6 +40,8 @@ train: $(VENV)/.done    ## train on BBC News with a pretrained encoder, about fo
 
 report: $(VENV)/.done   ## all about the model of `make train`: runs/bbc_news/report/report.html
 	$(VENV)/bin/python eval.py report --model runs/bbc_news $(ARGS)
+
+peers: $(VENV_PEERS)/.done  ## make .venv-peers with the programs that `salience benchmark --peers` runs beside ours
 
 test: $(VENV)/.done     ## all tests but slow and gpu
 	$(VENV)/bin/python -m pytest -q --numprocesses 2 --dist loadfile $(ARGS)

@@ -19,6 +19,7 @@ from salience.eval.benchmark.figures import FIGURES, draw
 from salience.eval.benchmark.machine import load_average, raised_priority
 from salience.eval.benchmark.models import VOCAB_SIZE, Corpus
 from salience.eval.benchmark.pooling import measure_pooling
+from salience.eval.benchmark.processes import Field
 from salience.eval.benchmark.races import (
     Setting,
     check_contestants,
@@ -191,7 +192,7 @@ def benchmark(arguments: BenchmarkArguments, data_args: DataArguments) -> dict[s
         else:
             texts = read_texts(data_args, arguments.max_texts, arguments.seed)
             corpus = Corpus(texts, arguments.seed, arguments.options.get("vocab_size", VOCAB_SIZE))
-            environment["limits"] = measure_limits(Path(folder))
+            environment["limits"] = measure_limits(Field(Path(folder), None))
             for name, measure in STEPS[arguments.suite].items():
                 keep(name, measure(corpus, arguments, device))
     return results

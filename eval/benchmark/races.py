@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from salience.train.building.encoder_loading import encoder_path
 from salience.train.data.load import TextData
 
 WHOLE = "whole"
+MODELS = "models"
 NOT_TRAINING = ("test",)
 STARTING = ("load", "first answer")
 MACHINE = Contestant("machine", "of_machine.py", "its limits")
@@ -67,20 +69,19 @@ class Setting:
 
     def model_folder(self, name: str, repetition: int = 0) -> str:
         """Where a contestant's model is."""
-        return str(self.folder / "models" / f"{name.replace('/', '_')} {repetition}")
-
-    def machine(self) -> dict[str, float]:
-        """What the machine can do at most now."""
-        return self.field.run(MACHINE, {"task": "measure"}).result
+        return str(self.folder / MODELS / f"{name.replace('/', '_')} {repetition}")
 
 
-def measure_limits(folder: Path) -> dict[str, float]:
-    """What the machine can do at most.
+def measure_limits(field: Field) -> dict[str, float]:
+    """What the machine can do at most now, measured in a process of its own.
 
-    Args:
-        folder: For files of the process that measures it.
+    Raises:
+        RuntimeError: That failed.
     """
-    return Field(folder, None).run(MACHINE, {"task": "measure"}).result
+    outcome = field.run(MACHINE, {"task": "measure"})
+    if outcome.failure:
+        raise RuntimeError(f"the machine's limits can't be measured: {outcome.failure}")
+    return {name: value for name, value in outcome.result.items() if name != "seconds"}
 
 
 def check_contestants(suite: str, names: Sequence[str] | None) -> None:
@@ -103,8 +104,10 @@ def measure_training(setting: Setting) -> dict[str, Any]:
 
     def run(contestant: Contestant, repetition: int) -> Outcome:
         if contestant is contestants[0]:
-            limits.append(setting.machine())
-        return setting.train(contestant, repetition)
+            limits.append(measure_limits(setting.field))
+        outcome = setting.train(contestant, repetition)
+        rmtree(setting.folder / MODELS, ignore_errors=True)  # all together would fill a disk
+        return outcome
 
     found, rows = race(contestants, arguments.repetitions, run, "train"), []
     for each in contestants:
@@ -116,7 +119,8 @@ def measure_training(setting: Setting) -> dict[str, Any]:
             if each.passes:
                 operations = each.passes * each.epochs * yardstick.operations(lengths) + held_out
                 row |= {"tokens": float(lengths.sum() * each.epochs), "operations": operations}
-            row |= {name: outcomes[0].result[name] for name in ("validation_accuracy", "test_accuracy")}
+            for name in ("validation_accuracy", "test_accuracy"):
+                row[name] = float(np.mean([outcome.result[name] for outcome in outcomes]))  # each with a seed of its own
             rows.append(row)
     return finished(rows, found, limits, contestants[0].name, MEANINGS["train"])
 
@@ -137,7 +141,7 @@ def measure_prediction(setting: Setting) -> dict[str, Any]:
     def run(contestant: Contestant, _: int) -> Outcome:
         model = contestant.model or contestant.name
         if contestant is contestants[0]:
-            limits.append(setting.machine())
+            limits.append(measure_limits(setting.field))
         if model in before.absent:
             return Outcome({}, 0, 0, f"{model} was not trained: {before.absent[model]}")
         job = {"task": "predict", "files": files, "texts": list(files), "model": setting.model_folder(model)}
@@ -186,4 +190,4 @@ def measure_start(setting: Setting) -> dict[str, Any]:
         if each.name in found.outcomes:
             outcomes = found.outcomes[each.name]
             rows.append(row_of(each, outcomes, seconds_of(outcomes, only=STARTING), num_texts=1))
-    return finished(rows, found, [setting.machine()], PLAIN, MEANINGS["start"])
+    return finished(rows, found, [measure_limits(setting.field)], PLAIN, MEANINGS["start"])

@@ -177,10 +177,10 @@ def test_every_contestant_has_a_program():
         assert (WORKERS / each.worker).is_file() and each.about
 
 
-def benchmark(tmp_path, suite, *flags):
+def benchmark(tmp_path, suite, *flags, repetitions="1"):
     encoder = str(save_tiny_encoder(tmp_path / "encoder"))
     out = tmp_path / suite
-    words = ["--suite", suite, "--encoder", encoder, "--repetitions", "1", "--output_dir", str(out), *flags]
+    words = ["--suite", suite, "--encoder", encoder, "--repetitions", repetitions, "--output_dir", str(out), *flags]
     assert main(["benchmark", *toy_csv(tmp_path), *words]) == 0
     results = json.loads((out / "benchmark.json").read_text())
     assert (out / "benchmark.png").read_bytes().startswith(b"\x89PNG")
@@ -217,7 +217,7 @@ def test_training_is_timed_end_to_end_and_absent_peers_are_told(tmp_path, capsys
 def test_prediction_is_timed_on_whole_texts_and_pieces_and_compared(tmp_path):
     named = ["--contestants", "pipeline, batch 1", "pipeline, batch 32", "TF-IDF + linear SVM"]
     sizes = ["--lengths", "8", "--num_pieces", "6", "--train_flags", '{"num_train_epochs": 1}']
-    rows, absent = benchmark(tmp_path, "predict", *named, *sizes)
+    rows, absent = benchmark(tmp_path, "predict", *named, *sizes, repetitions="2")
     assert not absent and {batches for _, batches in rows} == {"whole", "8 tokens"} and len(rows) == 8
     for (name, batches), row in rows.items():
         assert ("test_accuracy" in row) == (batches == "whole") and ("same" in row) == (not name.startswith("TF"))
