@@ -120,7 +120,9 @@ def measure_training(setting: Setting) -> dict[str, Any]:
                 operations = each.passes * each.epochs * yardstick.operations(lengths) + held_out
                 row |= {"tokens": float(lengths.sum() * each.epochs), "operations": operations}
             for name in ("validation_accuracy", "test_accuracy"):
-                row[name] = float(np.mean([outcome.result[name] for outcome in outcomes]))  # each with a seed of its own
+                row[name] = float(
+                    np.mean([outcome.result[name] for outcome in outcomes])
+                )  # seeds differ
             rows.append(row)
     return finished(rows, found, limits, contestants[0].name, MEANINGS["train"])
 
