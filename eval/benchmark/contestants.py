@@ -32,8 +32,10 @@ STATIC = [
 
 def ours(name: str, flags: dict[str, Any], about: str) -> Contestant:
     """`salience train` with some flags."""
-    epochs = float(flags.get("num_train_epochs", DEFAULT_EPOCHS))
-    return Contestant(name, OURS, about, flags, limit=flags.get("max_length"), epochs=epochs, passes=TRAINING_PASSES)
+    epochs, length = float(flags.get("num_train_epochs", DEFAULT_EPOCHS)), flags.get("max_length")
+    return Contestant(
+        name, OURS, about, flags, limit=length, epochs=epochs, passes=TRAINING_PASSES, in_windows=True
+    )  # fmt: skip
 
 
 def run_classification(
@@ -46,12 +48,12 @@ def run_classification(
     return Contestant(name, "with_transformers.py", about, options, limit=length, epochs=epochs, passes=TRAINING_PASSES)
 
 
-def trainers(flags: dict[str, Any], window: int, bf16: bool) -> list[Contestant]:
+def trainers(flags: dict[str, Any], limit: int, bf16: bool) -> list[Contestant]:
     """Those of the suite `train`.
 
     Args:
         flags: Of `salience train`, in the row of its recipe.
-        window: Tokens that the encoder can read at once.
+        limit: Tokens that the encoder can read at once.
         bf16: Whether the machine computes bfloat16 in hardware.
     """
     tuned = {
@@ -61,7 +63,7 @@ def trainers(flags: dict[str, Any], window: int, bf16: bool) -> list[Contestant]
         "num_train_epochs": flags.get("num_train_epochs", DEFAULT_EPOCHS),
     }
     precision = "bfloat16" if bf16 else "float32 (this CPU has no bfloat16)"
-    length = min(DEFAULT_LENGTH, window)
+    length = min(DEFAULT_LENGTH, limit)
     whole = "whole texts" if "max_length" not in flags else f"texts cut to {flags['max_length']} tokens"
     script = "run_classification.py"
     return [
@@ -71,10 +73,10 @@ def trainers(flags: dict[str, Any], window: int, bf16: bool) -> list[Contestant]
             script, f"its defaults: float32, padded and cut to {length} tokens, batch 8", length
         ),
         run_classification(
-            f"{script}, whole window", f"the same, padded and cut to the encoder's {window} tokens", window
+            f"{script}, whole window", f"the same, padded and cut to the encoder's {limit} tokens", limit
         ),
         run_classification(
-            f"{script}, tuned", f"{precision}, batch 32, padded to the longest, cut to {window}", window, False, tuned
+            f"{script}, tuned", f"{precision}, batch 32, padded to the longest, cut to {limit}", limit, False, tuned
         ),
         run_classification(
             f"{script}, tuned, {DEFAULT_LENGTH} tokens", f"the same, cut to {length}", length, False,
@@ -88,28 +90,34 @@ def trainers(flags: dict[str, Any], window: int, bf16: bool) -> list[Contestant]
     ]  # fmt: skip
 
 
-def models(flags: dict[str, Any], window: int) -> list[Contestant]:
+def models(flags: dict[str, Any], limit: int) -> list[Contestant]:
     """Those that are trained for the suite `predict`, whose time isn't measured there."""
     plain = flags | {"model": "sequence_classification"}
-    plain["max_length"] = min(int(flags.get("max_length", window)), window)
+    plain["max_length"] = min(int(flags.get("max_length", limit)), limit)
     return [ours(TRAINED, flags, "ours"), ours(PLAIN, plain, "the plain head"), *STATIC]
 
 
-def predictors(window: int) -> list[Contestant]:
+def predictors(limit: int) -> list[Contestant]:
     """Those of the suite `predict`; the first one is ours, with which the others are compared."""
 
     def pipe(model: str, size: int) -> Contestant:
         name = "pipeline" if model == TRAINED else f"{PLAIN}, pipeline"
-        about = "the same model in" if model == TRAINED else f"the plain head, texts cut to {window} tokens, in"
+        about = "the same model in" if model == TRAINED else f"the plain head, texts cut to {limit} tokens, in"
         return Contestant(
             f"{name}, batch {size}", "with_pipeline.py", f"{about} transformers' pipeline, float32, batch_size={size}",
-            {"batch_size": size}, model=model, limit=None if model == TRAINED else window, passes=1,
-            reference=f"{name}, batch 1",
+            {"batch_size": size}, model=model, limit=None if model == TRAINED else limit, passes=1,
+            in_windows=model == TRAINED, reference=f"{name}, batch 1",
         )  # fmt: skip
 
     return [
         Contestant(
-            "salience", OURS, "what salience score reads with", model=TRAINED, passes=1, reference="pipeline, batch 1"
+            "salience",
+            OURS,
+            "what salience score reads with",
+            model=TRAINED,
+            passes=1,
+            in_windows=True,
+            reference="pipeline, batch 1",
         ),
         *(pipe(model, size) for model in (TRAINED, PLAIN) for size in (1, 32)),
         *STATIC,

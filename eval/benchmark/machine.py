@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from salience.modeling.encoders import position_limit, without_pooler
+from salience.modeling.encoders import position_limit, trained_length, without_pooler
 
 HIGHEST = -20
 AUTOGROUP = Path("/proc/self/autogroup")
@@ -57,6 +57,10 @@ class Yardstick:
 
     Args:
         encoder: Folder or Hub id.
+
+    Attributes:
+        limit: Tokens that the encoder can read at once, at which others cut texts.
+        window: Tokens that ours read at once.
     """
 
     def __init__(self, encoder: str) -> None:
@@ -64,7 +68,8 @@ class Yardstick:
         config = AutoConfig.from_pretrained(encoder)
         with torch.device("meta"):
             model: Any = AutoModel.from_config(config, **without_pooler(AutoModel._model_mapping[type(config)]))
-        self.window = min(self.tokenizer.model_max_length, position_limit(model))
+        self.limit = min(self.tokenizer.model_max_length, position_limit(model))
+        self.window = min(self.limit, trained_length(encoder, None))
         self.num_weights = sum(each.weight.numel() for each in model.modules() if isinstance(each, torch.nn.Linear))
         self.attention_width = config.num_hidden_layers * config.hidden_size
 
@@ -73,13 +78,17 @@ class Yardstick:
         ids = self.tokenizer(list(texts), verbose=False)["input_ids"]
         return np.minimum([len(each) for each in ids], limit or np.inf)
 
-    def operations(self, lengths_N: np.ndarray) -> float:
+    def operations(self, lengths_N: np.ndarray, window: int) -> float:
         """Floating-point operations of reading texts once, by formula.
 
         Each token meets each weight of a product of matrices (a multiplication and an addition), and in each layer the
         tokens of its window twice, for the attention and for what it gathers.
+
+        Args:
+            lengths_N: Tokens of each text.
+            window: Tokens that are read at once.
         """
-        attention = 2 * self.attention_width * np.minimum(lengths_N, self.window)
+        attention = 2 * self.attention_width * np.minimum(lengths_N, window)
         return float((2 * lengths_N * (self.num_weights + attention)).sum())
 
     def pieces(self, texts: Sequence[str], length: int, count: int) -> list[str]:

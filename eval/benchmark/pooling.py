@@ -6,6 +6,7 @@ Open question 3 of arXiv 2512.09444: its tables hold accuracy and no time.
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -45,8 +46,8 @@ def measure_pooling(corpus: Corpus, arguments: Any, device: torch.device) -> dic
         UserError: The encoder can't be loaded, or can't read that many tokens.
     """
     yardstick = Yardstick(encoder_path(arguments.encoder))
-    if max(arguments.lengths) > yardstick.window:
-        raise UserError(f"--lengths {max(arguments.lengths)} is more than the {yardstick.window} tokens of the encoder")
+    if max(arguments.lengths) > yardstick.limit:
+        raise UserError(f"--lengths {max(arguments.lengths)} is more than the {yardstick.limit} tokens of the encoder")
     built = {name: _build(flags, arguments.encoder, corpus) for name, flags in FLAGS.items()}
     precisions = {"float32": None} | ({"bfloat16": torch.bfloat16} if does_bf16_well(device.type == "cpu") else {})
     rows, count = [], arguments.num_batches * arguments.batch_size
@@ -62,9 +63,7 @@ def measure_pooling(corpus: Corpus, arguments: Any, device: torch.device) -> dic
                 batches = f"{length} tokens, {precision}"
                 times = interleaved(calls, arguments.repetitions, device, f"{mode}, {batches}")
                 found = [dict(row) for row in compared(times, REFERENCES, mode=mode, batches=batches)]
-                passes = TRAINING_PASSES if mode == "training" else 1
-                operations = passes * yardstick.operations(torch.full((arguments.batch_size,), length).numpy())
-                rows += [row | _speed(row, operations, length * arguments.batch_size) for row in found]
+                rows += [row | _speed(row, yardstick, np.full(arguments.batch_size, length)) for row in found]
     return {"batch_size": arguments.batch_size, "encoder": arguments.encoder, "rows": rows, "meaning": MEANING}
 
 
@@ -83,8 +82,12 @@ def chunks(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int
     return [pieces[number % len(pieces)] for number in range(count)]
 
 
-def _speed(row: dict[str, Any], operations: float, tokens: int) -> dict[str, float]:
+def _speed(row: dict[str, Any], yardstick: Yardstick, lengths_N: np.ndarray) -> dict[str, float]:
     """Tokens a second, and of models on the encoder its operations a second."""
-    seconds = row["seconds"]["median"]
-    own = {} if "scratch" in row["model"] else {"operations_per_second": operations / seconds}
-    return {"tokens_per_second": tokens / seconds, **own}
+    seconds, flags = row["seconds"]["median"], FLAGS[row["model"]]
+    found = {"tokens_per_second": float(lengths_N.sum()) / seconds}
+    if "attention_dropout" in flags:
+        window = yardstick.window if flags["model"] == "attn_pool" else yardstick.limit
+        passes = TRAINING_PASSES if row["mode"] == "training" else 1
+        found["operations_per_second"] = passes * yardstick.operations(lengths_N, window) / seconds
+    return found

@@ -31,6 +31,7 @@ class Contestant:
         limit: Tokens at which it cuts texts; None for whole texts.
         epochs: How often it reads the training texts.
         passes: Passes of the encoder for each of them, a backward one being two; 0 where the encoder isn't run on them.
+        in_windows: Whether the encoder reads long texts in windows; else whole ones, down to `limit`.
         model: The contestant whose trained model it predicts with; its own where none is named.
         reference: The contestant that answers with the same model in float32, where there is one.
     """
@@ -43,6 +44,7 @@ class Contestant:
     limit: int | None = None
     epochs: float = 1
     passes: int = 0
+    in_windows: bool = False
     model: str | None = None
     reference: str | None = None
 
@@ -51,7 +53,6 @@ class Outcome(NamedTuple):
     """What one process found and took, and why there is nothing if it failed."""
 
     result: dict[str, Any]
-    megabytes: float
     cpu_seconds: float
     failure: str | None
 
@@ -75,7 +76,7 @@ class Field:
     def run(self, contestant: Contestant, job: dict[str, Any]) -> Outcome:
         """One process, to its end."""
         if contestant.is_peer and self.peers is None:
-            return Outcome({}, 0, 0, "not run: make peers, then --peers .venv-peers/bin/python")
+            return Outcome({}, 0, "not run: make peers, then --peers .venv-peers/bin/python")
         self.count += 1
         source, target, log = (self.folder / f"{self.count}.{name}" for name in ("job.json", "result.json", "log"))
         source.write_text(json.dumps({**job, "options": contestant.options}), encoding="utf-8")
@@ -86,15 +87,13 @@ class Field:
                 stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=self._environment(contestant),
             )  # fmt: skip
             try:
-                _, status, usage = os.wait4(process.pid, 0)  # with the memory and time of those that it has started
+                _, status, usage = os.wait4(process.pid, 0)  # with the time of those that it has started
             except BaseException:
                 process.terminate()
                 raise
             process.returncode = os.waitstatus_to_exitcode(status)
         result = json.loads(target.read_text(encoding="utf-8")) if target.is_file() else {}
-        scale = 1 if sys.platform == "darwin" else 1024
-        took = (usage.ru_maxrss * scale / 10**6, usage.ru_utime + usage.ru_stime)
-        return Outcome(result, *took, failure=self._failure(process.returncode, result, log))
+        return Outcome(result, usage.ru_utime + usage.ru_stime, self._failure(process.returncode, result, log))
 
     def _environment(self, contestant: Contestant) -> dict[str, str]:
         """For peers without what our programs set for themselves: see `calm_threads`."""

@@ -26,11 +26,11 @@ NOT_TRAINING = ("test",)
 STARTING = ("load", "first answer")
 MACHINE = Contestant("machine", "of_machine.py", "its limits")
 MEANINGS = {
-    "train": "x ours: seconds to a trained and validated model over those of `salience train` on the same texts in the "
-    "same repetition; per text: the same for each text that is read, in whichever epoch; above 1, ours is faster.",
-    "predict": "x ours: seconds of all answers over those of ours to the same texts in the same repetition; per token: "
+    "train": "x: seconds to a trained and validated model over those of `salience train` on the same texts in the "
+    "same repetition; x per one: the same for each text that is read, in whichever epoch; above 1, ours is faster.",
+    "predict": "x: seconds of all answers over those of ours to the same texts in the same repetition; x per one: "
     "the same for each token that is read, as some cut texts; above 1, ours is faster.",
-    "start": "x plain: seconds from from_pretrained to the first answer over those of the plain class in the same "
+    "start": "x: seconds from from_pretrained to the first answer over those of the plain class in the same "
     "repetition; above 1, the plain class is faster.",
 }
 
@@ -67,6 +67,11 @@ class Setting:
         job = {"task": "train", "files": self.files, "encoder": self.encoder, "seed": self.arguments.seed + repetition}
         return self.field.run(contestant, job | {"model": self.model_folder(contestant.name, repetition)})
 
+    def operations(self, contestant: Contestant, lengths_N: np.ndarray) -> float:
+        """Floating-point operations of an encoder that reads texts once, as the contestant does."""
+        window = self.yardstick.window if contestant.in_windows else self.yardstick.limit
+        return self.yardstick.operations(lengths_N, window)
+
     def model_folder(self, name: str, repetition: int = 0) -> str:
         """Where a contestant's model is."""
         return str(self.folder / MODELS / f"{name.replace('/', '_')} {repetition}")
@@ -99,7 +104,7 @@ def check_contestants(suite: str, names: Sequence[str] | None) -> None:
 def measure_training(setting: Setting) -> dict[str, Any]:
     """Suite `train`: from files of texts to a model that is trained, validated and saved, in a process each time."""
     arguments, splits, yardstick = setting.arguments, setting.data.splits, setting.yardstick
-    contestants = setting.chosen(trainers(arguments.own_flags, yardstick.window, does_bf16_well(on_cpu=True)))
+    contestants = setting.chosen(trainers(arguments.own_flags, yardstick.limit, does_bf16_well(on_cpu=True)))
     limits = []
 
     def run(contestant: Contestant, repetition: int) -> Outcome:
@@ -113,26 +118,25 @@ def measure_training(setting: Setting) -> dict[str, Any]:
     for each in contestants:
         if each.name in found.outcomes:
             outcomes, lengths = found.outcomes[each.name], yardstick.lengths(splits["train"]["text"], each.limit)
-            held_out = yardstick.operations(yardstick.lengths(splits["validation"]["text"], each.limit))
+            held_out = yardstick.lengths(splits["validation"]["text"], each.limit)
             num_texts = outcomes[0].result.get("num_texts", len(lengths)) * each.epochs
             row = row_of(each, outcomes, seconds_of(outcomes, but=NOT_TRAINING), num_texts)
             if each.passes:
-                operations = each.passes * each.epochs * yardstick.operations(lengths) + held_out
-                row |= {"tokens": float(lengths.sum() * each.epochs), "operations": operations}
+                row["tokens"] = float(lengths.sum() * each.epochs)
+                row["operations"] = each.passes * each.epochs * setting.operations(each, lengths)
+                row["operations"] += setting.operations(each, held_out)
             for name in ("validation_accuracy", "test_accuracy"):
-                row[name] = float(
-                    np.mean([outcome.result[name] for outcome in outcomes])
-                )  # seeds differ
+                row[name] = float(np.mean([outcome.result[name] for outcome in outcomes]))  # seeds differ
             rows.append(row)
-    return finished(rows, found, limits, contestants[0].name, MEANINGS["train"])
+    return finished(rows, found, limits, contestants[0].name, MEANINGS["train"], "texts")
 
 
 def measure_prediction(setting: Setting) -> dict[str, Any]:
     """Suite `predict`: answers to test texts, whole and as pieces of some lengths, from models trained before."""
     arguments, test = setting.arguments, setting.data.splits["test"]
-    contestants = setting.chosen(predictors(setting.yardstick.window))
+    contestants = setting.chosen(predictors(setting.yardstick.limit))
     needed = {each.model or each.name for each in contestants}
-    trained = [each for each in models(arguments.own_flags, setting.yardstick.window) if each.name in needed]
+    trained = [each for each in models(arguments.own_flags, setting.yardstick.limit) if each.name in needed]
     before = race(trained, 1, setting.train, "train the models")
     texts = {WHOLE: list(test["text"])}
     for length in arguments.lengths:
@@ -145,7 +149,7 @@ def measure_prediction(setting: Setting) -> dict[str, Any]:
         if contestant is contestants[0]:
             limits.append(measure_limits(setting.field))
         if model in before.absent:
-            return Outcome({}, 0, 0, f"{model} was not trained: {before.absent[model]}")
+            return Outcome({}, 0, f"{model} was not trained: {before.absent[model]}")
         job = {"task": "predict", "files": files, "texts": list(files), "model": setting.model_folder(model)}
         return setting.field.run(contestant, job)
 
@@ -159,7 +163,7 @@ def measure_prediction(setting: Setting) -> dict[str, Any]:
                     answers = best_labels(found.outcomes[each.name][0].result["answers"][name])
                     row["test_accuracy"] = float(np.mean(np.array(answers) == labels))
                 rows.append(row)
-    return finished(rows, found, limits, contestants[0].name, MEANINGS["predict"])
+    return finished(rows, found, limits, contestants[0].name, MEANINGS["predict"], "tokens")
 
 
 def _prediction_row(setting: Setting, each: Contestant, found: Race, name: str, texts: list[str]) -> dict[str, Any]:
@@ -167,7 +171,7 @@ def _prediction_row(setting: Setting, each: Contestant, found: Race, name: str, 
     row = row_of(each, outcomes, seconds_of(outcomes, only=(f"predict {name}",)), len(texts), name)
     row["tokens"] = float(lengths.sum())
     if each.passes:
-        row["operations"] = setting.yardstick.operations(lengths)
+        row["operations"] = setting.operations(each, lengths)
     if each.reference in found.outcomes:
         ours, theirs = (found.outcomes[who][0].result["answers"][name] for who in (each.name, each.reference))
         row |= agreement(ours, theirs)
@@ -192,4 +196,4 @@ def measure_start(setting: Setting) -> dict[str, Any]:
         if each.name in found.outcomes:
             outcomes = found.outcomes[each.name]
             rows.append(row_of(each, outcomes, seconds_of(outcomes, only=STARTING), num_texts=1))
-    return finished(rows, found, [measure_limits(setting.field)], PLAIN, MEANINGS["start"])
+    return finished(rows, found, [measure_limits(setting.field)], PLAIN, MEANINGS["start"], "texts")

@@ -44,7 +44,7 @@ def row_of(
         "slow": num_slow(seconds_R[:, None]),
         "phases": {name: float(np.median([each.seconds[name] for each in outcomes])) for name in outcomes[0].seconds},
         "cpu_seconds": spread(np.array([each.cpu_seconds for each in outcomes])),
-        "megabytes": spread(np.array([each.megabytes for each in outcomes])),
+        "megabytes": spread(np.array([each.result["megabytes"] for each in outcomes])),
         "texts": num_texts,
         "texts_per_second": num_texts / float(np.median(seconds_R)),
     }
@@ -77,7 +77,9 @@ def _margin(logits: Mapping[str, float]) -> float:
     return float((weights[-1] - weights[-2]) / weights.sum())
 
 
-def finished(rows: list[Row], found: Race, limits: list[dict[str, float]], reference: str, meaning: str) -> Row:
+def finished(
+    rows: list[Row], found: Race, limits: list[dict[str, float]], reference: str, meaning: str, unit: str
+) -> Row:
     """The result of a suite: rows with their ratios and shares of what the machine can do.
 
     Args:
@@ -86,6 +88,7 @@ def finished(rows: list[Row], found: Race, limits: list[dict[str, float]], refer
         limits: What the machine could do, measured in this run.
         reference: Whom the others are compared with, for the same texts in the same repetition.
         meaning: What the ratios mean.
+        unit: `texts` or `tokens`: how many of them were read is taken into account in the second kind of ratios.
     """
     best = {name: max(each[name] for each in limits) for name in limits[0]}
     own = {row["batches"]: row for row in rows if row["model"] == reference}
@@ -95,11 +98,16 @@ def finished(rows: list[Row], found: Race, limits: list[dict[str, float]], refer
             row["tokens_per_second"] = row["tokens"] / middle
         if "operations" in row:
             row |= {f"share_{name}": row["operations"] / middle / best[f"{name}_flops"] for name in ("fp32", "bf16")}
-        row["ratios"], row["ratios_per_text"], row["ratios_per_token"] = {}, {}, {}
+        row["ratios"], row["ratios_per_one"] = {}, {}
         if other:
             ratios = np.array(row["repetitions"]) / np.array(other["repetitions"])
             row["ratios"][reference] = spread(ratios)
-            row["ratios_per_text"][reference] = spread(ratios * other["texts"] / row["texts"])
-            if "tokens" in row and "tokens" in other:
-                row["ratios_per_token"][reference] = spread(ratios * other["tokens"] / row["tokens"])
-    return {"rows": rows, "absent": found.absent, "limits": best, "limits_measured": limits, "meaning": meaning}
+            row["ratios_per_one"][reference] = spread(ratios * other[unit] / row[unit])
+    return {
+        "rows": rows,
+        "unit": unit,
+        "absent": found.absent,
+        "limits": best,
+        "limits_measured": limits,
+        "meaning": meaning,
+    }

@@ -64,15 +64,16 @@ def percent(value: float) -> str:
 
 def first_of(ratios: Row) -> str:
     """The ratio to the one contestant that others are compared with."""
-    return ratio_text(next(iter(ratios.values()))) if ratios else "-"
+    for found in ratios.values():
+        return f"{found['median']:.3g} ({found['low']:.3g}-{found['high']:.3g})"
+    return "-"
 
 
 # Column -> what it says of a row; it is left out where no row has the value.
 RACE_COLUMNS: dict[str, tuple[str, Any]] = {
     "time": ("seconds", seconds_text),
     "x": ("ratios", first_of),
-    "x per text": ("ratios_per_text", first_of),
-    "x per token": ("ratios_per_token", first_of),
+    "x per one": ("ratios_per_one", first_of),
     "texts/s": ("texts_per_second", "{:.1f}".format),
     "tokens/s": ("tokens_per_second", "{:.0f}".format),
     "of fp32": ("share_fp32", percent),

@@ -5,6 +5,7 @@ phase and what was found, or `missing` where a package isn't installed.
 """
 
 import json
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -63,6 +64,18 @@ class Job:
         self.found["answers"] = answers
 
 
+def peak_megabytes() -> float:
+    """The most memory that this process, or one that it has started, has held until now."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    started = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
+    status = Path("/proc/self/status")
+    if status.is_file():  # the kernel's count for a process begins with that of the one which started it
+        (own,) = (int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    else:
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return max(own, started) / 10**6
+
+
 def run(**tasks: Callable[[Job], None]) -> None:
     """The program: does the job's task.
 
@@ -73,7 +86,7 @@ def run(**tasks: Callable[[Job], None]) -> None:
     job = Job(json.loads(source.read_text(encoding="utf-8")))
     try:
         tasks[job["task"]](job)
-        result = {"seconds": job.seconds, **job.found}
+        result = {"seconds": job.seconds, "megabytes": peak_megabytes(), **job.found}
     except ImportError as error:
         result = {"missing": str(error)}
     target.write_text(json.dumps(result), encoding="utf-8")
