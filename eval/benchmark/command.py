@@ -1,7 +1,7 @@
 """eval.py benchmark: how fast training, prediction and start are, beside others, and how they grow with the texts."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -169,33 +169,46 @@ def benchmark(arguments: BenchmarkArguments, data_args: DataArguments) -> dict[s
         new_file(arguments.output_dir, name)
     check_data_flags(data_args)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    results: dict[str, Any] = {"environment": describe(arguments, device), "parts": {}}
-    environment = results["environment"]
+    environment = describe(arguments, device)
+    results: dict[str, Any] = {"environment": environment, "parts": {}}
     print(environment_text(environment))
-
-    def keep(name: str, found: Part) -> None:
-        results["parts"][name] = found
-        environment["load_average"]["after"] = load_average()
-        print(TABLES[name](found), flush=True)
-        if target:  # a later part may fail
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_json(target, results)
-            draw(arguments.suite, name, found, target.parent)
 
     with raised_priority() as is_raised, TemporaryDirectory() as folder:
         environment["priority_raised"] = is_raised
         print(busy_text(environment))
-        if arguments.suite in RACES:
-            data = read_data(data_args, arguments.max_texts, arguments.seed)
-            environment["data"] = {"name": data.name, "splits": {name: len(rows) for name, rows in data.splits.items()}}
-            keep(arguments.suite, RACES[arguments.suite](Setting(arguments, data, Path(folder))))
-        else:
-            texts = read_texts(data_args, arguments.max_texts, arguments.seed)
-            corpus = Corpus(texts, arguments.seed, arguments.options.get("vocab_size", VOCAB_SIZE))
-            environment["limits"] = measure_limits(Field(Path(folder), None))
-            for name, measure in STEPS[arguments.suite].items():
-                keep(name, measure(corpus, arguments, device))
+        for name, found in parts(arguments, data_args, environment, Path(folder)):
+            results["parts"][name] = found
+            environment["load_average"]["after"] = load_average()
+            print(TABLES[name](found), flush=True)
+            if target:  # a later part may fail
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_json(target, results)
+                draw(arguments.suite, name, found, target.parent)
     return results
+
+
+def parts(
+    arguments: BenchmarkArguments, data_args: DataArguments, environment: dict[str, Any], folder: Path
+) -> Iterator[tuple[str, Part]]:
+    """The parts of the suite, each by its name when it is measured.
+
+    Args:
+        arguments: What is measured.
+        data_args: The texts.
+        environment: Gets what is known of the texts and the machine before.
+        folder: For files of this run.
+    """
+    suite, seed = arguments.suite, arguments.seed
+    if suite in RACES:
+        data = read_data(data_args, arguments.max_texts, seed)
+        environment["data"] = {"name": data.name, "splits": {name: len(rows) for name, rows in data.splits.items()}}
+        yield suite, RACES[suite](Setting(arguments, data, folder))
+        return
+    texts = read_texts(data_args, arguments.max_texts, seed)
+    corpus = Corpus(texts, seed, arguments.options.get("vocab_size", VOCAB_SIZE))
+    environment["limits"] = measure_limits(Field(folder, None))
+    for name, measure in STEPS[suite].items():
+        yield name, measure(corpus, arguments, torch.device(environment["device"]))
 
 
 def describe(arguments: BenchmarkArguments, device: torch.device) -> dict[str, Any]:

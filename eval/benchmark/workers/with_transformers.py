@@ -10,6 +10,11 @@ from worker import Job, run
 DEFAULTS: dict[str, Any] = {"per_device_train_batch_size": 8, "per_device_eval_batch_size": 8, "num_train_epochs": 3}
 
 
+def accuracy(answers: Any) -> dict[str, float]:
+    """Of the answers to a split."""
+    return {"accuracy": float((answers.predictions.argmax(1) == answers.label_ids).mean())}
+
+
 def train(job: Job) -> None:
     """Tokenize with `datasets`, train, validate once, save."""
     with job.phase("import"):
@@ -36,12 +41,8 @@ def train(job: Job) -> None:
         length = min(length, tokenizer.model_max_length)
 
     def tokenize(rows: dict[str, list[str]]) -> dict[str, Any]:
-        padding = "max_length" if padded else False
-        encoded = tokenizer(rows["text"], padding=padding, max_length=length, truncation=True)
+        encoded = tokenizer(rows["text"], padding="max_length" if padded else False, max_length=length, truncation=True)
         return {**encoded, "label": [names["label2id"][label] for label in rows["label"]]}
-
-    def accuracy(answers: Any) -> dict[str, float]:
-        return {"accuracy": float((answers.predictions.argmax(1) == answers.label_ids).mean())}
 
     with job.phase("tokenize"):
         texts = raw.map(tokenize, batched=True, remove_columns=["text"])
