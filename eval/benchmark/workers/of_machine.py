@@ -35,7 +35,7 @@ def measure(job: Job) -> None:
     """All three."""
     source, target = torch.rand(COPIED), torch.empty(COPIED)
     with job.phase("measure"), torch.inference_mode():
-        job.found = {
+        job.found["limits"] = {
             "fp32_flops": matrix_rate(torch.float32),
             "bf16_flops": matrix_rate(torch.bfloat16),
             "bytes_per_second": 2 * source.numel() * source.element_size() / best_seconds(lambda: target.copy_(source)),
