@@ -73,14 +73,14 @@ def trainers(flags: dict[str, Any], limit: int, bf16: bool) -> list[Contestant]:
             script, f"its defaults: float32, padded and cut to {length} tokens, batch 8", length
         ),
         run_classification(
-            f"{script}, whole window", f"the same, padded and cut to the encoder's {limit} tokens", limit
+            f"{script}, whole window", f"float32, padded and cut to the encoder's {limit} tokens, batch 8", limit
         ),
         run_classification(
             f"{script}, tuned", f"{precision}, batch 32, padded to the longest, cut to {limit}", limit, False, tuned
         ),
         run_classification(
-            f"{script}, tuned, {DEFAULT_LENGTH} tokens", f"the same, cut to {length}", length, False,
-            tuned,
+            f"{script}, tuned, {DEFAULT_LENGTH} tokens",
+            f"{precision}, batch 32, padded to the longest, cut to {length}", length, False, tuned,
         ),
         Contestant(
             "SetFit", "with_setfit.py", f"its defaults, on {SETFIT_TEXTS} texts of each class as in its quick tour",

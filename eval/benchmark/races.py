@@ -27,8 +27,8 @@ STARTING = ("load", "first answer")
 MACHINE = Contestant("machine", "of_machine.py", "its limits")
 MEANINGS = {
     "train": "x: seconds to a trained and validated model over those of `salience train` on the same texts in the "
-    "same repetition; x per one: the same for each text that is read, in whichever epoch; above 1, ours is faster.",
-    "predict": "x: seconds of all answers over those of ours to the same texts in the same repetition; x per one: "
+    "same repetition; x per text: the same for each text that is read, in whichever epoch; above 1, ours is faster.",
+    "predict": "x: seconds of all answers over those of ours to the same texts in the same repetition; x per token: "
     "the same for each token that is read, as some cut texts; above 1, ours is faster.",
     "start": "x: seconds from from_pretrained to the first answer over those of the plain class in the same "
     "repetition; above 1, the plain class is faster.",

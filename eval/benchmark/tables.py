@@ -96,7 +96,8 @@ def race_tables(results: Row) -> str:
         lines = [
             [row["model"], *(say(row[key]) if key in row else "-" for key, say in columns.values())] for row in own
         ]
-        text.append(aligned_table(batches, ["", *columns], lines))
+        header = [name.replace("one", results["unit"].removesuffix("s")) for name in columns]
+        text.append(aligned_table(batches, ["", *header], lines))
     text += ["", results["meaning"], SHARES, *(f"{name}: {about}" for name, about in abouts(rows).items())]
     return "\n".join([*text, *(f"ABSENT {name}: {why}" for name, why in results["absent"].items())])
 
