@@ -122,6 +122,11 @@ def _common_length(lists: pa.ChunkedArray) -> int | None:
 
 def nameless(width: int, where: str) -> UserError:
     """What to say of indicators whose labels have no names."""
+    if width == 1:
+        return UserError(
+            f"the labels of {where} are lists of one zero or one: if that is the class of a text, pass --problem_type "
+            "single_label_classification, else name the label with --class_names"
+        )
     return UserError(
         f"the labels of {where} are lists of {width} zeros and ones: name the labels in that order with --class_names, "
         "or write each list as the names of the labels that the text has"

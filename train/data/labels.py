@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import FileArguments
 from salience.train.data.columns import is_list
+from salience.train.data.doubts import tell_doubts, tell_lookalike
 from salience.train.data.indicators import (
     first_repeat,
     indicator_width,
@@ -24,6 +25,7 @@ from salience.train.data.problem_types import (
     ONE_LABEL,
     encode_numbers,
     find_problem_type,
+    refuse_unused_separator,
     without_lists_of_one,
 )
 from salience.train.data.spelling import (
@@ -87,11 +89,13 @@ class LabelScheme:
         if wanted == MULTI_LABEL:
             scheme.are_indicators = scheme._find_indicators(parts)
         used = [scheme._used(part) for part in parts]
+        refuse_unused_separator(parts, args.label_separator, problem_type, where)
         classes = set().union(*used)
         if len(classes) < (2 if wanted == ONE_LABEL else 1):
             listed = f"only the label '{classes.pop()}'" if classes else "no label at all"
             raise UserError(f"the training data {where} has {listed}; a classifier needs texts of two or more classes")
         scheme.names = scheme._find_names(parts, used)
+        tell_doubts(parts, used, wanted == ONE_LABEL and not args.class_names)
         return scheme
 
     def encode(self, part: Part) -> pa.ChunkedArray:
@@ -108,11 +112,11 @@ class LabelScheme:
             UserError: If a label isn't one of `names`, or isn't a finite number in regression.
         """
         where = f"'{part.where}'"
+        (part,) = without_lists_of_one([part], self.problem_type)
         if self.problem_type == "regression":
             return encode_numbers(part.label, where)
         if self.problem_type == MULTI_LABEL:
             return pa.chunked_array(list(self._multi_hot(part)), pa.list_(pa.float32()))
-        (part,) = without_lists_of_one([part], self.problem_type)
         if is_list(part.label.type):
             raise UserError(f"{where} holds lists of labels, the training data one label per text; write them alike")
         texts = self._texts(part.label, part)
@@ -271,6 +275,7 @@ class LabelScheme:
         text = texts[bad].as_py()
         lacking = "--class_names lacks" if self.number_names == self.names else "the training data lacks"
         what = "an empty label in its list" if text is None else f"the label '{text[:100]}', which {lacking}"
+        what += tell_lookalike(text, self.names)
         way_out = "correct it, drop the row, or add it to the training data"
         raise UserError(f"row {rows[bad] + 1} of {where} has {what}; {way_out}")
 

@@ -40,6 +40,12 @@ def find_problem_type(parts: list[Part], separator: str | None, asked: str | Non
         )
         return "regression"
     found = MULTI_LABEL if has_several else ONE_LABEL
+    if asked is None and separator is None and has_several and all(_is_alone(part) for part in parts):
+        logger.warning(
+            "the labels of %s are lists, so that a text may have several, though each holds one; if they are classes, "
+            "pass --problem_type single_label_classification",
+            where,
+        )
     if asked is not None and (asked == MULTI_LABEL) != has_several:
         raise UserError(
             f"--problem_type {asked} doesn't fit the labels of {where}: several labels for a text are lists, "
@@ -48,15 +54,32 @@ def find_problem_type(parts: list[Part], separator: str | None, asked: str | Non
     return asked or found
 
 
+def refuse_unused_separator(parts: list[Part], separator: str | None, asked: str | None, where: str) -> None:
+    """Refuse a separator that stands in no label, unless several labels for a text are asked for.
+
+    Args:
+        parts: The training files.
+        separator: What `--label_separator` says, or None.
+        asked: What `--problem_type` says, or None.
+        where: The files, for the messages.
+    """
+    if separator is not None and asked != MULTI_LABEL and not any(_holds(separator, part) for part in parts):
+        raise UserError(
+            f"no label of {where} holds the --label_separator '{separator}'; leave it out, or pass --problem_type "
+            f"{MULTI_LABEL}"
+        )
+
+
 def without_lists_of_one(parts: list[Part], problem_type: str | None) -> list[Part]:
-    """Take the labels out of their lists where a format has lists only, and each of them holds one.
+    """Take the labels out of lists that hold one each, where a format has lists only or one label for each is wanted.
 
     Args:
         parts: Files of one split.
         problem_type: As far as it is known.
     """
     lists = [part for part in parts if is_list(part.label.type)]
-    if problem_type == MULTI_LABEL or not all(part.lists_of_one and _all_of_one(part.label) for part in lists):
+    may_be = [part.lists_of_one or problem_type is not None for part in lists]
+    if problem_type == MULTI_LABEL or not all(may_be) or not all(map(_is_alone, lists)):
         return parts
     return [replace(part, label=pc.list_flatten(part.label)) if is_list(part.label.type) else part for part in parts]
 
@@ -86,8 +109,17 @@ def encode_numbers(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
     return pa.chunked_array([pa.array(values.astype(np.float32))])
 
 
-def _all_of_one(lists: pa.ChunkedArray) -> bool:
-    return bool(pc.all(pc.equal(pc.list_value_length(lists), 1)).as_py())
+def _is_alone(part: Part) -> bool:
+    """Whether a file holds lists of one label each."""
+    return is_list(part.label.type) and bool(pc.all(pc.equal(pc.list_value_length(part.label), 1)).as_py())
+
+
+def _holds(separator: str, part: Part) -> bool:
+    """Whether a label of a file holds the separator, or is empty, as a text without labels has it."""
+    if not pa.types.is_string(part.label.type):
+        return True
+    found = pc.or_(pc.match_substring(part.label, separator), pc.equal(pc.utf8_trim_whitespace(part.label), ""))
+    return bool(pc.any(found).as_py())
 
 
 def _are_decimal_numbers(parts: list[Part]) -> bool:
@@ -111,6 +143,6 @@ def _numbers(part: Part) -> np.ndarray | None:
 
 def _number(value: object) -> float | None:
     try:
-        return float(str(value))
+        return None if "_" in str(value) else float(str(value))  # Python reads 1_0 as 10
     except ValueError:
         return None

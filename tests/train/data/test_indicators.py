@@ -123,7 +123,7 @@ def test_other_lists_of_numbers(tmp_path):
     ids = jsonl(tmp_path, [[0, 2], [1]] * 10)
     assert load(ids).label_names == ["0", "1", "2"]
     assert load(ids, class_names=NAMES).label_names == NAMES
-    assert "zeros and ones" in failure(jsonl(tmp_path, [[0], [1]] * 10))
+    assert "lists of one zero or one" in failure(jsonl(tmp_path, [[0], [1]] * 10))
 
 
 def test_class_names_name_numbers_in_every_format(tmp_path):

@@ -11,7 +11,7 @@ from salience.configuration.flags.data_arguments import FileArguments
 from salience.train.data import labels as labels_module
 from salience.train.data.labels import LabelScheme
 from salience.train.data.tables import Part
-from tests.helpers.data_files import failure, load, write_csv, write_jsonl
+from tests.helpers.data_files import ROWS, failure, load, write_csv, write_jsonl
 
 
 def part_of(labels):
@@ -134,12 +134,76 @@ def test_one_class_only(tmp_path):
     assert "no label at all" in failure(write_csv(tmp_path / "b.csv", [("x", ""), ("y", ";")]), label_separator=";")
 
 
+@pytest.mark.parametrize(("values", "names"), [("ab", ["a", "b"]), ([0, 1], ["0", "1"]), ([0, 2], ["0", "2"])])
+def test_lists_of_one_label_each_are_told_and_can_be_classes(values, names, tmp_path, caplog):
+    lists = write_jsonl(tmp_path / "a.jsonl", [{"text": str(n), "label": [values[n % 2]]} for n in range(20)])
+    data = load(lists, problem_type="single_label_classification", test_file=lists)
+    assert data.problem_type == "single_label_classification" and data.label_names == names
+    assert "though each holds one" not in caplog.text
+    if values == [0, 1]:
+        assert "lists of one zero or one: if that is the class of a text, pass --problem_type single_l" in failure(
+            lists
+        )
+    else:
+        assert load(lists).problem_type == "multi_label_classification"
+        assert "though each holds one; if they are classes, pass --problem_type single_label" in caplog.text
+    numbers = write_jsonl(tmp_path / "b.jsonl", [{"text": str(n), "label": [n + 0.5]} for n in range(20)])
+    assert load(numbers, problem_type="regression").splits["validation"]["labels"][0] % 1 == 0.5
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (["caf\xe9", "cafe\u0301"], r"'cafe\u0301' and 'caf\xe9' look alike and are two classes"),
+        (["Sport", "sport"], "'Sport' and 'sport' look alike"),
+        (["sport", "sport\u200b"], r"'sport' and 'sport\u200b' look alike"),
+        (["a", "b", "a,b"], "'a,b' is one class; if it stands for several, pass --label_separator ','"),
+        (["a;b", "b;c", "a;c"], "'a;b' is one class; if it stands for several, pass --label_separator ';'"),
+        (["Rock, Pop", "Jazz"], None),
+        (["Reno, NV", "Ely, NV"], None),
+    ],
+)
+def test_labels_that_may_be_others_than_they_seem_are_told(labels, words, tmp_path, caplog):
+    file = write_jsonl(tmp_path / "a.jsonl", [{"text": str(n), "label": labels[n % len(labels)]} for n in range(30)])
+    assert load(file).label_names == sorted(labels)
+    assert words in caplog.text if words else not caplog.text
+
+
+def test_numbers_in_one_file_and_words_in_the_other_are_told(tmp_path, caplog):
+    words = write_csv(tmp_path / "words.csv")
+    numbers = write_csv(tmp_path / "numbers.csv", [(f"n {i}", str(i % 2)) for i in range(20)])
+    assert load([words, numbers]).label_names == ["0", "1", "news", "sport"]
+    assert f"'{numbers}' are numbers and those of '{words}' words, and all are classes" in caplog.text
+
+
+def test_an_unknown_label_that_looks_like_a_known_one_is_told(tmp_path):
+    other = write_csv(tmp_path / "t.csv", [("x", "News")])
+    sentence = failure(write_csv(tmp_path / "a.csv"), test_file=other)
+    assert "has the label 'News', which the training data lacks ('News', while it has 'news')" in sentence
+
+
+def test_a_separator_that_no_label_holds_is_refused(tmp_path):
+    file = write_csv(tmp_path / "a.csv")
+    assert "holds the --label_separator ';'; leave it out, or pass" in failure(file, label_separator=";")
+    data = load(file, label_separator=";", problem_type="multi_label_classification")
+    assert data.problem_type == "multi_label_classification"
+    assert load(write_csv(tmp_path / "b.csv", [*ROWS, ("x", "")]), label_separator=";").label_names == ["news", "sport"]
+
+
+@pytest.mark.parametrize("number", ["1_0", "0x10", "1,5"])
+def test_what_only_python_reads_as_a_number_is_none(number, tmp_path):
+    rows = [{"text": str(n), "label": f"{n}.5"} for n in range(20)] + [{"text": "x", "label": number}]
+    file = write_jsonl(tmp_path / "a.jsonl", rows)
+    assert f"the label '{number}' in row 21" in failure(file, problem_type="regression")
+
+
 def test_labels_that_do_not_fit_the_problem_type(tmp_path):
     file = write_csv(tmp_path / "a.csv")
     assert "--label_separator" in failure(file, problem_type="multi_label_classification")
     lists = write_jsonl(tmp_path / "a.jsonl", [{"text": "x", "label": ["a"]}, {"text": "y", "label": ["b"]}] * 5)
-    assert "doesn't fit" in failure(lists, problem_type="single_label_classification")
+    several = write_jsonl(tmp_path / "c.jsonl", [{"text": "x", "label": ["a"]}, {"text": "y", "label": ["b", "a"]}] * 5)
+    assert "doesn't fit" in failure(several, problem_type="single_label_classification")
     assert "write them alike" in failure(lists, test_file=file)
-    assert "write them alike" in failure(file, test_file=lists)
+    assert "write them alike" in failure(file, test_file=several)
     nested = write_jsonl(tmp_path / "b.jsonl", [{"text": "x", "label": {"a": 1}}, {"text": "y", "label": {"a": 2}}])
     assert "use words, numbers or lists" in failure(nested)

@@ -1,0 +1,72 @@
+"""What labels may have been meant to be, though they are read otherwise: told in a line, with the way out."""
+
+import logging
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+from salience.train.data.spelling import whole_number
+from salience.train.data.tables import Part
+
+logger = logging.getLogger(__name__)
+
+SEPARATORS = (",", ";", "|")
+
+
+def tell_doubts(parts: Sequence[Part], used: Sequence[set[str]], are_alone: bool) -> None:
+    """Warn of labels that may be others than they seem.
+
+    Args:
+        parts: The training files.
+        used: The labels of each, as text.
+        are_alone: Whether each text has one label, which is called as its file says.
+    """
+    names = sorted(set().union(*used))
+    for one, other in lookalikes(names):
+        logger.warning("the labels %a and %a look alike and are two classes, as they are spelled", one, other)
+    if not are_alone or any(part.class_names for part in parts):
+        return
+    if joined := joined_label(names):
+        says = "the label '%s' is one class; if it stands for several, pass --label_separator '%s'"
+        logger.warning(says, *joined)
+    kinds = [{whole_number(name) is not None for name in each} for each in used]
+    if {True} in kinds and {False} in kinds:
+        numbers, words = (parts[kinds.index({is_number})].where for is_number in (True, False))
+        says = "the labels of '%s' are numbers and those of '%s' words, and all are classes; write alike what is one"
+        logger.warning(says, numbers, words)
+
+
+def lookalikes(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs of names that a reader could take for one: of other case, spaces or composition of letters.
+
+    Args:
+        names: Different ones, sorted.
+    """
+    alike = defaultdict(list)
+    for name in names:
+        alike[_look(name)].append(name)
+    return [(first, other) for first, *others in alike.values() for other in others]
+
+
+def tell_lookalike(name: str | None, names: Iterable[str]) -> str:
+    """What to add to the sentence that some names lack one; empty if none of them looks like it."""
+    alike = next((each for each in names if name and _look(each) == _look(name)), None)
+    return f" ({ascii(name)[:100]}, while it has {ascii(alike)[:100]})" if alike else ""
+
+
+def joined_label(names: Iterable[str]) -> tuple[str, str] | None:
+    """A name that is put together of others, or of parts of others, and what stands between them; or None."""
+    for separator in SEPARATORS:
+        parts = {name: {part.strip() for part in name.split(separator)} for name in names}
+        counts = Counter(part for each in parts.values() for part in each)
+        for name, each in parts.items():
+            if len(each) > 1 and all(part and counts[part] > 1 for part in each):
+                return name, separator
+    return None
+
+
+def _look(name: str) -> str:
+    plain = unicodedata.normalize("NFKC", name).casefold()
+    seen = "".join(character for character in plain if unicodedata.category(character) not in ("Cf", "Cc"))
+    return re.sub(r"\s+", " ", seen).strip()
