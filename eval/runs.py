@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypedDict
@@ -84,9 +84,15 @@ def read_run(name: str | Path, tested: bool = True) -> Run:
     return run
 
 
-def data_flags(run: Run) -> list[str]:
-    """The data flags that a run was given, as one would type them; without the folders of absolute paths."""
-    recorded = run.record["arguments"]
+def data_flags(run: Run, flags: Sequence[str]) -> list[str]:
+    """The data flags that a run was given, as one would type them; without the folders of absolute paths.
+
+    Args:
+        run: The run.
+        flags: Of the command line, which are put behind them: those among these are left out.
+    """
+    given = {flag.partition("=")[0].removeprefix("--") for flag in flags}
+    recorded = {name: value for name, value in run.record["arguments"].items() if name not in given}
     known = {each.name for each in fields(DataArguments)}
     return [token for name, value in recorded.items() if name in known for token in as_tokens(name, value)]
 

@@ -1,5 +1,7 @@
 """What transformers, accelerate and torch raise about flags, told in one sentence that names them."""
 
+import os
+import re
 from collections.abc import Callable, Mapping, Set
 from typing import Any, TypeVar
 
@@ -7,6 +9,8 @@ from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.rule_kinds import shown
 
 T = TypeVar("T")
+# Variables by which those who start processes tell them what to do.
+LAUNCHER = re.compile("(ACCELERATE_|FSDP_|MASTER_)|(LOCAL_|GROUP_)?(RANK|WORLD_SIZE)$")
 
 
 def blame(attempt: Callable[[Set[str]], T], flags: Mapping[str, Any]) -> T:
@@ -29,6 +33,10 @@ def blame(attempt: Callable[[Set[str]], T], flags: Mapping[str, Any]) -> T:
         raise
     except Exception as error:  # any: each library and version has its own
         guilty = frozenset(flags)
+        if not _succeeds(attempt, guilty):  # of no flag
+            variables = sorted(f"{name}={value}" for name, value in os.environ.items() if LAUNCHER.match(name))
+            where = f" with {one_line(' '.join(variables), 300)} in the environment" if variables else ""
+            raise UserError(f"this can't start here{where}: {one_line(error, 300)}") from error
         for name in flags:
             if _succeeds(attempt, guilty - {name}):
                 guilty -= {name}

@@ -64,6 +64,7 @@ class RecipeParser(HfArgumentParser):
         flags = list(argv)
         while flags and not flags[0].startswith("-"):
             tokens += recipe_tokens(self.read_recipe(flags.pop(0)))
+        self._refuse_twice(flags)
         tokens += flags
         values, unknown = self.parse_known_args(tokens)
         if unknown:
@@ -93,6 +94,14 @@ class RecipeParser(HfArgumentParser):
         self.check_values(flags)
         words = [*recipes, *recipe_tokens(flags)]
         return self.parse(words), words
+
+    def _refuse_twice(self, flags: Sequence[str]) -> None:
+        """Refuse a flag of several values that stands twice: the values of the first would be dropped."""
+        names = [token.partition("=")[0] for token in flags if token.startswith("--")]
+        for name in names:
+            action = self._option_string_actions.get(name)
+            if action is not None and action.nargs == "+" and names.count(name) > 1:
+                raise UserError(f"{name} stands twice; write all its values behind one, as in {name} A B")
 
     def unknown(self, kind: str, name: str, dashes: str) -> str:
         """One sentence for a name that doesn't exist."""

@@ -173,7 +173,7 @@ def made_baselines(runs: Sequence[Run], out: Path, flags: Sequence[str]) -> list
         read_scores(folder)
         paired_answers(reference.folder, folder)
     if missing:
-        tokens = [*data_flags(reference), *flags]
+        tokens = [*data_flags(reference, flags), *flags]
         data_args = _parser().parse(tokens)[1]
         data = load_data(reference, data_args, "the TF-IDF baselines")
         seed = reference.record["seed"]

@@ -162,7 +162,7 @@ def report(words: list[str], command: list[str], memory: Any = None) -> WrittenR
     if run is None or has_file or memory is not None:
         data, split = file_data(data_args, reader, memory), "test"
     else:
-        data_args = _parser().parse([*data_flags(run), *words])[1]
+        data_args = _parser().parse([*data_flags(run, words), *words])[1]
         data = load_data(run, data_args, "the texts of the report")
         split = "test" if "test" in data.splits else "validation"
     texts = Texts.of(data, split, reader)

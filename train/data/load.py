@@ -16,6 +16,7 @@ from sklearn.datasets._twenty_newsgroups import strip_newsgroup_footer, strip_ne
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments, FileArguments
+from salience.configuration.flags.rule_kinds import changed_flags
 from salience.train.data.labels import LabelScheme, count_classes, label_array
 from salience.train.data.leaks import without_leaks
 from salience.train.data.paths import resolve_path
@@ -204,6 +205,8 @@ def _clean(rows: Dataset, rules: list[str]) -> Dataset:
 
 def _split(splits: dict[str, Dataset], scheme: LabelScheme, args: DataArguments) -> dict[str, Dataset]:
     sizes = {"test": args.test_size, "validation": args.validation_size}
+    for name in sizes.keys() & splits.keys() & {flag.removesuffix("_size") for flag in changed_flags(args)}:
+        raise UserError(f"--{name}_size has no effect here: the data have a {name} split already; leave it out")
     missing = {name: size for name, size in sizes.items() if name not in splits and size > 0}
     train = splits["train"]
     if missing:

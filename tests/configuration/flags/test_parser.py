@@ -6,6 +6,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from salience.configuration import AttnPoolConfig, BaselineConfig, HierarchicalAttnConfig
 from salience.configuration.errors import UserError
 from salience.configuration.families import FAMILIES
+from salience.configuration.flags.library_errors import blame
 from salience.configuration.flags.model_arguments import chosen_options, model_options
 from salience.configuration.flags.parser import RecipeParser
 from salience.configuration.flags.training_arguments import SalienceTrainingArguments
@@ -123,6 +124,26 @@ def test_accelerate_reads_its_configurations(path):
     is_distributed = config.distributed_type != "NO"
     assert config.compute_environment == "LOCAL_MACHINE" and (config.num_processes > 1) == is_distributed
     assert config.mixed_precision == "no"  # --bf16 decides
+
+
+def test_a_list_that_is_given_twice_is_refused(tmp_path):
+    (tmp_path / "a.yaml").write_text("train_file: z.csv\n")
+    given = ["--output_dir", "o", "--seed", "1", "--seed", "2"]
+    _, data, _, training = RecipeParser().parse([str(tmp_path / "a.yaml"), "--train_file", "a.csv", "b.csv", *given])
+    assert data.train_file == ["a.csv", "b.csv"] and training.seed == 2
+    for words in (["--train_file", "a.csv", "--train_file", "b.csv"], ["--train_file=a.csv", "--train_file=b.csv"]):
+        with pytest.raises(UserError, match="--train_file stands twice; write all its values behind one"):
+            RecipeParser().parse([*words, *given])
+
+
+def test_what_the_environment_breaks_is_no_flag_s_fault(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "int3")
+
+    def attempt(left_out):
+        raise ValueError("Unknown mixed_precision mode: int3")
+
+    with pytest.raises(UserError, match="can't start here with .*ACCELERATE_MIXED_PRECISION=int3 in the environment"):
+        blame(attempt, {"seed": 1})
 
 
 def test_help_shows_every_flag(capsys):

@@ -3,6 +3,7 @@
 import logging
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -101,3 +102,12 @@ def test_training_texts_that_are_held_out_too_are_reported_and_can_be_dropped(tm
     assert held_out.isdisjoint(dropped.splits["train"]["text"]) and "" in dropped.splits["train"]["text"]
     assert dropped.splits["validation"]["text"][:] == [ROWS[1][0]]
     assert dropped.splits["test"]["text"][:] == kept.splits["test"]["text"][:]
+
+
+@pytest.mark.parametrize("name", ["test", "validation"])
+def test_the_size_of_a_split_that_is_given_is_refused(name, tmp_path):
+    file = write_csv(tmp_path / "a.csv")
+    flags = {f"{name}_file": write_csv(tmp_path / "b.csv", [("x", "news"), ("y", "sport")]), f"{name}_size": 0.3}
+    assert f"--{name}_size has no effect here: the data have a {name} split already; leave it out" in failure(
+        file, **flags
+    )
