@@ -99,7 +99,7 @@ def failed_write(error: BaseException | None) -> str | None:
         seen.append(error)
         found = _FAILED_WRITE.search(str(error))
         if isinstance(error, OSError) and error.errno and (error.filename or error.errno in _FULL):
-            return _file_sentence(error.errno, error.filename)
+            return _file_sentence(error.errno, error.filename2 or error.filename)  # what is copied, and where
         if found:
             return _file_sentence(int(found[1] or errno.ENOSPC), None)
         error = error.__cause__ or error.__context__
@@ -127,8 +127,13 @@ def end_with_parent() -> None:
         raise KeyboardInterrupt
 
 
+def speaks() -> bool:
+    """Whether this is the one of several processes on its machine that speaks."""
+    return os.environ.get("LOCAL_RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1"
+
+
 def _tell(sentence: str, status: int = 2) -> int:
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes one speaks
+    if speaks():
         sys.stdout.flush()
         sys.stderr.write(f"error: {sentence}\n")
     return status

@@ -3,7 +3,6 @@
 One process: `python train.py ...`; several: `accelerate launch -q --config_file CONFIG train.py ...`.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from salience.configuration.errors import one_line
 from salience.configuration.flags.parser import Arguments, RecipeParser
-from salience.configuration.terminal import run_program
+from salience.configuration.terminal import run_program, speaks
 from salience.eval.after_training import evaluate
 from salience.eval.reading.words import Reading, read_text
 from salience.eval.scores.metrics import make_compute_metrics
@@ -83,7 +82,7 @@ def run_command(argv: list[str]) -> int:
     try:
         arguments = parser.parse(argv)
         run = train_run(arguments, ["train.py", *argv])
-        if is_main_process():
+        if speaks():
             print_summary(run)
         if arguments[3].push_to_hub and arguments[3].process_index == 0:
             print(f"pushed   {push_run(arguments[3])}")
@@ -207,7 +206,7 @@ def check_start(folder: Path, arguments: Arguments) -> Path | None:
     model_args, _, tuning, training = arguments
     checkpoint = last_checkpoint(folder, training.resume_from_checkpoint)
     if checkpoint and training.process_index == 0:
-        check_checkpoint(checkpoint, is_saved_model=checkpoint == folder)
+        check_checkpoint(checkpoint, checkpoint == folder, bool(training.load_best_model_at_end))
     check_flags(model_args, tuning, training)
     if training.push_to_hub:
         check_access(
@@ -226,11 +225,6 @@ def read_example(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dat
     if text is None or data.problem_type == "regression":
         return None
     return read_text(model, tokenizer, text)
-
-
-def is_main_process() -> bool:
-    """Whether this is the one of several processes on its machine that speaks."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def print_summary(run: TrainedRun) -> None:

@@ -191,6 +191,23 @@ def test_a_signal_to_end_that_is_ignored_stays_so(capsys):
     assert signal.signal(signal.SIGTERM, before) == signal.SIG_IGN
 
 
+@pytest.mark.parametrize(("variables", "is_told"), [("0", True), ("1", True), ("1 2", False)])
+def test_of_several_processes_one_speaks(variables, is_told, capsys, monkeypatch):
+    for name, value in zip(("LOCAL_RANK", "WORLD_SIZE"), variables.split(), strict=False):
+        monkeypatch.setenv(name, value)
+
+    def main(argv):
+        raise UserError("no")
+
+    assert run_program(main, []) == 2
+    assert capsys.readouterr().err == "error: no\n" * is_told
+
+
+def test_a_full_disk_names_the_file_that_is_written():
+    error = OSError(28, "No space left on device", "theirs.py", None, "ours.py")
+    assert failed_write(error).startswith("ours.py can't be written")
+
+
 def test_a_program_ends_with_the_process_that_started_it(tmp_path):
     child = f"{HEAD}sys.exit(run_program(lambda argv: (print(os.getpid(), flush=True), time.sleep(60))))"
     parent = f"import os, subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}], env=os.environ | "

@@ -208,6 +208,10 @@ def check_writable(folder: Path) -> None:
     Raises:
         UserError: It is a file or below one, or one lacks the permission.
     """
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise UserError("the current folder was deleted: change into another one") from error
     existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not existing.is_dir():
         what = "a file" if existing.exists() else "a link to nothing"

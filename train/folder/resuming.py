@@ -160,18 +160,23 @@ def last_checkpoint(folder: Path, wanted: str | None) -> Path | None:
     raise UserError(f"--resume_from_checkpoint {wanted} is no complete checkpoint of this run: {way_out}")
 
 
-def check_checkpoint(checkpoint: Path, is_saved_model: bool = False) -> None:
+def check_checkpoint(checkpoint: Path, is_saved_model: bool = False, needs_best: bool = False) -> None:
     """Refuse a checkpoint from which a run would go on differently, or not at all.
 
     Args:
         checkpoint: Its folder.
         is_saved_model: Whether that is the folder of a run whose model is saved.
+        needs_best: Whether the run ends with the weights of its best checkpoint.
 
     Raises:
         UserError: A file is missing or damaged.
     """
     if not is_saved_model:
-        check_state(checkpoint)
+        state = check_state(checkpoint)
+        if needs_best and (step := state.get("best_global_step")) is not None:
+            best = checkpoint.with_name(f"checkpoint-{step}")
+            if not best.is_dir():
+                raise UserError(f"{best}, the best so far, is gone: put it back, or start anew in another folder")
     if (checkpoint / "config.json").exists():
         read_json(checkpoint / "config.json", WAY_OUT)
     for file in sorted(checkpoint.iterdir()):
@@ -179,8 +184,8 @@ def check_checkpoint(checkpoint: Path, is_saved_model: bool = False) -> None:
             raise UserError(f"{file} is damaged ({one_line(reason)}): {WAY_OUT}")
 
 
-def check_state(checkpoint: Path) -> None:
-    """Refuse a checkpoint that doesn't say where its training was.
+def check_state(checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint says of where its training was.
 
     Raises:
         UserError: A file is missing, or of another step.
@@ -197,6 +202,7 @@ def check_state(checkpoint: Path) -> None:
         TrainerState.load_from_json(str(checkpoint / STATE_FILE))
     except (TypeError, ValueError) as error:
         raise UserError(f"{checkpoint / STATE_FILE} is damaged ({one_line(error)}): {WAY_OUT}") from error
+    return state
 
 
 def check_shapes(checkpoint: Path, model: PreTrainedModel) -> None:

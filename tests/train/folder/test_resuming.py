@@ -69,16 +69,14 @@ def test_whenever_a_run_is_stopped_it_goes_on_to_a_run_that_can_be_pushed(data, 
 
 
 NOTHING_KEPT = ["--save_strategy", "no", "--load_best_model_at_end", "false"]
+AFTER_SAVING = [("read_example", NOTHING_KEPT), ("write_card", []), ("write_json", NOTHING_KEPT)]
 
 
-@pytest.mark.parametrize(
-    ("step", "kept"), [("read_example", NOTHING_KEPT), ("write_card", []), ("write_json", NOTHING_KEPT)]
-)
+@pytest.mark.parametrize(("step", "kept"), AFTER_SAVING)
 def test_what_follows_the_saving_of_the_model_is_done_without_training(data, tmp_path, capsys, step, kept):
     folder = stop(tmp_path / "run", data, step, *kept)
     weights = (folder / "model.safetensors").read_bytes()
-    refused = refusal(folder, [*TINY, *data, *kept], capsys)
-    assert "continue it with --resume_from_checkpoint last" in refused
+    assert "continue it with --resume_from" in refusal(folder, [*TINY, *data, *kept], capsys)
     assert "another --weight_decay" in refusal(folder, [*TINY, *data, *kept, *RESUME, "--weight_decay", "1"], capsys)
     card = folder / "README.md"
     if edited := card.exists():  # written before the stop, and by hand since
@@ -252,6 +250,12 @@ def test_weights_that_lack_are_named(copy, data, capsys):
     del weights[name]
     save_file(weights, last / "model.safetensors", {"format": "pt"})
     assert f"has no weights {name}: " in refusal(copy, [*TINY, *data, *RESUME], capsys)
+
+
+def test_a_best_checkpoint_that_is_gone_is_refused(copy, data, capsys):
+    state = checkpoints(copy)[-1] / "trainer_state.json"
+    state.write_text(state.read_text().replace('"best_global_step": ', '"best_global_step": 9'))
+    assert "the best so far, is gone: put it back, or start" in refusal(copy, [*TINY, *data, *RESUME], capsys)
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
