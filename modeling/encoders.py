@@ -25,6 +25,8 @@ from .windows import position_rows
 # A file beside an encoder of sentence-transformers that says how many tokens it was trained on, which may be less than
 # it has positions for.
 TRAINED_FILE = "sentence_bert_config.json"
+# Positions of an encoder that numbers any.
+NO_LIMIT = 1_000_000
 # What configurations of transformers call the dropout of attention weights.
 ATTENTION_DROPOUTS = ("attention_dropout", "attention_probs_dropout_prob", "attn_pdrop")
 
@@ -70,7 +72,7 @@ class EncoderPreTrainedModel(SaliencePreTrainedModel):
         forget_origin(encoder.config)
         num_prefix, num_suffix = count_special_tokens(tokenizer)
         limit = min(tokenizer.model_max_length, position_limit(encoder), trained_length(name_or_path, revision))
-        options.setdefault("window_size", limit if limit < 1_000_000 else None)
+        options.setdefault("window_size", limit if limit < NO_LIMIT else None)
         own: dict[str, Any] = {"num_prefix_tokens": num_prefix, "num_suffix_tokens": num_suffix}
         own["encoder_config"] = encoder.config
         model = cls(cls.config_class(**own, **options))
@@ -230,7 +232,7 @@ def position_limit(encoder: PreTrainedModel) -> int:
     """Tokens that an encoder can number: rows of its position embedding, or what its configuration says."""
     if (rows := position_rows(encoder)) is not None:
         return rows
-    return getattr(encoder.config, "max_position_embeddings", None) or 1_000_000
+    return getattr(encoder.config, "max_position_embeddings", None) or NO_LIMIT
 
 
 def count_special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:

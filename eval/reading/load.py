@@ -15,7 +15,7 @@ from salience.configuration.flags.training_arguments import does_bf16_well
 from salience.configuration.hub import find_commit, read_config
 from salience.eval.reading.reader import Reader
 from salience.eval.reading.words import label_names
-from salience.modeling.encoders import further_layers, load_weights
+from salience.modeling.encoders import NO_LIMIT, further_layers, load_weights, position_limit
 from salience.modeling.salience_base import SaliencePreTrainedModel
 from salience.modeling.tokenizer_loading import PADDED_LENGTH, length_limit, read_tokenizer
 
@@ -73,6 +73,7 @@ def load_classifier(
             revision = find_commit(name, revision)
         check_classes(read_config(name, revision))
         classifier, missing, unexpected = load_weights(AutoModelForSequenceClassification, name, revision=revision)
+        check_fit(classifier, unexpected)
         tokenizer = read_tokenizer(name, revision)
     except Exception as error:  # files of others can be broken in any way, and libraries have errors of their own
         raise UserError(f"--model {name} can't be loaded: {one_line(error)}") from error
@@ -81,12 +82,28 @@ def load_classifier(
         raise UserError(f"--model {name} has two classes named {doubled!r}: mend id2label in config.json")
     if missing:
         raise UserError(f"--model {name} lacks weights of a classifier ({missing[0]}): name one that was trained")
-    # Some published models have parts that their classifiers never used.
-    is_ours = isinstance(classifier, SaliencePreTrainedModel)
-    if dropped := unexpected if is_ours else further_layers(classifier, unexpected):
-        raise UserError(f"--model {name} has weights that its config.json has no place for: {dropped[0]}")
-    if is_ours and length_limit(tokenizer) is None:
+    if isinstance(classifier, SaliencePreTrainedModel) and length_limit(tokenizer) is None:
         tokenizer.model_max_length = PADDED_LENGTH  # earlier versions saved "no limit"
     if getattr(classifier.config, "pad_token_id", None) is None:
         classifier.config.pad_token_id = tokenizer.pad_token_id
     return classifier, tokenizer
+
+
+def check_fit(classifier: PreTrainedModel, unexpected: list[str]) -> None:
+    """Refuse a configuration that its checkpoint wasn't trained with, or that can't read every text.
+
+    Args:
+        classifier: As it was loaded.
+        unexpected: Weights of its checkpoint that it has no place for.
+
+    Raises:
+        ValueError: It is.
+    """
+    is_ours = isinstance(classifier, SaliencePreTrainedModel)
+    # Some published models have parts that their classifiers never used.
+    if dropped := unexpected if is_ours else further_layers(classifier, unexpected):
+        raise ValueError(f"it has weights that its config.json has no place for: {dropped[0]}")
+    encoder = classifier.encoder if isinstance(classifier, SaliencePreTrainedModel) else None
+    if encoder is not None and classifier.config.window_size is None and position_limit(encoder) < NO_LIMIT:
+        limit = position_limit(encoder)
+        raise ValueError(f"window_size in its config.json is null, and its encoder reads {limit} tokens: set it")

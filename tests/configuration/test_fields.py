@@ -165,6 +165,16 @@ def test_the_configuration_of_another_model_of_its_family_is_refused(tmp_path):
         load_classifier(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["attn_pool", "hierarchical_encoder"])
+def test_an_encoder_that_cannot_read_every_text_is_refused(tmp_path, name):
+    tiny_model(name).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(TINY_TOKENIZER).save_pretrained(tmp_path)
+    edited(tmp_path, "window_stride", None)
+    edited(tmp_path, "window_size", None)
+    with pytest.raises(UserError, match="window_size in its config.json is null, and its encoder reads 24 tok"):
+        load_classifier(tmp_path)
+
+
 def test_parts_that_a_published_classifier_never_used_are_no_fault(tmp_path):
     BertForSequenceClassification(BertConfig(**ENCODER, **LABELS)).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(TINY_TOKENIZER).save_pretrained(tmp_path)

@@ -19,7 +19,7 @@ from salience.train.building.memory import refuse_beyond_memory
 from salience.train.data.paths import PACKAGE_PREFIX, expand, find_in_package
 
 # What a place without an encoder, or a damaged file of weights raises.
-LOADING_ERRORS = (OSError, SafetensorError, UnpicklingError, EOFError)
+LOADING_ERRORS = (OSError, SafetensorError, UnpicklingError, EOFError, ImportError)
 
 
 def encoder_path(name: str) -> str:

@@ -154,8 +154,11 @@ def load_adapter(name_or_path: str | Path, revision: str | None = None, encoder:
         else:
             model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
             model.base_model.pretrained = load_encoder(path, encoder_config, base_revision)
-    except LOADING_ERRORS as error:
+    except (ValueError, *LOADING_ERRORS) as error:
         raise UserError(
             f"the base {encoder} of {name} can't be loaded, name it with encoder=...: {one_line(error, 300)}"
         ) from error
-    return PeftModel.from_pretrained(model, name, revision=revision).eval()
+    try:
+        return PeftModel.from_pretrained(model, name, revision=revision).eval()
+    except (KeyError, ValueError, RuntimeError, *LOADING_ERRORS) as error:  # a weight is missing, or of another shape
+        raise UserError(f"the weights of the adapter {name} are damaged: {one_line(error, 300)}") from error

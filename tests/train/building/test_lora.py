@@ -8,10 +8,11 @@ import sys
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from salience.configuration.errors import UserError
 from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.model_cards.card import usage_blocks
 from salience.train import cli
@@ -103,6 +104,24 @@ def test_the_adapter_folder_names_its_base_and_describes_itself(trained):
     model = json.loads((folder / "run.json").read_text())["model"]
     assert 0 < model["trainable_parameters"] < model["parameters"]
     assert not [path for path in folder.rglob("*.bin") if "checkpoint" not in str(path)]
+
+
+def _cut(file):
+    file.write_bytes(file.read_bytes()[:-50])
+
+
+def _lacking(file):
+    weights = load_file(file)
+    weights.pop(next(name for name in weights if "classifier" in name and name.endswith("bias")))
+    save_file(weights, file)
+
+
+@pytest.mark.parametrize("damage", [_cut, _lacking])
+def test_a_damaged_adapter_is_one_sentence(trained, tmp_path, damage):
+    adapter = shutil.copytree(trained[0] / "adapter", tmp_path / "adapter")
+    damage(adapter / "adapter_model.safetensors")
+    with pytest.raises(UserError, match="the weights of the adapter .* are damaged: "):
+        load_adapter(adapter)
 
 
 PUSH = """
