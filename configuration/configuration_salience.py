@@ -137,6 +137,8 @@ class SalienceConfig(PretrainedConfig):
             if before and before != names_by_id(value):
                 self.drop_fitted(tuple(FITTED), "the model's classes have changed")
                 super().__setattr__("label2id", {name: index for index, name in names_by_id(value).items()})
+        elif name == "problem_type" and value not in (None, getattr(self, name, None) or value):
+            self.drop_fitted(tuple(FITTED), "the model's problem type has changed")
         super().__setattr__(name, value)
 
     def begin_training(self) -> None:
@@ -195,8 +197,7 @@ class EncoderConfig(SalienceConfig):
         super().__init__(**kwargs)
         if encoder_config is not None and hasattr(encoder_config, "vocab_size"):
             self.vocab_size: int = encoder_config.vocab_size
-        for name in ("num_prefix_tokens", "num_suffix_tokens"):
-            require(getattr(self, name) >= 0, f"{name} = {getattr(self, name)} must be 0 or more")
+        require(num_prefix_tokens >= 0 <= num_suffix_tokens, "num_prefix_tokens and num_suffix_tokens must be 0 or more")
         num_special = num_prefix_tokens + num_suffix_tokens
         require(
             window_size is None or window_size > num_special,

@@ -84,7 +84,9 @@ def pack_inputs(attention_mask: Tensor | None, **tokens: Tensor | None) -> Packe
         if name in present:
             if present[name].dtype == torch.bool:
                 raise ValueError(f"{name} holds True and False, and must hold numbers: is it the attention_mask?")
-            present[name] = present[name].long()  # a tokenizer returns an empty batch as float
+            if present[name].is_floating_point() and present[name].numel():  # a tokenizer gives an empty batch so
+                raise ValueError(f"{name} holds numbers with decimals, and must hold ids: is it inputs_embeds?")
+            present[name] = present[name].long()
     first = next(iter(present.values()))
     batch_size, width = first.shape[:2]
     if attention_mask is None:

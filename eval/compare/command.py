@@ -172,7 +172,7 @@ def made_baselines(runs: Sequence[Run], out: Path, flags: Sequence[str]) -> list
             )
         read_scores(folder)
         paired_answers(reference.folder, folder)
-    if missing:
+    if missing or _parser().parse(flags)[1] != DataArguments():  # data that are named are those of the runs
         tokens = [*data_flags(reference, flags), *flags]
         data_args = _parser().parse(tokens)[1]
         data = load_data(reference, data_args, "the TF-IDF baselines")

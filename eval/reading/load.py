@@ -73,7 +73,7 @@ def load_classifier(
             revision = find_commit(name, revision)
         check_classes(read_config(name, revision))
         classifier, missing, unexpected = load_weights(AutoModelForSequenceClassification, name, revision=revision)
-        check_fit(classifier, unexpected)
+        check_fit(classifier, [] if missing else unexpected)
         tokenizer = read_tokenizer(name, revision)
     except Exception as error:  # files of others can be broken in any way, and libraries have errors of their own
         raise UserError(f"--model {name} can't be loaded: {one_line(error)}") from error

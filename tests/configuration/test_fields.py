@@ -26,7 +26,7 @@ OF_OURS = {
     "attn_pool": {
         "window_size": ("8", 8.5, True, [], {}),
         "window_stride": ("3", 3.5),
-        "num_prefix_tokens": ("1", None, -1),
+        "num_prefix_tokens": ("1", None),
         "num_suffix_tokens": (-2,),
         "encoder_config": ([], {}, 5, "bert", {"model_type": 5}, {"model_type": ["bert"]}),
         "alpha": ("x", None, [], True),

@@ -29,6 +29,8 @@ from tests.helpers.tiny import VOCAB_SIZE, random_batch, tiny_model
 
 def test_a_mask_of_other_values_and_ids_that_are_truth_values_are_refused():
     model, ids = tiny_model("cnn"), random_batch([3, 3])["input_ids"]
+    with pytest.raises(ValueError, match="input_ids holds numbers with decimals, and must hold ids"):
+        pack_inputs(None, input_ids=torch.ones(2, 3))
     for wrong in (-1e9, float("nan"), 0.5, 2):
         with pytest.raises(ValueError, match=f"attention_mask has {wrong}, and must be 1 for a token and 0 for paddi"):
             model(input_ids=ids, attention_mask=torch.tensor([[0, 0, wrong]] * 2))

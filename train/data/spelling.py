@@ -41,7 +41,7 @@ def label_texts(column: pa.ChunkedArray | pa.Array, where: str) -> pa.ChunkedArr
         return column.cast(pa.string())
     is_known = (pa.types.is_floating, pa.types.is_decimal, pa.types.is_timestamp, pa.types.is_date, pa.types.is_time)
     if is_list(kind) or not any(each(kind) for each in is_known):
-        raise UserError(f"the labels of {where} are of the type {kind}; use words, numbers or lists of them")
+        raise UserError(f"the labels of {where} are of the type {kind}; use words, numbers or flat lists of them")
     values = pc.unique(column)
     if pa.types.is_floating(kind) and pc.any(pc.greater_equal(pc.abs(values), _EXACT)).as_py():
         raise UserError(f"the labels of {where} are numbers too large to be told apart; write them as text")
@@ -83,7 +83,10 @@ def names_of_ids(ids: pa.Array | pa.ChunkedArray, names: list[str], where: str) 
     known = pc.and_(pc.greater_equal(ids, 0), pc.less(ids, len(names))).fill_null(True)
     bad = pc.index(known, False).as_py()
     if bad >= 0:
-        raise UserError(f"the label id {ids[bad]} of {where} has no name; there are {len(names)} names of labels")
+        raise UserError(
+            f"the label id {ids[bad]} of {where} has no name: there are {len(names)} names, of the ids 0 to "
+            f"{len(names) - 1}; name all labels with --class_names"
+        )
     return pc.take(pa.array(names, pa.string()), ids)
 
 

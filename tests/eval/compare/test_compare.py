@@ -141,7 +141,7 @@ def test_intervals_are_those_of_texts_drawn_one_by_one():
         assert found[name] == pytest.approx(expected, abs=0.015)
 
 
-def test_a_second_call_takes_the_baselines_as_they_are(compared, home, monkeypatch):
+def test_a_second_call_takes_the_baselines_as_they_are(compared, home, monkeypatch, capsys):
     files = list(compared.glob("sparse/*/*"))
     assert {file.parent.name for file in files} == set(BASELINES)
     before = {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in files}
@@ -151,6 +151,9 @@ def test_a_second_call_takes_the_baselines_as_they_are(compared, home, monkeypat
     assert main(["compare", *runs, "--output_dir", str(compared)]) == 0
     assert {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in files} == before
     assert (compared / "results/model_comparison.json").read_bytes() == results
+    named = ["--train_file", "other.csv", "--test_file", "test.csv", "--output_dir", str(compared)]
+    assert main(["compare", *runs, *named]) == 2
+    assert "the train texts of" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_baselines_among_the_runs_are_not_made_again(compared, tmp_path):

@@ -162,6 +162,8 @@ def test_missing_and_doubled_columns(tmp_path):
         ("a.jsonl", b'{"text": "\xe9", "label": "a"}\n', "UTF-8"),
         ("a.jsonl", b'{"text": "x", "label": "a"}\n[1]\n', "row 2 is not a JSON object"),
         ("a.jsonl", b'{"text": "x", "label": "a"}\n{"text": 5, "label": "a"}\n', "row 2 has something else than text"),
+        ("a.json", b'{"text": {"0": "x"}, "label": {"0": "a"}}', "write an object for each text (in pandas, orient="),
+        ("a.jsonl", b'{"text": "x", "label": [[["a"]]]}\n', "or flat lists of them"),
         ("a.jsonl", b'{"text": "x", "label": "a"}\n{"text": "y", "label": [1]}\n', "mixes types"),
         ("a.jsonl", b"[" * 100_000, "a.jsonl"),
         ("a.parquet", b"PAR1 not really", "not a readable parquet file"),
@@ -177,6 +179,12 @@ def test_broken_files(name, content, expected, tmp_path):
 def test_unrelated_columns_may_hold_anything(tmp_path):
     rows = [{"text": t, "label": n, "x": i if i % 2 else str(i)} for i, (t, n) in enumerate(ROWS)]
     assert all_rows(load(write_jsonl(tmp_path / "a.jsonl", rows))) == sorted(ROWS)
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".csv"])
+def test_a_folder_of_parts_is_told_how_to_be_named(ending, tmp_path):
+    (tmp_path / f"part-0000{ending}").write_text("x")
+    assert f"holds {ending} files; name them, as in --train_file {tmp_path}/*{ending}" in failure(str(tmp_path))
 
 
 def test_empty_folder(tmp_path):

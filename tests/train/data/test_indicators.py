@@ -134,7 +134,9 @@ def test_class_names_name_numbers_in_every_format(tmp_path):
         data = load(file, class_names=["yes", "no"] if file == words else ["no", "yes"], validation_file=file)
         assert dict(zip(*data.splits["train"][:].values(), strict=True))["y"] == data.label_names.index("yes")
     assert "'no', which --class_names lacks" in failure(words, class_names=["yes", "maybe"])
-    assert "label id 1 of" in failure(ids, class_names=["only"])
+    assert "no name: there are 1 names, of the ids 0 to 0; name all labels with --class_names" in failure(
+        ids, class_names=["only"]
+    )
     assert "--class_names has a name twice" in failure(ids, class_names=["a", "a"])
     assert "regression" in failure(write_csv(tmp_path / "r.csv", [("x", "0.5"), ("y", "1")]), class_names=["a"])
 

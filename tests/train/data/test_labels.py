@@ -206,4 +206,4 @@ def test_labels_that_do_not_fit_the_problem_type(tmp_path):
     assert "write them alike" in failure(lists, test_file=file)
     assert "write them alike" in failure(file, test_file=several)
     nested = write_jsonl(tmp_path / "b.jsonl", [{"text": "x", "label": {"a": 1}}, {"text": "y", "label": {"a": 2}}])
-    assert "use words, numbers or lists" in failure(nested)
+    assert "use words, numbers or flat lists" in failure(nested)

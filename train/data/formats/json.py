@@ -134,7 +134,9 @@ def _check_record(row: object, where: str, args: FileArguments) -> None:
             raise UserError(f"{where} has the key '{column}' twice; leave out one of them")
     for column in args.text_column:
         if not isinstance(row.get(column), str | None):
-            raise UserError(f"{where} has something else than text in column '{column}'")
+            is_table = isinstance(row.get(column), list | dict)
+            hint = "; write an object for each text (in pandas, orient='records')" if is_table else "; write it as text"
+            raise UserError(f"{where} has something else than text in column '{column}'{hint}")
     if any(has_half_a_character(row.get(column)) for column in wanted_columns(args)):
         raise UserError(f"{where} has half a character (a lone surrogate); cut the text elsewhere")
 

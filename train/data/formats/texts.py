@@ -16,6 +16,7 @@ from salience.train.data.tables import Part, make_part
 
 logger = logging.getLogger(__name__)
 
+TABLE_ENDINGS = {".csv", ".tsv", ".jsonl", ".json", ".parquet"}
 FASTTEXT_LINE = r"^\s*(?P<labels>__label__\S+(?:\s+__label__\S+)*)(?:\s+(?P<text>.*))?$"
 
 
@@ -32,6 +33,10 @@ def read_folder(path: Path, name: str, args: FileArguments) -> Part:
     """
     files, left_out = _class_files(path)
     if not files:
+        endings = {file.suffix for file in path.iterdir()} & TABLE_ENDINGS
+        if endings:
+            ending = min(endings)
+            raise UserError(f"folder '{name}' holds {ending} files; name them, as in --train_file {name}/*{ending}")
         raise UserError(f"folder '{name}' has no .txt files in sub-folders; lay it out as '{name}/CLASS/ANY.txt'")
     if left_out:
         reasons = ", ".join(f"{count} {why}" for why, count in left_out.items())

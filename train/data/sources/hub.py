@@ -19,6 +19,7 @@ from salience.configuration.hub import find_commit
 from salience.train.data.formats.csv import read_csv
 from salience.train.data.formats.decoding import raw_content
 from salience.train.data.formats.nesting import refuse_deep
+from salience.train.data.formats.texts import TABLE_ENDINGS
 from salience.train.data.sources.files import FORMAT_FLAGS, refuse_unused
 from salience.train.data.sources.hub_csv import is_csv, read_csv_files
 from salience.train.data.tables import Part, check_columns, ids_without_minus_one, make_part, wanted_columns
@@ -30,7 +31,6 @@ SPLIT_NAMES = {
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test",),
 }
-TABLE_ENDINGS = {".csv", ".tsv", ".jsonl", ".json", ".parquet"}
 
 
 def read_hub(args: DataArguments) -> dict[str, list[Part]]:
