@@ -197,7 +197,7 @@ class EncoderConfig(SalienceConfig):
         super().__init__(**kwargs)
         if encoder_config is not None and hasattr(encoder_config, "vocab_size"):
             self.vocab_size: int = encoder_config.vocab_size
-        require(num_prefix_tokens >= 0 <= num_suffix_tokens, "num_prefix_tokens and num_suffix_tokens must be 0 or more")
+        require(num_prefix_tokens >= 0 <= num_suffix_tokens, "num_prefix_tokens, num_suffix_tokens must be 0 or more")
         num_special = num_prefix_tokens + num_suffix_tokens
         require(
             window_size is None or window_size > num_special,

@@ -97,6 +97,16 @@ def test_classes_that_change_in_a_configuration_drop_it_too(how, tmp_path, caplo
     assert fields(config) == FITTED and "the model's classes have changed" in caplog.text
 
 
+@pytest.mark.parametrize("how", ["from_pretrained", "set"])
+def test_another_problem_type_drops_it_too(how, tmp_path, caplog):
+    fitted("lstm").save_pretrained(tmp_path)
+    other = {"problem_type": "multi_label_classification"}
+    config = AutoConfig.from_pretrained(tmp_path, **(other if how == "from_pretrained" else {}))
+    if how == "set":
+        config.problem_type = other["problem_type"]
+    assert fields(config) == FITTED and "the model's problem type has changed" in caplog.text
+
+
 def test_a_folder_without_names_has_those_of_transformers(tmp_path):
     fields_of_json = fitted("lstm").config.to_dict() | {"prior_correction": [1.0, 2.0]}
     del fields_of_json["id2label"], fields_of_json["label2id"]  # as transformers saves its default
