@@ -159,7 +159,8 @@ def made_baselines(runs: Sequence[Run], out: Path, flags: Sequence[str]) -> list
         flags: Of the command line; data flags among them win over those in run.json.
 
     Raises:
-        UserError: The data isn't there or has changed, or a folder holds a baseline on other texts.
+        UserError: The data isn't there or has changed or isn't that of the run, or a folder holds a baseline on other
+            texts.
     """
     reference = reference_run(runs)
     given = {run.family for run in runs if run.splits == reference.splits}

@@ -16,8 +16,7 @@ from sklearn.svm import LinearSVC
 from salience.configuration.flags.data_arguments import DataArguments
 from salience.eval.cli import main
 from salience.eval.compare.page import MAX_NAME, write_figure
-from salience.eval.compare.results import intervals
-from salience.eval.scores.predictions import Predictions, read_predictions
+from salience.eval.scores.predictions import read_predictions
 from salience.train.data.load import load_splits
 from tests.helpers.toy import TOPICS, toy_texts, write_csv
 from tests.helpers.training import read, train
@@ -130,17 +129,6 @@ def test_cost_is_what_the_runs_measured(compared, home):
     assert results["test_sha256"] == run["data"]["splits"]["test"]["sha256"]
 
 
-def test_intervals_are_those_of_texts_drawn_one_by_one():
-    random = np.random.default_rng(5)
-    labels = np.append(random.integers(0, 3, 199), 4)  # class 3 never occurs, class 4 not in every draw
-    answers = np.where(random.random(200) < 0.7, labels, random.integers(0, 3, 200))
-    found = intervals(Predictions(labels, np.eye(5)[answers], "single_label_classification", list("abcde")))
-    draws = [random.integers(0, 200, 200) for _ in range(1000)]
-    for score, name in ((accuracy_score, "accuracy"), (lambda *both: f1_score(*both, average="macro"), "f1_macro")):
-        expected = np.percentile([score(labels[draw], answers[draw]) for draw in draws], [2.5, 97.5])
-        assert found[name] == pytest.approx(expected, abs=0.015)
-
-
 def test_a_second_call_takes_the_baselines_as_they_are(compared, home, monkeypatch, capsys):
     files = list(compared.glob("sparse/*/*"))
     assert {file.parent.name for file in files} == set(BASELINES)
@@ -154,6 +142,21 @@ def test_a_second_call_takes_the_baselines_as_they_are(compared, home, monkeypat
     named = ["--train_file", "other.csv", "--test_file", "test.csv", "--output_dir", str(compared)]
     assert main(["compare", *runs, *named]) == 2
     assert "the train texts of" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("given", ["kept", "among the runs"])
+def test_data_that_are_named_are_looked_at_where_no_baseline_is_made(compared, tmp_path, capsys, given):
+    out = tmp_path / "out"
+    if given == "kept":
+        shutil.copytree(compared, out)
+    runs = ["runs/weak", *(str(compared / "sparse" / name) for name in BASELINES if given != "kept")]
+    before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    for flags in (["--train_file", "data/other.csv"], ["--test_file", "data/other.csv"], ["--split_seed", "5"]):
+        assert main(["compare", *runs, "--output_dir", str(out), *flags]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "texts of runs/weak were others than those that its data flags give now" in line
+    assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before
+    assert main(["compare", *runs, "--output_dir", str(out), "--train_file", "data/train.csv"]) == 0
 
 
 def test_baselines_among_the_runs_are_not_made_again(compared, tmp_path):
