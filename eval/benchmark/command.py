@@ -33,7 +33,7 @@ from salience.eval.benchmark.steps import measure_batches, measure_steps
 from salience.eval.benchmark.tables import TABLES, busy_text, environment_text
 from salience.eval.benchmark.texts import check_data_flags, read_data, read_texts
 from salience.model_cards.run_folder import write_json
-from salience.train.folder.output import new_file
+from salience.train.folder.output import new_files
 from salience.train.folder.record import describe_platform, versions
 
 Part = dict[str, Any]
@@ -164,26 +164,23 @@ def benchmark(arguments: BenchmarkArguments, data_args: DataArguments) -> dict[s
     Raises:
         UserError: The texts can't be read, an option is wrong, or results are there already.
     """
-    target = new_file(arguments.output_dir, "benchmark.json")
-    for name in FIGURES[arguments.suite]:
-        new_file(arguments.output_dir, name)
-    check_data_flags(data_args)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    environment = describe(arguments, device)
-    results: dict[str, Any] = {"environment": environment, "parts": {}}
-    print(environment_text(environment))
+    with new_files(arguments.output_dir, "benchmark.json", *FIGURES[arguments.suite]) as target:
+        check_data_flags(data_args)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        environment = describe(arguments, device)
+        results: dict[str, Any] = {"environment": environment, "parts": {}}
+        print(environment_text(environment))
 
-    with raised_priority() as is_raised, TemporaryDirectory() as folder:
-        environment["priority_raised"] = is_raised
-        print(busy_text(environment))
-        for name, found in parts(arguments, data_args, environment, Path(folder)):
-            results["parts"][name] = found
-            environment["load_average"]["after"] = load_average()
-            print(TABLES[name](found), flush=True)
-            if target:  # a later part may fail
-                target.parent.mkdir(parents=True, exist_ok=True)
-                write_json(target, results)
-                draw(arguments.suite, name, found, target.parent)
+        with raised_priority() as is_raised, TemporaryDirectory() as folder:
+            environment["priority_raised"] = is_raised
+            print(busy_text(environment))
+            for name, found in parts(arguments, data_args, environment, Path(folder)):
+                results["parts"][name] = found
+                environment["load_average"]["after"] = load_average()
+                print(TABLES[name](found), flush=True)
+                if target:  # a later part may fail
+                    write_json(target / "benchmark.json", results)
+                    draw(arguments.suite, name, found, target)
     return results
 
 

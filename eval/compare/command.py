@@ -45,7 +45,7 @@ from salience.eval.compare.results import Comparison, collect, reference_run
 from salience.eval.runs import Run, data_flags, load_data, paired_answers, read_run, read_scores
 from salience.eval.scores.predictions import SINGLE_LABEL, read_predictions
 from salience.model_cards.run_folder import RUN_FILE
-from salience.train.folder.output import claimed
+from salience.train.folder.output import claimed, held
 
 BASELINES = ("tfidf_svm", "tfidf_logistic", "tfidf_complement_nb")
 
@@ -106,13 +106,14 @@ def compare(names: Sequence[str], words: Sequence[str]) -> Comparison:
     """
     arguments, _ = _parser().parse(words)
     out = Path(arguments.output_dir)
-    check_out(out)
-    runs = [read_run(name) for name in names]
-    if not runs:
-        raise UserError("there are no runs to compare: name at least one folder")
-    check_comparable(runs)
-    results = collect(runs, made_baselines(runs, out, words))
-    write(results, out)
+    with held(out):
+        check_out(out)
+        runs = [read_run(name) for name in names]
+        if not runs:
+            raise UserError("there are no runs to compare: name at least one folder")
+        check_comparable(runs)
+        results = collect(runs, made_baselines(runs, out, words))
+        write(results, out)
     return results
 
 

@@ -44,28 +44,15 @@ from salience.eval.reading.reader import Reader
 from salience.eval.report.about import About, describe
 from salience.eval.report.content import Findings, collect
 from salience.eval.report.history import training_history
-from salience.eval.report.page import write_page
-from salience.eval.report.pictures import PICTURES, draw, write_pictures
+from salience.eval.report.output import PAGE_FILE, check_output, output_folder, untouched_card, write
+from salience.eval.report.pictures import as_png, draw
 from salience.eval.report.texts import Sizes, Texts
 from salience.eval.runs import Run, data_flags, load_data, read_own_results, read_run
 from salience.eval.scores.predictions import REGRESSION, predictions_file
-from salience.model_cards.card import make_card, without_report, write_card
-from salience.model_cards.run_folder import (
-    CARD_FILE,
-    FAILURES_FILE,
-    PREFIXES,
-    RELIABILITY_FILE,
-    REPORT_FILE,
-    REPORT_FOLDER,
-    RUN_FILE,
-    write_json,
-)
+from salience.model_cards.run_folder import PREFIXES, RUN_FILE
 from salience.train.data.load import TextData, columns_of_model, load_test
 from salience.train.data.sources.memory import describe_table
-from salience.train.folder.output import check_places, check_writable
-
-PAGE_FILE = "report.html"
-PICTURE_FOLDER = "visualizations"
+from salience.train.folder.output import held
 
 
 class Report(About, Findings):
@@ -149,7 +136,15 @@ def report(words: list[str], command: list[str], memory: Any = None) -> WrittenR
         memory: Labelled texts in memory.
     """
     arguments, data_args = _parser().parse(words)
-    out = output_folder(arguments)
+    out = output_folder(arguments.model, arguments.output_dir)
+    with held(out):
+        check_output(out, arguments.model)
+        return _report(arguments, data_args, out, words, command, memory)
+
+
+def _report(
+    arguments: ReportArguments, data_args: DataArguments, out: Path, words: list[str], command: list[str], memory: Any
+) -> WrittenReport:
     reader = load_reader(arguments)
     study = arguments.ablation or own_ablation(reader.model.config.model_type)
     ablation = read_ablation(study) if study else None
@@ -169,64 +164,8 @@ def report(words: list[str], command: list[str], memory: Any = None) -> WrittenR
     sizes = Sizes(arguments.num_documents, arguments.num_explained, arguments.report_seed)
     found, failures = collect(reader, texts, run, ablation, sizes)
     results: Report = {**describe(arguments, arguments.report_seed, command, reader, data, split), **found}
-    out.mkdir(parents=True, exist_ok=True)
-    write(out, results, failures, write_pictures(draw(results, reader, texts), out / PICTURE_FOLDER), run)
+    write(out, results, failures, as_png(draw(results, reader, texts)), run)
     return WrittenReport(out / PAGE_FILE, results, failures)
-
-
-def write(out: Path, results: Report, failures: FailureAnalysis, pictures: dict[str, bytes], run: Run | None) -> None:
-    """Write page and JSON, and tell of them in the card of the run."""
-    write_json(out / FAILURES_FILE, failures)
-    write_page(out / PAGE_FILE, results, failures, pictures)
-    card = untouched_card(run, out)
-    write_json(out / REPORT_FILE, results)  # where it is, the report is complete
-    if card:
-        (card.parent / RELIABILITY_FILE).write_bytes(pictures["reliability"])
-        write_card(card.parent)
-
-
-def untouched_card(run: Run | None, out: Path) -> Path | None:
-    """The card of a run that can tell of a report inside the run's folder, if nobody has edited it.
-
-    An edit within its section on a report doesn't count: that section is of an earlier report, and is replaced.
-    """
-    if run is None or out.resolve() != (run.folder / REPORT_FOLDER).resolve():
-        return None
-    card = run.folder / CARD_FILE
-    if not card.is_file():
-        return None
-    ours, found = str(make_card(run.folder)), read_card(card)
-    return card if without_report(found) == without_report(ours) else None
-
-
-def output_folder(arguments: ReportArguments) -> Path:
-    """Where the report goes.
-
-    Raises:
-        UserError: There is one already, or it can't be written.
-    """
-    model = Path(str(arguments.model))
-    out = Path(arguments.output_dir or (model / REPORT_FOLDER if model.is_dir() else "runs/report"))
-    files = [out / name for name in (REPORT_FILE, PAGE_FILE, FAILURES_FILE)]
-    files += [out / PICTURE_FOLDER / name for name in PICTURES]
-    if out.resolve() == (model / REPORT_FOLDER).resolve() and not has_figure(model / CARD_FILE):
-        files.append(model / RELIABILITY_FILE)
-    for file in files:
-        if file.exists():
-            raise UserError(f"{file} exists: choose another --output_dir, or move it away")
-    check_writable(out)
-    check_places(out, [file.relative_to(out) for file in files if out in file.parents])
-    return out
-
-
-def has_figure(card: Path) -> bool:
-    """Whether a card shows the figure of an earlier report, which is replaced."""
-    return card.is_file() and f"({RELIABILITY_FILE})" in read_card(card)
-
-
-def read_card(card: Path) -> str:
-    """The text of a card; a user may have saved it in another encoding than ours."""
-    return card.read_text(encoding="utf-8", errors="replace")
 
 
 def finished_run(model: str | None) -> Run | None:

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -100,8 +99,8 @@ def example_title(example: Example) -> str:
     return f"row {example['row']}: {example['predicted'] or 'none'} ({example['confidence']:.2f}){truth}"
 
 
-def write_pictures(figures: Iterator[tuple[str, Figure]], folder: Path) -> dict[str, bytes]:
-    """Write each figure as a PNG into the folder, and return the same bytes by name."""
+def as_png(figures: Iterator[tuple[str, Figure]]) -> dict[str, bytes]:
+    """Each figure as a PNG, by name."""
     pictures = {}
     for name, figure in figures:
         stream = BytesIO()
@@ -109,7 +108,4 @@ def write_pictures(figures: Iterator[tuple[str, Figure]], folder: Path) -> dict[
             warnings.filterwarnings("ignore", message="Glyph .* missing from font")
             figure.savefig(stream, format="png", dpi=DPI)
         pictures[name] = stream.getvalue()
-        file = folder / f"{name}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(pictures[name])
     return pictures

@@ -14,7 +14,7 @@ from salience.eval.scores.metrics import Scores, compute_scores
 from salience.eval.scores.predictions import Predictions
 from salience.model_cards.run_folder import write_json
 from salience.train.data.load import columns_of_model, load_test
-from salience.train.folder.output import new_file
+from salience.train.folder.output import new_files
 
 
 @dataclass
@@ -73,13 +73,14 @@ def score(arguments: ScoreArguments, data_args: FileArguments, memory: Any = Non
         data_args: How texts are read.
         memory: Labelled texts in memory; None for the file that `data_args` names.
     """
-    target = new_file(arguments.output_dir, "scores.json")
-    reader = load_reader(arguments)
-    data_args = columns_of_model(data_args, reader.model.config)
-    rows = load_test(data_args, reader.label_names, reader.problem_type, memory)
-    logits = reader.logits(reader.token_ids(rows["text"]), progress="reading texts")
-    scores = compute_scores(Predictions(np.asarray(rows["labels"]), logits, reader.problem_type, reader.label_names))
-    if target:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_json(target, {"model": arguments.model, "revision": arguments.revision, "rows": len(rows), **scores})
+    with new_files(arguments.output_dir, "scores.json") as folder:
+        reader = load_reader(arguments)
+        data_args = columns_of_model(data_args, reader.model.config)
+        rows = load_test(data_args, reader.label_names, reader.problem_type, memory)
+        logits = reader.logits(reader.token_ids(rows["text"]), progress="reading texts")
+        labels = np.asarray(rows["labels"])
+        scores = compute_scores(Predictions(labels, logits, reader.problem_type, reader.label_names))
+        if folder:
+            about = {"model": arguments.model, "revision": arguments.revision, "rows": len(rows)}
+            write_json(folder / "scores.json", {**about, **scores})
     return scores

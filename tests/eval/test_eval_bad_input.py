@@ -12,6 +12,8 @@ from salience.eval.cli import main
 from salience.eval.compare.command import compare_runs
 from salience.eval.study.file import read_study
 from salience.eval.study.results import check_out, mark_as_own
+from salience.train.folder.output import held
+from tests.helpers.paths import ROOT
 
 COMMANDS = {
     "study": "study study.yaml --train_file train.csv --test_file test.csv",
@@ -23,16 +25,46 @@ COMMANDS = {
 }
 
 
+@pytest.mark.parametrize("folder", ["mine.csv", "mine.csv/out"])
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-def test_a_folder_that_can_not_be_made_is_told_before_the_work(tmp_path, monkeypatch, capsys, command):
+def test_a_folder_that_can_not_be_made_is_told_before_the_work(tmp_path, monkeypatch, capsys, command, folder):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "study.yaml").write_text("seeds: [0]\nsparse: tfidf_svm\n")
     (tmp_path / "mine.csv").write_text("text,label\n")
-    assert main([*command.split(), "--output_dir", "mine.csv"]) == 2
-    assert capsys.readouterr().err.splitlines() == [
-        "error: --output_dir mine.csv can't be made: mine.csv is a file; name a folder"
-    ]
+    assert main([*command.split(), "--output_dir", folder]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: --output_dir {folder} can't be made: ") and line.endswith(
+        "is a file; name a folder"
+    )
     assert (tmp_path / "mine.csv").read_text() == "text,label\n"
+
+
+@pytest.mark.parametrize("folder", ["/", ".", "..", "link", str(ROOT), str(ROOT.parent)])
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_no_command_writes_into_a_folder_with_the_home_or_the_package_in_it(
+    tmp_path, monkeypatch, capsys, command, folder
+):
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("HOME", str(home))
+    (home / "study.yaml").write_text("seeds: [0]\nsparse: tfidf_svm\n")
+    (home / "link").symlink_to(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert main([*command.split(), "--output_dir", folder]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: --output_dir {folder} is or holds ")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"study"}))
+def test_two_commands_at_once_do_not_write_into_one_folder(tmp_path, monkeypatch, capsys, command):
+    """Two studies may: each cell has a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    with held(tmp_path / "out"):
+        assert main([*COMMANDS[command].split(), "--output_dir", "out"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: another command is working in --output_dir out: wait for its end")
 
 
 OURS = {

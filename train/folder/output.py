@@ -46,23 +46,17 @@ MOVE = "choose another --output_dir, or move it away"
 
 
 @contextmanager
-def claimed(folder: Path, kind: str = "model", resuming: bool = False, is_first: bool = True) -> Iterator[None]:
-    """Hold a folder for one run, in which nothing else is lost.
+def held(folder: Path) -> Iterator[None]:
+    """Hold a folder for one command, so that no other one writes into it meanwhile.
 
     The lock is one of the process: it ends with it, also after a kill.
 
     Args:
         folder: Its output folder; is made, and removed again if nothing was written into it.
-        kind: Of the run, see `RunRecord`.
-        resuming: Whether it goes on from a checkpoint in the folder.
-        is_first: Whether this is the first of the processes of a run, who asks for all of them.
 
     Raises:
-        UserError: Another run works in it, or `check_folder` refuses it.
+        UserError: Another command works in it, or it can't be written to.
     """
-    if not is_first:
-        yield
-        return
     check_writable(folder)
     file = lock_file(folder)
     made = [each for each in (folder, *folder.absolute().parents) if not each.exists()]
@@ -72,11 +66,9 @@ def claimed(folder: Path, kind: str = "model", resuming: bool = False, is_first:
         lock.acquire(timeout=1)  # `is_claimed` may be looking at it
     except Timeout as error:
         raise UserError(
-            f"another run is working in --output_dir {folder}: wait for its end, or choose another folder"
+            f"another command is working in --output_dir {folder}: wait for its end, or choose another folder"
         ) from error
     try:
-        check_folder(folder, kind, resuming)
-        settle(folder)
         yield
     finally:
         with suppress(OSError):  # Windows removes it when it is released
@@ -85,6 +77,28 @@ def claimed(folder: Path, kind: str = "model", resuming: bool = False, is_first:
         with suppress(OSError):  # not empty
             for each in made:
                 each.rmdir()
+
+
+@contextmanager
+def claimed(folder: Path, kind: str = "model", resuming: bool = False, is_first: bool = True) -> Iterator[None]:
+    """Hold a folder for one run, in which nothing else is lost.
+
+    Args:
+        folder: See `held`.
+        kind: Of the run, see `RunRecord`.
+        resuming: Whether it goes on from a checkpoint in the folder.
+        is_first: Whether this is the first of the processes of a run, who asks for all of them.
+
+    Raises:
+        UserError: See `held`; or `check_folder` refuses it.
+    """
+    if not is_first:
+        yield
+        return
+    with held(folder):
+        check_folder(folder, kind, resuming)
+        settle(folder)
+        yield
 
 
 def is_claimed(folder: Path) -> bool:
@@ -203,10 +217,10 @@ def start(folder: Path, plan: dict[str, Any]) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Refuse a folder that can't be made, or written to.
+    """Refuse a folder that can't be made, or written to, or is no place for results.
 
     Raises:
-        UserError: It is a file or below one, or one lacks the permission.
+        UserError: It is a file or below one, one lacks the permission, or it holds the user's home or this package.
     """
     try:
         Path.cwd()
@@ -218,6 +232,10 @@ def check_writable(folder: Path) -> None:
         raise UserError(f"--output_dir {folder} can't be made: {existing} is {what}; name a folder")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"--output_dir {folder} can't be written to; choose another folder")
+    places = {"this package": Path(__file__).parents[2], "your home folder": Path(os.path.expanduser("~"))}
+    for what, place in places.items():
+        if place.is_absolute() and place.resolve().is_relative_to(folder.resolve()):  # without a home, ~ stays ~
+            raise UserError(f"--output_dir {folder} is or holds {what}; name a folder for the results alone")
 
 
 def check_places(folder: Path, names: Iterable[Path | str]) -> None:
@@ -238,23 +256,25 @@ def check_places(folder: Path, names: Iterable[Path | str]) -> None:
                 raise UserError(f"{folder / parent} is a file, and a folder goes there: {MOVE}")
 
 
-def new_file(folder: str | None, name: str) -> Path | None:
-    """Where a program's results go, or None where they are only printed.
+@contextmanager
+def new_files(folder: str | None, *names: str) -> Iterator[Path | None]:
+    """Hold the folder where a program's results go; None where they are only printed.
 
     Args:
         folder: What `--output_dir` says.
-        name: Of the file.
+        names: Of the files.
 
     Raises:
-        UserError: The file exists, or its folder can't be made or written to.
+        UserError: See `held`; or a file exists.
     """
     if folder is None:
-        return None
-    file = Path(folder, name)
-    check_writable(file.parent)
-    if file.exists():
-        raise UserError(f"{file} exists; choose another --output_dir, or move it away")
-    return file
+        yield None
+        return
+    with held(Path(folder)):
+        for file in (Path(folder, name) for name in names):
+            if file.exists():
+                raise UserError(f"{file} exists; choose another --output_dir, or move it away")
+        yield Path(folder)
 
 
 def checkpoints(folder: Path) -> list[Path]:

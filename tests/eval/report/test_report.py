@@ -192,6 +192,27 @@ def test_without_a_test_split_it_is_told_that_validation_is_what_was_looked_at(h
     capsys.readouterr()
 
 
+def test_a_report_that_was_stopped_is_made_again_by_the_same_command(home, monkeypatch, capsys):
+    words = ["report", "--model", "run", "--output_dir", "stopped", "--num_documents", "5", "--num_explained", "2"]
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    for step, left in (("command.as_png", False), ("output.write_page", True), ("output.write_json", True)):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"salience.eval.report.{step}", stop)
+            assert main(words) == 130
+        assert (home / "stopped").exists() == left
+        for picture in (home / "stopped/visualizations").glob("*/*.png"):
+            picture.rename(picture.with_name("999.png"))  # as if other examples had been drawn
+    assert "the same command begins again" in capsys.readouterr().err
+    assert main(words) == 0
+    assert read(home / "stopped/report.json")["data"]["texts"] == 60
+    assert not list((home / "stopped").rglob("999.png")) and not list((home / "stopped").glob(".*"))
+    assert main(words) == 2
+    assert "stopped/report.json exists" in capsys.readouterr().err
+
+
 def test_texts_of_one_word_lose_the_explanations_only(home, capsys):
     write_jsonl(home / "data/words.jsonl", [("word", label) for label in LABELS] * 4)
     assert main(["report", "--model", "run", "--test_file", "data/words.jsonl", "--output_dir", "words", *SMALL]) == 0
@@ -276,8 +297,3 @@ def test_bad_input_is_one_sentence(flags, message, home, tokenizer, capsys):
     assert error.splitlines()[-1].startswith("error: ")
     assert "Traceback" not in error
     assert not (home / "bad").exists()
-
-
-def test_a_folder_that_can_not_be_made_is_told_before_the_work(home, capsys):
-    assert main(["report", "--model", "run", "--output_dir", "data/train.jsonl/out"]) == 2
-    assert "data/train.jsonl is a file" in capsys.readouterr().err

@@ -36,7 +36,7 @@ def test_a_second_run_in_a_folder_is_refused_until_the_first_ends_in_any_way(tmp
     assert first.stdout.readline() == "held\n" and is_claimed(folder)
     for resuming in (False, True):
         with (
-            pytest.raises(UserError, match="another run is working in"),
+            pytest.raises(UserError, match="another command is working in"),
             claimed(folder, "model", resuming),
         ):
             raise AssertionError("two runs in one folder")

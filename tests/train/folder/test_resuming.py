@@ -293,7 +293,7 @@ def test_another_model_is_named_before_its_weights(copy, data, capsys, model):
 
 def test_a_run_is_refused_where_another_one_works(copy, data, capsys):
     with claimed(copy, resuming=True):
-        sentence = f"another run is working in --output_dir {copy}: wait for its end, or choose another folder"
+        sentence = f"another command is working in --output_dir {copy}: wait for its end, or choose another folder"
         assert sentence in refusal(copy, [*TINY, *data, *RESUME], capsys)
         assert sentence in refusal(copy, [*TINY, *data], capsys)
         assert sentence in refusal(copy, ["--train_file", "no.csv"], capsys)  # before anything is read
