@@ -24,7 +24,7 @@ from salience.model_cards.run_folder import ADAPTER_FOLDER, CARD_FILE, RUN_FILE,
 from salience.train.building.build import build_model
 from salience.train.building.text_columns import choose_separator, remember_columns
 from salience.train.data.load import TextData, load_splits
-from salience.train.flag_checks import check_flags, check_labels, check_model
+from salience.train.flag_checks import check_flags, check_model, loss_on
 from salience.train.folder.output import claimed
 from salience.train.folder.record import describe_model, peak_memory_mb, record_of_training
 from salience.train.folder.resuming import check_checkpoint, last_checkpoint, run_plan, start_or_resume
@@ -34,10 +34,9 @@ from salience.train.loop.assembly import (
     freeze_encoder,
     make_trainer,
     save,
-    with_best_metric,
 )
-from salience.train.loop.losses import TrainingLoss, correct_prior
-from salience.train.loop.preparation import label_statistics, prepare_texts
+from salience.train.loop.losses import correct_prior
+from salience.train.loop.preparation import prepare_texts
 from salience.train.publish.hub_access import check_access
 from salience.train.publish.push import push_run
 
@@ -157,10 +156,7 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
     set_seed(training.seed)
     choose_separator(data_args, model_args)
     data = load_splits(data_args, memory)
-    statistics = label_statistics(data)
-    check_labels(tuning, statistics)
-    training = with_best_metric(training, data.problem_type)
-    loss = TrainingLoss(tuning, data.problem_type, statistics, training.label_smoothing_factor)
+    loss, statistics = loss_on(data, tuning, training)
     model, tokenizer = build_model(model_args, data.splits["train"]["text"], data.label_names, data.problem_type)
     check_model(model, model_args, training)
     remember_columns(model.config, tokenizer, data_args)

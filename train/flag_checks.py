@@ -15,7 +15,10 @@ from salience.configuration.flags.model_arguments import chosen_options
 from salience.configuration.flags.training_arguments import SalienceTrainingArguments
 from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.model_cards.run_folder import is_hub_id
-from salience.train.loop.losses import BALANCING_LOSSES, LabelStatistics
+from salience.train.data.load import TextData
+from salience.train.loop.assembly import name_best_metric
+from salience.train.loop.losses import BALANCING_LOSSES, LabelStatistics, TrainingLoss
+from salience.train.loop.preparation import label_statistics
 from salience.train.loop.rehearsal import rehearse
 
 
@@ -33,12 +36,21 @@ def check_flags(model_args: Any, tuning: TuningArguments, training: SalienceTrai
     rehearse(training)
 
 
-def check_labels(tuning: TuningArguments, statistics: LabelStatistics | None) -> None:
-    """Refuse flags that the labels have no place for, before a model is loaded."""
+def loss_on(
+    data: TextData, tuning: TuningArguments, training: SalienceTrainingArguments
+) -> tuple[TrainingLoss, LabelStatistics | None]:
+    """The loss that the flags ask for, and what it knows of the training texts; the best metric gets its name.
+
+    Raises:
+        UserError: The labels have no place for a flag.
+    """
+    statistics = label_statistics(data)
     if statistics is None and tuning.prior_correction:
         raise UserError("--prior_correction needs classes, and the labels are numbers")
     if tuning.balanced_sampling and (statistics is None or statistics.is_multi_label):
         raise UserError("--balanced_sampling needs exactly one class for each text")
+    name_best_metric(training, data.problem_type)
+    return TrainingLoss(tuning, data.problem_type, statistics, training.label_smoothing_factor), statistics
 
 
 def check_model(model: PreTrainedModel, model_args: Any, training: SalienceTrainingArguments) -> None:

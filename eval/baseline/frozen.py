@@ -56,6 +56,7 @@ class FrozenVectors(TransformerMixin, BaseEstimator):
     @torch.no_grad()
     def transform(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors (N, D) float32 of N texts, of any length: long ones are read in windows."""
+        self.model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]  # its decorator
         ids = [np.array(each, dtype=int) for each in self.tokenizer(list(texts), verbose=False)["input_ids"]]
         parts, order, device = [], [], self.model.device
         bf16 = does_bf16_well(device.type == "cpu") if self.bf16 is None else self.bf16
@@ -82,7 +83,6 @@ def frozen_vectors(encoder: str, revision: str | None = None, cache: str | None 
     # The attention-pooling model that pools by the mean alone, without its untrained classifier.
     arguments: Any = ModelArguments(model="attn_pool", encoder=encoder, encoder_revision=revision, alpha=1.0)
     model, tokenizer = build_model(arguments, [], ["no", "yes"], "single_label_classification")
-    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]  # its decorator
     attach_cache(encoder_of(model), cache)
     return FrozenVectors(model.base_model.eval(), tokenizer)  # type: ignore[arg-type]  # Module, to torch's types
 

@@ -49,29 +49,24 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from salience.configuration.errors import UserError
-from salience.configuration.flags.data_arguments import DataArguments
 from salience.configuration.flags.flag_rules import check
 from salience.configuration.flags.parser import RecipeParser, recipe_tokens
 from salience.eval.runs import read_scores
-from salience.eval.scores.predictions import SINGLE_LABEL
 from salience.eval.study.cells import Cell, CellRunner
+from salience.eval.study.checks import check_cells, check_data
 from salience.eval.study.file import Study, read_flags, read_study
 from salience.eval.study.results import check_out, mark_as_own, write_results
-from salience.eval.study.scores import GROUP_SCORES
 from salience.model_cards.run_folder import read_json
-from salience.train.data.load import load_splits
-from salience.train.flag_checks import check_flags
 
 # Comparing a hundred cells takes seconds, and most of them may be finished already.
 SECONDS_BETWEEN_WRITES = 20
-NO_TEST = "a study compares scores of test texts, and there are none; name them with --test_file, or set --test_size"
 
 
 @dataclass
@@ -152,65 +147,6 @@ def stopped_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def check_cells(study: Study, cells: list[Cell]) -> None:
-    """Make sure that no cell will be refused for its flags, before the first one is run.
-
-    Raises:
-        UserError: A flag is wrong, or a cell's folder holds a run with other ones.
-    """
-    parser = RecipeParser()
-    for cell in cells:
-        try:
-            parser.check_values(cell.recipe)
-            model_args, _, tuning, training = parser.parse(recipe_tokens(cell.recipe))
-            if study.kind(cell.row) == "model":
-                check_flags(model_args, tuning, training)
-        except UserError as error:
-            raise UserError(f"{study.file}, row {cell.row}: {error}") from error
-        for name in GROUP_SCORES.keys() & set(study.scores):
-            if not cell.recipe.get("minority_labels"):
-                raise UserError(f"{study.file}, row {cell.row}: score {name} needs minority_labels")
-    for cell in cells:
-        cell.check()
-
-
-def check_data(study: Study, cells: list[Cell]) -> None:
-    """Make sure that the data can be compared, before the first cell is trained on it.
-
-    Raises:
-        UserError: There are no test texts, a text hasn't exactly one class, the data of a cell that is to be run can't
-            be read, or rows that are compared have other test texts.
-    """
-    waiting = [cell for cell in cells if not cell.is_finished]
-    parser = RecipeParser()
-    flags = [parser.parse(recipe_tokens(cell.recipe))[1] for cell in waiting]
-    distinct: dict[str, tuple[Cell, DataArguments]] = {}  # seeds only split the same data otherwise
-    for cell, data_args in zip(waiting, flags, strict=True):
-        if not (data_args.test_file or data_args.test_size or data_args.dataset_name):
-            raise UserError(f"{study.file}, row {cell.row}: {NO_TEST}")
-        distinct.setdefault(repr(replace(data_args, split_seed=0)), (cell, data_args))
-    tested: dict[int, tuple[str, str]] = {}  # row and fingerprint by the seed that splits the data
-    for cell, data_args in distinct.values():
-        where = f"{study.file}, row {cell.row}"
-        found = fingerprint_of_test(data_args, where)
-        first, expected = tested.setdefault(data_args.split_seed, (cell.row, found))
-        if found != expected and (study.reference or study.sparse):
-            raise UserError(f"{where}: its test texts are others than those of row {first}, so they can't be compared")
-
-
-def fingerprint_of_test(data_args: DataArguments, where: str) -> str:
-    """What tells the test texts of a cell from others; arguments and errors are those of `check_data`."""
-    try:
-        data = load_splits(data_args)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from error
-    if "test" not in data.splits:
-        raise UserError(f"{where}: {NO_TEST}")
-    if data.problem_type != SINGLE_LABEL:
-        raise UserError(f"{where}: a study needs exactly one class for each text; these labels are {data.problem_type}")
-    return data.fingerprint("test")["sha256"]
 
 
 def run_cells(study: Study, cells: list[Cell], folder: Path, jobs: int) -> list[Cell]:

@@ -17,7 +17,7 @@ from salience.eval.study.figure import draw_study
 from salience.eval.study.file import Study
 from salience.eval.study.scores import further_scores
 from salience.eval.study.table import render
-from salience.model_cards.run_folder import STARTED_FILE, is_whole, read_json, write_json
+from salience.model_cards.run_folder import RUN_FILE, STARTED_FILE, is_whole, read_json, write_json
 from salience.train.folder.output import check_places, check_unfinished
 
 DPI = 120
@@ -138,6 +138,7 @@ def collect(study: Study, cells: Sequence[Cell]) -> StudyResults:
             **further_scores(cell, study.scores),
         }
     check_same_texts(cells)
+    check_records(cells)
     summaries = {name: summarize(found, (*MEASURES, *study.scores)) for name, found in scores.items()}
     best_sparse = best_by_validation(
         {
@@ -166,6 +167,28 @@ def collect(study: Study, cells: Sequence[Cell]) -> StudyResults:
         "data": describe_data(cells),
         "rows": rows,
     }
+
+
+def check_records(cells: Sequence[Cell]) -> None:
+    """Make sure that runs are of the seeds of their cells, and all of a seed of the same test texts.
+
+    Args:
+        cells: Finished ones.
+
+    Raises:
+        UserError: They are not.
+    """
+    tests: dict[int, tuple[Cell, str]] = {}
+    for cell in cells:
+        run = read_run(cell.folder)
+        if (seed := run.record["seed"]) != cell.seed:
+            raise UserError(f"{cell.folder / RUN_FILE} tells of seed {seed}: restore it, or move that folder away")
+        first, test = tests.setdefault(cell.seed, (cell, run.splits["test"]))
+        if run.splits["test"] != test:
+            raise UserError(
+                f"{cell.folder} was tested on other texts than {first.folder}, so they can't be compared; choose "
+                "another --output_dir, or move one of the two away"
+            )
 
 
 def check_same_texts(cells: Sequence[Cell]) -> None:

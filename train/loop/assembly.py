@@ -76,7 +76,7 @@ def make_trainer(
     )
 
 
-def with_best_metric(training: SalienceTrainingArguments, problem_type: str) -> SalienceTrainingArguments:
+def name_best_metric(training: SalienceTrainingArguments, problem_type: str) -> None:
     """Name the metric of the best checkpoint, where the user did not.
 
     Raises:
@@ -89,7 +89,6 @@ def with_best_metric(training: SalienceTrainingArguments, problem_type: str) -> 
     if training.chooses_best_metric:
         training.metric_for_best_model = "loss" if problem_type == "regression" else "f1_macro"
         training.greater_is_better = problem_type != "regression"
-    return training
 
 
 def plain_adam(training: SalienceTrainingArguments) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:

@@ -48,22 +48,45 @@ OTHER_DATA = {
     "test_file: unseen.csv": "has the label 'chess'",
     "text_column: body": "has no column 'body'",
     "label_column: topic": "has no column 'topic'",
-    "test_file: train.csv": "its test texts are others than those of row tfidf_svm",
+    "test_file: train.csv": "its test texts are others than those of row same",
     "train_file: numbers.csv, test_file: null, test_size: 0.2": "these labels are regression",
+    "test_file: null, test_size: 0.2": "its test texts are others than those of row same",
 }
 
 
+@pytest.mark.parametrize("compared", ["sparse: tfidf_svm\n", "reference: same\n", ""])
 @pytest.mark.parametrize("flags", OTHER_DATA)
-def test_the_data_of_every_row_are_looked_at_before_the_first_cell(tmp_path, monkeypatch, capsys, flags):
+def test_the_data_of_every_row_are_looked_at_before_the_first_cell(tmp_path, monkeypatch, capsys, flags, compared):
     monkeypatch.chdir(tmp_path)
     toy_csv(tmp_path)
     numbers(tmp_path)
     (tmp_path / "unseen.csv").write_text("text,label\na text,chess\n")
     rows = f"rows: {{same: {{model: tfidf_logistic}}, other: {{model: tfidf_svm, {flags}}}}}"
     (tmp_path / "rows.yaml").write_text(
-        f"arguments: {{train_file: train.csv, test_file: test.csv}}\nseeds: [0, 1]\nsparse: tfidf_svm\n{rows}\n"
+        f"arguments: {{train_file: train.csv, test_file: test.csv}}\nseeds: [0, 1]\n{compared}{rows}\n"
     )
     assert main(["study", "rows.yaml", "--output_dir", "out"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: rows.yaml, row other: ") and OTHER_DATA[flags] in line
+    assert (
+        line.startswith("error: rows.yaml, row other: ")
+        and OTHER_DATA[flags].replace("row same", "row tfidf_svm" if "sparse" in compared else "row same") in line
+    )
     assert not (tmp_path / "out").exists()
+
+
+def test_rows_that_split_the_same_data_otherwise_are_not_compared(tmp_path, monkeypatch, capsys):
+    """Also where one of them is finished."""
+    monkeypatch.chdir(tmp_path)
+    toy_csv(tmp_path)
+    start = "arguments: {train_file: train.csv, test_size: 0.3}\nseeds: [0, 1]\nrows:\n  a: {model: tfidf_svm}\n"
+    sentence = "error: rows.yaml, row {}: its test texts are others than those of row {}, so they can't be compared"
+    for split_seed, rows in ((0, "ab"), (5, "ba")):
+        (tmp_path / "rows.yaml").write_text(f"{start}  b: {{model: tfidf_svm, split_seed: {split_seed}}}\n")
+        assert main(["study", "rows.yaml", "--output_dir", "out"]) == 2
+        assert capsys.readouterr().err.splitlines() == [sentence.format(*rows)]
+        assert not (tmp_path / "out").exists()
+    (tmp_path / "rows.yaml").write_text(start)
+    assert main(["study", "rows.yaml", "--output_dir", "out"]) == 0
+    (tmp_path / "rows.yaml").write_text(f"{start}  b: {{model: tfidf_svm, split_seed: 5}}\n")
+    assert main(["study", "rows.yaml", "--output_dir", "out"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == sentence.format(*"ba")

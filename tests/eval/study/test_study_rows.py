@@ -1,6 +1,9 @@
+"""The rows of a study: what they may say, and which flags they get."""
+
 import re
 
 import pytest
+import yaml
 
 from salience.eval.cli import main
 from salience.eval.study.file import read_flags, read_study
@@ -57,6 +60,34 @@ def test_mistakes_stop_the_study_before_its_first_cell(tmp_path, data, capsys, c
     assert re.search(message, error), error
     assert error.count("\n") == 1
     assert not out.exists()
+
+
+LATE = {
+    "dropout: 1.5": "--model lstm: dropout = 1.5",
+    "embedding_dim: 0": "embedding_dim",
+    "word_vectors: no.npy": "no.npy",
+    "min_frequency: 9999": "no word stands 9999 times in the training texts",
+    "metric_for_best_model: foo": "--metric_for_best_model foo is unknown",
+    "loss: weighted, class_weights: [foo=1]": "--class_weights foo=1 names no class",
+    "gradient_checkpointing: true": "--gradient_checkpointing is for Transformers",
+    "optim_args: foo=1": "--optim_args foo=1",
+    "model: attn_pool, encoder: ./no": "--encoder ./no: there is no such folder",
+    "model: sequence_classification, encoder: ./no": "--encoder ./no: there is no such folder",
+    "model: frozen_logistic, encoder: ./no": "--encoder ./no: there is no such folder",
+    "model: frozen_logistic": "frozen_logistic needs --encoder",
+}
+
+
+@pytest.mark.parametrize("flags", LATE)
+def test_what_training_refuses_is_told_before_the_first_cell(tmp_path, data, capsys, flags):
+    """Of the last row, whose model, loss or metric only fails on the data."""
+    row = yaml.safe_load(f"{{{flags}}}")
+    rows = {"good": {"model": "tfidf_svm"}, "bad": {"model": "lstm"} | row}
+    study = write_study(tmp_path, arguments={}, rows=rows, reference="good", sparse=[])
+    assert main(["study", study, "--output_dir", str(tmp_path / "out"), *data]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {study}, row bad: ") and LATE[flags] in line
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
