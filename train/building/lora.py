@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from copy import deepcopy
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from peft import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model
+from peft.utils import get_peft_model_state_dict, load_peft_weights
 from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoConfig, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from salience.configuration.errors import UserError, one_line
@@ -16,6 +19,9 @@ from salience.configuration.hub import find_commit
 from salience.model_cards.run_folder import ADAPTER_FOLDER, CARD_FILE
 from salience.modeling.encoders import forget_origin, load_encoder, pretrained_encoder
 from salience.train.building.encoder_loading import LOADING_ERRORS, encoder_path, load_plain_head
+
+BASE_FINGERPRINT = "base_sha256"
+"""Field of an adapter folder's config.json: `base_fingerprint` of the encoder that it was trained on."""
 
 
 def add_adapters(model: PreTrainedModel, options: TuningArguments) -> PeftModel:
@@ -117,10 +123,26 @@ def save_merged(adapted: PeftModel, folder: Path, base_name: str, base_revision:
     (folder / ADAPTER_FOLDER / CARD_FILE).unlink(missing_ok=True)  # PEFT's; ours is written when there are results
     config = deepcopy(base.config)
     forget_origin(config)  # the adapter's folder gets the configuration's code and no model's
+    setattr(config, BASE_FINGERPRINT, base_fingerprint(adapted))
     config.save_pretrained(folder / ADAPTER_FOLDER)
     merged: PreTrainedModel = adapted.merge_and_unload()  # type: ignore[operator]  # the tuner's, by __getattr__
     merged.save_pretrained(folder)
     return merged
+
+
+def base_fingerprint(adapted: PeftModel) -> str:
+    """SHA-256 of the weights that the adapters change or leave as they are, whatever their names and order.
+
+    Args:
+        adapted: With adapters that are not merged.
+    """
+    encoder = encoder_of(cast(PreTrainedModel, adapted.get_base_model()))
+    of_adapters = ("lora_", "modules_to_save.", "original_module.")
+    weights = [weight for name, weight in encoder.named_parameters() if not any(part in name for part in of_adapters)]
+    plain: Iterator[Any] = (
+        weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy() for weight in weights
+    )
+    return sha256(b"".join(sorted(sha256(each).digest() for each in plain))).hexdigest()
 
 
 def load_adapter(name_or_path: str | Path, revision: str | None = None, encoder: str | None = None) -> PeftModel:
@@ -132,7 +154,7 @@ def load_adapter(name_or_path: str | Path, revision: str | None = None, encoder:
         encoder: Hub id, folder or `package:NAME` of the base encoder; None for the one that the adapter names.
 
     Raises:
-        UserError: There is no such adapter, or its base encoder isn't to be had here.
+        UserError: There is no such adapter or it is damaged, or its base encoder isn't to be had here or is another.
     """
     name = str(name_or_path)
     try:
@@ -140,25 +162,41 @@ def load_adapter(name_or_path: str | Path, revision: str | None = None, encoder:
             revision = find_commit(name, revision)
         adapter = PeftConfig.from_pretrained(name, revision=revision)
         config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+        weights = load_peft_weights(name, device="cpu", revision=revision)
+    except Exception as error:  # files of others can be broken in any way, and libraries have errors of their own
         raise UserError(f"the adapter {name} can't be loaded: {one_line(error, 300)}") from error
+    expected = config.__dict__.pop(BASE_FINGERPRINT, None)
     base_revision = adapter.revision if encoder is None else None
     encoder = encoder or adapter.base_model_name_or_path
-    encoder_config = getattr(config, "encoder_config", None)
+    if encoder is None:
+        raise UserError(f"the adapter {name} names no base: give it with encoder=...")
     try:
-        path = encoder_path(encoder)
-        if not Path(path).is_dir():
-            base_revision = find_commit(path, base_revision)
-        if encoder_config is None:
-            model = load_plain_head(path, base_revision, config)
-        else:
-            model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
-            model.base_model.pretrained = load_encoder(path, encoder_config, base_revision)
+        model = _load_base(config, encoder, base_revision)
     except (ValueError, *LOADING_ERRORS) as error:
         raise UserError(
             f"the base {encoder} of {name} can't be loaded, name it with encoder=...: {one_line(error, 300)}"
         ) from error
     try:
-        return PeftModel.from_pretrained(model, name, revision=revision).eval()
-    except (KeyError, ValueError, RuntimeError, *LOADING_ERRORS) as error:  # a weight is missing, or of another shape
+        adapted = PeftModel.from_pretrained(model, name, revision=revision).eval()
+    except Exception as error:
         raise UserError(f"the weights of the adapter {name} are damaged: {one_line(error, 300)}") from error
+    places = get_peft_model_state_dict(adapted, save_embedding_layers=False).keys()
+    if other := places ^ weights.keys():
+        what = "lacks weights" if other & places else "has weights without a place"
+        raise UserError(f"the adapter {name} {what} ({min(other)}): it is damaged, or of another model")
+    if expected not in (None, base_fingerprint(adapted)):
+        raise UserError(f"{encoder} has other weights than the base of {name} had; name that one with encoder=...")
+    return adapted
+
+
+def _load_base(config: PretrainedConfig, encoder: str, revision: str | None) -> PreTrainedModel:
+    """An adapter's model without its adapters."""
+    path = encoder_path(encoder)
+    if not Path(path).is_dir():
+        revision = find_commit(path, revision)
+    encoder_config = getattr(config, "encoder_config", None)
+    if encoder_config is None:
+        return load_plain_head(path, revision, config)
+    model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
+    model.base_model.pretrained = load_encoder(path, encoder_config, revision)
+    return model

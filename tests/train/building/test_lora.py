@@ -71,6 +71,62 @@ def test_adapter_and_merged_model_agree(trained):
     assert not any("lora" in name for name in merged.state_dict())
 
 
+def _without(weights):
+    weights.pop(next(key for key in weights if ".classifier." in key or ".lora_A." in key))
+
+
+def _renamed(weights):
+    weights["foo"] = weights.pop(next(key for key in weights if ".lora_B." in key))
+
+
+def _reshaped(weights):
+    name = next(key for key in weights if ".lora_A." in key)
+    weights[name] = weights[name][:, :-1].contiguous()
+
+
+def _further(weights):
+    weights["foo"] = torch.zeros(2)
+
+
+@pytest.mark.parametrize("damage", [_without, _renamed, _reshaped, _further, "cut", "empty", "no json", "{}"])
+def test_a_damaged_adapter_is_one_sentence(trained, tmp_path, damage):
+    adapter = shutil.copytree(trained[0] / "adapter", tmp_path / "adapter")
+    file = adapter / "adapter_model.safetensors"
+    if callable(damage):
+        weights = load_file(file)
+        damage(weights)
+        save_file(weights, file)
+    elif damage in ("cut", "empty"):
+        file.write_bytes(file.read_bytes()[: -50 if damage == "cut" else 0])
+    else:
+        (adapter / "adapter_config.json").write_text(damage)
+    with pytest.raises(UserError, match=f"the adapter {adapter} ") as error:
+        load_adapter(adapter)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("change", ["weights", "name"])
+def test_another_base_than_that_of_the_training_is_refused(trained, tmp_path, change):
+    """Whatever it is called: the same weights in another place are the same base."""
+    folder, encoder = trained
+    other = shutil.copytree(encoder, tmp_path / "encoder")
+    if change == "name":
+        expected = logits_of(load_adapter(folder / "adapter"), AutoTokenizer.from_pretrained(folder))
+        found = load_adapter(folder / "adapter", encoder=str(other))
+        assert torch.equal(logits_of(found, AutoTokenizer.from_pretrained(folder)), expected)
+        assert "base_sha256" not in found.get_base_model().config.to_dict()
+        return
+    weights = load_file(other / "model.safetensors")
+    name = next(key for key in weights if key.endswith("query.weight"))
+    weights[name] = weights[name] + 0.01
+    save_file(weights, other / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=f"{other} has other weights than the base of {folder / 'adapter'} had"):
+        load_adapter(folder / "adapter", encoder=str(other))
+    (other / "model.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match=f"the base {other} of .* can't be loaded, name it with encoder=..."):
+        load_adapter(folder / "adapter", encoder=str(other))
+
+
 def test_everything_outside_of_the_encoder_is_saved_with_the_adapters(trained):
     folder, encoder = trained
     saved = load_file(folder / "adapter" / "adapter_model.safetensors")
@@ -104,24 +160,6 @@ def test_the_adapter_folder_names_its_base_and_describes_itself(trained):
     model = json.loads((folder / "run.json").read_text())["model"]
     assert 0 < model["trainable_parameters"] < model["parameters"]
     assert not [path for path in folder.rglob("*.bin") if "checkpoint" not in str(path)]
-
-
-def _cut(file):
-    file.write_bytes(file.read_bytes()[:-50])
-
-
-def _lacking(file):
-    weights = load_file(file)
-    weights.pop(next(name for name in weights if "classifier" in name and name.endswith("bias")))
-    save_file(weights, file)
-
-
-@pytest.mark.parametrize("damage", [_cut, _lacking])
-def test_a_damaged_adapter_is_one_sentence(trained, tmp_path, damage):
-    adapter = shutil.copytree(trained[0] / "adapter", tmp_path / "adapter")
-    damage(adapter / "adapter_model.safetensors")
-    with pytest.raises(UserError, match="the weights of the adapter .* are damaged: "):
-        load_adapter(adapter)
 
 
 PUSH = """
