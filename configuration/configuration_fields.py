@@ -1,9 +1,12 @@
-"""What the fields of a configuration may hold: a config.json can be edited by hand, or damaged."""
+"""What the fields of a configuration may hold: a config.json can be edited by hand, damaged, or of another version."""
 
 import math
 import types
 from inspect import signature
 from typing import Any, Union, get_args, get_origin
+
+import transformers
+from transformers import AutoConfig
 
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
 
@@ -76,3 +79,44 @@ def check_classes(fields: dict[str, Any]) -> None:
         require(is_list and bool(columns), f"text_columns = {columns!r} in its config.json must be a list of columns")
         separator = fields.get("text_separator")
         require(isinstance(separator, str), f"text_separator = {separator!r} in its config.json must be text")
+
+
+def rotary_fields_of_version_4(model_type: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """What transformers 5 keeps in `rope_parameters`, in the fields of transformers 4, which would not read it.
+
+    Args:
+        model_type: Of the encoder.
+        fields: Of its configuration.
+
+    Raises:
+        ValueError: There are no such fields.
+    """
+    known = signature(type(AutoConfig.for_model(model_type)).__init__).parameters
+    fields = dict(fields)
+    rotary = fields.pop("rope_parameters")
+    by_layer = {"full_attention", "sliding_attention"} & rotary.keys()
+    everywhere = dict(rotary.get("full_attention", {}) if by_layer else rotary)
+    local = dict(rotary.get("sliding_attention") or {})
+    values = {
+        ("rope_theta", "global_rope_theta", "rotary_emb_base"): everywhere.pop("rope_theta", None),
+        ("partial_rotary_factor", "rotary_pct"): everywhere.pop("partial_rotary_factor", None),
+        ("rope_local_base_freq", "local_rope_theta"): local.pop("rope_theta", None),
+        ("rope_scaling",): None if everywhere.get("rope_type", "default") == "default" else everywhere,
+    }
+    told = local.pop("rope_type", "default") == "default" and not local
+    for names, value in values.items():
+        name = next((name for name in names if name in known), None)
+        told = told and (value is None or name is not None)
+        if name is not None and value is not None:
+            fields[name] = value
+    if "global_attn_every_n_layers" in known and (layers := fields.get("layer_types")):
+        every = next((number for number, kind in enumerate(layers[1:], 1) if kind == "full_attention"), len(layers))
+        fields["global_attn_every_n_layers"] = every
+        kinds = ["sliding_attention" if number % every else "full_attention" for number in range(len(layers))]
+        told = told and kinds == layers
+    require(
+        told,
+        f"the encoder's rotary positions were saved by transformers 5, and transformers {transformers.__version__} has "
+        f"no place for them in its {model_type}: install transformers 5",
+    )
+    return fields

@@ -1,13 +1,12 @@
 """What the configurations of all our models share."""
 
-from inspect import signature
 from typing import Any, ClassVar
 
 import transformers
 from transformers import AutoConfig, BertConfig, PretrainedConfig
 from transformers.utils import logging
 
-from .configuration_fields import check_classes, check_types, require
+from .configuration_fields import check_classes, check_types, require, rotary_fields_of_version_4
 
 logger = logging.get_logger(__name__)
 IS_VERSION_4 = transformers.__version__.startswith("4.")
@@ -115,7 +114,15 @@ class SalienceConfig(PretrainedConfig):
         Args:
             config_dict: Fields, as `config.json` has them.
             kwargs: Fields that the caller sets, and `return_unused_kwargs`.
+
+        Raises:
+            ValueError: They are of another family, or a value is out of its range.
         """
+        found_type = config_dict.get("model_type", cls.model_type)
+        require(
+            found_type == cls.model_type,
+            f"it is a {found_type} model, no {cls.model_type} model: load it with AutoModelForSequenceClassification",
+        )
         config_dict = {"salience_format": 1} | config_dict
         if config_dict.get("id2label") is None:  # transformers doesn't save its default
             config_dict["id2label"] = {0: "LABEL_0", 1: "LABEL_1"}
@@ -137,8 +144,8 @@ class SalienceConfig(PretrainedConfig):
             if before and before != names_by_id(value):
                 self.drop_fitted(tuple(FITTED), "the model's classes have changed")
                 super().__setattr__("label2id", {name: index for index, name in names_by_id(value).items()})
-        elif name == "problem_type" and value not in (None, getattr(self, name, None) or value):
-            self.drop_fitted(tuple(FITTED), "the model's problem type has changed")
+        if name == "problem_type" and None not in (old := self.__dict__.get(name), value) and old != value:
+            self.drop_fitted(tuple(FITTED), "the model's problem_type has changed")
         super().__setattr__(name, value)
 
     def begin_training(self) -> None:
@@ -256,44 +263,3 @@ class EncoderConfig(SalienceConfig):
 def default_encoder_config() -> PretrainedConfig:
     """The encoder of a configuration made without one: BERT at the size of bert-base."""
     return BertConfig()
-
-
-def rotary_fields_of_version_4(model_type: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """What transformers 5 keeps in `rope_parameters`, in the fields of transformers 4, which would not read it.
-
-    Args:
-        model_type: Of the encoder.
-        fields: Of its configuration.
-
-    Raises:
-        ValueError: There are no such fields.
-    """
-    known = signature(type(AutoConfig.for_model(model_type)).__init__).parameters
-    fields = dict(fields)
-    rotary = fields.pop("rope_parameters")
-    by_layer = {"full_attention", "sliding_attention"} & rotary.keys()
-    everywhere = dict(rotary.get("full_attention", {}) if by_layer else rotary)
-    local = dict(rotary.get("sliding_attention") or {})
-    values = {
-        ("rope_theta", "global_rope_theta", "rotary_emb_base"): everywhere.pop("rope_theta", None),
-        ("partial_rotary_factor", "rotary_pct"): everywhere.pop("partial_rotary_factor", None),
-        ("rope_local_base_freq", "local_rope_theta"): local.pop("rope_theta", None),
-        ("rope_scaling",): None if everywhere.get("rope_type", "default") == "default" else everywhere,
-    }
-    told = local.pop("rope_type", "default") == "default" and not local
-    for names, value in values.items():
-        name = next((name for name in names if name in known), None)
-        told = told and (value is None or name is not None)
-        if name is not None and value is not None:
-            fields[name] = value
-    if "global_attn_every_n_layers" in known and (layers := fields.get("layer_types")):
-        every = next((number for number, kind in enumerate(layers[1:], 1) if kind == "full_attention"), len(layers))
-        fields["global_attn_every_n_layers"] = every
-        kinds = ["sliding_attention" if number % every else "full_attention" for number in range(len(layers))]
-        told = told and kinds == layers
-    require(
-        told,
-        f"the encoder's rotary positions were saved by transformers 5, and transformers {transformers.__version__} has "
-        f"no place for them in its {model_type}: install transformers 5",
-    )
-    return fields

@@ -6,12 +6,17 @@ import os
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoTokenizer, BertConfig, BertForSequenceClassification
+from transformers import AutoConfig, AutoTokenizer, BertConfig, BertForSequenceClassification, BertModel
 
 from salience.configuration.errors import UserError
 from salience.eval.reading.load import load_classifier
+from salience.modeling import (
+    AttnPoolForSequenceClassification,
+    BaselineForSequenceClassification,
+    HierarchicalAttnForSequenceClassification,
+)
 from salience.train.building.encoder_loading import plain_head_config
-from tests.helpers.tiny import ENCODER, LABELS, TINY_TOKENIZER, tiny_model
+from tests.helpers.tiny import ENCODER, LABELS, TINY_TOKENIZER, tiny_encoder_config, tiny_model
 
 CLASSES = {
     "id2label": ({"0": 1, "1": 2, "2": 3}, {"0": None, "1": "b", "2": "c"}, {"0": ["a"], "1": "b"}, ["a"], "abc", 5, {},
@@ -103,6 +108,24 @@ def test_what_transformers_takes_for_granted_is_looked_at(tmp_path, content, sen
         load_classifier(tmp_path)
     with pytest.raises((OSError, ValueError), match=sentence):
         plain_head_config(str(tmp_path), None, None)
+
+
+@pytest.mark.parametrize("kind", ["attn_pool", "hierarchical", "lstm", "bert"])
+def test_a_class_of_ours_reads_no_folder_of_another_family(tmp_path, kind):
+    """It would have the random weights of the family's own."""
+    (BertModel(tiny_encoder_config()) if kind == "bert" else tiny_model(kind)).save_pretrained(tmp_path)
+    families = {
+        AttnPoolForSequenceClassification: "attn_pool",
+        HierarchicalAttnForSequenceClassification: "hierarchical",
+        BaselineForSequenceClassification: "lstm",
+    }
+    for model_class, own in families.items():
+        if own == kind:
+            assert model_class.from_pretrained(tmp_path).config.num_labels == 3
+            continue
+        for loaded in (model_class, model_class.config_class):
+            with pytest.raises(ValueError, match="it is a .* model, no .* model: load it with AutoModelForSequence"):
+                loaded.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["./nope", "/tmp/nope", "~/nope", "../nope", "a/b/nope"])

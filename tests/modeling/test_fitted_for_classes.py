@@ -35,7 +35,8 @@ SAME = {
     "the same number": {"num_labels": 3},
     "the same names": {"id2label": LABELS["id2label"]},
     "the same names, keys of json": {"id2label": {str(index): name for index, name in LABELS["id2label"].items()}},
-    "another problem": {"problem_type": None},
+    "no problem type": {"problem_type": None},
+    "the same problem type": {"problem_type": "single_label_classification"},
 }
 
 
@@ -69,6 +70,19 @@ def test_other_classes_drop_what_was_fitted(name, change, tmp_path, caplog):
     assert_close(outputs.logits, model.classifier(outputs.pooler_output))
     model.save_pretrained(tmp_path / "again")
     assert fields(AutoConfig.from_pretrained(tmp_path / "again")) == FITTED
+
+
+@pytest.mark.parametrize("name", ["attn_pool", "lstm"])
+@pytest.mark.parametrize("problem_type", ["multi_label_classification", "regression"])
+def test_another_problem_type_drops_what_was_fitted(name, problem_type, tmp_path, caplog):
+    """Softmax of one class or sigmoid of each: logits of the one aren't divided by the temperature of the other."""
+    fitted(name).save_pretrained(tmp_path)
+    caplog.clear()
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path, problem_type=problem_type).eval()
+    assert fields(model.config) == FITTED
+    assert len([each for each in caplog.messages if "problem_type has changed: what was fitted" in each]) == 1
+    outputs = model(**random_batch([5, 30]))
+    assert_close(outputs.logits, model.classifier(outputs.pooler_output))
 
 
 @pytest.mark.parametrize("change", SAME)
