@@ -165,10 +165,10 @@ def read_own_results(folder: Path, split: str) -> dict[str, Any]:
         UserError: They have others: one of the two files was edited, or is of another run.
     """
     results, predictions = read_results(folder, split), read_predictions(folder, split)
-    if predictions.problem_type == REGRESSION:
-        return results
-    # A ranking can be finer than the single precision of predictions in a file; what is answered isn't.
-    scores = {name: value for name, value in compute_scores(predictions).items() if name != "roc_auc"}
+    scores: dict[str, Any] = {"samples": len(predictions)}
+    if predictions.problem_type != REGRESSION:
+        # A ranking can be finer than the single precision of predictions in a file; what is answered isn't.
+        scores |= {name: value for name, value in compute_scores(predictions).items() if name != "roc_auc"}
     counted, told = _flat(scores), _flat({name: value for name, value in results.items() if name in scores})
     other = next((name for name, value in told.items() if abs(value - counted.get(name, math.inf)) > TOLERANCE), None)
     if other is not None:
@@ -232,10 +232,31 @@ def paired_answers(ours: Path, theirs: Path) -> tuple[Predictions, Predictions]:
     """
     runs = read_run(ours), read_run(theirs)
     our, their = map(read_answers, runs)
-    if our.label_names != their.label_names:
-        raise UserError(
-            f"{ours} and {theirs} have classes of other names, or in another order: compare runs of the same"
-        )
+    check_same_classes(ours, our, theirs, their)
     if runs[0].splits["test"] != runs[1].splits["test"] or not np.array_equal(our.labels, their.labels):
         raise UserError(f"{ours} and {theirs} were tested on different texts: give them the same splits")
     return our, their
+
+
+def check_same_classes(ours: Path, our: Predictions, theirs: Path, their: Predictions) -> None:
+    """Make sure that two runs know the same classes.
+
+    Args:
+        ours: A run folder.
+        our: Its answers.
+        theirs: Another one.
+        their: Its answers.
+
+    Raises:
+        UserError: They don't, or in another order.
+    """
+    if our.label_names == their.label_names:
+        return
+    names = {ours: our.label_names, theirs: their.label_names}
+    for folder, other in ((ours, theirs), (theirs, ours)):
+        if alone := [repr(name) for name in names[folder] if name not in names[other]]:
+            raise UserError(
+                f"{ours} and {theirs} have other classes ({', '.join(alone[:5])} only in {folder}): compare runs of "
+                "the same classes"
+            )
+    raise UserError(f"{ours} and {theirs} have the same classes in another order: train one of them again")

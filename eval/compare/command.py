@@ -42,7 +42,7 @@ from salience.eval.baseline.command import make_sparse_run
 from salience.eval.compare.output import check_out, write
 from salience.eval.compare.page import text_table
 from salience.eval.compare.results import Comparison, collect, reference_run
-from salience.eval.runs import Run, data_flags, load_data, paired_answers, read_run, read_scores
+from salience.eval.runs import Run, check_same_classes, data_flags, load_data, paired_answers, read_run, read_scores
 from salience.eval.scores.predictions import SINGLE_LABEL, read_predictions
 from salience.model_cards.run_folder import RUN_FILE
 from salience.train.folder.output import claimed, held
@@ -128,18 +128,22 @@ def check_comparable(runs: Sequence[Run]) -> None:
         runs: At least one.
 
     Raises:
-        UserError: They are of different problem types or were tested on different texts; texts don't have exactly one
-            class each; a run is given twice, or its results are damaged.
+        UserError: They are of different problem types or classes, or were tested on different texts; texts don't have
+            exactly one class each; a run is given twice, or its results are damaged.
     """
     first, *others = runs
     for number, run in enumerate(runs):
         if run.folder.resolve() in {before.folder.resolve() for before in runs[:number]}:
             raise UserError(f"{run.folder} is given twice: leave one out")
-    kind = read_predictions(first.folder, "test").problem_type
+    answers = read_predictions(first.folder, "test")
+    kind = answers.problem_type
     for run in others:
-        other = read_predictions(run.folder, "test").problem_type
-        if other != kind:
-            raise UserError(f"{first.folder} is {kind} and {run.folder} {other}: compare runs of one problem type")
+        other = read_predictions(run.folder, "test")
+        if other.problem_type != kind:
+            raise UserError(
+                f"{first.folder} is {kind} and {run.folder} {other.problem_type}: compare runs of one problem type"
+            )
+        check_same_classes(first.folder, answers, run.folder, other)
         if run.splits["test"] != first.splits["test"]:
             raise UserError(
                 f"{first.folder} and {run.folder} were tested on different texts: compare runs with the same test split"

@@ -45,6 +45,8 @@ def test_scores_of_an_earlier_version_are_read(run):
             "x",
         ),
         ("eval_results.json", {"eval_accuracy": 0.99}, "accuracy = 0.99"),
+        ("test_results.json", {"test_samples": 5}, "samples = 5"),
+        ("eval_results.json", {"eval_samples": 5}, "samples = 5"),
     ],
 )
 def test_scores_that_do_not_follow_from_the_predictions_are_refused(run, name, changed, other):

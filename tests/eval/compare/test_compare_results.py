@@ -1,12 +1,20 @@
-"""What runs are called in a comparison, and how sure their scores are."""
+"""What runs are called in a comparison, which of them can be compared, and how sure their scores are."""
+
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
+from salience.configuration.errors import UserError
+from salience.eval.compare.command import check_comparable
 from salience.eval.compare.page import shorten
 from salience.eval.compare.results import distinct_names, intervals
-from salience.eval.scores.predictions import Predictions
+from salience.eval.runs import read_run
+from salience.eval.scores.predictions import Predictions, read_predictions, write_predictions
+from salience.model_cards.run_folder import write_json
+from tests.helpers.paths import DATA
 
 
 def test_names_are_what_tells_folders_apart(tmp_path):
@@ -32,3 +40,27 @@ def test_intervals_are_those_of_texts_drawn_one_by_one():
     for score, name in ((accuracy_score, "accuracy"), (lambda *both: f1_score(*both, average="macro"), "f1_macro")):
         expected = np.percentile([score(labels[draw], answers[draw]) for draw in draws], [2.5, 97.5])
         assert found[name] == pytest.approx(expected, abs=0.015)
+
+
+@pytest.mark.parametrize("change", ["one more", "another name", "another order"])
+def test_other_classes_are_named(tmp_path, change):
+    """Whose fingerprints of the test texts differ for that reason, too."""
+    one, other = (shutil.copytree(DATA / "run_0_1/attn_pool", tmp_path / name) for name in ("one", "other"))
+    answers = read_predictions(other, "test")
+    names = [*answers.label_names]
+    if change == "one more":
+        logits = np.column_stack([answers.logits, np.full(len(answers), -9.0)])
+        answers = replace(answers, label_names=[*names, "weather"], logits=logits)
+    else:
+        answers = replace(answers, label_names=names[::-1] if change == "another order" else ["weather", *names[1:]])
+    write_predictions(other, "test", np.arange(len(answers)), answers)
+    record = read_run(other).record
+    record["data"]["splits"]["test"]["sha256"] = "of other names"
+    write_json(other / "run.json", record)
+    sentence = {
+        "one more": rf"have other classes \('weather' only in {other}\)",
+        "another name": rf"have other classes \('{names[0]}' only in {one}\)",
+        "another order": "have the same classes in another order",
+    }[change]
+    with pytest.raises(UserError, match=sentence):
+        check_comparable([read_run(one), read_run(other)])
