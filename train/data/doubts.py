@@ -2,10 +2,12 @@
 
 import logging
 import re
+import shlex
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
+from salience.configuration.errors import one_line
 from salience.train.data.spelling import whole_number
 from salience.train.data.tables import Part
 
@@ -47,6 +49,28 @@ def lookalikes(names: Iterable[str]) -> list[tuple[str, str]]:
     for name in names:
         alike[_look(name)].append(name)
     return [(first, other) for first, *others in alike.values() for other in others]
+
+
+def unknown_label(text: str | None, names: Sequence[str], is_of_model: bool, is_named: bool) -> str:
+    """What is said of a label that isn't among the known ones, and what to do.
+
+    Args:
+        text: The label; None for an empty one in a list.
+        names: Those that are known, in the order of their ids.
+        is_of_model: Whether they are a trained model's, to whose training data nothing can be added.
+        is_named: Whether --class_names names them.
+    """
+    if text is None:
+        return "an empty label in its list; correct it, or drop the row"
+    label, alike = f"the label '{text[:100]}'", tell_lookalike(text, names)
+    if not is_of_model:
+        lacking = "--class_names lacks" if is_named else "the training data lacks"
+        return f"{label}, which {lacking}{alike}; correct it, drop the row, or add it to the training data"
+    listed = ", ".join(one_line(name, 40) for name in names[:10]) + (", ..." if len(names) > 10 else "")
+    ways = "write these"
+    if whole_number(text) and not any(map(whole_number, names)):
+        ways += f", or, where {text} is an id, --class_names {' '.join(map(shlex.quote, names))}"
+    return f"{label}, which the model doesn't know{alike}; its labels are {listed}: {ways}"
 
 
 def tell_lookalike(name: str | None, names: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import FileArguments
 from salience.train.data.columns import is_list
-from salience.train.data.doubts import tell_doubts, tell_lookalike
+from salience.train.data.doubts import tell_doubts, unknown_label
 from salience.train.data.indicators import (
     first_repeat,
     indicator_width,
@@ -55,6 +55,7 @@ class LabelScheme:
         separator: Splits a string into several labels, or None.
         number_names: What the numbers 0, 1, 2 ... or the places of indicators in files stand for, or None.
         are_indicators: Whether lists of zeros and ones are indicators, not ids; None to look at each file.
+        is_of_model: Whether the names are those of a trained model.
     """
 
     problem_type: str
@@ -62,6 +63,7 @@ class LabelScheme:
     separator: str | None = None
     number_names: list[str] | None = None
     are_indicators: bool | None = None
+    is_of_model: bool = False
 
     @classmethod
     def find(cls, parts: list[Part], args: FileArguments, problem_type: str | None = None) -> "LabelScheme":
@@ -273,11 +275,8 @@ class LabelScheme:
         if bad < 0:
             return np.asarray(ids.to_numpy())
         text = texts[bad].as_py()
-        lacking = "--class_names lacks" if self.number_names == self.names else "the training data lacks"
-        what = "an empty label in its list" if text is None else f"the label '{text[:100]}', which {lacking}"
-        what += tell_lookalike(text, self.names)
-        way_out = "correct it, drop the row, or add it to the training data"
-        raise UserError(f"row {rows[bad] + 1} of {where} has {what}; {way_out}")
+        reason = unknown_label(text, self.names, self.is_of_model, self.number_names == self.names)
+        raise UserError(f"row {rows[bad] + 1} of {where} has {reason}")
 
 
 def label_array(labels: pa.ChunkedArray) -> np.ndarray:

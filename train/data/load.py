@@ -157,7 +157,7 @@ def load_test(args: FileArguments, label_names: list[str], problem_type: str, gi
         raise UserError("--test_file is missing: name the labelled texts to score the model on")
     if args.test_file and given is not None:
         raise UserError("both --test_file and texts in memory are given; leave out one of them")
-    scheme = LabelScheme(problem_type, label_names, args.label_separator, args.class_names)
+    scheme = LabelScheme(problem_type, label_names, args.label_separator, args.class_names, is_of_model=True)
     readers = [reader_of(resolve_path(args.test_file), args.test_file)] if args.test_file else []
     refuse_unused(readers, args, FORMAT_FLAGS)
     part = read_file(args.test_file, args) if args.test_file else read_table(test_table(given, args), "test", args)

@@ -7,9 +7,11 @@ from datasets import Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import FileArguments
 from salience.train.data import labels as labels_module
 from salience.train.data.labels import LabelScheme
+from salience.train.data.load import load_test
 from salience.train.data.tables import Part
 from tests.helpers.data_files import ROWS, failure, load, write_csv, write_jsonl
 
@@ -207,3 +209,27 @@ def test_labels_that_do_not_fit_the_problem_type(tmp_path):
     assert "write them alike" in failure(file, test_file=several)
     nested = write_jsonl(tmp_path / "b.jsonl", [{"text": "x", "label": {"a": 1}}, {"text": "y", "label": {"a": 2}}])
     assert "use words, numbers or flat lists" in failure(nested)
+
+
+@pytest.mark.parametrize(
+    ("names", "label", "way_out"),
+    [
+        (["LABEL_0", "LABEL_1"], "0", "write these, or, where 0 is an id, --class_names LABEL_0 LABEL_1"),
+        (["1 star", "2 stars"], "1", "write these, or, where 1 is an id, --class_names '1 star' '2 stars'"),
+        (["Business", "Sport"], "culture", "write these"),
+        (["0", "1"], "2", "write these"),
+        ([f"c{number}" for number in range(12)], "x", "write these"),
+    ],
+)
+def test_a_label_that_a_model_does_not_know_is_told_with_those_that_it_knows(names, label, way_out):
+    listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+    sentence = f"row 1 of 'test (lists)' has the label '{label}', which the model doesn't know; its labels are {listed}"
+    for problem, stored in (("single_label_classification", label), ("multi_label_classification", [label, names[0]])):
+        with pytest.raises(UserError) as error:
+            load_test(FileArguments(), names, problem, (["a text"], [stored]))
+        assert str(error.value) == f"{sentence}: {way_out}"
+    if label == "0":
+        rows = load_test(FileArguments(class_names=names), names, "single_label_classification", (["a text"], [label]))
+        assert rows["labels"] == [0]
+    with pytest.raises(UserError, match=r"doesn't know \('business', while it has 'Business'\); its labels are"):
+        load_test(FileArguments(), ["Business", "Sport"], "single_label_classification", (["a text"], ["business"]))
