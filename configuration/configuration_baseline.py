@@ -12,7 +12,8 @@ class BaselineConfig(SalienceConfig):
     Args:
         architecture: "lstm" (Bi-LSTM, max over words), "cnn" (kernels over 3, 4, 5 words, max over positions) or "gat"
             (graph attention over the document's graph of co-occurring words, max and mean over its words).
-        vocab_size: Rows of the word embedding.
+        vocab_size: Rows of the word embedding. Of train.py: words of the training texts at most, and two more rows are
+            made, for padding and for unknown words.
         pad_token_id: The embedding's padding row.
         embedding_dim: Width of a word embedding.
         hidden_dim: Width of a contextual word vector (lstm: both directions together; gat: all heads together).

@@ -17,7 +17,8 @@ class HierarchicalAttnConfig(EncoderConfig):
 
     Args:
         encoder_config: Configuration of a pretrained encoder, any that `AutoModel` builds; None for the Bi-LSTM.
-        vocab_size: Rows of the word embedding.
+        vocab_size: Rows of the word embedding. Of train.py: words of the training texts at most, and two more rows are
+            made, for padding and for unknown words.
         pad_token_id: The embedding's padding row.
         embedding_dim: Width of a word embedding.
         hidden_dim: Width of a contextual word vector: both directions of the Bi-LSTM together.

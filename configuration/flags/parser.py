@@ -153,7 +153,10 @@ class RecipeParser(HfArgumentParser):
             if isinstance(value, list | tuple) and len(value) > 1 and action.nargs is None:
                 raise UserError(f"{key} takes one value and no list ({one_line(value, 80)})")
             if isinstance(value, dict) and key not in maps:
-                raise UserError(f"{key} takes no map of keys ({one_line(value, 80)}); write text, or quote it")
+                takes_pairs = "NAME=NUMBER" in str(action.help)
+                pairs = [f"{name}={each}" for name, each in value.items()]
+                instead = f"a list, {one_line(pairs, 80)}" if takes_pairs else "text, or quote it"
+                raise UserError(f"{key} takes no map of keys ({one_line(value, 80)}); write {instead}")
             as_tokens(key, value)
 
 

@@ -35,7 +35,8 @@ from salience.train.folder.record import changed_arguments, describe_data, make_
 HELP = """usage: eval.py baseline NAME [RECIPE.yaml ...] --output_dir OUT [--flag value ...]
 
 NAME is one of {}.
-Recipes and flags are those of train.py; only the data flags count, and --encoder for frozen_..."""
+Recipes and flags are those of train.py; only the data flags count, and --encoder for frozen_...;
+what asks for a model, such as --push_to_hub, is refused."""
 
 
 def _words(**options: Any) -> TfidfVectorizer:
@@ -155,6 +156,9 @@ def main(argv: list[str]) -> None:
     if name not in BASELINES:
         raise UserError(f'"{name}" is no baseline; choose from {", ".join(BASELINES)}')
     model_args, data_args, _, training = RecipeParser(program="eval.py baseline").parse(argv[1:])
+    for flag in ("push_to_hub", "resume_from_checkpoint"):
+        if getattr(training, flag):
+            raise UserError(f"--{flag} is for models, and {name} leaves no model; leave it out")
     folder = Path(training.output_dir)
     started = datetime.now(timezone.utc)
     command = ["eval.py", "baseline", *argv]

@@ -123,6 +123,10 @@ def test_a_mistake_is_the_sentence_of_the_command_line(tmp_path, flags, message)
     [
         ("train.csv", "'train (a str)' can't be read; give a pandas data frame"),
         ((["one", "two"], ["a"]), "'train (lists)' has columns of several lengths (2 in 'text', 1 in 'label')"),
+        (
+            {"train": as_frame(toy_texts(9)), "test": as_dict(toy_texts(9))},
+            "'train' is a dict of splits (train, test), and",
+        ),
         ({"text": ["one", "two"]}, "'train (a dict of columns)' has no column 'label'"),
         (pd.DataFrame({"text": [], "label": []}), "'train (a pandas data frame)'"),
         (None, "no data is given"),

@@ -114,6 +114,14 @@ def test_command_writes_the_files_of_a_run(tmp_path, capsys):
     assert "holds a finished run" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flag", [["--push_to_hub", "true"], ["--resume_from_checkpoint", "last"]])
+def test_what_asks_for_a_model_is_refused(tmp_path, capsys, flag):
+    out = tmp_path / "out"
+    assert main(["baseline", "tfidf_svm", *toy_csv(tmp_path), "--output_dir", str(out), *flag]) == 2
+    assert f"{flag[0]} is for models, and tfidf_svm leaves no model; leave it out" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_unknown_baseline_is_one_sentence(capsys):
     assert main(["sparse", "tfidf_svn", "--output_dir", "out"]) == 2
     assert "choose from tfidf_svm" in capsys.readouterr().err

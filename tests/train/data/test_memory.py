@@ -168,3 +168,9 @@ def test_columns_without_one_value_for_each_text_in_order_are_refused(column):
     for table in ({"text": TEXTS, "label": column}, {"text": column, "label": LABELS}):
         with pytest.raises(UserError, match="isn't one value for each text; give a list"):
             load_splits(DataArguments(), {"train": table})
+
+
+def test_a_dict_of_splits_in_place_of_one_is_told():
+    splits = {"train": ROWS}
+    with pytest.raises(UserError, match=r"'test' is a dict of splits \(train\), and one of them is wanted"):
+        load_test(DataArguments(), ["a", "b"], "single_label_classification", splits)

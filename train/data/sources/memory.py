@@ -90,6 +90,10 @@ def read_table(table: Any, split: str, args: FileArguments) -> Part:
     Raises:
         UserError: It is of another kind, or lacks a column, a text or a label.
     """
+    if isinstance(table, Mapping) and table.keys() <= set(SPLIT_NAMES) and not _is_table(table, args):
+        raise UserError(
+            f"'{split}' is a dict of splits ({', '.join(table)}), and one of them is wanted; give each by itself"
+        )
     where = f"{split} ({describe_table(table)})"
     if isinstance(table, datasets.Dataset):
         return read_split(table, where, args)
