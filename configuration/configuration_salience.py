@@ -145,7 +145,7 @@ class SalienceConfig(PretrainedConfig):
                 self.drop_fitted(tuple(FITTED), "the model's classes have changed")
                 super().__setattr__("label2id", {name: index for index, name in names_by_id(value).items()})
         if name == "problem_type" and None not in (old := self.__dict__.get(name), value) and old != value:
-            self.drop_fitted(tuple(FITTED), "the model's problem_type has changed")
+            self.drop_fitted(tuple(FITTED), "the model's problem type has changed")
         super().__setattr__(name, value)
 
     def begin_training(self) -> None:

@@ -84,7 +84,7 @@ def pack_inputs(attention_mask: Tensor | None, **tokens: Tensor | None) -> Packe
         if name in present:
             if present[name].dtype == torch.bool:
                 raise ValueError(f"{name} holds True and False, and must hold numbers: is it the attention_mask?")
-            if present[name].is_floating_point() and present[name].numel():  # a tokenizer gives an empty batch so
+            if present[name].is_floating_point() and present[name].any():  # a tokenizer gives an empty batch so
                 raise ValueError(f"{name} holds numbers with decimals, and must hold ids: is it inputs_embeds?")
             present[name] = present[name].long()
     first = next(iter(present.values()))

@@ -80,7 +80,7 @@ def test_another_problem_type_drops_what_was_fitted(name, problem_type, tmp_path
     caplog.clear()
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path, problem_type=problem_type).eval()
     assert fields(model.config) == FITTED
-    assert len([each for each in caplog.messages if "problem_type has changed: what was fitted" in each]) == 1
+    assert len([each for each in caplog.messages if "problem type has changed: what was fitted" in each]) == 1
     outputs = model(**random_batch([5, 30]))
     assert_close(outputs.logits, model.classifier(outputs.pooler_output))
 

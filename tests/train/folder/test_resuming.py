@@ -168,9 +168,12 @@ def test_a_flag_that_decides_the_result_must_be_what_it_was(copy, data, capsys, 
 def test_texts_must_be_what_they_were(copy, data, tmp_path, capsys, flag, texts):
     others = toy_csv(tmp_path, 60, 20)  # files of the same names
     other = Path(others[others.index(flag) + 1])
-    assert texts in refusal(copy, [*TINY, *data, flag, other, *RESUME], capsys)
+    changed = list(data)
+    changed[changed.index(flag) + 1] = str(other)
+    assert texts in refusal(copy, [*TINY, *changed, *RESUME], capsys)
     renamed = other.rename(tmp_path / "others.csv")
-    assert f"another {flag}, " in refusal(copy, [*TINY, *data, flag, renamed, *RESUME], capsys)
+    changed[changed.index(flag) + 1] = str(renamed)
+    assert f"another {flag}, " in refusal(copy, [*TINY, *changed, *RESUME], capsys)
 
 
 def test_what_does_not_decide_the_result_may_change(copy, data):
