@@ -23,14 +23,13 @@ def _check_type(wanted: Field, value: Any) -> None:
 
 
 @dataclass
-class FileArguments:
-    """How files of labelled texts are read.
+class TextArguments:
+    """How texts are read from files, with labels or without.
 
     Raises:
         UserError: If a value is of another type, or out of its range.
     """
 
-    test_file: str | None = field(default=None, metadata={"help": "Test file or folder, used once, after training."})
     text_column: list[str] = _default(
         ["text"], "Column that holds the text; several are joined in this order, see --text_separator."
     )
@@ -40,19 +39,6 @@ class FileArguments:
             "help": "Stands between the texts of several columns (default: the separator token of the encoder's "
             "tokenizer, or a line break)."
         },
-    )
-    label_column: list[str] = _default(
-        ["label"], "Column that holds the label or labels; or several, one of zeros and ones for each label."
-    )
-    class_names: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "Names of the labels 0, 1, 2 ..., or of the places in lists of zeros and ones such as [0, 1, 1]."
-        },
-    )
-    label_separator: str | None = field(
-        default=None,
-        metadata={"help": "Splits each label at this string into several (multi-label); an empty label is none."},
     )
     clean: list[str] = _default(
         [], f"Newsgroup parts to cut with scikit-learn's own rules: any of {', '.join(CLEANING_RULES)}."
@@ -104,6 +90,30 @@ class FileArguments:
     def joining_text(self) -> str:
         """What stands between the texts of several columns."""
         return "\n" if self.text_separator is None else self.text_separator
+
+
+@dataclass
+class FileArguments(TextArguments):
+    """How files of labelled texts are read.
+
+    Raises:
+        UserError: If a value is of another type, or out of its range.
+    """
+
+    test_file: str | None = field(default=None, metadata={"help": "Test file or folder, used once, after training."})
+    label_column: list[str] = _default(
+        ["label"], "Column that holds the label or labels; or several, one of zeros and ones for each label."
+    )
+    class_names: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Names of the labels 0, 1, 2 ..., or of the places in lists of zeros and ones such as [0, 1, 1]."
+        },
+    )
+    label_separator: str | None = field(
+        default=None,
+        metadata={"help": "Splits each label at this string into several (multi-label); an empty label is none."},
+    )
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Which words a model's pooling weighs most. Weights show what was read, not why it was decided."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -34,8 +35,17 @@ def read_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: 
     scores = class_probabilities(outputs.logits[0].float().cpu().numpy(), problem_type(model))
     best = int(scores.argmax())
     weights: Any = outputs.get("pooling_weights")
-    words = [] if weights is None else heaviest_words(text, encoding, weights[0].tolist())[:num_words]
+    words = [] if weights is None else heaviest_words(*_words_of(text, encoding, weights[0].tolist()))[:num_words]
     return Reading(text, label_names(model)[best], float(scores[best]), words)
+
+
+def _words_of(text: str, encoding: BatchEncoding, weights: list[float]) -> tuple[list[str], list[float]]:
+    """The words of a text, and the sum of the weights of each one's tokens."""
+    places: dict[int, float] = {}
+    for word_id, weight in zip(encoding.word_ids(0), weights, strict=True):
+        if word_id is not None:
+            places[word_id] = places.get(word_id, 0.0) + weight
+    return [text[slice(*encoding.word_to_chars(0, word_id))] for word_id in places], list(places.values())
 
 
 def label_names(model: PreTrainedModel) -> list[str]:
@@ -50,25 +60,19 @@ def problem_type(model: PreTrainedModel) -> str:
     return config.problem_type or (REGRESSION if config.num_labels == 1 else SINGLE_LABEL)
 
 
-def heaviest_words(text: str, encoding: BatchEncoding, weights: list[float]) -> list[tuple[str, float]]:
-    """The words of a text, in lower case, from the heaviest to the lightest.
+def heaviest_words(words: Sequence[str], weights: Sequence[float]) -> list[tuple[str, float]]:
+    """The different words of a text, in lower case, from the heaviest to the lightest.
 
-    A word's weight is that of the place where it weighs most, summed over its tokens there: summed over all places, the
-    commonest words would win. Punctuation and special tokens are left out.
+    A word's weight is that of the place where it weighs most: summed over all places, the commonest words would win.
+    Punctuation is left out.
 
     Args:
-        text: The text.
-        encoding: Its tokens, from a fast tokenizer.
-        weights: One for each token.
+        words: Of the text, in its order.
+        weights: The weight of each, summed over its tokens.
     """
-    places: dict[int, float] = {}
-    for word_id, weight in zip(encoding.word_ids(0), weights, strict=True):
-        if word_id is not None:
-            places[word_id] = places.get(word_id, 0.0) + weight
-    words: dict[str, float] = {}
-    for word_id, weight in places.items():
-        start, end = encoding.word_to_chars(0, word_id)
-        word = text[start:end].strip().lower()
+    heaviest: dict[str, float] = {}
+    for place, weight in zip(words, weights, strict=True):
+        word = place.strip().lower()
         if any(character.isalnum() for character in word):
-            words[word] = max(words.get(word, 0.0), weight)
-    return sorted(words.items(), key=lambda item: -item[1])
+            heaviest[word] = max(heaviest.get(word, 0.0), weight)
+    return sorted(heaviest.items(), key=lambda item: -item[1])

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from datasets import Dataset, DatasetDict
 from sklearn.datasets._twenty_newsgroups import strip_newsgroup_footer, strip_newsgroup_header, strip_newsgroup_quoting
 
 from salience.configuration.errors import UserError
-from salience.configuration.flags.data_arguments import DataArguments, FileArguments
+from salience.configuration.flags.data_arguments import DataArguments, FileArguments, TextArguments
 from salience.configuration.flags.rule_kinds import changed_flags
 from salience.train.data.labels import LabelScheme, count_classes, label_array
 from salience.train.data.leaks import without_leaks
@@ -33,7 +33,7 @@ CLEANERS: dict[str, Callable[[str], str]] = {
     "quotes": strip_newsgroup_quoting,
 }
 ROWS_PER_BATCH = 10_000
-Flags = TypeVar("Flags", bound=FileArguments)
+Flags = TypeVar("Flags", bound=TextArguments)
 
 
 @dataclass
@@ -173,7 +173,7 @@ def columns_of_model(args: Flags, config: Any) -> Flags:
         config: The model's configuration.
     """
     columns = getattr(config, "text_columns", None)
-    if not columns or args.text_column != FileArguments().text_column:
+    if not columns or args.text_column != TextArguments().text_column:
         return args
     return replace(args, text_column=columns, text_separator=config.text_separator)
 
@@ -185,16 +185,21 @@ def _dataset(parts: list[Part], scheme: LabelScheme) -> Dataset:
     return Dataset(pa.concat_tables(tables))
 
 
+def clean_texts(texts: list[str], rules: Sequence[str]) -> list[str]:
+    """Texts without the parts that `--clean` names.
+
+    Args:
+        texts: As they were read.
+        rules: Keys of `CLEANERS`.
+    """
+    for cleaner in [CLEANERS[rule] for rule in CLEANERS if rule in rules]:
+        texts = [cleaner(text) for text in texts]
+    return texts
+
+
 def _clean(rows: Dataset, rules: list[str]) -> Dataset:
-    cleaners = [CLEANERS[rule] for rule in CLEANERS if rule in rules]
-
-    def clean_batch(texts: list[str]) -> dict[str, list[str]]:
-        for cleaner in cleaners:
-            texts = [cleaner(text) for text in texts]
-        return {"text": texts}
-
     return rows.map(
-        clean_batch,
+        lambda texts: {"text": clean_texts(texts, rules)},
         input_columns="text",
         batched=True,
         keep_in_memory=True,

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from salience.configuration.errors import UserError, did_you_mean, one_line
-from salience.configuration.flags.data_arguments import FileArguments
+from salience.configuration.flags.data_arguments import FileArguments, TextArguments
 from salience.train.data.columns import is_text, plain_column, refuse_far_dates
 
 ONES = ("1", "1.0", "true", "True", "TRUE")  # how formats write that a text has a label
@@ -35,13 +35,13 @@ class Part:
     lists_of_one: bool = False
 
 
-def wanted_columns(args: FileArguments) -> list[str]:
+def wanted_columns(args: TextArguments) -> list[str]:
     """All columns that the flags name."""
-    return [*args.text_column, *args.label_column]
+    return [*args.text_column, *(args.label_column if isinstance(args, FileArguments) else ())]
 
 
-def check_columns(columns: list[str], name: str, args: FileArguments, hint: str = "") -> None:
-    """Raise a UserError unless the columns of `name` contain the text and the label columns, once each.
+def check_columns(columns: list[str], name: str, args: TextArguments, hint: str = "") -> None:
+    """Raise a UserError unless the columns of `name` contain the text columns and, if any, those of labels, once each.
 
     Args:
         columns: All that `name` has.
@@ -51,16 +51,16 @@ def check_columns(columns: list[str], name: str, args: FileArguments, hint: str 
     """
     if not columns:
         raise UserError(f"'{name}' has no columns and so no texts; give a file with at least one row per class")
+    wanted = wanted_columns(args)
     for flag in ("text_column", "label_column"):
-        for column in getattr(args, flag):
+        for column in getattr(args, flag, ()):
             if columns.count(column) != 1:
                 listed = ", ".join(f"'{known}'" for known in columns[:20]) + (", ..." if len(columns) > 20 else "")
                 count = "more than one" if column in columns else "no"
                 hint = "" if column in columns else did_you_mean(column, columns) or hint
                 raise UserError(f"'{name}' has {count} column '{column}' (--{flag}); its columns are {listed}{hint}")
-    wanted = wanted_columns(args)
     for column in wanted:
-        if column in args.text_column and column in args.label_column:
+        if isinstance(args, FileArguments) and column in args.text_column and column in args.label_column:
             raise UserError(f"--text_column and --label_column are both '{column}'; name two columns")
         if wanted.count(column) > 1:
             raise UserError(f"column '{column}' is named twice; name it once")
@@ -91,7 +91,7 @@ def make_part(
     """
     if table.num_rows == 0:
         raise UserError(f"'{name}' has no rows; give a file with at least one row per class")
-    rows = _Rows(table, name, find_line)
+    rows = Rows(table, name, find_line)
     text = _joined_texts(rows, args)
     if len(args.label_column) > 1:
         return Part(name, text, _labels_of_columns(rows, args.label_column), list(args.label_column))
@@ -114,12 +114,36 @@ def ids_without_minus_one(table: pa.Table, args: FileArguments) -> pa.Table:
 
 
 @dataclass(frozen=True)
-class _Rows:
+class Rows:
+    """A table as it was read.
+
+    Attributes:
+        table: The table.
+        name: The file or data set, for the messages.
+        find_line: See `make_part`.
+    """
+
     table: pa.Table
     name: str
-    find_line: Callable[[int], str] | None
+    find_line: Callable[[int], str] | None = None
+
+    def texts(self, column: str) -> pa.ChunkedArray:
+        """A column of texts as strings.
+
+        Raises:
+            UserError: It holds something else, or can't be read.
+        """
+        texts = self.column(column)
+        if not is_text(texts.type):
+            raise UserError(f"column '{column}' of '{self.name}' holds {self.table[column].type}, not text")
+        return texts.cast(pa.string())
 
     def column(self, column: str) -> pa.ChunkedArray:
+        """A column in one of few types, see `plain_column`.
+
+        Raises:
+            UserError: It can't be read.
+        """
         try:
             plain = plain_column(self.table[column])
             refuse_far_dates(plain)
@@ -144,13 +168,10 @@ class _Rows:
             raise UserError(f"'{self.name}' has no {kind} in row {row + 1}{line}{where}; {way_out}")
 
 
-def _joined_texts(rows: _Rows, args: FileArguments) -> pa.ChunkedArray:
+def _joined_texts(rows: Rows, args: FileArguments) -> pa.ChunkedArray:
     texts = []
     for column in args.text_column:
-        text = rows.column(column)
-        if not is_text(text.type):
-            raise UserError(f"column '{column}' of '{rows.name}' holds {rows.table[column].type}, not text")
-        text = text.cast(pa.string())
+        text = rows.texts(column)
         if args.keep_empty_texts:
             text = pc.fill_null(text, "")
         way_out = "fill it in, drop the row, or pass --keep_empty_texts true"
@@ -161,7 +182,7 @@ def _joined_texts(rows: _Rows, args: FileArguments) -> pa.ChunkedArray:
     return pc.binary_join_element_wise(*texts, args.joining_text)
 
 
-def _labels_of_columns(rows: _Rows, names: list[str]) -> pa.ChunkedArray:
+def _labels_of_columns(rows: Rows, names: list[str]) -> pa.ChunkedArray:
     """Lists of names, from one column of zeros and ones for each of them."""
     has_label = []
     for name in names:

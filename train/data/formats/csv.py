@@ -4,16 +4,17 @@ import csv
 import io
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial, reduce
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
 from salience.configuration.errors import UserError, one_line
-from salience.configuration.flags.data_arguments import FileArguments
+from salience.configuration.flags.data_arguments import FileArguments, TextArguments
 from salience.train.data.formats.decoding import first_bytes, read_utf8
 from salience.train.data.formats.quotes import QuotedCells
 from salience.train.data.tables import Part, check_columns, make_part, wanted_columns
@@ -38,7 +39,7 @@ def read_csv(path: Path, name: str, args: FileArguments) -> Part:
         UserError: It is malformed, in another encoding, or lacks a column, a text or a label.
     """
     content = read_utf8(path, name, args)
-    separator, header = _layout(content, path, name, args)
+    separator, header = find_layout(content, path, name, args)
     cells = QuotedCells.find(content, name, separator) if args.quoting == "checked" else None
     if cells is not None:
         cells.refuse_lone_returns()
@@ -79,8 +80,18 @@ def _refuse_second_header(table: pa.Table, name: str, find_line: Callable[[int],
         raise UserError(f"'{name}' has its header again in row {row + 1}{find_line(row + 1)}; delete that row")
 
 
-def _layout(content: pa.Buffer, path: Path, name: str, args: FileArguments) -> tuple[str, list[str]]:
-    """The separator and the names of the columns."""
+def find_layout(content: pa.Buffer, path: Path, name: str, args: TextArguments) -> tuple[str, list[str]]:
+    """The separator and the names of the columns.
+
+    Args:
+        content: The file, or its beginning with the whole first row.
+        path: Of it.
+        name: Of it, for the messages.
+        args: Columns, separator, header and quoting.
+
+    Raises:
+        UserError: It has no row, or lacks a column.
+    """
     if found := SEPARATOR_LINE.match(first_bytes(content, 16)):
         line = found[0].decode().strip()
         way_out = "delete that line and name the separator with --separator"
@@ -99,21 +110,30 @@ def _layout(content: pa.Buffer, path: Path, name: str, args: FileArguments) -> t
     return args.separator or usual, header
 
 
-def _header(content: pa.Buffer, separator: str, name: str, args: FileArguments) -> list[str]:
+def _header(content: pa.Buffer, separator: str, name: str, args: TextArguments) -> list[str]:
     for _, cells in _rows(content, separator, args):
         return cells if args.header else [str(number) for number in range(1, len(cells) + 1)]
     raise UserError(f"'{name}' is malformed: it has no line with text; write it again as a table with a header")
 
 
-def _rows(content: pa.Buffer, separator: str, args: FileArguments) -> Iterator[tuple[int, list[str]]]:
+def _rows(content: pa.Buffer, separator: str, args: TextArguments) -> Iterator[tuple[int, list[str]]]:
     """Yield (last line, cells) of each row that isn't blank: pyarrow doesn't tell where a broken row stands."""
-    csv.field_size_limit(2**31 - 1)
-    lines = io.TextIOWrapper(pa.BufferReader(content), encoding="utf-8", newline="")
-    if args.quoting == "none":
-        reader = csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE)
-    else:
-        reader = csv.reader(lines, delimiter=separator)
+    reader = cell_reader(io.TextIOWrapper(pa.BufferReader(content), encoding="utf-8", newline=""), separator, args)
     yield from ((reader.line_num, cells) for cells in reader if cells)
+
+
+def cell_reader(lines: Iterable[str], separator: str, args: TextArguments, strict: bool = False) -> Any:
+    """Python's reader of rows of cells (`csv.reader`), with quotes as `--quoting` says.
+
+    Args:
+        lines: Of the file.
+        separator: Between cells.
+        args: `quoting`.
+        strict: Whether it raises `csv.Error` where something else than a separator or a line's end follows a quote.
+    """
+    csv.field_size_limit(2**31 - 1)
+    quoting: Any = csv.QUOTE_NONE if args.quoting == "none" else csv.QUOTE_MINIMAL
+    return csv.reader(lines, delimiter=separator, quoting=quoting, strict=strict)
 
 
 def _line_of(rows: partial[Iterator[tuple[int, list[str]]]], has_header: bool, row: int) -> str:

@@ -2,8 +2,11 @@
 
 import codecs
 import gzip
+import io
 import mmap
 import zlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +14,18 @@ import psutil
 import pyarrow as pa
 
 from salience.configuration.errors import UserError
-from salience.configuration.flags.data_arguments import FileArguments
+from salience.configuration.flags.data_arguments import TextArguments
 from salience.train.data.formats.foreign import WIDE_MARKS, kind_of, wide_encoding
 
 GZIP_MARK = b"\x1f\x8b\x08"
+BROKEN_GZIP = (EOFError, zlib.error, gzip.BadGzipFile)
 UTF8 = ("utf-8", "utf-8-sig")
 PIECE_BYTES = 2**24
 # Texts shrink by gzip to a fifth, very uniform ones to a fiftieth; what was made to fill a memory, to a thousandth.
 MOST_TIMES, UNSUSPECTED_BYTES = 200, 2**28
 
 
-def read_utf8(path: Path, name: str, args: FileArguments) -> pa.Buffer:
+def read_utf8(path: Path, name: str, args: TextArguments) -> pa.Buffer:
     """Read a text file as UTF-8 without a byte order mark.
 
     Args:
@@ -35,23 +39,35 @@ def read_utf8(path: Path, name: str, args: FileArguments) -> pa.Buffer:
     content = raw_content(path, name)
     if content.size == 0:
         raise UserError(f"'{name}' is empty; give a file with at least one row per class")
-    start = first_bytes(content, 4096)
+    encoding = find_encoding(first_bytes(content, 4096), name, args, partial(_is_valid, content))
+    if encoding in UTF8:
+        return content.slice(len(codecs.BOM_UTF8) if first_bytes(content, 3) == codecs.BOM_UTF8 else 0)
+    return pa.py_buffer(str(content, encoding).removeprefix("\ufeff").encode())
+
+
+def find_encoding(start: bytes, name: str, args: TextArguments, is_valid: Callable[[str], bool]) -> str:
+    """The codec with which a text file is read.
+
+    Args:
+        start: The first 4,096 bytes.
+        name: Of it, for the messages.
+        args: `encoding`.
+        is_valid: Whether the whole file is valid in an encoding.
+
+    Raises:
+        UserError: It is no text, or not valid in any of the encodings.
+    """
     if kind := kind_of(start):
         raise UserError(f"'{name}' is no text but {kind}; save its table as .csv or .parquet")
-    for encoding in _in_order(encodings(args), content):
+    for encoding in _in_order(encodings(args), is_valid):
         if not _may_be(encoding, start):
             continue
-        if encoding in UTF8:
-            if is_utf8(content):
-                return content.slice(len(codecs.BOM_UTF8) if first_bytes(content, 3) == codecs.BOM_UTF8 else 0)
-            continue
-        if "a".encode(encoding) != b"a" and wide_encoding(start) is None and is_utf8(content):
+        is_foreign = encoding not in UTF8 and "a".encode(encoding) != b"a"
+        if is_foreign and wide_encoding(start) is None and is_valid(UTF8[0]):
             continue  # UTF-16 makes Chinese letters of any two bytes
-        try:
-            return pa.py_buffer(str(content, encoding).removeprefix("\ufeff").encode())
-        except UnicodeError:
-            continue
-    raise _encoding_error(content, name, args)
+        if is_valid(encoding):
+            return encoding
+    raise _encoding_error(start, name, args, is_valid)
 
 
 def raw_content(path: Path, name: str) -> pa.Buffer:
@@ -65,18 +81,33 @@ def raw_content(path: Path, name: str) -> pa.Buffer:
         UserError: It is a damaged gzip file, or unpacks to more than texts hold.
     """
     with path.open("rb") as file:
-        start = file.read(len(GZIP_MARK))
-        if not start:
+        if not file.read(1):
             return pa.py_buffer(b"")
-        if path.suffix.lower() != ".gz" and start != GZIP_MARK:
+        if not is_packed(path):
             return pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     try:
         return _unpacked(path, name)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"'{name}' is no whole gzip file ({error}); pack it again") from error
+    except BROKEN_GZIP as error:
+        raise broken_gzip(name, error) from error
 
 
-def encodings(args: FileArguments) -> list[str]:
+def is_packed(path: Path) -> bool:
+    """Whether a file is read as gzip, by its ending or its first bytes."""
+    with path.open("rb") as file:
+        return path.suffix.lower() == ".gz" or file.read(len(GZIP_MARK)) == GZIP_MARK
+
+
+def open_unpacked(path: Path) -> io.BufferedIOBase:
+    """A file opened for its bytes, those of a gzip file unpacked as they are read."""
+    return gzip.open(path) if is_packed(path) else path.open("rb")
+
+
+def broken_gzip(name: str, error: Exception) -> UserError:
+    """What to say of a file whose unpacking ended in one of `BROKEN_GZIP`."""
+    return UserError(f"'{name}' is no whole gzip file ({error}); pack it again")
+
+
+def encodings(args: TextArguments) -> list[str]:
     """The codecs that `--encoding` names.
 
     Raises:
@@ -138,9 +169,9 @@ def too_large(name: str, num_bytes: int, why: str) -> UserError:
     return UserError(f"'{name}' unpacks to over {num_bytes // 10**6} MB, {why}; unpack it and give that")
 
 
-def _in_order(names: list[str], content: pa.Buffer) -> list[str]:
+def _in_order(names: list[str], is_valid: Callable[[str], bool]) -> list[str]:
     """Encodings as they are tried: letters of UTF-8 are hardly valid by chance, and many others take any bytes."""
-    if names[0] in UTF8 or not is_utf8(content) or np.frombuffer(content, np.uint8).max() < 128:
+    if names[0] in UTF8 or not is_valid(UTF8[0]) or is_valid("ascii"):
         return names
     return sorted(names, key=lambda name: name not in UTF8)
 
@@ -155,6 +186,8 @@ def _may_be(encoding: str, start: bytes) -> bool:
 
 
 def _is_valid(content: pa.Buffer, encoding: str) -> bool:
+    if encoding in UTF8:
+        return is_utf8(content)
     try:
         str(content, encoding)
     except UnicodeError:
@@ -162,16 +195,15 @@ def _is_valid(content: pa.Buffer, encoding: str) -> bool:
     return True
 
 
-def _encoding_error(content: pa.Buffer, name: str, args: FileArguments) -> UserError:
+def _encoding_error(start: bytes, name: str, args: TextArguments, is_valid: Callable[[str], bool]) -> UserError:
     tried = " ".join(args.encoding)
-    start = first_bytes(content, 4096)
     wide = wide_encoding(start)
-    if wide and not _is_valid(content, wide):
+    if wide and not is_valid(wide):
         return UserError(f"'{name}' is no text, or damaged {wide[:6].upper()}; save it again as UTF-8")
     if wide:
         other = wide[:6] if any(start.startswith(mark) for mark in WIDE_MARKS) else wide
         looks = f"it looks like {wide[:6].upper()}"
         return UserError(f"'{name}' is not valid {tried}, {looks}; try --encoding {tried} {other}")
-    if is_utf8(content):
+    if is_valid(UTF8[0]):
         return UserError(f"'{name}' is not in {tried} but valid UTF-8; try --encoding {tried} utf-8")
     return UserError(f"'{name}' is not valid {tried}; convert it to UTF-8 or try --encoding {tried} latin-1")

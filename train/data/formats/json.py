@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from salience.configuration.errors import UserError
-from salience.configuration.flags.data_arguments import DataArguments, FileArguments
+from salience.configuration.flags.data_arguments import DataArguments, FileArguments, TextArguments
 from salience.train.data.formats.decoding import first_bytes, read_utf8
 from salience.train.data.formats.nesting import may_be_deep, too_deep
 from salience.train.data.tables import Part, check_columns, make_part, wanted_columns
@@ -41,13 +41,13 @@ def read_json(path: Path, name: str, args: FileArguments) -> Part:
 def _read_part(path: Path, name: str, args: FileArguments) -> Part:
     content = read_utf8(path, name, args)
     if first_bytes(content, 4096).lstrip().startswith(b"["):
-        return _part_of_records(_parse(content.to_pybytes(), name, ""), name, args)
+        return _part_of_records(parse(content.to_pybytes(), name, ""), name, args)
     ends_pyarrow = NULL_ROW.search(memoryview(content)) or may_be_deep(content)
     table = None if ends_pyarrow else _fast_table(content, args)
     if table is None:
         # Slower, but it tolerates mixed types in columns that nobody asked for, and knows the line of an error.
         lines = content.to_pybytes().split(b"\n")
-        records = [_parse(line, name, f" line {n}") for n, line in enumerate(lines, 1) if line.strip()]
+        records = [parse(line, name, f" line {n}") for n, line in enumerate(lines, 1) if line.strip()]
         return _part_of_records(records, name, args)
     # The given type creates the column even where the file has none.
     check_columns([n for n in table.column_names if table[n].null_count < table.num_rows], name, args)
@@ -98,7 +98,17 @@ class _Object(dict[str, Any]):
         self.repeated = {key for key in keys if keys.count(key) > 1}
 
 
-def _parse(data: bytes, name: str, where: str) -> object:
+def parse(data: bytes | str, name: str, where: str) -> object:
+    """A JSON text as Python's objects, which know their repeated keys.
+
+    Args:
+        data: One line, or a whole file.
+        name: Of the file, for the messages.
+        where: In it, as in " line 7"; empty for a whole file.
+
+    Raises:
+        UserError: It is no JSON.
+    """
     try:
         return json.loads(data, object_pairs_hook=_Object)
     except json.JSONDecodeError as error:
@@ -113,7 +123,7 @@ def _parse(data: bytes, name: str, where: str) -> object:
 def _part_of_records(records: object, name: str, args: FileArguments) -> Part:
     rows: list[Any] = records if isinstance(records, list) else [records]
     for number, row in enumerate(rows, 1):
-        _check_record(row, f"'{name}' row {number}", args)
+        check_record(row, f"'{name}' row {number}", args)
     if not rows:
         raise UserError(f"'{name}' has no rows; give a file with at least one row per class")
     check_columns(list(dict.fromkeys(key for row in rows for key in row)), name, args)
@@ -126,7 +136,17 @@ def _part_of_records(records: object, name: str, args: FileArguments) -> Part:
     return make_part(pa.table(table), name, args)
 
 
-def _check_record(row: object, where: str, args: FileArguments) -> None:
+def check_record(row: object, where: str, args: TextArguments) -> None:
+    """Refuse what `parse` gave, unless it is an object with text in the columns of texts.
+
+    Args:
+        row: Of a file.
+        where: Its file and number, for the messages.
+        args: The columns.
+
+    Raises:
+        UserError: It is something else.
+    """
     if not isinstance(row, _Object):
         raise UserError(f'{where} is not a JSON object; write {{"text": ..., "label": ...}}')
     for column in wanted_columns(args):

@@ -15,6 +15,14 @@ DIGITS = np.frombuffer(b"0123456789", np.uint8)
 WAY_OUT = "if quotes are letters like others in this file, pass --quoting none"
 
 
+def swallows(closes: int) -> str:
+    """What to say of a quoted cell that seems to have swallowed rows, and ends in line `closes`."""
+    return (
+        f"the quote that opens there is closed in line {closes} and swallows the rows between; {WAY_OUT}; if that cell "
+        "is right, pass --quoting trusted"
+    )
+
+
 @dataclass(frozen=True)
 class QuotedCells:
     """The quoted cells of a csv file.
@@ -64,14 +72,24 @@ class QuotedCells:
     def refuse_swallowed_rows(self, num_columns: int) -> None:
         """Refuse a cell of several lines that have as many cells as rows have.
 
-        Whether their labels are known tells nothing: a class may stand in swallowed rows only. Prose is told by the
-        space or the line's end behind each comma, and decimal commas by their digits.
-
         Args:
             num_columns: Cells of a row.
 
         Raises:
             UserError: There is such a cell.
+        """
+        for cell in self.swallowing(num_columns)[:1]:
+            opens, closes = (line_at(self.content, each[cell]) for each in (self.starts, self.ends))
+            raise UserError(f"'{self.name}' line {opens}: {swallows(closes)}")
+
+    def swallowing(self, num_columns: int) -> np.ndarray:
+        """Which cells hold several lines that have as many cells as rows have, (found,).
+
+        Whether their labels are known tells nothing: a class may stand in swallowed rows only. Prose is told by the
+        space or the line's end behind each comma, and decimal commas by their digits.
+
+        Args:
+            num_columns: Cells of a row.
         """
         data = np.frombuffer(self.content, np.uint8)
         lines = np.flatnonzero(data == LINE_FEED)
@@ -81,7 +99,7 @@ class QuotedCells:
         several = np.flatnonzero(last > first)
         width = num_columns - 1
         if not width or not len(several):
-            return
+            return several[:0]
         separators = np.flatnonzero(data == self.separator)
         is_prose = self._is_prose(data, separators)
         first, last = first[several], last[several]
@@ -89,16 +107,14 @@ class QuotedCells:
         at_line = np.searchsorted(separators, lines)
         # The rest of a row and the beginning of another are one row together.
         outer = at_line[first] - begin + end - at_line[last - 1]
+        found = []
         for cell in np.flatnonzero(outer == width):
             between = slice(first[cell], last[cell])
             is_blank = np.diff(lines[between]) <= 2  # \n or \r\n
             is_row = np.diff(at_line[between]) == width
             if (is_row | is_blank).all() and not is_prose[begin[cell] : end[cell]].all():
-                opens, closes = (line_at(self.content, each[several[cell]]) for each in (self.starts, self.ends))
-                raise UserError(
-                    f"'{self.name}' line {opens}: the quote that opens there is closed in line {closes} and swallows "
-                    f"the rows between; {WAY_OUT}; if that cell is right, pass --quoting trusted"
-                )
+                found.append(several[cell])
+        return np.array(found, np.int64)
 
     def _is_prose(self, data: np.ndarray, separators: np.ndarray) -> np.ndarray:
         """Whether each separator looks like a comma in prose or in a decimal number.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from salience.configuration.errors import UserError
-from salience.configuration.flags.data_arguments import FileArguments
+from salience.configuration.flags.data_arguments import FileArguments, TextArguments
 from salience.configuration.flags.rule_kinds import changed_flags, shown
 from salience.train.data.formats.csv import read_csv
 from salience.train.data.formats.json import read_json
@@ -34,7 +34,7 @@ COLUMN_FLAGS = dict.fromkeys(("text_column", "label_column"), (TABLES, "files wi
 
 
 def refuse_unused(
-    readers: Iterable[Reader], args: FileArguments, flags: dict[str, tuple[tuple[Reader, ...], str]]
+    readers: Iterable[Reader], args: TextArguments, flags: dict[str, tuple[tuple[Reader, ...], str]]
 ) -> None:
     """Refuse flags that none of the files heeds.
 
