@@ -19,6 +19,9 @@ class Command(NamedTuple):
 
 EVAL_COMMANDS = {
     "score": Command("salience.eval.score.command", "--model RUN --test_file FILE", "scores on labelled texts"),
+    "predict": Command(
+        "salience.eval.predict.command", "--model RUN --input FILES --output OUT", "labels for files of texts"
+    ),
     "report": Command("salience.eval.report.command", "--model RUN", "all about one model, as one page"),
     "compare": Command("salience.eval.compare.command", "RUN [RUN ...]", "finished runs and TF-IDF in one table"),
     "study": Command("salience.eval.study.command", "STUDY.yaml", "a grid of runs with several seeds, in one table"),

@@ -45,7 +45,7 @@ def _backends() -> Iterable[str]:
 VALUES = (
     Values("must be at least 0", lambda v: 0 <= v < NO_LIMIT, (
         "learning_rate", "weight_decay", "warmup_steps", "max_grad_norm", "dataloader_num_workers", "seed",
-        "adam_epsilon", "eval_delay", "report_seed", "max_tokens_per_pass",
+        "adam_epsilon", "eval_delay", "report_seed", "max_tokens_per_pass", "heaviest_words",
     )),
     # Single precision overflows far beyond.
     Values("must lie between 0 and 1000", lambda v: 0 <= v <= 1000, (
@@ -61,7 +61,7 @@ VALUES = (
         "eval_accumulation_steps", "dataloader_prefetch_factor", "torch_empty_cache_steps", "ddp_timeout",
         "vocab_size", "min_frequency", "max_train_samples", "max_length", "lora_r", "lora_alpha",
         "early_stopping_patience", "batch_size", "num_documents", "num_explained", "jobs", "repetitions",
-        "num_batches", "words", "batch_sizes", "max_texts", "lengths", "num_pieces",
+        "num_batches", "words", "batch_sizes", "max_texts", "lengths", "num_pieces", "rows_per_part", "ray_actors",
     )),
     Values("must be at least 1, or -1 to count epochs instead", lambda v: v == -1 or v >= 1, ("max_steps",)),
     Values("must be a number of at least 1", lambda v: 1 <= v < NO_LIMIT, ("minority_ratio",)),
@@ -71,6 +71,7 @@ VALUES = (
     )),
     Values("must lie between 0 and 1", lambda v: 0 < v < 1, ("class_balanced_beta", "validation_size")),
     Values("must be at least 0 and less than 1", lambda v: 0 <= v < 1, ("test_size",)),
+    Values("must be at least 0 and at most 1", lambda v: 0 <= v <= 1, ("max_rejected",)),
     Values("must be at least 0 and less than 2**32", lambda v: 0 <= v < 2**32, ("split_seed", "data_seed")),
     Values("must be less than 2**32", lambda v: v < 2**32, ("seed", "report_seed")),
     Values("must be less than 2**31", lambda v: v < 2**31, (
@@ -102,15 +103,15 @@ VALUES = (
     )),
     Values("names a label with no character, or white space only", lambda v: bool(v.strip()), ("class_names",)),
     Values("names no column", bool, ("text_column", "label_column")),
-    Values("names no file", bool, ("train_file", "validation_file", "test_file")),
+    Values("names no file", bool, ("train_file", "validation_file", "test_file", "input", "output")),
     Values("has a character that no name of a file can have; rename it", is_file_name, (
         "output_dir", "model", "encoder", "encoder_cache", "word_vectors", "word_vectors_vocabulary", "train_file",
-        "validation_file", "test_file", "dataset_name",
+        "validation_file", "test_file", "dataset_name", "input", "output",
     )),
     # It could be read, but not be written into the files of a run after training.
     Values("isn't valid UTF-8; rename it", is_utf8, (
         "train_file", "validation_file", "test_file", "dataset_name", "dataset_config", "dataset_revision", "data_name",
-        "text_column", "text_separator", "label_column", "label_separator", "class_names",
+        "text_column", "text_separator", "label_column", "label_separator", "class_names", "input", "output", "prefix",
     )),
 )  # fmt: skip
 

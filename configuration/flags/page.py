@@ -11,7 +11,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from salience.configuration.families import FAMILIES, codes
-from salience.configuration.flags.data_arguments import DataArguments, FileArguments
+from salience.configuration.flags.data_arguments import DataArguments, FileArguments, TextArguments
 from salience.configuration.flags.flag_rules import MODEL_RULES, NOT_OFFERED
 from salience.configuration.flags.model_arguments import CommonModelArguments, model_options, option_helps
 from salience.configuration.flags.rule_kinds import shown
@@ -24,6 +24,7 @@ COMMAND = "python -m salience.configuration.flags.page"
 # By command of eval.py, the flags that it has beside those of the data; named only, as nothing here imports eval.
 COMMANDS = {
     "score": ("salience.eval.score.command:ScoreArguments", FileArguments),
+    "predict": ("salience.eval.predict.planning:PredictArguments", TextArguments),
     "report": ("salience.eval.report.command:ReportArguments", DataArguments),
     "compare": ("salience.eval.compare.command:CompareArguments", DataArguments),
     "study": ("salience.eval.study.command:StudyArguments", None),

@@ -25,7 +25,7 @@ from salience.configuration.flags.yaml_files import read_yaml
 # argparse takes a negative number for a value, and what holds a space.
 VALUE_WITH_DASH = re.compile(r"-|-\d+|-\d*\.\d+|[^=]* [^=]*")
 # Flags of which a shell reads ~ as the home folder where it stands alone, and not behind = or in a recipe.
-OWN_FOLDERS = {"output_dir", "model", "encoder_cache"}
+OWN_FOLDERS = {"output_dir", "output", "model", "encoder_cache"}
 
 Arguments = tuple[Any, DataArguments, TuningArguments, SalienceTrainingArguments]
 

@@ -132,6 +132,7 @@ GROUPS = {
     "group_by_length": (True, "--group_by_length true is not offered: --length_grouped does it"),
     "train_sampling_strategy": ("sequential", "--train_sampling_strategy sequential is not offered; leave it out"),
     "parallelism_config": ("x", "--parallelism_config x is not offered; leave it out"),
+    "max_rejected": (2, "--max_rejected 2 must be at least 0 and at most 1"),
 }
 
 
@@ -153,7 +154,7 @@ def test_a_broken_row_is_told_in_its_sentence(command):
 
 
 @pytest.mark.parametrize("flag", GROUPS)
-def test_flags_that_only_some_versions_have(flag):
+def test_flags_that_train_py_has_not_or_only_with_some_versions(flag):
     value, sentence = GROUPS[flag]
     with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
         check(SimpleNamespace(**{flag: value}))

@@ -1,0 +1,153 @@
+"""eval.py predict --model FOLDER_OR_HUB_ID --input FILES --output FILE_OR_FOLDER: labels for texts without any."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from salience.configuration.errors import UserError
+from salience.configuration.flags.data_arguments import TextArguments
+from salience.configuration.flags.flag_rules import check_together
+from salience.configuration.flags.parser import RecipeParser
+from salience.eval.predict.inputs import find_files
+from salience.eval.predict.job import Job, Tally
+from salience.eval.predict.on_ray import done_on_ray
+from salience.eval.predict.output import begun, choose_place, finish
+from salience.eval.predict.planning import PredictArguments, make_job, plan_of
+from salience.eval.predict.processes import processes
+from salience.eval.predict.rows import Stretch
+from salience.eval.predict.writing import head_of
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A finished prediction.
+
+    Attributes:
+        output: The file or folder.
+        rows: Rows of the input.
+        rejected: Of them, those without an answer.
+        rejected_file: Where they are listed; None if there are none.
+    """
+
+    output: Path
+    rows: int
+    rejected: int
+    rejected_file: Path | None
+
+
+def main(argv: list[str]) -> None:
+    """`eval.py predict`: see `predict_files`.
+
+    Raises:
+        UserError: See `predict_files`; or a flag is wrong.
+    """
+    parser = _parser()
+    if not argv or {"-h", "--help"} & set(argv):
+        parser.print_help()
+        return
+    arguments, text_args = parser.parse(argv)
+    found = predict(arguments, text_args, show_progress=True)
+    if found is not None:
+        told = f" · {found.rejected:,} without an answer, see {found.rejected_file}" if found.rejected else ""
+        print(f"output   {found.output}\nrows     {found.rows:,}{told}")
+
+
+def predict_files(
+    model: str | Path, input: str | Path | Sequence[str | Path], output: str | Path, **flags: Any
+) -> Predicted:
+    """Label the texts of files, as `eval.py predict` does.
+
+    Args:
+        model: Folder or Hub id of a classifier: ours, or any text-classification model of transformers.
+        input: Files, folders of files, or patterns.
+        output: A file that ends as the only input does, or a folder.
+        flags: Flags of `eval.py predict` by their names: `text_column`, `prefix`, `batch_size`, ...
+
+    Returns:
+        Where the answers are, and how many rows got one.
+
+    Raises:
+        UserError: There is no such model, a file can't be read, too many rows are rejected, or the output is finished
+            already.
+
+    Example:
+        >>> predict_files("runs/mine", "new_texts.csv", "answers.csv").rows
+    """
+    inputs = [input] if isinstance(input, str | Path) else list(input)
+    (arguments, text_args), _ = _parser().parse_flags({"model": model, "input": inputs, "output": output, **flags})
+    found = predict(arguments, text_args)
+    assert found is not None  # one process
+    return found
+
+
+def _parser() -> RecipeParser:
+    return RecipeParser((PredictArguments, TextArguments), program="eval.py predict")
+
+
+def predict(arguments: PredictArguments, text_args: TextArguments, show_progress: bool = False) -> Predicted | None:
+    """See `predict_files`.
+
+    Args:
+        arguments: The model, the input and the output.
+        text_args: How texts are read.
+        show_progress: Whether a bar is shown.
+
+    Returns:
+        None in all processes but the first.
+    """
+    check_together(arguments, text_args)
+    if not arguments.input or not arguments.output:
+        raise UserError(f"--{'output' if arguments.input else 'input'} is missing: name files of texts and an output")
+    files = find_files(arguments.input)
+    place = choose_place(arguments.output, [name for name, _ in files])
+    with processes() as team:
+        job = make_job(arguments, text_args, files, place)
+        numbers = range(team.process_index, len(job.stretches), team.num_processes)
+        if not team.is_main_process:
+            team.wait_for_everyone()  # for the first to look at the output
+            work(job, numbers, arguments, show_progress=False)
+            team.wait_for_everyone()
+            return None
+        with begun(place, plan_of(job, arguments)):
+            team.wait_for_everyone()
+            work(job, numbers, arguments, show_progress)
+            team.wait_for_everyone()
+            head = head_of(job.inputs[0], list(job.predictor.added)) if place.is_file else ""
+            rejected = finish(place, len(job.stretches), head)
+    return Predicted(place.output, _num_rows(job.stretches), rejected, place.rejected if rejected else None)
+
+
+def work(job: Job, numbers: Iterable[int], arguments: PredictArguments, show_progress: bool) -> None:
+    """Do the stretches that aren't done.
+
+    Args:
+        job: The prediction.
+        numbers: Of the stretches of this process.
+        arguments: Of the command.
+        show_progress: Whether a bar is shown.
+
+    Raises:
+        UserError: Too many rows are rejected.
+    """
+    tally, todo = Tally(arguments.max_rejected), []
+    for number in numbers:
+        if job.is_done(number):
+            tally.add(job.found(number), job, number)
+        else:
+            todo.append(number)
+    total = _num_rows([job.stretches[number] for number in todo])
+    with tqdm(total=total, desc="predicting", unit=" texts", disable=not show_progress) as bar:
+        if arguments.ray:
+            for number, done in done_on_ray(job, todo, arguments.ray, arguments.ray_actors):
+                bar.update(done.rows)
+                tally.add(done, job, number)
+            return
+        for number in todo:
+            tally.add(job.run(number, bar.update), job, number)
+
+
+def _num_rows(stretches: Sequence[Stretch]) -> int:
+    return sum(each.rows for each in stretches)

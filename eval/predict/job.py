@@ -1,0 +1,114 @@
+"""All that a process must know to label any stretch of the input, and to write it where it belongs."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from salience.configuration.errors import UserError
+from salience.eval.predict.output import Place
+from salience.eval.predict.predictor import Predictor
+from salience.eval.predict.rows import Input, Rejected, Stretch
+from salience.eval.predict.writing import whole_file, write_part
+
+FEW_REJECTED = 10
+"""So many never stop a prediction, unless they are all rows."""
+
+
+class Done(NamedTuple):
+    """What became of a stretch."""
+
+    rows: int
+    rejected: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """A prediction, in stretches that any process can do in any order; it can be pickled.
+
+    Attributes:
+        predictor: Labels texts.
+        inputs: The files.
+        stretches: Of them, in order; the number of each is that of its part.
+        place: Where the parts go.
+        between: See `write_part`.
+    """
+
+    predictor: Predictor
+    inputs: Sequence[Input]
+    stretches: Sequence[Stretch]
+    place: Place
+    between: str
+
+    def is_done(self, number: int) -> bool:
+        """Whether a part is there."""
+        return self.place.part(number).exists()
+
+    def run(self, number: int, advance: Callable[[int], object] | None = None) -> Done:
+        """Label the rows of a stretch, and write them and those that got no answer.
+
+        Args:
+            number: Of the stretch.
+            advance: See `Predictor.answers`.
+
+        Raises:
+            UserError: A row that can't be read stops it all.
+        """
+        stretch = self.stretches[number]
+        source, predictor = self.inputs[stretch.file], self.predictor
+        rows = source.read(stretch)
+        texts = predictor.texts(rows.texts)
+        columns = " or ".join(f"'{name}'" for name in predictor.text_arguments.text_column)
+        rejected = [
+            Rejected(*place, f"it has no text in column {columns}")
+            for place, text in zip(rows.places, texts, strict=True)
+            if text is None
+        ]
+        rejected = sorted([*rows.rejected, *rejected])
+        answers = predictor.answers(texts, advance)
+        if rejected:
+            with whole_file(self.place.rejected_part(number)) as file:
+                file.writelines(_line(source.name, each) for each in rejected)
+        write_part(self.place.part(number), source, rows, answers, predictor.added, self.between)
+        if advance:
+            advance(stretch.rows - sum(text is not None for text in texts))
+        return Done(stretch.rows, len(rejected))
+
+    def found(self, number: int) -> Done:
+        """What became of a stretch that is done."""
+        file = self.place.rejected_part(number)
+        return Done(self.stretches[number].rows, file.read_bytes().count(b"\n") if file.exists() else 0)
+
+
+class Tally:
+    """Counts rows, and stops where too many are rejected.
+
+    Args:
+        share: Of the rows that may be.
+    """
+
+    def __init__(self, share: float) -> None:
+        self.share, self.rows, self.rejected = share, 0, 0
+
+    def add(self, done: Done, job: Job, number: int) -> None:
+        """Count a stretch.
+
+        Raises:
+            UserError: More than the share were rejected.
+        """
+        self.rows += done.rows
+        self.rejected += done.rejected
+        allowed = max(self.share * self.rows, FEW_REJECTED)
+        if self.share < 1 and (self.rejected > allowed or self.rejected == self.rows):
+            file = job.place.rejected_part(number)
+            first = json.loads(file.read_text(encoding="utf-8").split("\n")[0]) if done.rejected else {}
+            told = f", as row {first['row']} of '{first['file']}': {first['reason']}" if first else ""
+            raise UserError(
+                f"{self.rejected} of {self.rows} rows are rejected{told}; look at {file}; mend the input or its flags, "
+                "or go on with a higher --max_rejected"
+            )
+
+
+def _line(name: str, rejected: Rejected) -> bytes:
+    where = {"file": name, "row": rejected.row} | ({"line": rejected.line} if rejected.line else {})
+    return (json.dumps(where | {"reason": rejected.reason}, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,72 @@
+"""Parts of a prediction done by actors of Ray, on one machine or many that see the same files."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from salience.configuration.errors import UserError, one_line
+from salience.eval.predict.job import Done, Job
+
+
+class PartWorker:
+    """What an actor does: whole parts, from reading to writing. Rows never go through Ray.
+
+    Args:
+        job: The prediction; its model is loaded by the first part.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
+        """Do the parts of these numbers."""
+        done = [self.job.run(int(number)) for number in batch["part"]]
+        return {
+            "part": list(batch["part"]),
+            "rows": [each.rows for each in done],
+            "rejected": [each.rejected for each in done],
+        }
+
+
+def done_on_ray(job: Job, numbers: Sequence[int], address: str, num_actors: int) -> Iterator[tuple[int, Done]]:
+    """Do parts, and yield the number of each and what became of it, as they are done.
+
+    Args:
+        job: The prediction.
+        numbers: Of the parts.
+        address: Of the cluster; `auto` for that of this machine, `local` to start one here.
+        num_actors: How many.
+
+    Raises:
+        UserError: Ray isn't installed, or the cluster isn't there.
+    """
+    if not numbers:
+        return
+    try:
+        import ray.data
+    except ImportError as error:
+        raise UserError("--ray needs Ray: pip install -c constraints.txt 'salience[ray]'") from error
+    try:
+        ray.init(address=address, ignore_reinit_error=True, logging_level=logging.WARNING, log_to_driver=False)
+    except (ConnectionError, ValueError) as error:
+        raise UserError(
+            f"--ray {address}: there is no such cluster ({one_line(error, 200)}); local starts one here"
+        ) from error
+    try:
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        parts = ray.data.from_items([{"part": number} for number in numbers], override_num_blocks=len(numbers))
+        results = parts.map_batches(
+            PartWorker,
+            fn_constructor_args=(job,),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=num_actors),
+            num_gpus=1 if ray.cluster_resources().get("GPU") else 0,
+        )
+        for row in results.iter_rows():
+            yield int(row["part"]), Done(int(row["rows"]), int(row["rejected"]))
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, UserError):
+            raise error.cause from error
+        raise
+    finally:
+        ray.shutdown()

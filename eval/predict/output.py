@@ -1,0 +1,195 @@
+"""Where answers go: parts that are whole or not there, what they are parts of, and how they become the output.
+
+A folder gets parquet files; a file is joined from parts in a folder beside it, which is gone at the end.
+"""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from salience.configuration.errors import UserError
+from salience.configuration.flags.rule_kinds import shown
+from salience.eval.predict.inputs import ENDINGS
+from salience.eval.predict.writing import join_parts, whole_file
+from salience.model_cards.run_folder import LOCK_FILE, read_json, write_json
+from salience.train.folder.output import check_writable
+
+KIND = "prediction"
+MANIFEST, REJECTED = "manifest.json", "rejected.jsonl"
+ELSEWHERE = "choose another --output, or move it away"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the answers go.
+
+    Attributes:
+        output: What the user named.
+        folder: Where the parts lie: the output itself, or a folder beside a file.
+        ending: Of the parts.
+    """
+
+    output: Path
+    folder: Path
+    ending: str
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the output is one file."""
+        return self.folder != self.output
+
+    @property
+    def rejected(self) -> Path:
+        """The list of rows without an answer."""
+        return self.output.with_name(f"{self.output.name}.{REJECTED}") if self.is_file else self.folder / REJECTED
+
+    @property
+    def manifest(self) -> Path:
+        """What the parts are parts of."""
+        return self.folder / MANIFEST
+
+    def part(self, number: int) -> Path:
+        """The rows of a stretch with their answers; where it is, that stretch is done."""
+        return self.folder / f"part-{number:05}{self.ending}"
+
+    def rejected_part(self, number: int) -> Path:
+        """The rows of a stretch without an answer; written before the part, and only if there are any."""
+        return self.folder / f"rejected-{number:05}.jsonl"
+
+
+def choose_place(output: str, names: Sequence[str]) -> Place:
+    """Where the answers to these files go.
+
+    Args:
+        output: What `--output` says: a file that ends as the only input does, or a folder.
+        names: Of the inputs.
+
+    Raises:
+        UserError: It is a file of another format, or one of several inputs, or can't be written.
+    """
+    path = Path(output).absolute()
+    kind = kind_of(path.name)
+    if kind is None or path.is_dir():
+        _check_writable(path, output)
+        return Place(path, path, ".parquet")
+    if len(names) > 1:
+        raise UserError(f"--output {output} is one file, and there are {len(names)} inputs; name a folder")
+    if kind != kind_of(names[0]):
+        raise UserError(f"--output {output} must end as '{names[0]}' does, or be a folder, which gets parquet files")
+    _check_writable(path.parent, output)
+    packed = ".gz" if path.suffix.lower() == ".gz" and kind != ".parquet" else ""
+    return Place(path, path.with_name(f".{path.name}.parts"), kind + packed)
+
+
+def kind_of(name: str) -> str | None:
+    """The ending of a file's name that tells its format; None if it has none."""
+    suffixes = [suffix.lower() for suffix in Path(name).suffixes]
+    ending = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] == ".gz" else suffixes[-1] if suffixes else ""
+    return ending if ending in ENDINGS else None
+
+
+@contextmanager
+def begun(place: Place, plan: Mapping[str, Any]) -> Iterator[None]:
+    """Hold the output for one command that makes it or goes on with it.
+
+    Args:
+        place: Where it goes.
+        plan: What its parts are parts of: `model`, `inputs` and `flags`, and more that isn't compared.
+
+    Raises:
+        UserError: It is finished, is being made, is of another plan, or something else is there.
+    """
+    _refuse_others(place)
+    place.folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place.folder / LOCK_FILE)
+    try:
+        lock.acquire(timeout=1)
+    except Timeout as error:
+        raise UserError(f"another command is writing --output {place.output}: wait for its end") from error
+    try:
+        if place.manifest.exists():
+            _refuse_other_plan(place, read_json(place.manifest, ELSEWHERE), plan)
+        for torn in (*place.folder.glob(".part-*"), *place.folder.glob(".rejected*")):
+            torn.unlink()
+        write_json(place.manifest, {"kind": KIND, **plan})
+        yield
+    finally:
+        with suppress(OSError):  # the folder may be gone, or Windows removes it when it is released
+            (place.folder / LOCK_FILE).unlink()
+        lock.release()
+        with suppress(OSError):  # not empty
+            place.folder.rmdir()
+
+
+def finish(place: Place, num_parts: int, head: str) -> int:
+    """Make the output of its parts. Returns how many rows got no answer.
+
+    Args:
+        place: Where they are.
+        num_parts: How many; all are there.
+        head: What stands before the rows of a file.
+    """
+    numbers = range(num_parts)
+    parts = [part for number in numbers if (part := place.rejected_part(number)).exists()]
+    count = 0
+    if parts:
+        with whole_file(place.rejected) as file:
+            for part in parts:
+                lines = part.read_bytes()
+                count += lines.count(b"\n")
+                file.write(lines)
+    if place.is_file:
+        join_parts(place.output, [place.part(number) for number in numbers], head)
+        shutil.rmtree(place.folder)
+        return count
+    write_json(place.manifest, {**read_json(place.manifest), "rejected": count, "finished": True})
+    for part in parts:
+        part.unlink()
+    return count
+
+
+def _refuse_others(place: Place) -> None:
+    """Refuse an output that is finished, or that no prediction has begun."""
+    mine = place.manifest.is_file() and read_json(place.manifest, ELSEWHERE).get("kind") == KIND
+    if place.is_file:
+        if place.output.exists():
+            if mine:  # it was stopped between the last two steps
+                shutil.rmtree(place.folder)
+            raise UserError(f"--output {place.output} exists; {ELSEWHERE}")
+        if place.rejected.exists() and not mine:
+            raise UserError(f"{place.rejected} exists, and a list of rejected rows may go there; {ELSEWHERE}")
+    there = sorted(each.name for each in place.folder.iterdir()) if place.folder.is_dir() else []
+    if there and not mine and there != [LOCK_FILE]:
+        raise UserError(f"--output {place.output}: {place.folder.name} holds {there[0]}, which would be lost among the "
+                        f"answers; {ELSEWHERE}")  # fmt: skip
+    if mine and read_json(place.manifest).get("finished"):
+        for part in place.folder.glob("rejected-*.jsonl"):  # it was stopped behind the last step
+            part.unlink()
+        raise UserError(f"--output {place.output} holds a finished prediction; {ELSEWHERE}")
+
+
+def _refuse_other_plan(place: Place, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    begun_with = f"--output {place.output} was begun with"
+    if old.get("model") != new["model"]:
+        raise UserError(f"{begun_with} another model; give the same, or choose another --output")
+    if old.get("inputs") != new["inputs"]:
+        pairs = zip(old.get("inputs", []), new["inputs"], strict=False)
+        name = next((mine["name"] for theirs, mine in pairs if theirs != mine), "their number")
+        raise UserError(f"{begun_with} other input ({name} differs); give the same, or choose another --output")
+    for flag, value in new["flags"].items():
+        before = old.get("flags", {}).get(flag)
+        if before != value:
+            told = f"--{flag} {shown(before)}" if before is not None else f"no --{flag}"
+            raise UserError(f"{begun_with} {told}; give the same, or choose another --output")
+
+
+def _check_writable(folder: Path, output: str) -> None:
+    try:
+        check_writable(folder)
+    except UserError as error:
+        raise UserError(f"--output {output}: {str(error).replace('--output_dir ', '')}") from error

@@ -1,0 +1,179 @@
+"""From flags to a prediction in parts, and what those are parts of."""
+
+import hashlib
+from collections import Counter
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from salience.configuration.errors import UserError
+from salience.configuration.flags.data_arguments import TextArguments
+from salience.configuration.hub import find_commit
+from salience.eval.predict.csv_rows import CsvInput
+from salience.eval.predict.inputs import open_inputs
+from salience.eval.predict.job import Job
+from salience.eval.predict.lines import sha256
+from salience.eval.predict.output import Place
+from salience.eval.predict.predictor import Predictor
+from salience.eval.predict.writing import added_cells
+from salience.eval.reading.load import ClassifierArguments
+from salience.eval.scores.predictions import MULTI_LABEL
+
+MODEL_FILES = (
+    "config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*", "tokenizer*", "vocab*", "merges.txt",
+    "special_tokens_map.json", "added_tokens.json", "*.model",
+)  # fmt: skip
+"""What the answers of a model in a folder depend on."""
+
+
+@dataclass
+class PredictArguments(ClassifierArguments):
+    """Which texts are labelled by which model, and where the answers go."""
+
+    input: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Files of texts: .csv, .tsv, .jsonl, .json with one object in each line (each also .gz), .parquet; "
+            "folders of such files, or patterns in quotes."
+        },
+    )
+    output: str | None = field(
+        default=None,
+        metadata={
+            "help": "A file that ends as the only input does, or a folder, which gets parquet files in the order of "
+            "the input. The same command goes on where it was stopped."
+        },
+    )
+    prefix: str = field(
+        default="", metadata={"help": "Stands before the names of new columns: label, score, probabilities."}
+    )
+    heaviest_words: int = field(
+        default=0,
+        metadata={
+            "help": "Add a column with so many words that the model's pooling weighs most; they say what was read, not "
+            "why it was decided."
+        },
+    )
+    label_separator: str = field(
+        default="|", metadata={"help": "Stands between the values of a list in .csv and .tsv files."}
+    )
+    rows_per_part: int = field(default=10_000, metadata={"help": "Rows that are read and written at a time."})
+    max_rejected: float = field(
+        default=0.1,
+        metadata={"help": "Stop where more than this share of the rows is rejected (and more than ten, or all)."},
+    )
+    ray: str | None = field(
+        default=None,
+        metadata={
+            "help": "Let actors of Ray do the parts: auto for the cluster that this machine belongs to, local to start "
+            "one here, or an address. All machines must see the same files."
+        },
+    )
+    ray_actors: int = field(default=2, metadata={"help": "How many actors of Ray, each with a GPU if there are any."})
+
+
+def make_job(arguments: PredictArguments, text_args: TextArguments, files: list[tuple[str, Path]], place: Place) -> Job:
+    """Load the model, look at the input, and divide it.
+
+    Args:
+        arguments: Of the command.
+        text_args: How texts are read.
+        files: The input.
+        place: Where the parts go.
+
+    Raises:
+        UserError: The model can't be loaded, or a file can't be read.
+    """
+    predictor = make_predictor(arguments, text_args)
+    text_args = replace(
+        text_args,
+        text_column=predictor.text_arguments.text_column,
+        text_separator=predictor.text_arguments.text_separator,
+    )
+    inputs = open_inputs(files, text_args, not place.is_file, list(predictor.added))
+    rows = arguments.rows_per_part
+    stretches = [stretch for number, each in enumerate(inputs) for stretch in each.stretches(number, rows)]
+    if not stretches:
+        raise UserError(f"'{files[0][0]}' has no rows; give a file with at least one")
+    if place.is_file and isinstance(inputs[0], CsvInput):
+        _refuse_unwritable(inputs[0], predictor, arguments.label_separator)
+    return Job(predictor, inputs, stretches, place, arguments.label_separator)
+
+
+def make_predictor(arguments: PredictArguments, text_args: TextArguments) -> Predictor:
+    """The predictor of the flags, which stays what it is on any machine that sees the same files.
+
+    Raises:
+        UserError: The model can't be loaded.
+    """
+    predictor = Predictor(
+        model=arguments.model or "",
+        revision=arguments.revision,
+        text_column=text_args.text_column,
+        text_separator=text_args.text_separator,
+        keep_empty_texts=text_args.keep_empty_texts,
+        clean=text_args.clean,
+        batch_size=arguments.batch_size,
+        bf16=arguments.bf16,
+        prefix=arguments.prefix,
+        heaviest_words=arguments.heaviest_words,
+    )
+    name = predictor.model
+    if Path(name).is_dir():
+        pinned = replace(predictor, model=str(Path(name).absolute()), bf16=predictor.reader.bf16)
+    else:
+        commit = find_commit(str(name), arguments.revision) if arguments.model else None
+        predictor = replace(predictor, revision=commit or arguments.revision)
+        pinned = replace(predictor, bf16=predictor.reader.bf16)
+    pinned.__dict__["reader"] = predictor.reader  # it is loaded already
+    return pinned
+
+
+def plan_of(job: Job, arguments: PredictArguments) -> dict[str, Any]:
+    """What the parts of a prediction are parts of: the content of its manifest.
+
+    Args:
+        job: The prediction.
+        arguments: Of the command.
+    """
+    predictor, text_args = job.predictor, job.inputs[0].args
+    rows = Counter[int]()
+    for stretch in job.stretches:
+        rows[stretch.file] += stretch.rows
+    read = {name: value for name, value in asdict(text_args).items() if value is not None}
+    named = ("prefix", "heaviest_words", "batch_size", "rows_per_part", "label_separator")
+    flags = {name: getattr(arguments, name) for name in named} | {"bf16": predictor.bf16}
+    return {
+        "model": {"name": str(arguments.model), "revision": predictor.revision, "sha256": fingerprint(predictor.model)},
+        "inputs": [
+            {"name": each.name, "bytes": each.path.stat().st_size, "sha256": sha256(each.path), "rows": rows[number]}
+            | each.describe()
+            for number, each in enumerate(job.inputs)
+        ],
+        "flags": {**read, **flags},
+        "columns": {name: str(kind) for name, kind in predictor.added.items()},
+        "parts": len(job.stretches),
+        "rows": rows.total(),
+    }
+
+
+def fingerprint(model: str | Path) -> str | None:
+    """Over the files that a model's answers depend on; None for one of the Hub, which its commit tells."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return None
+    digest = hashlib.sha256()
+    for file in sorted({each for pattern in MODEL_FILES for each in folder.glob(pattern) if each.is_file()}):
+        digest.update(f"{file.name} {sha256(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def _refuse_unwritable(source: CsvInput, predictor: Predictor, between: str) -> None:
+    """Refuse names of classes that a csv file can't hold, before the work."""
+    names, kind = predictor.reader.label_names, predictor.reader.problem_type
+    if kind == MULTI_LABEL and (bad := next((each for each in names if between in each), None)):
+        raise UserError(
+            f"the class '{bad}' has {between} in its name, which stands between several labels in a .csv: choose "
+            "another --label_separator"
+        )
+    added_cells(source, [[name] for name in names])

@@ -1,0 +1,173 @@
+"""A prediction that was stopped goes on, and ends with the bytes of one that wasn't."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from salience.eval import UserError, predict_files
+from salience.eval.predict.job import Job
+from tests.helpers.paths import EVAL
+from tests.helpers.predicting import many_texts, read_jsonl, save_model
+from tests.helpers.toy import clean_environment
+
+CPU_2 = EVAL.parent / "configuration" / "recipes" / "accelerate" / "cpu_2.yaml"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("resuming") / "run")
+
+
+def write_texts(path, count):
+    lines = [json.dumps({"id": number, "text": text}) for number, text in enumerate(many_texts(count))]
+    lines[1::20] = ["{"] * len(lines[1::20])
+    lines[2::20] = ['{"text": ""}'] * len(lines[2::20])
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def source(tmp_path):
+    return write_texts(tmp_path / "in.jsonl", 100)
+
+
+def files_of(output):
+    if output.is_file():
+        beside = output.with_name(output.name + ".rejected.jsonl")
+        return {path.name.replace(output.name, "out"): path.read_bytes() for path in (output, beside)}
+    return {path.name: path.read_bytes() for path in output.iterdir()}
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop_before(monkeypatch, number):
+    """The next prediction ends before one of its parts."""
+    run_of = Job.run
+
+    def run(self, each, advance=None):
+        if each == number:
+            raise Stopped
+        return run_of(self, each, advance)
+
+    monkeypatch.setattr(Job, "run", run)
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out"])
+def test_going_on_gives_the_same_bytes(run, source, tmp_path, monkeypatch, name):
+    flags = {"bf16": False, "rows_per_part": 15, "max_rejected": 0.2}
+    whole = predict_files(run, source, tmp_path / "whole" / name, **flags)
+    (tmp_path / "stopped").mkdir()
+    output = tmp_path / "stopped" / name
+    for number in (0, 2, 3, 6):
+        with monkeypatch.context() as patch:
+            stop_before(patch, number)
+            with pytest.raises(Stopped):
+                predict_files(run, source, output, **flags)
+    done = []
+    with monkeypatch.context() as patch:
+        run_of = Job.run
+        patch.setattr(Job, "run", lambda self, each, advance: (done.append(each), run_of(self, each, advance))[1])
+        found = predict_files(run, source, output, **flags)
+    assert done == [6] and (found.rows, found.rejected) == (whole.rows, whole.rejected) == (100, 10)
+    assert files_of(output) == files_of(whole.output)
+    assert [each["row"] for each in read_jsonl(found.rejected_file)] == sorted([*range(2, 100, 20), *range(3, 100, 20)])
+    assert len(list((tmp_path / "stopped").iterdir())) == (2 if output.is_file() else 1)
+    with pytest.raises(UserError, match="exists|holds a finished prediction"):
+        predict_files(run, source, output, **flags)
+    assert files_of(output) == files_of(whole.output)
+
+
+def test_other_flags_model_or_input_do_not_go_on(run, source, tmp_path, monkeypatch):
+    flags = {"bf16": False, "rows_per_part": 15}
+    with monkeypatch.context() as patch:
+        stop_before(patch, 2)
+        with pytest.raises(Stopped):
+            predict_files(run, source, tmp_path / "out", **flags)
+    before = files_of(tmp_path / "out")
+    for changed, told in (
+        ({"rows_per_part": 10}, "was begun with --rows_per_part 15; give the same"),
+        ({"prefix": "my_"}, "was begun with --prefix"),
+        ({"text_column": "other"}, "has no column 'other'"),
+        ({"bf16": True}, "was begun with --bf16 false"),
+    ):
+        with pytest.raises(UserError, match=told):
+            predict_files(run, source, tmp_path / "out", **{**flags, **changed})
+    with pytest.raises(UserError, match="was begun with another model"):
+        predict_files(save_model(tmp_path / "other", tie_word_embeddings=True), source, tmp_path / "out", **flags)
+    source.write_text(source.read_text().replace("goal", "match"))
+    with pytest.raises(UserError, match=r"was begun with other input \(.*in.jsonl differs\)"):
+        predict_files(run, source, tmp_path / "out", **flags)
+    assert files_of(tmp_path / "out") == before
+
+
+def test_a_stop_between_the_last_steps_is_made_up(run, source, tmp_path, monkeypatch):
+    flags = {"bf16": False, "rows_per_part": 15, "max_rejected": 0.2}
+    whole = files_of(predict_files(run, source, tmp_path / "whole.jsonl", **flags).output)
+    for step in ("join_parts", "shutil.rmtree"):
+        output = tmp_path / f"{step}.jsonl"
+        with monkeypatch.context() as patch:
+            patch.setattr(f"salience.eval.predict.output.{step}", lambda *_: (_ for _ in ()).throw(Stopped))
+            with pytest.raises(Stopped):
+                predict_files(run, source, output, **flags)
+        if not output.exists():
+            predict_files(run, source, output, **flags)
+        with pytest.raises(UserError, match="exists"):
+            predict_files(run, source, output, **flags)
+        assert files_of(output) == whole
+        assert not (tmp_path / f".{output.name}.parts").exists()
+
+
+def start(run, source, output, tmp_path, *launcher):
+    command = [*launcher, EVAL, "predict", "--model", run, "--input", source, "--output", output, "--bf16", "false",
+               "--rows_per_part", "500", "--max_rejected", "0.2"]  # fmt: skip
+    environment = clean_environment(tmp_path / "home", HF_HUB_OFFLINE="1", PYTHONPATH=os.environ.get("PYTHONPATH", ""))
+    with open(tmp_path / "log.txt", "ab") as log:
+        return subprocess.Popen(
+            [sys.executable, *map(str, command)], env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["out.jsonl", "out"])
+def test_a_prediction_that_is_killed_again_and_again_ends_complete(run, tmp_path, name):
+    source = write_texts(tmp_path / "in.jsonl", 20_000)
+    assert start(run, source, tmp_path / "whole" / name, tmp_path).wait() == 0
+    (tmp_path / "killed").mkdir()
+    moments, output = random.Random(0), tmp_path / "killed" / name
+    parts = output if name == "out" else output.with_name(f".{name}.parts")
+    kills = 0
+    for _ in range(10):
+        process = start(run, source, output, tmp_path)
+        begun = len(list(parts.glob("part-*")))
+        while process.poll() is None and len(list(parts.glob("part-*"))) == begun:
+            time.sleep(0.01)
+        time.sleep(moments.random() * 0.5)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+    finished = output.is_file() or (output / "rejected.jsonl").exists()
+    assert finished or start(run, source, output, tmp_path).wait() == 0, (tmp_path / "log.txt").read_text()[-2000:]
+    assert kills > 3 and files_of(output) == files_of(tmp_path / "whole" / name)
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_rows_of_one(run, tmp_path):
+    source = write_texts(tmp_path / "in.jsonl", 3_000)
+    launcher = ["-m", "accelerate.commands.launch", "-q", "--config_file", CPU_2]
+    assert start(run, source, tmp_path / "one.jsonl", tmp_path).wait() == 0
+    assert start(run, source, tmp_path / "two.jsonl", tmp_path, *launcher).wait() == 0
+    one, two = (read_jsonl(tmp_path / f"{name}.jsonl") for name in ("one", "two"))
+    assert [(row.get("id"), row["label"]) for row in one] == [(row.get("id"), row["label"]) for row in two]
+    assert [row["score"] for row in two] == pytest.approx([row["score"] for row in one], abs=1e-6)
+    rejected = [(tmp_path / f"{name}.jsonl.rejected.jsonl").read_bytes() for name in ("one", "two")]
+    assert rejected[0] == rejected[1]
+    assert start(run, source, tmp_path / "two.jsonl", tmp_path, *launcher).wait() != 0  # it is there already
