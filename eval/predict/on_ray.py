@@ -46,27 +46,35 @@ def done_on_ray(job: Job, numbers: Sequence[int], address: str, num_actors: int)
         import ray.data
     except ImportError as error:
         raise UserError("--ray needs Ray: pip install -c constraints.txt 'salience[ray]'") from error
+    is_ours = not ray.is_initialized()
     try:
-        ray.init(address=address, ignore_reinit_error=True, logging_level=logging.WARNING, log_to_driver=False)
+        if is_ours:
+            ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
     except (ConnectionError, ValueError) as error:
-        raise UserError(
-            f"--ray {address}: there is no such cluster ({one_line(error, 200)}); local starts one here"
-        ) from error
+        reason = one_line(error, 200)
+        raise UserError(f"--ray {address}: there is no such cluster ({reason}); local starts one here") from error
     try:
-        ray.data.DataContext.get_current().enable_progress_bars = False
-        parts = ray.data.from_items([{"part": number} for number in numbers], override_num_blocks=len(numbers))
-        results = parts.map_batches(
-            PartWorker,
-            fn_constructor_args=(job,),
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=num_actors),
-            num_gpus=1 if ray.cluster_resources().get("GPU") else 0,
-        )
-        for row in results.iter_rows():
-            yield int(row["part"]), Done(int(row["rows"]), int(row["rejected"]))
+        yield from _results(job, numbers, num_actors)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, UserError):
             raise error.cause from error
         raise
     finally:
-        ray.shutdown()
+        if is_ours:
+            ray.shutdown()
+
+
+def _results(job: Job, numbers: Sequence[int], num_actors: int) -> Iterator[tuple[int, Done]]:
+    import ray.data
+
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    parts = ray.data.from_items([{"part": number} for number in numbers], override_num_blocks=len(numbers))
+    results = parts.map_batches(
+        PartWorker,
+        fn_constructor_args=(job,),
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=num_actors),
+        num_gpus=1 if ray.cluster_resources().get("GPU") else 0,
+    )
+    for row in results.iter_rows():
+        yield int(row["part"]), Done(int(row["rows"]), int(row["rejected"]))

@@ -189,15 +189,15 @@ class Predictor(PickledAsFields):
         """Label, score and probabilities of logits (N, C)."""
         names, kind = np.array(self.reader.label_names, object), self.reader.problem_type
         if kind == REGRESSION:
-            return {SCORE: logits[:, 0] if len(names) == 1 else list(logits)}
+            return {SCORE: logits[:, 0] if len(names) == 1 else as_lists(logits)}
         probabilities = class_probabilities(logits.astype(np.float64), kind).astype(np.float32)
         is_answer = decide(logits, kind)
         if kind == MULTI_LABEL:
             label: Sequence[Any] = [list(names[each]) for each in is_answer]
-            score: Any = [row[each] for row, each in zip(probabilities, is_answer, strict=True)]
+            score: Any = as_lists(row[each] for row, each in zip(probabilities, is_answer, strict=True))
         else:
             label, score = list(names[is_answer.argmax(1)]), probabilities[is_answer]
-        return {LABEL: label, SCORE: score, PROBABILITIES: list(probabilities)}
+        return {LABEL: label, SCORE: score, PROBABILITIES: as_lists(probabilities)}
 
 
 def refuse_taken(columns: Collection[str], added: Iterable[str], where: str) -> None:
@@ -214,6 +214,11 @@ def refuse_taken(columns: Collection[str], added: Iterable[str], where: str) -> 
     if taken := next((name for name in added if name in columns), None):
         way_out = "give the new ones a prefix, as in --prefix predicted_"
         raise UserError(f"{where} has a column '{taken}' already: {way_out}, or rename it")
+
+
+def as_lists(rows: Iterable[np.ndarray]) -> list[list[float]]:
+    """Arrays of single precision as lists, which all libraries take for one type, with the digits that they have."""
+    return [[float(str(value)) for value in row] for row in rows]
 
 
 def portions(texts: Sequence[str]) -> Iterator[slice]:

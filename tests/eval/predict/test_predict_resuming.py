@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import pandas as pd
 import pytest
 
 from salience.eval import UserError, predict_files
@@ -136,15 +137,15 @@ def start(run, source, output, tmp_path, *launcher):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["out.jsonl", "out"])
-def test_a_prediction_that_is_killed_again_and_again_ends_complete(run, tmp_path, name):
+@pytest.mark.parametrize("name, times", [("out.jsonl", 10), ("out", 4)])
+def test_a_prediction_that_is_killed_again_and_again_ends_complete(run, tmp_path, name, times):
     source = write_texts(tmp_path / "in.jsonl", 20_000)
     assert start(run, source, tmp_path / "whole" / name, tmp_path).wait() == 0
     (tmp_path / "killed").mkdir()
     moments, output = random.Random(0), tmp_path / "killed" / name
     parts = output if name == "out" else output.with_name(f".{name}.parts")
     kills = 0
-    for _ in range(10):
+    for _ in range(times):
         process = start(run, source, output, tmp_path)
         begun = len(list(parts.glob("part-*")))
         while process.poll() is None and len(list(parts.glob("part-*"))) == begun:
@@ -156,7 +157,7 @@ def test_a_prediction_that_is_killed_again_and_again_ends_complete(run, tmp_path
         process.wait()
     finished = output.is_file() or (output / "rejected.jsonl").exists()
     assert finished or start(run, source, output, tmp_path).wait() == 0, (tmp_path / "log.txt").read_text()[-2000:]
-    assert kills > 3 and files_of(output) == files_of(tmp_path / "whole" / name)
+    assert kills > 2 and files_of(output) == files_of(tmp_path / "whole" / name)
 
 
 @pytest.mark.slow
@@ -171,3 +172,41 @@ def test_two_processes_write_the_rows_of_one(run, tmp_path):
     rejected = [(tmp_path / f"{name}.jsonl.rejected.jsonl").read_bytes() for name in ("one", "two")]
     assert rejected[0] == rejected[1]
     assert start(run, source, tmp_path / "two.jsonl", tmp_path, *launcher).wait() != 0  # it is there already
+
+
+# Not by `wait4`: what it tells of a new process begins with the memory of the one that started it.
+MEASURED = """
+import sys
+from salience.eval.cli import main
+assert main(["predict", *sys.argv[1:]]) == 0
+print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
+"""
+
+
+def most_memory(run, source, tmp_path):
+    """Kilobytes that a prediction takes at most."""
+    flags = ["--bf16", "false", "--rows_per_part", "500", "--output", source.with_name(f"out{source.suffix}")]
+    words = [sys.executable, "-c", MEASURED, "--model", run, "--input", source, *flags]
+    environment = clean_environment(tmp_path / "home", HF_HUB_OFFLINE="1", PYTHONPATH=os.environ.get("PYTHONPATH", ""))
+    process = subprocess.run([*map(str, words)], env=environment, capture_output=True, text=True, timeout=300)
+    assert process.returncode == 0, process.stderr[-2000:]
+    return int(process.stdout.split()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["in.csv", "in.jsonl", "in.parquet"])
+def test_memory_does_not_grow_with_the_rows(run, tmp_path, name):
+    found = []
+    for count in (3_000, 60_000):
+        texts = [f"{text} number {number}" for number, text in enumerate(many_texts(count))]
+        source = tmp_path / str(count) / name
+        source.parent.mkdir()
+        rows = pd.DataFrame({"text": texts, "note": [f"something longer {number}" * 50 for number in range(count)]})
+        if name == "in.parquet":
+            rows.to_parquet(source, row_group_size=10_000)
+        elif name == "in.csv":
+            rows.to_csv(source, index=False)
+        else:
+            rows.to_json(source, orient="records", lines=True)
+        found.append(most_memory(run, source, tmp_path))
+    assert found[1] < 1.1 * found[0]

@@ -1,0 +1,110 @@
+"""The recipes of eval/predict/README.md, as they stand there: one Predictor in Ray, Spark, datasets and joblib."""
+
+import json
+import os
+import re
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from salience.eval import Predictor, predict_files
+from tests.helpers.paths import ROOT
+from tests.helpers.predicting import many_texts, read_jsonl, save_model
+
+PAGE = (ROOT / "eval" / "predict" / "README.md").read_text(encoding="utf-8")
+RECIPES = dict(re.findall(r"^##+ ([^\n]+)$.*?^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+TEXTS = [text if number % 10 else None for number, text in enumerate(many_texts(60))]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a model and texts, some of them missing."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    save_model(folder / "runs" / "mine")
+    pd.DataFrame({"id": range(60), "text": TEXTS}).to_csv(folder / "new_texts.csv", index=False)
+    return folder
+
+
+@pytest.fixture
+def names(folder, monkeypatch):
+    """What the page's first block defines."""
+    monkeypatch.chdir(folder)
+    names = {"__name__": "__main__"}  # else functions would be sent to workers by their name
+    exec(RECIPES["In Python"], names)
+    return names
+
+
+@pytest.fixture(scope="module")
+def ray():
+    ray = pytest.importorskip("ray")
+    workers = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": workers})
+    yield ray
+    ray.shutdown()
+
+
+def check(folder, labels, scores):
+    """Answers are those of this process; in bfloat16, where it is read in that, they depend on the batch a little."""
+    expected = Predictor(folder / "runs" / "mine")({"text": TEXTS})
+    scores = [np.nan if score is None else score for score in scores]
+    np.testing.assert_allclose(scores, expected["score"], atol=0.01)
+    for label, right, each in zip(labels, expected["label"], expected["probabilities"], strict=True):
+        if each is None:
+            assert pd.isna(label)
+        elif np.diff(sorted(each)[-2:]) > 0.02:
+            assert label == right
+
+
+def test_every_recipe_is_run():
+    assert list(RECIPES) == ["In Python", "datasets", "joblib", "Ray Data", "Spark"]
+
+
+def test_columns_of_a_data_frame(folder, names):
+    assert list(names["answers"]) == ["id", "text", "label", "score", "probabilities"]
+    check(folder, names["answers"]["label"], names["answers"]["score"])
+
+
+def test_datasets_with_two_processes(folder, names):
+    exec(RECIPES["datasets"], names)
+    check(folder, names["answers"]["label"], names["answers"]["score"])
+    assert names["answers"]["id"][:] == list(range(60))
+
+
+@pytest.mark.slow
+def test_joblib_with_two_processes(folder, names):
+    exec(RECIPES["joblib"].replace("1000", "25"), names)
+    check(folder, names["answers"]["label"], names["answers"]["score"])
+
+
+@pytest.mark.slow
+def test_ray_data_with_two_actors(ray, folder, names):
+    exec(RECIPES["Ray Data"].replace("1024", "16"), names)
+    found = names["answers"].sort("id").take_all()
+    check(folder, [row["label"] for row in found], [row["score"] for row in found])
+
+
+@pytest.mark.slow
+def test_spark_with_two_workers(folder, names, monkeypatch):
+    pytest.importorskip("pyspark")
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
+    exec(RECIPES["Spark"].replace("1024", "16"), names)
+    try:
+        found = [row.answer for row in names["answers"].orderBy("id").collect()]
+    finally:
+        names["spark"].stop()
+    check(folder, [row.label for row in found], [row.score for row in found])
+
+
+@pytest.mark.slow
+def test_predict_on_ray_writes_the_bytes_of_one_process(ray, folder, tmp_path):
+    lines = [json.dumps({"id": number, "text": text}) for number, text in enumerate(many_texts(90))]
+    (tmp_path / "in.jsonl").write_text("\n".join([*lines, "{", '{"text": ""}']) + "\n")
+    run, flags = folder / "runs" / "mine", {"bf16": False, "rows_per_part": 10}
+    one = predict_files(run, tmp_path / "in.jsonl", tmp_path / "one.jsonl", **flags)
+    two = predict_files(run, tmp_path / "in.jsonl", tmp_path / "two.jsonl", **flags, ray="auto", ray_actors=2)
+    assert (one.rows, one.rejected) == (two.rows, two.rejected) == (92, 2)
+    assert [row["label"] for row in read_jsonl(one.output)] == [row["label"] for row in read_jsonl(two.output)]
+    assert one.rejected_file.read_bytes() == two.rejected_file.read_bytes()
+    assert one.output.read_bytes() == two.output.read_bytes()
