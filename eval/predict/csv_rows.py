@@ -130,12 +130,10 @@ class CsvInput(PickledAsFields):
             records = self._without_swallowed(records)
         good, rejected = [], []
         for number, record in enumerate(records, stretch.row):
-            cells, width = record.cells, len(self.columns)
-            if cells is None or len(cells) != width:
-                reason = record.reason if cells is None else f"it has {len(cells)} cells and the first row {width}"
+            if reason := record.reason or self._fault(record.cells or []):
                 rejected.append(Rejected(number, record.line, reason))
             else:
-                good.append((number, record, cells))
+                good.append((number, record, record.cells or []))
         columns = list(zip(*(cells for _, _, cells in good), strict=True)) or [()] * len(self.columns)
         texts = {name: [cell or None for cell in columns[self.columns.index(name)]] for name in self.args.text_column}
         return Rows(
@@ -145,6 +143,12 @@ class CsvInput(PickledAsFields):
             places=[(number, record.line) for number, record, _ in good],
             rejected=rejected,
         )
+
+    def _fault(self, cells: list[str]) -> str:
+        """Why a row is none of this table; empty where it is one."""
+        if len(cells) != len(self.columns):
+            return f"it has {len(cells)} cells and the first row {len(self.columns)}"
+        return "it is the header again" if self.args.header and cells == self.columns else ""
 
     def _body(self) -> Iterator[Record]:
         records = self._records(0, 1)

@@ -197,8 +197,9 @@ def test_a_regression_has_one_new_column(tmp_path):
 
 
 def test_rows_that_cannot_be_read_are_listed_and_left_out(run):
-    good = [f"{number},a goal\n" for number in range(200)]
+    good = [f"{number},a goal\n" for number in range(240)]
     bad = {"only\n": "it has 1 cells and the first row 2", "1,2,3\n": "it has 3 cells",
+           "id,text\n": "it is the header again",
            '1,"x"y\n': "a quote is closed where neither", "1,a\rb\n": "a carriage return stands within it",
            '5,"x\n6,y\n7,z"\n': "swallows the rows between"}  # fmt: skip
     lines = ["id,text\n"]
@@ -207,14 +208,14 @@ def test_rows_that_cannot_be_read_are_listed_and_left_out(run):
     with open("in.csv", "w", newline="") as file:
         file.write("".join(lines))
     found = predict(run, "in.csv", "out.csv", rows_per_part=50)
-    assert (found.rows, found.rejected) == (205, 5)
-    assert [row["id"] for row in csv.DictReader(found.output.open())] == [str(number) for number in range(200)]
+    assert (found.rows, found.rejected) == (246, 6)
+    assert [row["id"] for row in csv.DictReader(found.output.open())] == [str(number) for number in range(240)]
     told = read_jsonl(found.rejected_file)
-    assert [(each["row"], each["line"]) for each in told] == [(41, 42), (82, 83), (123, 124), (164, 165), (205, 206)]
+    assert [(each["row"], each["line"]) for each in told] == [(row, row + 1) for row in (41, 82, 123, 164, 205, 246)]
     assert all(reason in each["reason"] for reason, each in zip(bad.values(), told, strict=True))
     assert {each["file"] for each in told} == {"in.csv"}
     trusted = predict(run, "in.csv", "trusted.csv", quoting="trusted")
-    assert (trusted.rows, trusted.rejected) == (205, 4)
+    assert (trusted.rows, trusted.rejected) == (246, 5)
 
 
 def test_lines_that_are_no_json_are_listed_and_left_out(run, monkeypatch):
