@@ -191,8 +191,10 @@ def test_two_killed_processes_too(data, encoder_folder, tmp_path):
 
 
 def resume(name, encoder, checkpoint, folder, *more):
-    """A run that goes on from a copy of a checkpoint."""
-    shutil.copytree(checkpoint, folder / checkpoint.name)
+    """A run that goes on from a copy of a checkpoint and of those before it, one of which may be the best so far."""
+    steps = {place: int(place.name.partition("-")[2]) for place in checkpoint.parent.glob("checkpoint-*")}
+    for place in (place for place, step in steps.items() if step <= steps[checkpoint]):
+        shutil.copytree(place, folder / place.name)
     assert cli.main(flags_of(name, encoder, folder, *more, "--resume_from_checkpoint", "last")) == 0
     return folder
 
