@@ -167,12 +167,10 @@ def test_a_flag_that_decides_the_result_must_be_what_it_was(copy, data, capsys, 
 @pytest.mark.parametrize(("flag", "texts"), [("--train_file", "train texts"), ("--test_file", "test texts")])
 def test_texts_must_be_what_they_were(copy, data, tmp_path, capsys, flag, texts):
     others = toy_csv(tmp_path, 60, 20)  # files of the same names
-    other = Path(others[others.index(flag) + 1])
-    changed = list(data)
-    changed[changed.index(flag) + 1] = str(other)
-    assert texts in refusal(copy, [*TINY, *changed, *RESUME], capsys)
-    renamed = other.rename(tmp_path / "others.csv")
-    changed[changed.index(flag) + 1] = str(renamed)
+    place = data.index(flag) + 1
+    other = Path(others[place])
+    assert texts in refusal(copy, [*TINY, *data[:place], other, *data[place + 1 :], *RESUME], capsys)
+    changed = [*data[:place], other.rename(tmp_path / "others.csv"), *data[place + 1 :]]
     assert f"another {flag}, " in refusal(copy, [*TINY, *changed, *RESUME], capsys)
 
 
