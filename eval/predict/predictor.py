@@ -52,7 +52,7 @@ class Predictor(PickledAsFields):
         text_separator: Stands between the texts of several columns; None for what the model was trained with.
         keep_empty_texts: Read a missing or empty text as an empty one, and answer.
         clean: Newsgroup parts to cut, as in training.
-        batch_size: Texts at a time; texts of like length are read together.
+        batch_size: Texts at a time at most, fewer of long ones; texts of like length are read together.
         bf16: Read with the encoder in bfloat16; None: where the device does it in hardware.
         prefix: Stands before the names of the columns that are added.
         heaviest_words: How many words to name that the model's pooling weighs most; they say what was read, not why it
@@ -70,7 +70,7 @@ class Predictor(PickledAsFields):
     text_separator: str | None = None
     keep_empty_texts: bool = False
     clean: Sequence[str] = ()
-    batch_size: int = 32
+    batch_size: int = 512
     bf16: bool | None = None
     prefix: str = ""
     heaviest_words: int = 0

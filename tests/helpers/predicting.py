@@ -3,10 +3,12 @@
 import json
 
 import numpy as np
+import pytest
 import torch
 from transformers import AutoTokenizer
 
 from salience.configuration import AttnPoolConfig
+from salience.eval import UserError, predict_files
 from salience.eval.reading.load import load_classifier
 from salience.modeling import AttnPoolForSequenceClassification
 from tests.helpers.tiny import LABELS, TINY_TOKENIZER, WINDOWS, tiny_encoder_config
@@ -54,3 +56,15 @@ def many_texts(count):
     words = "the bank goal market film song team share price of a in".split()
     chosen = np.random.default_rng(0).integers(0, len(words), (count, 6))
     return [" ".join(words[each] for each in row) for row in chosen]
+
+
+def predict(run, *args, **flags):
+    """`predict_files` in float32."""
+    return predict_files(run, *args, bf16=False, **flags)
+
+
+def failure(run, *args, **flags):
+    """The sentence with which `predict` refuses."""
+    with pytest.raises(UserError) as error:
+        predict(run, *args, **flags)
+    return str(error.value)

@@ -23,7 +23,6 @@ from salience.train.building.lora import add_adapters, encoder_of, save_merged
 from salience.train.data.load import TextData
 from salience.train.data.tokens import num_tokens
 from salience.train.folder.marked import SAVING_FOLDER, saved, saving_folder
-from salience.train.loop.cpu_attention import speed_up_attention
 from salience.train.loop.losses import LabelStatistics, TrainingLoss
 from salience.train.loop.preparation import PreparedTexts, balancing_weights
 from salience.train.loop.trainer import SalienceTrainer
@@ -56,8 +55,6 @@ def make_trainer(
     """The trainer that the flags ask for; with LoRA the model gets its adapters."""
     if isinstance(model, SaliencePreTrainedModel):
         cast(SaliencePreTrainedModel, model.base_model).keep_at_most = training.max_tokens_per_pass or None
-    if training.bf16 and training.device.type == "cpu":
-        speed_up_attention(model)
     return SalienceTrainer(
         lengths=num_tokens(texts.splits["train"]).tolist() if tuning.length_grouped else None,
         text_weights=balancing_weights(data, statistics) if statistics and tuning.balanced_sampling else None,

@@ -1,9 +1,7 @@
-"""Attention of short windows in float32, in training on CPUs: the kernel's backward pass is slow in bfloat16.
+"""Attention of short windows in float32, in training on CPUs: the kernel's backward pass is slow in bfloat16."""
 
-Measured on two cores with AMX, torch 2.13, MiniLM: a step on 2,048 tokens takes half to two thirds of the time in
-windows of 64 or 128 tokens, as long in windows of 256, and longer in windows of 512.
-"""
-
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,7 +13,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from salience.modeling.encoders import pretrained_encoder
 
 NAME = "sdpa_float32"
-LONGEST = 256  # tokens of a window, up to which float32 is the faster one
+LONGEST = 256  # tokens of a window, up to which float32 is the faster one on CPUs with AMX, by torch 2.13
 
 
 def float32_attention(
@@ -31,14 +29,23 @@ def float32_attention(
         return sdpa_attention_forward(module, *wide, attention_mask, **options)[0].to(query.dtype), None
 
 
-def speed_up_attention(model: PreTrainedModel) -> None:
+@contextmanager
+def faster_attention(model: PreTrainedModel) -> Iterator[None]:
     """Let the pretrained encoder of a classifier, where there is one, attend so; one without sdpa stays as it is.
 
+    Afterwards it attends as before: a model that is pickled can be read where nothing of this is known.
+
     Args:
-        model: To be trained on a CPU in bfloat16.
+        model: Trained on a CPU in bfloat16 meanwhile.
     """
     encoder = pretrained_encoder(model)
-    if encoder is not None and encoder.config._attn_implementation == "sdpa":
-        AttentionInterface.register(NAME, float32_attention)
-        AttentionMaskInterface.register(NAME, sdpa_mask)
-        encoder.set_attn_implementation(NAME)
+    if encoder is None or encoder.config._attn_implementation != "sdpa":
+        yield
+        return
+    AttentionInterface.register(NAME, float32_attention)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    encoder.set_attn_implementation(NAME)
+    try:
+        yield
+    finally:
+        encoder.set_attn_implementation("sdpa")

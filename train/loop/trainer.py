@@ -23,6 +23,7 @@ from salience.train.building.lora import trained_model
 from salience.train.folder.marked import mark_checkpoint
 from salience.train.folder.resuming import readable
 from salience.train.loop.adversarial import adversarial_step
+from salience.train.loop.cpu_attention import faster_attention
 from salience.train.loop.passes import joined, of_rows, rows_of_passes
 from salience.train.loop.sampling import EpochSampler, StepBatches
 from salience.train.publish.push import push_run
@@ -59,6 +60,13 @@ class SalienceTrainer(Trainer):
         self.max_tokens_per_pass = max_tokens_per_pass
         self.evaluated: dict[int, EvalLoopOutput] = {}  # by optimizer step: the last one's, and the best one's
         super().__init__(**arguments)
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train; arguments and result are those of `Trainer.train`."""
+        is_slow = self.args.bf16 and self.args.device.type == "cpu"
+        model = trained_model(self.accelerator.unwrap_model(self.model))
+        with faster_attention(model) if is_slow else nullcontext():
+            return super().train(*args, **kwargs)
 
     def get_train_dataloader(self) -> DataLoader:
         """Batches of the training texts for this process, in the order of `EpochSampler`."""

@@ -11,9 +11,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from salience.eval import UserError, predict_files
 from salience.eval.cli import main
-from tests.helpers.predicting import MANY, NUMBERS, TEXTS, many_texts, probabilities_of, read_jsonl, save_model
+from tests.helpers.predicting import (
+    MANY,
+    NUMBERS,
+    TEXTS,
+    failure,
+    many_texts,
+    predict,
+    probabilities_of,
+    read_jsonl,
+    save_model,
+)  # fmt: skip
 from tests.helpers.tiny import LABELS
 
 NAMES = list(LABELS["label2id"])
@@ -28,16 +37,6 @@ def run(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def here(in_tmp_path):
     """Names of files are relative."""
-
-
-def predict(run, *args, **flags):
-    return predict_files(run, *args, bf16=False, **flags)
-
-
-def failure(run, *args, **flags):
-    with pytest.raises(UserError) as error:
-        predict(run, *args, **flags)
-    return str(error.value)
 
 
 def check_answers(run, texts, labels, scores, probabilities):
@@ -194,119 +193,6 @@ def test_a_regression_has_one_new_column(tmp_path):
     assert [len(line.split(",")) for line in predict(run, "in.csv", "out.csv").output.read_text().splitlines()] == [
         3
     ] * 3
-
-
-def test_rows_that_cannot_be_read_are_listed_and_left_out(run):
-    good = [f"{number},a goal\n" for number in range(240)]
-    bad = {"only\n": "it has 1 cells and the first row 2", "1,2,3\n": "it has 3 cells",
-           "id,text\n": "it is the header again",
-           '1,"x"y\n': "a quote is closed where neither", "1,a\rb\n": "a carriage return stands within it",
-           '5,"x\n6,y\n7,z"\n': "swallows the rows between"}  # fmt: skip
-    lines = ["id,text\n"]
-    for number, each in enumerate(bad):
-        lines += [*good[number * 40 : number * 40 + 40], each]
-    with open("in.csv", "w", newline="") as file:
-        file.write("".join(lines))
-    found = predict(run, "in.csv", "out.csv", rows_per_part=50)
-    assert (found.rows, found.rejected) == (246, 6)
-    assert [row["id"] for row in csv.DictReader(found.output.open())] == [str(number) for number in range(240)]
-    told = read_jsonl(found.rejected_file)
-    assert [(each["row"], each["line"]) for each in told] == [(row, row + 1) for row in (41, 82, 123, 164, 205, 246)]
-    assert all(reason in each["reason"] for reason, each in zip(bad.values(), told, strict=True))
-    assert {each["file"] for each in told} == {"in.csv"}
-    trusted = predict(run, "in.csv", "trusted.csv", quoting="trusted")
-    assert (trusted.rows, trusted.rejected) == (246, 5)
-
-
-def test_lines_that_are_no_json_are_listed_and_left_out(run, monkeypatch):
-    monkeypatch.setattr("salience.eval.predict.json_rows.FIRST_ROWS", 80)
-    bad = {"{": "is not valid JSON", '{"text": 7}': "something else than text", "[1]": "is not a JSON object",
-           '{"text": "a", "text": "b"}': "the key 'text' twice", '{"text": "\\ud83d"}': "half a character",
-           '{"text": "a", "label": 1}': "'label' already"}  # fmt: skip
-    good = ['{"text": "a goal"}'] * 80
-    with open("in.jsonl", "w") as file:
-        file.write("\n".join([*good, *bad]) + "\n")
-    found = predict(run, "in.jsonl", "out.jsonl", prefix="")
-    told = read_jsonl(found.rejected_file)
-    assert len(read_jsonl(found.output)) == 80 and [each["line"] for each in told] == list(range(81, 87))
-    assert all(reason in each["reason"] for reason, each in zip(bad.values(), told, strict=True))
-
-
-def test_too_many_rejected_rows_stop_it(run):
-    with open("in.csv", "w") as file:
-        file.write("id,text\n" + "1,a goal\n" * 90 + "2,\n" * 30)
-    told = failure(run, "in.csv", "out.csv")
-    assert told.startswith("30 of 120 rows are rejected, as row 91 of 'in.csv': it has no text in column 'text'")
-    assert "higher --max_rejected" in told
-    assert predict(run, "in.csv", "out.csv", max_rejected=0.5).rejected == 30
-    with open("all.csv", "w") as file:
-        file.write("id,text\n1,\n")
-    assert "1 of 1 rows are rejected" in failure(run, "all.csv", "all_out.csv")
-    assert predict(run, "all.csv", "all_out.csv", max_rejected=1).rejected == 1
-
-
-REFUSED = {
-    ("in.csv", "out.jsonl"): "--output out.jsonl must end as 'in.csv' does, or be a folder",
-    ("in.csv", "in.csv"): "in.csv exists; choose another --output",
-    ("none.csv", "out.csv"): "there is no file or folder 'none.csv'",
-    ("*.nothing", "out"): "no file fits '*.nothing' (--input)",
-    ("list.json", "out.json"): "'list.json' is one JSON list, which can't be read in parts",
-    ("in.txt", "out"): "'in.txt' can't be read in parts; give .csv, .tsv, .jsonl, .json, .parquet",
-    ("empty.csv", "out.csv"): "'empty.csv' is empty",
-    ("header.csv", "out.csv"): "'header.csv' has no rows",
-    ("taken.csv", "out.csv"): "'taken.csv' has a column 'label' already",
-    ("other.csv", "out.csv"): "'other.csv' has no column 'text' (--text_column)",
-    ("other.jsonl", "out.jsonl"): "'other.jsonl' has no column 'text' (--text_column)",
-    ("other.parquet", "out.parquet"): "'other.parquet' has no column 'text' (--text_column)",
-    ("number.parquet", "out.parquet"): "column 'text' of 'number.parquet' holds int64, not text",
-    ("broken.parquet", "out.parquet"): "'broken.parquet' is not a readable parquet file",
-    ("latin.csv", "out.csv"): "'latin.csv' is not valid utf-8",
-    ("open.csv", "out.csv"): "the quote that opens in line 2 is never closed",
-    ("broken.csv.gz", "out.csv"): "'broken.csv.gz' is no whole gzip file",
-    ("nothing.jsonl", "out.jsonl"): "'nothing.jsonl'",
-    ("in.csv", "full"): "full holds mine.txt, which",
-    ("in.csv", "in.csv/out"): "in.csv is a file",
-    (("in.csv", "in.csv"), "out"): "'in.csv' is given twice",
-    (("in.csv", "more.csv"), "out.csv"): "--output out.csv is one file, and there are 2 inputs",
-    (("in.csv", "more.csv"), "out"): "'in.csv' and 'more.csv' have different columns",
-    (("in.csv", "other.jsonl"), "out"): "'in.csv' and 'other.jsonl' are of different formats",
-    ("twice.csv", "out"): "'twice.csv' has two columns 'id'",
-}
-
-
-@pytest.mark.parametrize("source, output", REFUSED)
-def test_what_cannot_be_is_refused_in_a_sentence_and_leaves_nothing(run, tmp_path, source, output):
-    files = {
-        "in.csv": "text\na goal\n", "more.csv": "id,text\n1,a goal\n", "list.json": '[{"text": "a"}]', "in.txt": "a",
-        "empty.csv": "", "header.csv": "text\n", "taken.csv": "text,label\na,b\n", "other.csv": "a,b\n1,2\n",
-        "other.jsonl": '{"a": 1}\n', "open.csv": 'text\n"a goal\nb\n', "nothing.jsonl": "\n\n",
-        "twice.csv": "id,text,id\n1,a,2\n", "broken.parquet": "PAR1 no",
-    }  # fmt: skip
-    for name, content in files.items():
-        (tmp_path / name).write_text(content)
-    (tmp_path / "latin.csv").write_bytes("text\ncafé\n".encode("latin-1"))
-    (tmp_path / "broken.csv.gz").write_bytes(gzip.compress(b"text\na goal\n" * 99)[:-20])
-    pq.write_table(pa.table({"a": [1]}), "other.parquet")
-    pq.write_table(pa.table({"text": [1]}), "number.parquet")
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full/mine.txt").write_text("mine")
-    before = sorted(tmp_path.rglob("*"))
-    source_list = list(source) if isinstance(source, tuple) else source
-    assert REFUSED[source, output] in failure(run, source_list, output)
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_flags_that_have_no_effect_or_are_wrong_are_refused(run, tmp_path, capsys):
-    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n')
-    words = ["predict", "--model", str(run), "--input", "in.jsonl", "--output", "out.jsonl"]
-    for flags, told in {
-        "--separator ;": "--separator ; has no effect here", "--batch_size 0": "--batch_size 0 must be at least 1",
-        "--max_rejected 2": "--max_rejected 2.0 must be at least 0 and at most 1", "--inputs x": "did you mean --input",
-        "--rows_per_part 0": "--rows_per_part 0 must be at least 1", "--revision main": "belongs to a Hub id",
-    }.items():  # fmt: skip
-        assert main([*words, *flags.split()]) == 2
-        assert told in capsys.readouterr().err
-    assert main(words[:5]) == 2 and "--output is missing" in capsys.readouterr().err
 
 
 def test_the_command_tells_where_its_answers_are(run, tmp_path, capsys):

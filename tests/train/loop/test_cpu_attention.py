@@ -5,8 +5,11 @@ import copy
 import pytest
 import torch
 
-from salience.train.loop.cpu_attention import LONGEST, NAME, speed_up_attention
+from salience.train import train_model
+from salience.train.loop import cpu_attention
+from salience.train.loop.cpu_attention import LONGEST, NAME, faster_attention
 from tests.helpers.tiny import random_batch, tiny_model
+from tests.helpers.toy import toy_texts
 
 
 def loss_and_gradient(model, lengths, in_bfloat16):
@@ -25,8 +28,8 @@ def models():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     faster = copy.deepcopy(plain)
-    speed_up_attention(faster)
-    return plain, faster
+    with faster_attention(faster):
+        yield plain, faster
 
 
 @pytest.mark.parametrize("lengths", [[9, 9], [9, 2, 5]])
@@ -62,7 +65,24 @@ def test_only_short_windows_and_training_are_computed_in_float32(models, monkeyp
     assert seen == [torch.float32] * layers + [torch.bfloat16] * 2 * layers and LONGEST > 5
 
 
-def test_a_saved_model_says_nothing_of_it_and_models_from_scratch_stay_as_they_are(models, tmp_path):
-    models[1].save_pretrained(tmp_path)
-    assert NAME not in (tmp_path / "config.json").read_text()
-    speed_up_attention(tiny_model("hierarchical"))
+def test_it_is_given_back_and_models_from_scratch_stay_as_they_are():
+    model = tiny_model("attn_pool")
+    with faster_attention(model):
+        assert model.encoder.config._attn_implementation == NAME
+    assert model.encoder.config._attn_implementation == "sdpa"
+    with faster_attention(tiny_model("hierarchical")):
+        pass
+
+
+def test_training_on_a_cpu_in_bfloat16_attends_so_and_leaves_no_trace(tmp_path, monkeypatch, encoder_folder):
+    seen = []
+    attend = cpu_attention.float32_attention
+    monkeypatch.setattr(cpu_attention, "float32_attention", lambda *a, **o: seen.append(1) or attend(*a, **o))
+    flags = {"model": "attn_pool", "encoder": str(encoder_folder), "max_steps": 1, "report_to": "none", "use_cpu": True}
+    for bf16 in (False, True):
+        run = train_model(
+            tuple(map(list, zip(*toy_texts(30), strict=True))), output_dir=tmp_path / str(bf16), bf16=bf16, **flags
+        )
+        assert bool(seen) is bf16
+        assert run.model.encoder.config._attn_implementation == "sdpa"
+        assert NAME not in (run.folder / "config.json").read_text()
