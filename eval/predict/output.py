@@ -4,7 +4,7 @@ A folder gets parquet files; a file is joined from parts in a folder beside it, 
 """
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from salience.configuration.flags.rule_kinds import shown
 from salience.eval.predict.inputs import ENDINGS
 from salience.eval.predict.writing import join_parts, whole_file
 from salience.model_cards.run_folder import LOCK_FILE, read_json, write_json
-from salience.train.folder.output import check_writable
+from salience.train.folder.output import check_own_folder, check_writable
 
 KIND = "prediction"
 MANIFEST, REJECTED = "manifest.json", "rejected.jsonl"
@@ -75,13 +75,13 @@ def choose_place(output: str, names: Sequence[str]) -> Place:
     path = Path(output).absolute()
     kind = kind_of(path.name)
     if kind is None or path.is_dir():
-        _check_writable(path, output)
+        _check(check_own_folder, path, output)
         return Place(path, path, ".parquet")
     if len(names) > 1:
         raise UserError(f"--output {output} is one file, and there are {len(names)} inputs; name a folder")
     if kind != kind_of(names[0]):
         raise UserError(f"--output {output} must end as '{names[0]}' does, or be a folder, which gets parquet files")
-    _check_writable(path.parent, output)
+    _check(check_writable, path.parent, output)
     packed = ".gz" if path.suffix.lower() == ".gz" and kind != ".parquet" else ""
     return Place(path, path.with_name(f".{path.name}.parts"), kind + packed)
 
@@ -188,8 +188,9 @@ def _refuse_other_plan(place: Place, old: Mapping[str, Any], new: Mapping[str, A
             raise UserError(f"{begun_with} {told}; give the same, or choose another --output")
 
 
-def _check_writable(folder: Path, output: str) -> None:
+def _check(check: Callable[[Path], None], folder: Path, output: str) -> None:
+    """Let a check of `--output_dir` speak of `--output`."""
     try:
-        check_writable(folder)
+        check(folder)
     except UserError as error:
         raise UserError(f"--output {output}: {str(error).replace('--output_dir ', '')}") from error

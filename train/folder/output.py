@@ -57,7 +57,7 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         UserError: Another command works in it, or it can't be written to.
     """
-    check_writable(folder)
+    check_own_folder(folder)
     file = lock_file(folder)
     made = [each for each in (folder, *folder.absolute().parents) if not each.exists()]
     lock = FileLock(file)
@@ -179,7 +179,7 @@ def check_unfinished(folder: Path, kind: str) -> None:
     Raises:
         UserError: It does, or can't be written to.
     """
-    check_writable(folder)
+    check_own_folder(folder)
     if (folder / RUN_FILE).exists():
         raise UserError(f"--output_dir {folder} holds a finished run; choose another folder, or move that one away")
     if (started := started_kind(folder)) not in (None, kind):
@@ -217,10 +217,10 @@ def start(folder: Path, plan: dict[str, Any]) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Refuse a folder that can't be made, or written to, or is no place for results.
+    """Refuse a folder that can't be made, or written to.
 
     Raises:
-        UserError: It is a file or below one, one lacks the permission, or it holds the user's home or this package.
+        UserError: It is a file or below one, or one lacks the permission.
     """
     try:
         Path.cwd()
@@ -232,6 +232,15 @@ def check_writable(folder: Path) -> None:
         raise UserError(f"--output_dir {folder} can't be made: {existing} is {what}; name a folder")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"--output_dir {folder} can't be written to; choose another folder")
+
+
+def check_own_folder(folder: Path) -> None:
+    """Refuse a folder that can't be one of results alone.
+
+    Raises:
+        UserError: It can't be made or written to, or it is or holds the user's home or this package.
+    """
+    check_writable(folder)
     places = {"this package": Path(__file__).parents[2], "your home folder": Path(os.path.expanduser("~"))}
     for what, place in places.items():
         if place.is_absolute() and place.resolve().is_relative_to(folder.resolve()):  # without a home, ~ stays ~

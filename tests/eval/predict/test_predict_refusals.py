@@ -132,3 +132,10 @@ def test_flags_that_have_no_effect_or_are_wrong_are_refused(run, tmp_path, capsy
         assert main([*words, *flags.split()]) == 2
         assert told in capsys.readouterr().err
     assert main(words[:5]) == 2 and "--output is missing" in capsys.readouterr().err
+
+
+def test_a_file_may_lie_in_the_home_folder_and_a_folder_of_parts_may_not_be_it(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "in.csv").write_text("text\na goal\n")
+    assert predict(run, "in.csv", "out.csv").output == tmp_path / "out.csv"
+    assert failure(run, "in.csv", ".").startswith(f"--output .: {tmp_path} is or holds your home folder")
