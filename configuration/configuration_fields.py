@@ -41,6 +41,8 @@ def _fits(value: Any, annotation: Any) -> bool:
         return any(_fits(value, each) for each in get_args(annotation))
     if get_origin(annotation) is list:
         return isinstance(value, list | tuple) and all(_fits(each, get_args(annotation)[0]) for each in value)
+    if get_origin(annotation) is dict:
+        return isinstance(value, dict)
     if annotation is float:
         return type(value) in (int, float) and not math.isnan(value)
     if annotation is int:
@@ -120,3 +122,22 @@ def rotary_fields_of_version_4(model_type: str, fields: dict[str, Any]) -> dict[
         f"no place for them in its {model_type}: install transformers 5",
     )
     return fields
+
+
+def check_explanation(explanation: dict[str, Any] | None) -> None:
+    """Make sure that what was measured of a model's explanations has a method, and its figures are numbers.
+
+    Args:
+        explanation: Field of a configuration; None where nothing was measured.
+
+    Raises:
+        ValueError: It hasn't.
+    """
+    if explanation is None:
+        return
+    figures = explanation.get("comprehensiveness")
+    is_measured = isinstance(figures, dict) and all(type(each) in (int, float) for each in figures.values())
+    require(
+        is_measured and explanation.get("method") in (figures or {}),
+        f"explanation = {explanation!r} must name a method, and the comprehensiveness of each",
+    )

@@ -6,7 +6,13 @@ import transformers
 from transformers import AutoConfig, BertConfig, PretrainedConfig
 from transformers.utils import logging
 
-from .configuration_fields import check_classes, check_types, require, rotary_fields_of_version_4
+from .configuration_fields import (
+    check_classes,
+    check_explanation,
+    check_types,
+    require,
+    rotary_fields_of_version_4,
+)
 
 logger = logging.get_logger(__name__)
 IS_VERSION_4 = transformers.__version__.startswith("4.")
@@ -15,9 +21,22 @@ IS_VERSION_4 = transformers.__version__.startswith("4.")
 # every format up to its own, and a folder without a number has format 1.
 FORMAT = 1
 # What was fitted for a model's classes, and its value before that.
-FITTED: dict[str, Any] = {"logit_temperature": 1.0, "prior_correction": None, "ngram_weight": 0.0, "num_ngrams": 0}
+FITTED: dict[str, Any] = {
+    "logit_temperature": 1.0,
+    "prior_correction": None,
+    "ngram_weight": 0.0,
+    "num_ngrams": 0,
+    "explanation": None,
+}
 # Of these, what was fitted to a trained model's answers, and so not to those of one that is trained on.
-FITTED_TO_ANSWERS = ("logit_temperature", "prior_correction")
+FITTED_TO_ANSWERS = ("logit_temperature", "prior_correction", "explanation")
+# The pipeline that lies beside a saved model: transformers takes it with trust_remote_code=True.
+PIPELINES = {
+    "text-classification": {
+        "impl": "explaining_pipeline.ExplainingPipeline",
+        "pt": ["AutoModelForSequenceClassification"],
+    }
+}
 
 
 def names_by_id(id2label: dict[Any, str] | None) -> dict[int, str]:
@@ -42,6 +61,9 @@ class SalienceConfig(PretrainedConfig):
         ngram_size: Longest n-gram, in tokens.
         max_ngrams: N-grams that are counted at most, those of most texts; the model has a number for each and class.
         num_ngrams: N-grams that were counted; set where they are.
+        explanation: Which method explains this model's answers most faithfully, as it was measured after training:
+            `method`, `comprehensiveness` of each method, that of `random` words, and on how many `texts`. None: nobody
+            has measured it.
         kwargs: Everything that `PretrainedConfig` takes (`id2label`, `label2id`, `num_labels`, `problem_type`, ...),
             and `salience_format`, the `FORMAT` of the folder. A model of texts that were put together also has
             `text_columns` and `text_separator`: a text that it reads is
@@ -68,6 +90,7 @@ class SalienceConfig(PretrainedConfig):
         ngram_size: int = 2,
         max_ngrams: int = 2**20,
         num_ngrams: int = 0,
+        explanation: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         family = type(self).__name__.removesuffix("Config")
@@ -80,6 +103,10 @@ class SalienceConfig(PretrainedConfig):
                 "AutoModelForSequenceClassification": f"modeling_{self.code_name}.{family}ForSequenceClassification",
             },
         )
+        # transformers refuses a model that names one unless it may run the repository's code. Where these classes are
+        # installed, no code of it is needed, and its answers are those of transformers' own.
+        if not type(self).__module__.startswith("transformers_modules."):
+            kwargs.pop("custom_pipelines", None)
         self.salience_format = kwargs.pop("salience_format", FORMAT)
         require(
             type(self.salience_format) is int and 1 <= self.salience_format <= FORMAT,
@@ -93,6 +120,7 @@ class SalienceConfig(PretrainedConfig):
         self.ngram_size = ngram_size
         self.max_ngrams = max_ngrams
         self.num_ngrams = num_ngrams
+        self.explanation = explanation
         check_types(self, SalienceConfig)
         check_classes(kwargs)
         super().__init__(**kwargs)
@@ -100,6 +128,7 @@ class SalienceConfig(PretrainedConfig):
         require(0 <= ngram_weight < float("inf"), f"ngram_weight = {ngram_weight} must be 0 (none) or more")
         require(ngram_size > 0, f"ngram_size = {ngram_size} must be at least 1")
         require(0 < max_ngrams < 2**31, f"max_ngrams = {max_ngrams} must lie between 1 and 2^31 - 1")
+        check_explanation(explanation)
         require(
             self.prior_correction is None or len(self.prior_correction) == self.num_labels,
             f"prior_correction needs one number for each of the {self.num_labels} labels",
@@ -136,7 +165,10 @@ class SalienceConfig(PretrainedConfig):
     def to_diff_dict(self) -> dict[str, Any]:
         """The fields that are saved: labels too where they are transformers' default, as others read `config.json`."""
         fields = self.to_dict()
-        return super().to_diff_dict() | {name: fields[name] for name in ("id2label", "label2id")}
+        diff = super().to_diff_dict() | {name: fields[name] for name in ("id2label", "label2id")}
+        if "AutoModelForSequenceClassification" in (diff.get("auto_map") or {}):
+            diff["custom_pipelines"] = PIPELINES
+        return diff
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "id2label" and value is not None:

@@ -8,9 +8,13 @@ from torch import Tensor, nn
 from transformers.utils.generic import can_return_tuple
 
 # A modeling file must itself import each file of ours that it needs: transformers 4 loads no others from a folder.
+from .attributions import Subject  # noqa: F401
 from .classifier import ClassifierMixin, ngram_evidence
 from .configuration_attn_pool import AttnPoolConfig
+from .documents import Document  # noqa: F401
 from .encoders import EncoderPreTrainedModel, build_encoder
+from .explaining import explain  # noqa: F401
+from .explaining_pipeline import ExplainingPipeline  # noqa: F401
 from .ngram_evidence import NgramEvidence  # noqa: F401
 from .pooling import QUERIES, AttentionPooling
 from .ragged import Ragged  # noqa: F401

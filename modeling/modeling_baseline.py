@@ -12,8 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.utils.generic import can_return_tuple
 
+from .attributions import Subject  # noqa: F401
 from .classifier import ClassifierMixin, ngram_evidence
 from .configuration_baseline import BaselineConfig
+from .documents import Document  # noqa: F401
+from .explaining import explain  # noqa: F401
+from .explaining_pipeline import ExplainingPipeline  # noqa: F401
 from .ngram_evidence import NgramEvidence  # noqa: F401
 from .ragged import Ragged
 from .salience_base import DocumentOutput, SaliencePreTrainedModel, registered

@@ -17,10 +17,14 @@ from transformers.utils.generic import can_return_tuple
 
 # A modeling file must itself import each file of ours that it needs: transformers 4 loads no others from a folder.
 from .attention import ATTENTIONS  # noqa: F401
+from .attributions import Subject  # noqa: F401
 from .classifier import ClassifierMixin, ngram_evidence
 from .configuration_hierarchical_attn import HierarchicalAttnConfig
 from .cross_attention import CrossAttention
+from .documents import Document  # noqa: F401
 from .encoders import EncoderPreTrainedModel, build_encoder
+from .explaining import explain  # noqa: F401
+from .explaining_pipeline import ExplainingPipeline  # noqa: F401
 from .ngram_evidence import NgramEvidence  # noqa: F401
 from .penalties import concentration, entropy
 from .ragged import Ragged, recomputed

@@ -15,7 +15,8 @@ from salience.configuration.errors import UserError
 from salience.configuration.flags.model_arguments import ModelArguments
 from salience.configuration.flags.training_arguments import does_bf16_well
 from salience.eval.baseline.prior_correction import PriorCorrectedLogistic
-from salience.eval.reading.reader import batches, padded
+from salience.eval.reading.reader import batches
+from salience.modeling.documents import padded
 from salience.modeling.windows import cells_of_call
 from salience.train.building.build import build_model
 from salience.train.building.encoder_cache import attach_cache

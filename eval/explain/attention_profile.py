@@ -37,8 +37,9 @@ from salience.eval.explain.consistency import Consistency, similar_documents
 from salience.eval.explain.cross_attention import Head, cross_attention_profile
 from salience.eval.explain.statistics import mann_whitney, mean_or_none, rank_correlation
 from salience.eval.explain.word_weights import KINDS, Shares, WordWeights, word_weights
-from salience.eval.reading.reader import Document, Reader, Reading
+from salience.eval.reading.reader import Reader, Reading
 from salience.eval.scores.predictions import Predictions
+from salience.modeling.documents import Document
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 WEIGHT_EDGES = (0, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)

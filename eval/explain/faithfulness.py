@@ -29,9 +29,10 @@ from salience.configuration.errors import UserError
 from salience.eval.explain.attributions import ATTRIBUTIONS, Attribution, checked_probabilities, predicted_classes
 from salience.eval.explain.sampling import draw
 from salience.eval.explain.weight_changes import Change, changed_weights, shuffled, uniform
-from salience.eval.reading.reader import Document, Reader, Reading
+from salience.eval.reading.reader import Reader, Reading
 from salience.eval.scores.paired import Difference, bootstrap
 from salience.eval.scores.predictions import MULTI_LABEL, decide
+from salience.modeling.documents import Document
 
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.5)
 """Shares of a text's words: the bins of ERASER (DeYoung et al. 2020, section 4.2)."""

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from salience.configuration.errors import UserError
-from salience.eval.reading.reader import Document, Reader, Reading
+from salience.eval.reading.reader import Reader, Reading
+from salience.modeling.documents import Document
 
 
 class Sample(NamedTuple):

@@ -16,7 +16,8 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, TfidfVectorizer
 
 from salience.configuration.errors import UserError
 from salience.eval.explain.attributions import pooling_weights
-from salience.eval.reading.reader import Document, Reading
+from salience.eval.reading.reader import Reading
+from salience.modeling.documents import Document
 
 KINDS = ("stop_word", "punctuation", "content")
 

@@ -38,8 +38,9 @@ from salience.eval.failures.internals import Insides, has_filter, has_insides, r
 from salience.eval.failures.modes import FAILURE_MODES, FailureMode
 from salience.eval.failures.rates import Band, Calibrated, Limits, Occurrence, calibrate, occurrence
 from salience.eval.failures.remedies import OfferedRemedy
-from salience.eval.reading.reader import Document, Reader
+from salience.eval.reading.reader import Reader
 from salience.eval.scores.predictions import Predictions
+from salience.modeling.documents import Document
 
 # Limits that flag a smaller share of documents, or spare a smaller one, tell nothing of the others.
 SMALLEST_SHARE = 0.01

@@ -35,9 +35,10 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from salience.eval.failures.internals import read_insides
-from salience.eval.reading.reader import Document, Reader
+from salience.eval.reading.reader import Reader
 from salience.eval.scores.paired import Difference, bootstrap
 from salience.eval.scores.predictions import MULTI_LABEL, class_probabilities, decide
+from salience.modeling.documents import Document
 
 RIGHT_SHARE = 0.1
 RANDOM_DRAWS = 5

@@ -6,7 +6,6 @@ Shapes
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,53 +15,13 @@ from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from salience.configuration.errors import UserError
 from salience.eval.reading.words import label_names, problem_type
+from salience.modeling.documents import Document, padded
 from salience.modeling.encoders import position_limit, pretrained_encoder
 from salience.modeling.precision import hold_in_bfloat16
 from salience.modeling.ragged import like_lengths
 from salience.modeling.salience_base import SaliencePreTrainedModel
 from salience.modeling.tokenizer_loading import foreign_tokenizer
 from salience.modeling.windows import cells_of_call
-
-
-@dataclass(frozen=True)
-class Document:
-    """One text as the model reads it.
-
-    Attributes:
-        text: The text.
-        ids: (T,) token ids.
-        spans: (T, 2) first character and the one behind the last; equal for special tokens.
-        word_of: (T,) number of the word that a token belongs to, -1 for special tokens.
-    """
-
-    text: str
-    ids: np.ndarray
-    spans: np.ndarray
-    word_of: np.ndarray
-
-    @property
-    def num_words(self) -> int:
-        """How many words were read."""
-        return int(self.word_of.max(initial=-1)) + 1
-
-    @cached_property
-    def words(self) -> list[str]:
-        """The words, as they stand in the text."""
-        starts = np.full(self.num_words, len(self.text))
-        ends = np.zeros(self.num_words, dtype=int)
-        inside = self.word_of >= 0
-        np.minimum.at(starts, self.word_of[inside], self.spans[inside, 0])
-        np.maximum.at(ends, self.word_of[inside], self.spans[inside, 1])
-        return [self.text[start:end] for start, end in zip(starts, ends, strict=True)]
-
-    def per_word(self, values: np.ndarray) -> np.ndarray:
-        """Sum a value of each token (T,) over each word: (words,). Special tokens are left out."""
-        inside = self.word_of >= 0
-        return np.bincount(self.word_of[inside], weights=values[inside], minlength=self.num_words)
-
-    def keep_words(self, kept: np.ndarray) -> np.ndarray:
-        """Token ids of the text with only these words, bool (words,); special tokens stay."""
-        return self.ids[(self.word_of < 0) | kept[self.word_of]] if self.num_words else self.ids
 
 
 class Reading(NamedTuple):
@@ -104,22 +63,6 @@ def batches(ids: Sequence[Sequence[int] | np.ndarray], batch_size: int, cells: i
     for rows in reversed([order[part][::-1] for part in parts]):
         for start in range(0, len(rows), batch_size):
             yield rows[start : start + batch_size]
-
-
-def padded(tokenizer: PreTrainedTokenizerBase, ids: Sequence[np.ndarray]) -> BatchEncoding:
-    """Texts as the inputs of a model, side by side.
-
-    Args:
-        tokenizer: The model's.
-        ids: Token ids of each text, (T,).
-    """
-    inputs = {"input_ids": [each.tolist() for each in ids]}
-    # Few tokenizers give a special token another type than 0, which models take where they are given none.
-    empty = tokenizer("", verbose=False)
-    types = dict(zip(empty["input_ids"], empty.get("token_type_ids", []), strict=False))
-    if any(types.values()):
-        inputs["token_type_ids"] = [[types.get(each, 0) for each in row] for row in inputs["input_ids"]]
-    return tokenizer.pad(inputs, return_tensors="pt")
 
 
 @dataclass
@@ -172,7 +115,8 @@ class Reader:
         if not texts:
             return []
         encoding = self._encode(texts, return_offsets_mapping=True)
-        return [self._document(text, encoding, row) for row, text in enumerate(texts)]
+        spans = encoding["offset_mapping"]
+        return [Document.of(text, encoding, row, spans[row]) for row, text in enumerate(texts)]
 
     def token_ids(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Tokenize texts, cut at `limit`: each (T,), special tokens included. Any tokenizer of the model will do."""
@@ -185,15 +129,6 @@ class Reader:
         if fault := foreign_tokenizer(self.model, self.tokenizer, highest):
             raise UserError(f"--model {self.model.name_or_path}: {fault}")
         return encoding
-
-    def _document(self, text: str, encoding: BatchEncoding, row: int) -> Document:
-        words = [-1 if word is None else word for word in encoding.word_ids(row)]
-        # Numbered anew: some tokenizers skip numbers.
-        _, numbers = np.unique([word for word in words if word >= 0], return_inverse=True)
-        word_of = np.full(len(words), -1)
-        word_of[np.array(words, dtype=int) >= 0] = numbers
-        spans = np.array(encoding["offset_mapping"][row], dtype=int).reshape(-1, 2)
-        return Document(text, np.array(encoding["input_ids"][row], dtype=int), spans, word_of)
 
     def logits(self, ids: Sequence[np.ndarray], progress: str | None = None) -> np.ndarray:
         """Answers to texts given as token ids: (N, C) float32.

@@ -20,7 +20,7 @@ from salience.eval.explain.faithfulness import Faithfulness, faithfulness
 from salience.eval.explain.verdict import verdict
 from salience.eval.failures.analysis import FailureAnalysis, failure_analysis
 from salience.eval.failures.internals import has_filter
-from salience.eval.reading.reader import Document, Reader, Reading
+from salience.eval.reading.reader import Reader, Reading
 from salience.eval.report.history import training_history
 from salience.eval.report.texts import Sizes, Texts
 from salience.eval.runs import Run
@@ -42,6 +42,7 @@ from salience.eval.scores.predictions import (
     predictions_file,
     read_predictions,
 )
+from salience.modeling.documents import Document
 
 NUM_EXAMPLES = 8
 MAX_EXAMPLE_WORDS = 120

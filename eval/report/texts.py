@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from salience.eval.reading.reader import Document, Reader, Reading
+from salience.eval.reading.reader import Reader, Reading
 from salience.eval.scores.predictions import Predictions, count_words
+from salience.modeling.documents import Document
 from salience.train.data.load import TextData
 
 

@@ -46,6 +46,12 @@ def load(folder: str, saved_again: Path) -> dict[str, np.ndarray]:
     rows = [[{s["label"]: s["score"] for s in row}[config.id2label[i]] for i in range(3)] for row in scores]
     found["pipeline"] = torch.tensor(rows)
     assert [row[0]["label"] for row in classify(texts, batch_size=2, top_k=1)] == [row[0]["label"] for row in scores]
+    if hasattr(config, "custom_pipelines"):  # folders of earlier versions have none
+        (answer,) = classify(texts[0], explain=True)
+        assert "".join(part for part, _ in answer["spans"]) == texts[0]
+        found["explained"] = torch.tensor([word["weight"] for word in answer["words"]])
+        named = pipeline("text-classification", model=str(saved_again), tokenizer=tokenizer, trust_remote_code=True)
+        assert named(texts[0], explain=True)[0]["words"]
     return {name: value.numpy() for name, value in found.items()} | {
         key: value.numpy() for key, value in inputs.items()
     }

@@ -11,6 +11,7 @@ import torch
 from torch.testing import assert_close
 from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, TrainingArguments
 
+from salience.modeling.explaining_pipeline import ExplainingPipeline
 from salience.modeling.tokenizer_loading import PADDED_LENGTH
 from salience.train.folder.output import start
 from salience.train.loop.trainer import SalienceTrainer
@@ -82,7 +83,7 @@ def loaded(tmp_path_factory, tokenizer):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_clean_process_gives_bit_equal_results(loaded, name):
+def test_a_clean_process_gives_bit_equal_results(loaded, name, tokenizer):
     trained, folder, results = loaded[0][name]
     # Loaded here too: weights mapped from a file lie at other addresses than trained ones, and the sums of matrix
     # products depend on alignment in the last bit.
@@ -96,6 +97,10 @@ def test_a_clean_process_gives_bit_equal_results(loaded, name):
         assert np.array_equal(result["saved_again"], expected.logits.numpy())
         assert np.array_equal(result["auto_model"], expected.pooler_output.numpy())
         assert np.allclose(result["pipeline"], expected.logits.softmax(-1).numpy(), atol=1e-5)
+        (answer,) = ExplainingPipeline(model=model, tokenizer=tokenizer, device="cpu")(
+            "the bank raised its rates", explain=True
+        )
+        assert np.allclose(result["explained"], [word["weight"] for word in answer["words"]], atol=1e-5)
 
 
 def test_loading_says_nothing_that_worries(loaded):
@@ -135,6 +140,13 @@ def test_weights_survive_bitwise_and_labels_too(name, tmp_path):
     assert weights.keys() == loaded.keys()
     assert all(torch.equal(weights[key], loaded[key]) for key in weights)
     for key, value in model.config.to_diff_dict().items():
-        if key not in ("_name_or_path", "encoder_config", "architectures", "dtype", "transformers_version"):
+        if key not in (
+            "_name_or_path",
+            "encoder_config",
+            "architectures",
+            "custom_pipelines",
+            "dtype",
+            "transformers_version",
+        ):
             assert getattr(again.config, key) == value, key
     assert again.config.id2label == LABELS["id2label"]

@@ -1,60 +1,20 @@
 import numpy as np
 import pytest
 import torch
-from transformers import BertForSequenceClassification, DistilBertConfig, DistilBertForSequenceClassification
 
 from salience.configuration.errors import UserError
-from salience.eval.explain.attributions import ATTRIBUTIONS, checked_probabilities, integrated_gradients, leave_one_out
+from salience.eval.explain.attributions import ATTRIBUTIONS, checked_probabilities
 from salience.eval.reading.reader import Reader
 from tests.helpers.bags import SCALE, bag_reader
-from tests.helpers.tiny import TINY_MODELS, tiny_encoder_config, tiny_model
+from tests.helpers.tiny import TINY_MODELS, tiny_model
 
 TEXTS = ["market rates rose and shares of the bank", "a goal . the cup !", "", "cat"]
-# Without jumps between the padded text and the text itself: no filter, and sentences by punctuation.
-SMOOTH = ["attn_pool", "attn_pool_learned_alpha", "attn_pool_cls", "attn_pool_mean", "lstm"]
+integrated_gradients, leave_one_out = ATTRIBUTIONS["integrated_gradients"], ATTRIBUTIONS["leave_one_out"]
 
 
 def read(reader, texts):
     documents = reader.documents(texts)
     return documents, reader.read([document.ids for document in documents])
-
-
-def plain_classifier(name):
-    if name == "bert":
-        config = tiny_encoder_config()
-        config.num_labels = 3
-        model = BertForSequenceClassification(config)
-    else:
-        sizes = {"vocab_size": 256, "dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
-        config = DistilBertConfig(**sizes, num_labels=3, max_position_embeddings=24)
-        model = DistilBertForSequenceClassification(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
-    return model
-
-
-def padded_logits(reader, document):
-    ids = np.where(document.word_of >= 0, reader.tokenizer.pad_token_id, document.ids)
-    with torch.no_grad():
-        return reader.model(input_ids=torch.tensor(ids)[None]).logits[0].numpy()
-
-
-@pytest.mark.parametrize("name", [*SMOOTH, "bert", "distilbert"])
-def test_integrated_gradients_sum_to_the_difference_of_logits(name, tokenizer):
-    model = tiny_model(name) if name in TINY_MODELS else plain_classifier(name)
-    reader = Reader(model, tokenizer, batch_size=8)
-    documents, readings = read(reader, TEXTS)
-    differences = []
-    for document, reading, importance in zip(
-        documents, readings, integrated_gradients(reader, documents, readings), strict=True
-    ):
-        assert importance.shape == (document.num_words,)
-        answer = reading.logits.argmax()
-        difference = reading.logits[answer] - padded_logits(reader, document)[answer]
-        differences.append(abs(difference))
-        assert importance.sum() == pytest.approx(difference, abs=3e-3)
-    assert max(differences) > 0.03
 
 
 @pytest.mark.parametrize("name", TINY_MODELS)

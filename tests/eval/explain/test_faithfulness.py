@@ -216,7 +216,7 @@ def test_a_model_without_weights_says_so(tokenizer):
     documents, readings = read(reader, TEXTS)
     found = faithfulness(reader, documents, readings)
     assert found["interventions"] is None
-    assert set(found["attributions"]) == {"random", "integrated_gradients", "leave_one_out"}
+    assert set(found["attributions"]) == {"random", "gradient_x_input", "integrated_gradients", "leave_one_out"}
     assert "no pooling_weights" in found["left_out"]["attention"]
     assert "no pooling_weights" in verdict(found)
 

@@ -8,7 +8,8 @@ from transformers import AutoTokenizer, CanineConfig, CanineForSequenceClassific
 
 from salience.configuration.errors import UserError
 from salience.eval.reading.load import load_classifier
-from salience.eval.reading.reader import Reader, batches, padded
+from salience.eval.reading.reader import Reader, batches
+from salience.modeling.documents import padded
 from tests.helpers.tiny import TINY_MODELS, TINY_TOKENIZER, VOCAB_SIZE, random_batch, tiny_model
 
 TEXTS = [
