@@ -132,6 +132,25 @@ def speaks() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1"
 
 
+def is_coloured() -> bool:
+    """Whether colours may be printed: into a terminal, unless NO_COLOR says no (https://no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def harmless(text: str) -> str:
+    """A text from data without what would steer a terminal, its colours included."""
+    return _STEERING.sub("", text)
+
+
+def print_coloured(text: str) -> None:
+    """Print a text in our own colours; what in it comes from data went through `harmless`."""
+    stream = sys.stdout
+    if isinstance(stream, _Guarded):
+        stream.write(f"{text}\n", _BAR_OR_STEERING)
+    else:
+        stream.write(f"{text}\n")
+
+
 def _tell(sentence: str, status: int = 2) -> int:
     if speaks():
         sys.stdout.flush()
@@ -174,9 +193,10 @@ class _Guarded:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
 
-    def write(self, text: str) -> int:
-        """Write what is harmless."""
-        kept = self.steering.sub(lambda match: (match[1] or "") if self.steering.groups else "", text)
+    def write(self, text: str, steering: re.Pattern[str] | None = None) -> int:
+        """Write what is harmless; `steering` in place of the stream's own."""
+        steering = steering or self.steering
+        kept = steering.sub(lambda match: (match[1] or "") if steering.groups else "", text)
         self._attempt(lambda: self.stream.write(kept))
         return len(text)
 

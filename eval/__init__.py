@@ -7,6 +7,7 @@ from salience.configuration.lazy import lazy_names
 if TYPE_CHECKING:
     from salience.configuration.errors import UserError
     from salience.eval.compare.command import compare_runs
+    from salience.eval.explain.command import explain_texts
     from salience.eval.predict.command import predict_files
     from salience.eval.predict.predictor import Predictor
     from salience.eval.reading.load import load_classifier
@@ -18,6 +19,7 @@ __all__ = [
     "Predictor",
     "UserError",
     "compare_runs",
+    "explain_texts",
     "load_classifier",
     "predict_files",
     "run_study",
@@ -31,6 +33,7 @@ __getattr__, __dir__ = lazy_names(
         "Predictor": "salience.eval.predict.predictor",
         "UserError": "salience.configuration.errors",
         "compare_runs": "salience.eval.compare.command",
+        "explain_texts": "salience.eval.explain.command",
         "load_classifier": "salience.eval.reading.load",
         "predict_files": "salience.eval.predict.command",
         "run_study": "salience.eval.study.command",

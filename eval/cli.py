@@ -23,6 +23,9 @@ EVAL_COMMANDS = {
         "salience.eval.predict.command", "--model RUN --input FILES --output OUT", "labels for files of texts"
     ),
     "report": Command("salience.eval.report.command", "--model RUN", "all about one model, as one page"),
+    "explain": Command(
+        "salience.eval.explain.command", "--model RUN --text TEXT", "which words and sentences decide an answer"
+    ),
     "compare": Command("salience.eval.compare.command", "RUN [RUN ...]", "finished runs and TF-IDF in one table"),
     "study": Command("salience.eval.study.command", "STUDY.yaml", "a grid of runs with several seeds, in one table"),
     "baseline": Command(

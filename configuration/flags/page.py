@@ -26,6 +26,7 @@ COMMANDS = {
     "score": ("salience.eval.score.command:ScoreArguments", FileArguments),
     "predict": ("salience.eval.predict.planning:PredictArguments", TextArguments),
     "report": ("salience.eval.report.command:ReportArguments", DataArguments),
+    "explain": ("salience.eval.explain.command:ExplainArguments", None),
     "compare": ("salience.eval.compare.command:CompareArguments", DataArguments),
     "study": ("salience.eval.study.command:StudyArguments", None),
     "benchmark": ("salience.eval.benchmark.command:BenchmarkArguments", DataArguments),

@@ -8,9 +8,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from salience.configuration.errors import one_line
+from salience.eval.explain.page import clean
 from salience.model_cards.facts import METRICS
-from salience.model_cards.markdown import MAX_NAME
 
 
 def write_page(
@@ -46,11 +45,6 @@ def write_page(
         score_names={metric.key: metric.title for metric in METRICS},
     )
     file.write_text(page, encoding="utf-8")
-
-
-def clean(text: Any, limit: int | None = MAX_NAME) -> str:
-    """A text from data on one line, no longer than a name unless another limit is given."""
-    return one_line(text, limit)
 
 
 def data_uri(picture: bytes) -> Markup:

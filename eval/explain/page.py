@@ -1,0 +1,48 @@
+"""Why a model answered as it did, as one page that needs no network, and in which nothing can be executed."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from salience.configuration.errors import one_line
+from salience.eval.explain.telling import about_method, heaviest
+from salience.model_cards.markdown import MAX_NAME
+from salience.model_cards.run_folder import write_whole
+
+NUM_BARS = 15
+
+
+def write_page(file: Path, content: Mapping[str, Any]) -> None:
+    """Write the page; whatever comes from data is escaped.
+
+    Args:
+        file: Where it goes.
+        content: model, revision, text, and answers, each with its explanation.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "clean": clean,
+        "about_method": about_method,
+        "heaviest": partial(heaviest, count=NUM_BARS),
+        "largest": largest,
+    }
+    write_whole(file, environment.get_template("explanation.html.j2").render(c=content))
+
+
+def clean(text: Any, limit: int = MAX_NAME) -> str:
+    """A text from data on one line, no longer than a name unless another limit is given."""
+    return one_line(text, limit)
+
+
+def largest(items: Sequence[Mapping[str, Any]]) -> float:
+    """The weight that a full bar stands for."""
+    return max((abs(each["weight"]) for each in items), default=0) or 1

@@ -1,0 +1,134 @@
+"""`salience explain`: in the terminal, as a page and in numbers."""
+
+import json
+from html.parser import HTMLParser
+
+import pytest
+
+from salience.configuration.errors import UserError
+from salience.configuration.terminal import harmless
+from salience.eval import cli, explain_texts
+from salience.eval.explain.telling import about_method, coloured
+from salience.modeling.attributions import METHODS
+from tests.helpers.tiny import tiny_model
+
+TEXT = "market rates rose and shares of the bank . a goal in the last minute !"
+HOSTILE = "<script>alert(1)</script> \x1b[31m goal </bdi><img src=x onerror=alert(2)> \u202e bank {{ 7 * 7 }} \"'&lt;"
+
+
+def folder_of(name, tokenizer, folder, **options):
+    model = tiny_model(name)
+    for field, value in options.items():
+        setattr(model.config, field, value)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tokenizer):
+    return folder_of("hierarchical", tokenizer, tmp_path_factory.mktemp("explained") / "run")
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found, self.attributes, self.text = set(), set(), ""
+
+    def handle_starttag(self, tag, attrs):
+        self.found.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_an_explanation_is_printed_without_colours_where_there_is_no_terminal(run, capsys):
+    assert cli.main(["explain", "--model", str(run), "--text", TEXT, "--method", "leave_one_out"]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    label = out.split()[1]
+    assert label in ("economy", "science", "sports") and f"for        {label}" in out
+    assert "leave_one_out; nobody has measured how faithful it is for this model" in out
+    assert "sentence " in out and "words have no part in the answer" in out and "goal " in out
+
+
+@pytest.mark.parametrize(("no_color", "has_colours"), [("", True), ("1", False)])
+def test_a_terminal_gets_colours_and_nothing_that_steers_it(run, capsys, monkeypatch, no_color, has_colours):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("NO_COLOR", no_color)
+    assert cli.main(["explain", "--model", str(run), f"--text={HOSTILE}", "--method", "attention"]) == 0
+    out = capsys.readouterr().out
+    assert ("\x1b[38;5;16;48;5;" in out) == has_colours
+    assert "\x1b[31m" not in out and "\u202e" not in out
+
+
+def test_colours_are_of_the_weights_and_the_text_stays():
+    line = coloured([("goal", 1.0), (" and ", None), ("bank", -0.5), (" \x1b[31mso", 0.01)], harmless)
+    assert line == "\x1b[38;5;16;48;5;33mgoal\x1b[0m and \x1b[38;5;16;48;5;223mbank\x1b[0m [31mso"
+
+
+def test_the_numbers_are_those_of_the_pipeline(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text(f"{TEXT}\r\nline \U0001f600\n", encoding="utf-8", newline="")
+    words = ["explain", "--model", str(run), "--file", "text.txt", "--target", "sports", "--top_k", "2"]
+    assert cli.main([*words, "--output", "out.json"]) == 0
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["text"] == f"{TEXT}\r\nline \U0001f600\n"
+    (answers,) = explain_texts(run, [found["text"]], target="sports", top_k=2)
+    assert json.loads(json.dumps(answers)) == found["answers"]
+    assert [each["target"] for each in answers] == ["sports", "sports"]
+    assert "".join(text for text, _ in answers[0]["spans"]) == found["text"]
+    assert cli.main([*words, "--output", "out.json"]) == 2
+    assert "--output out.json exists" in capsys.readouterr().err
+
+
+def test_a_page_holds_the_text_and_executes_nothing(tmp_path, tokenizer, capsys):
+    names = {0: "<script>alert(3)</script>", 1: "a\u202eb", 2: "'\"><b onclick=x>"}
+    run = folder_of("attn_pool", tokenizer, tmp_path / "run", id2label=names)
+    page = tmp_path / "page.html"
+    assert cli.main(["explain", "--model", str(run), f"--text={HOSTILE}", "--top_k", "3", "--output", str(page)]) == 0
+    html = page.read_text(encoding="utf-8")
+    tags = Tags()
+    tags.feed(html)
+    assert tags.found == {
+        "html", "head", "meta", "title", "style", "body", "header", "div", "h1", "h2", "h3", "p", "main", "bdi", "span",
+        "i", "footer",
+    }  # fmt: skip
+    assert tags.attributes <= {"lang", "charset", "name", "content", "http-equiv", "class", "style", "dir"}
+    assert "default-src 'none'" in html and "http:" not in html and "https:" not in html
+    assert "alert(1)" in tags.text and "{{ 7 * 7 }}" in tags.text and "integrated_gradients" in tags.text
+
+
+def test_what_was_measured_is_told(tokenizer, tmp_path):
+    measured = {"method": "attention", "comprehensiveness": {"attention": 0.25}, "random": 0.1, "texts": 16}
+    run = folder_of("attn_pool", tokenizer, tmp_path / "run", explanation=measured)
+    ((answer,),) = explain_texts(run, [TEXT])
+    assert "by 25.0 points, without random words by 10.0 (measured on 16 validation texts)" in about_method(answer)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--text", "a", "--method", "lime"], f"--method lime is unknown; choose from {', '.join(METHODS)}"),
+        (["--text", "a", "--target", "weather"], "'weather' is no class of this model; choose from economy"),
+        (["--text", "a", "--file", "b"], "name one text: --text TEXT, or --file FILE"),
+        ([], "name one text: --text TEXT, or --file FILE"),
+        (["--file", "nowhere.txt"], "--file nowhere.txt is no file"),
+        (["--text", "a", "--output", "page.pdf"], "must end in .html (a page) or .json (numbers)"),
+        (["--text", "a", "--output", "nowhere/page.html"], "nowhere is no folder"),
+        (["--text", "a", "--top_k", "0"], "--top_k 0 must be at least 1"),
+    ],
+)
+def test_what_cant_be_explained_is_one_sentence(run, capsys, monkeypatch, tmp_path, words, sentence):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["explain", "--model", str(run), *words]) == 2
+    (line,) = [each for each in capsys.readouterr().err.splitlines() if each.startswith("error:")]
+    assert sentence in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_models_without_attention_say_so(tokenizer, tmp_path):
+    run = folder_of("cnn", tokenizer, tmp_path / "run")
+    with pytest.raises(UserError, match="no pooling_weights"):
+        explain_texts(run, [TEXT], method="attention")
