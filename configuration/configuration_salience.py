@@ -104,7 +104,7 @@ class SalienceConfig(PretrainedConfig):
             },
         )
         # transformers refuses a model that names one unless it may run the repository's code. Where these classes are
-        # installed, no code of it is needed, and its answers are those of transformers' own.
+        # installed, no code of it is needed, and `salience.modeling` has put its own pipeline in place.
         if not type(self).__module__.startswith("transformers_modules."):
             kwargs.pop("custom_pipelines", None)
         self.salience_format = kwargs.pop("salience_format", FORMAT)

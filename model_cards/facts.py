@@ -65,6 +65,8 @@ def card_facts(files: RunFolder, languages: list[str]) -> dict[str, Any]:
         "per_class": _per_class(files.test.get("per_class")),
         "is_regression": files.config.get("problem_type") == "regression",
         **_usage(files),
+        "explains": bool(files.config.get("custom_pipelines")),
+        "explanation": _explanation(files.config.get("explanation")),
         "splits": _splits(run),
         "class_counts": _class_counts(run),
         "source": escape(run["data"]["source"]) if run.get("data", {}).get("source") else None,
@@ -103,6 +105,20 @@ def _design(files: RunFolder) -> str:
         rows = data.get("splits", {}).get("train", {}).get("rows")
         parts.append(f"it was trained on {escape(data['name'])}" + (f" ({rows:,} texts)" if is_number(rows) else ""))
     return "; ".join(parts) + "."
+
+
+def _explanation(measured: Any) -> str | None:
+    """How faithful each method of explanation was measured to be; None where nobody has."""
+    figures = measured.get("comprehensiveness") if isinstance(measured, dict) else None
+    if not isinstance(figures, dict):
+        return None
+    falls = figures | {"random words": measured.get("random")}
+    listed = [f"{escape(name)} {100 * fall:.1f}" for name, fall in falls.items() if is_number(fall)]
+    return (
+        f"Measured on {measured.get('texts')} validation texts: points of probability that the answer loses, on "
+        f"average, without the words that a method finds most important: {', '.join(listed)}. Unless `method=` says "
+        f"otherwise, `explain=True` goes by {escape(measured.get('method'))}."
+    )
 
 
 def _headline(test: dict[str, Any]) -> str | None:

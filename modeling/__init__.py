@@ -1,11 +1,17 @@
-"""The models, registered with the Auto classes and ready to be saved with their code."""
+"""The models, registered with the Auto classes and ready to be saved with their code; and the pipeline that explains.
+
+Where this package is imported, `pipeline("text-classification", ...)` is `ExplainingPipeline` for every model, so that
+`explain=True` needs no code of a repository; without it, answers are those of transformers' own.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from salience.configuration.families import Code, codes
+from salience.modeling.explaining_pipeline import ExplainingPipeline
 
 if TYPE_CHECKING:
     from salience.configuration import AttnPoolConfig, BaselineConfig, HierarchicalAttnConfig
@@ -38,6 +44,7 @@ def register(code: Code) -> dict[str, type]:
 
 for _code in codes().values():
     globals().update(register(_code))
+PIPELINE_REGISTRY.supported_tasks["text-classification"]["impl"] = ExplainingPipeline
 
 __all__ = [
     "AttnPoolConfig",
@@ -46,6 +53,7 @@ __all__ = [
     "BaselineConfig",
     "BaselineForSequenceClassification",
     "BaselineModel",
+    "ExplainingPipeline",
     "HierarchicalAttnConfig",
     "HierarchicalAttnForSequenceClassification",
     "HierarchicalAttnModel",

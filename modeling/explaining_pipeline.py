@@ -1,7 +1,7 @@
 """transformers' text-classification pipeline, which also says why: `explain=True`. It travels with a model's code.
 
-A repository's config.json names it in `custom_pipelines`. It is for any classifier with a fast tokenizer:
-`pipeline("text-classification", model=NAME, pipeline_class=ExplainingPipeline)`.
+A repository's config.json names it in `custom_pipelines`; where our package is imported, it is that of every model. It
+is for any classifier with a fast tokenizer.
 """
 
 from typing import Any

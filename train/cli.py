@@ -17,6 +17,7 @@ from salience.configuration.errors import one_line
 from salience.configuration.flags.parser import Arguments, RecipeParser
 from salience.configuration.terminal import run_program, speaks
 from salience.eval.after_training import evaluate
+from salience.eval.explain.choice import keep_most_faithful
 from salience.eval.reading.words import Reading, read_text
 from salience.eval.scores.metrics import make_compute_metrics
 from salience.model_cards.card import write_card
@@ -177,6 +178,7 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
             correct_prior(trainer.accelerator.unwrap_model(trainer.model), tuning.prior_correction, statistics)
             trainer.evaluated.clear()  # it answers otherwise from now on
         evaluate(trainer, texts.splits, data, texts.orders, tuning.calibrate)
+        keep_most_faithful(trainer, data, tuning.explained_texts, training.seed)
         trainer.save_state()
         trained = save(trainer, tuning, model_args)
     example = read_example(trained, tokenizer, data)  # on every process: sharded weights are gathered from all

@@ -45,7 +45,7 @@ def _backends() -> Iterable[str]:
 VALUES = (
     Values("must be at least 0", lambda v: 0 <= v < NO_LIMIT, (
         "learning_rate", "weight_decay", "warmup_steps", "max_grad_norm", "dataloader_num_workers", "seed",
-        "adam_epsilon", "eval_delay", "report_seed", "max_tokens_per_pass", "heaviest_words",
+        "adam_epsilon", "eval_delay", "report_seed", "max_tokens_per_pass", "heaviest_words", "explained_texts",
     )),
     # Single precision overflows far beyond.
     Values("must lie between 0 and 1000", lambda v: 0 <= v <= 1000, (

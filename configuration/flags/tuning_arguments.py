@@ -49,6 +49,14 @@ class TuningArguments:
             "regression, nor for --model sequence_classification, whose configuration has no place for it."
         },
     )
+    explained_texts: int = field(
+        default=16,
+        metadata={
+            "help": "After training, measure on so many validation texts (of each the first 128 tokens) which method "
+            "explains the model's answers most faithfully, and keep it in the model's configuration; 0 for none. Not "
+            "for regression, --model sequence_classification, or weights that are spread over processes."
+        },
+    )
     plain_adam: bool = field(
         default=False,
         metadata={"help": "Use torch.optim.Adam, whose weight decay is an L2 penalty, instead of --optim."},

@@ -144,9 +144,8 @@ def test_any_classifier_is_explained(tokenizer):
     config = tiny_encoder_config()
     config.num_labels = 3
     classify = pipeline(
-        "text-classification", model=BertForSequenceClassification(config), tokenizer=tokenizer, device="cpu",
-        pipeline_class=ExplainingPipeline,
-    )  # fmt: skip
+        "text-classification", model=BertForSequenceClassification(config), tokenizer=tokenizer, device="cpu"
+    )
     answers = classify(TEXTS, explain=True, truncation=True, max_length=24)
     for text, each in zip(TEXTS, answers, strict=True):
         assert "".join(part for part, _ in each["spans"]) == text
@@ -171,8 +170,9 @@ def test_loading_needs_no_trust_where_the_classes_are_installed(tmp_path, tokeni
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["custom_pipelines"]["text-classification"]["impl"] == "explaining_pipeline.ExplainingPipeline"
     assert (tmp_path / "explaining_pipeline.py").is_file()
-    plain = pipeline("text-classification", model=str(tmp_path), device="cpu")
-    assert type(plain) is TextClassificationPipeline
-    named = pipeline("text-classification", model=str(tmp_path), pipeline_class=ExplainingPipeline, device="cpu")
-    assert as_answers(named(TEXTS, explain=True)) == plain(TEXTS)
+    for trust in ({}, {"trust_remote_code": True}):
+        classify = pipeline("text-classification", model=str(tmp_path), device="cpu", **trust)
+        plain = TextClassificationPipeline(model=classify.model, tokenizer=classify.tokenizer, device="cpu")
+        assert classify(TEXTS) == plain(TEXTS)
+        assert as_answers(classify(TEXTS, explain=True)) == plain(TEXTS)
     assert isinstance(AutoTokenizer.from_pretrained(tmp_path), PreTrainedTokenizerFast)
