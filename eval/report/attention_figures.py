@@ -18,7 +18,13 @@ from salience.eval.drawing import BLUE, GREEN, GREY, HEAT, INK, MUTED, ORANGE, b
 
 LINE_LENGTH = 96
 MAX_SHOWN_WORDS, MAX_SHOWN_SENTENCES = 40, 12
-COLOURS = {"attention": BLUE, "integrated_gradients": ORANGE, "leave_one_out": GREEN, "random": GREY}
+COLOURS = {
+    "attention": BLUE,
+    "gradient_x_input": INK,
+    "integrated_gradients": ORANGE,
+    "leave_one_out": GREEN,
+    "random": GREY,
+}
 KIND_NAMES = {"stop_word": "stop words", "content": "content words"}
 
 

@@ -143,7 +143,7 @@ def test_attention_and_failures_are_told(report):
     assert results["attention"]["cross_attention"]
     assert results["faithfulness"]["num_documents"] == 20
     assert set(results["faithfulness"]["attributions"]) == {
-        "attention", "random", "leave_one_out", "integrated_gradients"
+        "attention", "random", "leave_one_out", "integrated_gradients", "gradient_x_input"
     }  # fmt: skip
     assert failures["applicable"]
     assert len(failures["modes"]) == 5
