@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from transformers.utils import logging as transformers_logging
 
 # A modeling file must itself import each file of ours that it needs: transformers 4 loads no others from a folder.
 from .salience_base import SaliencePreTrainedModel, check_finite
+from .unpadded import NAME as UNPADDED
+from .unpadded import learned_positions
 from .windows import position_rows
 
 # A file beside an encoder of sentence-transformers that says how many tokens it was trained on, which may be less than
@@ -106,6 +110,35 @@ def set_attention_dropout(config: PretrainedConfig, model_class: Any, rate: floa
     if rate is not None or all(each._supports_sdpa for each in classes):
         for name in names:
             setattr(config, name, rate or 0.0)
+
+
+def can_read_unpadded(encoder: PreTrainedModel) -> bool:
+    """Whether an encoder can read windows one behind the other (`unpadded_attention`).
+
+    It can if transformers lets it attend by flash attention, so that it hands on where windows begin, if it looks both
+    ways and numbers tokens as it is told, and if it drops no attention weights, which torch's kernel doesn't do.
+    """
+    return (
+        encoder._supports_flash_attn
+        and encoder.config._attn_implementation == "sdpa"
+        and "position_ids" in signature(encoder.forward).parameters
+        and learned_positions(encoder) is not None
+        and not any(getattr(module, "is_causal", False) for module in encoder.modules())
+        and not any(getattr(encoder.config, name, 0) for name in ATTENTION_DROPOUTS)
+    )
+
+
+@contextmanager
+def reading_unpadded(encoder: PreTrainedModel | None) -> Iterator[None]:
+    """Let the encoder of a model of ours read so meanwhile; one that can't, or None, stays as it is."""
+    if encoder is None or not can_read_unpadded(encoder):
+        yield
+        return
+    encoder.set_attn_implementation(UNPADDED)
+    try:
+        yield
+    finally:
+        encoder.set_attn_implementation("sdpa")
 
 
 def forget_origin(config: PretrainedConfig) -> None:

@@ -19,6 +19,7 @@ from .ngram_evidence import NgramEvidence  # noqa: F401
 from .pooling import QUERIES, AttentionPooling
 from .ragged import Ragged  # noqa: F401
 from .salience_base import DocumentOutput, registered
+from .unpadded import in_one_row  # noqa: F401
 from .windows import encode_windows
 
 

@@ -21,6 +21,7 @@ from .explaining_pipeline import ExplainingPipeline  # noqa: F401
 from .ngram_evidence import NgramEvidence  # noqa: F401
 from .ragged import Ragged
 from .salience_base import DocumentOutput, SaliencePreTrainedModel, registered
+from .unpadded import in_one_row  # noqa: F401
 from .windows import PackedInputs
 from .word_encoders import BiLSTM
 

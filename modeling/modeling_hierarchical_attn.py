@@ -30,6 +30,7 @@ from .penalties import concentration, entropy
 from .ragged import Ragged, recomputed
 from .salience_base import DocumentOutput, registered
 from .segmentation import SEGMENTATIONS, Sentences
+from .unpadded import in_one_row  # noqa: F401
 from .windows import PackedInputs, encode_windows
 from .word_encoders import BiLSTM
 from .word_filter import InverseDocumentFrequency, WordFilter, Words

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from .ragged import Ragged, recomputed
+from .unpadded import NAME as UNPADDED
+from .unpadded import first_position, in_one_row, learned_positions
 
 # Cells (windows x tokens of the longest) that an encoder reads at once. On CPU the work on few stays in the cache, and
 # in training each group's gradients are added to those before.
@@ -208,7 +210,8 @@ def encode_windows(encoder: Any, packed: PackedInputs, config: Any, keep_at_most
         name: groups.split(value.flatten(0, 1).index_select(0, plan.token_N))
         for name, value in encoder_inputs(encoder, packed).items()
     }
-    read = recomputed(encoder, keep_at_most is not None and len(plan.token_N) > keep_at_most)
+    reads = in_one_row(encoder) if encoder.config._attn_implementation == UNPADDED else encoder
+    read = recomputed(reads, keep_at_most is not None and len(plan.token_N) > keep_at_most)
     # The first output by its place: an encoder's configuration may say that it returns a tuple.
     hidden = [
         read(attention_mask=mask_GL.long(), **{name: parts[number] for name, parts in inputs.items()})[0]
@@ -248,8 +251,5 @@ def takes_embeddings(encoder: Any) -> bool:
 
 def position_rows(encoder: nn.Module) -> int | None:
     """Tokens that an encoder has learned positions for; None where positions are computed."""
-    for name, module in encoder.named_modules():
-        if name.endswith(("position_embeddings", "wpe")) and isinstance(module, nn.Embedding):
-            # With a padding row, positions count from the row behind it (RoBERTa).
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    return None
+    table = learned_positions(encoder)
+    return None if table is None else table.num_embeddings - first_position(table)

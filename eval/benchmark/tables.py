@@ -114,6 +114,14 @@ def abouts(rows: list[Row]) -> dict[str, str]:
     return {row["model"]: row["about"] for row in rows}
 
 
+# Column -> what of a row it shows, and in which unit.
+SPEEDS = {
+    "tokens/s": ("tokens_per_second", 1),
+    "GFLOP/s": ("operations_per_second", 1e9),
+    "MB": ("megabytes", 1),
+}
+
+
 def step_tables(results: Row) -> str:
     """Parts `steps` and `pooling`: one table for each mode and kind of batches."""
     text = []
@@ -125,17 +133,20 @@ def step_tables(results: Row) -> str:
     for mode, batches in dict.fromkeys((row["mode"], row["batches"]) for row in results["rows"]):
         rows = [row for row in results["rows"] if (row["mode"], row["batches"]) == (mode, batches)]
         references = list(rows[0]["ratios"])
+        speeds = {title: each for title, each in SPEEDS.items() if any(each[0] in row for row in rows)}
         lines = [
             [
                 row["model"],
                 time_text(row["seconds"]),
                 *(ratio_text(row["ratios"][name]) for name in references),
                 str(row["slow"]),
+                *(f"{row[key] / unit:,.0f}" if key in row else "-" for key, unit in speeds.values()),
             ]
             for row in rows
         ]
         title = f"{mode.capitalize()}, {results['batch_size']} documents, {batches}"
-        text.append(aligned_table(title, ["model", "one batch", *(f"/ {name}" for name in references), "slow"], lines))
+        header = ["model", "one batch", *(f"/ {name}" for name in references), "slow", *speeds]
+        text.append(aligned_table(title, header, lines))
     text += ["", results["meaning"]]
     return "\n".join(text)
 

@@ -77,15 +77,17 @@ def test_the_hierarchical_model_is_timed_beside_others(tmp_path, capsys):
 @pytest.mark.slow
 def test_growth_and_the_cost_of_pooling_are_measured_by_length(tmp_path, capsys):
     encoder = str(save_tiny_encoder(tmp_path / "encoder"))
-    flags = ["--suite", "scaling", "--encoder", encoder, "--words", "50", "1000", "3000", "--lengths", "8", "20"]
+    flags = ["--suite", "scaling", "--encoder", encoder, "--words", "50", "1000", "3000", "--lengths", "8", "40"]
     assert run(tmp_path, *flags, "--output_dir", str(tmp_path / "out")) == 0
     results = json.loads((tmp_path / "out" / "benchmark.json").read_text())
     rows = checked_rows(results["parts"]["pooling"], list(FLAGS))
-    assert {row["batches"].partition(",")[0] for row in rows} == {"8 tokens", "20 tokens"}
+    assert {row["batches"].partition(",")[0] for row in rows} == {"8 tokens", "40 tokens", "texts as they come"}
+    assert not [row for row in rows if row["model"] == "plain head" and row["batches"].startswith("40 ")]  # reads 24
     for row in rows:
-        assert row["ratios"].keys() == {"plain head", "Transformer from scratch", "Bi-LSTM from scratch"}
+        plain = set() if row["batches"].startswith("40 ") else {"plain head"}
+        assert row["ratios"].keys() == {"Transformer from scratch", "Bi-LSTM from scratch"} | plain
         assert ("operations_per_second" in row) == ("scratch" not in row["model"]) and row["tokens_per_second"] > 0
-        assert row["ratios"]["plain head"]["median"] == 1.0 or row["model"] != "plain head"
+        assert row["model"] != "plain head" or row["ratios"]["plain head"]["median"] == 1.0
 
     growth = results["parts"]["growth"]
     assert len(growth["rows"]) == 10 and growth["rows"][0]["variant"] == "attention pooling on the encoder"
@@ -118,12 +120,6 @@ def test_bad_flags_are_one_sentence(tmp_path, capsys, flags, said):
     assert run(tmp_path, *flags) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and said in error and "Traceback" not in error
-
-
-def test_pieces_longer_than_the_encoder_reads_are_refused(tmp_path, capsys):
-    encoder = str(save_tiny_encoder(tmp_path / "encoder"))
-    assert run(tmp_path, "--suite", "scaling", "--encoder", encoder, "--lengths", "8", "64") == 2
-    assert "--lengths 64 is more than the 24 tokens of the encoder" in capsys.readouterr().err
 
 
 def test_texts_without_words_are_refused(tmp_path, capsys):
