@@ -33,7 +33,6 @@ FLAGS: dict[str, dict[str, Any]] = {
 # Of GPUs, how else the encoder of a model reads: windows in one row; the encoder compiled for any shape.
 READINGS: dict[str, Callable[[Any], Any]] = {
     "in one row": lambda encoder: encoder.set_attn_implementation(UNPADDED),
-    "compiled": lambda encoder: encoder.compile(dynamic=True),
 }
 READ_ANEW = ("attention pooling", "hierarchical on the encoder")
 REFERENCES = ("plain head", "Transformer from scratch", "Bi-LSTM from scratch")
@@ -63,7 +62,9 @@ def measure_pooling(corpus: Corpus, arguments: Any, device: torch.device) -> dic
             model = deepcopy(built[name][0])
             change(model.encoder)
             readers[f"{name}, {reading}"] = (name, model, built[name][1])
-    precisions = {"float32": None} | ({"bfloat16": torch.bfloat16} if does_bf16_well(device.type == "cpu") else {})
+    precisions: dict[str, torch.dtype | None] = {"float32": None} if device.type == "cpu" else {}
+    if does_bf16_well(device.type == "cpu"):
+        precisions["bfloat16"] = torch.bfloat16
     rows: list[dict[str, Any]] = []
     count = arguments.num_batches * arguments.batch_size
     for length in (*arguments.lengths, None):

@@ -1,4 +1,4 @@
-"""What the machine can do at most: products of matrices in float32 and bfloat16, and bytes from and to its memory."""
+"""What the machine, or its GPU, can do at most: products of matrices in float32 and bfloat16, and bytes of memory."""
 
 import time
 from collections.abc import Callable
@@ -6,18 +6,25 @@ from collections.abc import Callable
 import torch
 from worker import Job, run
 
-SIZES = (1024, 2048)
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+SIZES = {"cpu": (1024, 2048), "cuda": (4096, 8192)}[DEVICE]
 NUM_RUNS = 5
 COPIED = 2**26  # float32: 256 MB, which no cache holds
 
 
 def best_seconds(call: Callable[[], object]) -> float:
     """The shortest of some runs, after one that nobody times."""
-    call()
+
+    def to_the_end() -> None:
+        call()
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
+
+    to_the_end()
     times = []
     for _ in range(NUM_RUNS):
         start = time.perf_counter()
-        call()
+        to_the_end()
         times.append(time.perf_counter() - start)
     return min(times)
 
@@ -26,14 +33,14 @@ def matrix_rate(dtype: torch.dtype) -> float:
     """Floating-point operations a second."""
     rates = []
     for size in SIZES:
-        left, right, product = (torch.rand(size, size).to(dtype) for _ in range(3))
+        left, right, product = (torch.rand(size, size, device=DEVICE).to(dtype) for _ in range(3))
         rates.append(2 * size**3 / best_seconds(lambda: torch.mm(left, right, out=product)))  # noqa: B023  called here
     return max(rates)
 
 
 def measure(job: Job) -> None:
     """All three."""
-    source, target = torch.rand(COPIED), torch.empty(COPIED)
+    source, target = torch.rand(COPIED, device=DEVICE), torch.empty(COPIED, device=DEVICE)
     with job.phase("measure"), torch.inference_mode():
         job.found["limits"] = {
             "fp32_flops": matrix_rate(torch.float32),
