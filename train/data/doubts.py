@@ -1,32 +1,40 @@
 """What labels may have been meant to be, though they are read otherwise: told in a line, with the way out."""
 
+import html
 import logging
 import re
 import shlex
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 
 from salience.configuration.errors import one_line
-from salience.train.data.spelling import whole_number
+from salience.train.data.spelling import date, whole_number
 from salience.train.data.tables import Part
 
 logger = logging.getLogger(__name__)
 
 SEPARATORS = (",", ";", "|")
+QUOTES = "\"'`\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
+# No longer than what Decimal tells apart
+_NUMBER = re.compile(r"(?=.{1,28}$)[+-]?\d+(\.\d+)?(e\+?\d{1,3})?")
 
 
-def tell_doubts(parts: Sequence[Part], used: Sequence[set[str]], are_alone: bool) -> None:
+def tell_doubts(parts: Sequence[Part], used: Sequence[set[str]], names: Sequence[str], are_alone: bool) -> None:
     """Warn of labels that may be others than they seem.
 
     Args:
         parts: The training files.
         used: The labels of each, as text.
+        names: Of the classes that were made of them.
         are_alone: Whether each text has one label, which is called as its file says.
     """
-    names = sorted(set().union(*used))
-    for one, other in lookalikes(names):
-        logger.warning("the labels %a and %a look alike and are two classes, as they are spelled", one, other)
+    names = sorted(names)
+    if alike := lookalikes(names):
+        further = f" ({len(alike)} such pairs)" if len(alike) > 1 else ""
+        says = "the labels %a and %a look alike and are two classes, as they are spelled%s"
+        logger.warning(says, *alike[0], further)
     if not are_alone or any(part.class_names for part in parts):
         return
     if joined := joined_label(names):
@@ -40,7 +48,7 @@ def tell_doubts(parts: Sequence[Part], used: Sequence[set[str]], are_alone: bool
 
 
 def lookalikes(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Pairs of names that a reader could take for one: of other case, spaces or composition of letters.
+    """Pairs of names that a reader could take for one: see `_look`.
 
     Args:
         names: Different ones, sorted.
@@ -91,6 +99,12 @@ def joined_label(names: Iterable[str]) -> tuple[str, str] | None:
 
 
 def _look(name: str) -> str:
-    plain = unicodedata.normalize("NFKC", name).casefold()
+    """What is left of a name without case, spaces, composition of letters, quotes, and spelling of &, numbers, days."""
+    plain = unicodedata.normalize("NFKC", html.unescape(name)).casefold()
     seen = "".join(character for character in plain if unicodedata.category(character) not in ("Cf", "Cc"))
-    return re.sub(r"\s+", " ", seen).strip()
+    seen = re.sub(r"\s+", " ", seen).strip()
+    seen = seen.strip(QUOTES).strip() or seen
+    number = Decimal(seen) if _NUMBER.fullmatch(seen) else None
+    if number is not None and number == number.to_integral_value():  # 2.1 and 2.10 are codes
+        return str(number.normalize())
+    return date(seen.upper()) or seen

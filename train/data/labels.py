@@ -1,6 +1,5 @@
 """Turns stored labels (words, numbers or lists of them) into what a model trains on."""
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -32,15 +31,12 @@ from salience.train.data.spelling import (
     common_spelling,
     label_texts,
     names_of_ids,
-    numbers_spelled_twice,
     refuse_lists_as_text,
     sorted_names,
     whole_ids,
     whole_number,
 )
 from salience.train.data.tables import Part
-
-logger = logging.getLogger(__name__)
 
 _ROWS_AT_ONCE = 65_536  # a multi-hot table of all rows at once would overflow Arrow's 32-bit list offsets
 
@@ -97,7 +93,7 @@ class LabelScheme:
             listed = f"only the label '{classes.pop()}'" if classes else "no label at all"
             raise UserError(f"the training data {where} has {listed}; a classifier needs texts of two or more classes")
         scheme.names = scheme._find_names(parts, used)
-        tell_doubts(parts, used, wanted == ONE_LABEL and not args.class_names)
+        tell_doubts(parts, used, scheme.names, wanted == ONE_LABEL and not args.class_names)
         return scheme
 
     def encode(self, part: Part) -> pa.ChunkedArray:
@@ -149,8 +145,6 @@ class LabelScheme:
             return self.number_names
         known = list(dict.fromkeys(name for part in parts for name in part.class_names or []))
         spelling = None if known else common_spelling(used)
-        if spelling is None and (pair := numbers_spelled_twice(used)):
-            logger.warning("the labels '%s' and '%s' are two classes, as they are spelled", *pair)
         others = {(spelling(name) or name) if spelling else name for texts in used for name in texts} - set(known)
         return known + sorted_names(others)
 

@@ -151,16 +151,6 @@ def common_spelling(columns: Iterable[set[str]]) -> Spelling | None:
     return None
 
 
-def numbers_spelled_twice(columns: Iterable[set[str]]) -> tuple[str, str] | None:
-    """Two labels of one file that are the same whole number, such as 2 and 2.0; None if there are none."""
-    for texts in columns:
-        for text in sorted(texts):
-            plain = whole_number(text)
-            if plain not in (None, text) and plain in texts:
-                return plain, text
-    return None
-
-
 def sorted_names(names: Iterable[str]) -> list[str]:
     """Names in their order: by number if all are whole numbers."""
     try:

@@ -206,7 +206,7 @@ def test_words_in_brackets_are_words(tmp_path):
 def test_two_spellings_of_a_number_in_one_file_are_told(tmp_path, caplog):
     file = write_csv(tmp_path / "a.csv", [("x", "2"), ("y", "2.0")] * 6)
     assert load(file).label_names == ["2", "2.0"]
-    assert "'2' and '2.0' are two classes" in caplog.text
+    assert "'2' and '2.0' look alike and are two classes" in caplog.text
 
 
 def test_numbers_that_are_not_exact_are_no_classes(tmp_path):
