@@ -14,7 +14,7 @@ from salience.eval.predict.rows import Input
 from salience.train.data.formats.csv import read_csv
 from salience.train.data.formats.json import read_json
 from salience.train.data.formats.parquet import read_parquet
-from salience.train.data.paths import expand, resolve_path
+from salience.train.data.paths import expand, refuse_pointer, resolve_path
 from salience.train.data.sources.files import FORMAT_FLAGS, READERS, Reader, reader_of, refuse_unused
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ def find_files(names: Sequence[str]) -> list[tuple[str, Path]]:
     """
     found = [file for name in names for file in _files_of(name)]
     for name, path in found:
+        refuse_pointer(path, name)
         if not path.is_file():
             raise UserError(f"'{name}' is neither a file nor a folder; copy what it gives into a file")
         if reader_of(path, name) not in CLASSES:

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from salience.configuration.errors import UserError, did_you_mean
+from salience.configuration.git_lfs import IS_POINTER, is_pointer
 
 PACKAGE_PREFIX = "package:"
 
@@ -20,8 +21,25 @@ def resolve_path(name: str) -> Path:
         An existing path.
 
     Raises:
-        UserError: If the package isn't installed or there is no such file or folder.
+        UserError: If the package isn't installed, there is no such file or folder, or only a pointer to it.
     """
+    path = _find(name)
+    refuse_pointer(path, name)
+    return path
+
+
+def refuse_pointer(path: Path, name: str) -> None:
+    """Raise UserError for a pointer of Git LFS, which any format would take for a damaged file.
+
+    Args:
+        path: A file or folder.
+        name: Of it, for the message.
+    """
+    if is_pointer(path):
+        raise UserError(f"'{name}' {IS_POINTER}")
+
+
+def _find(name: str) -> Path:
     if name.startswith(PACKAGE_PREFIX):
         try:
             return find_in_package(name)

@@ -13,10 +13,12 @@ import pytest
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments
+from salience.eval.predict.inputs import find_files
 from salience.train.data.formats.nesting import may_be_deep, refuse_deep
 from salience.train.data.load import load_splits
 from tests.helpers.data_files import ROWS, all_rows, failure, load, write_csv
 
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 123\n"
 OBJECT = '{"text": "a", "label": "b"}\n'
 
 
@@ -91,6 +93,26 @@ def test_json_without_a_row_is_called_so(name, content, tmp_path):
     (tmp_path / name).write_text(content)
     message = failure(str(tmp_path / name))
     assert message.endswith("give a file with at least one row per class") or "has no text in row 1" in message
+
+
+@pytest.mark.parametrize(
+    "name", ["a.csv", "a.tsv", "a.jsonl", "a.json", "a.parquet", "a.txt", "a.csv.gz", "news/a/1.txt"]
+)
+def test_a_pointer_of_git_lfs_is_called_so(name, tmp_path):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text(POINTER)
+    given = tmp_path / "news" if "news" in name else tmp_path / name
+    sentence = f"'{tmp_path / name}' is a pointer of Git LFS and not the file itself; fetch it with: git lfs pull"
+    assert failure(str(given)) == sentence
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_a_pointer_of_git_lfs_in_a_data_set_is_called_so(ending, tmp_path):
+    (tmp_path / f"train.{ending}").write_text(POINTER)
+    with pytest.raises(UserError, match=rf"train\.{ending}' is a pointer of Git LFS"):
+        load_splits(DataArguments(dataset_name=str(tmp_path)))
+    with pytest.raises(UserError, match=rf"train\.{ending}' is a pointer of Git LFS"):
+        find_files([str(tmp_path)])
 
 
 DEEP = ["[" * 20_000 + "]" * 20_000, '{"a":' * 100_000 + "1" + "}" * 100_000, "[\n" * 20_000 + "]" * 20_000]

@@ -11,6 +11,7 @@ from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.data_arguments import FileArguments
 from salience.train.data.formats.decoding import encodings, read_utf8
 from salience.train.data.formats.json import has_half_a_character
+from salience.train.data.paths import refuse_pointer
 from salience.train.data.spelling import label_texts
 from salience.train.data.tables import Part, make_part
 
@@ -130,4 +131,5 @@ def _read_text(file: Path, name: str, args: FileArguments) -> str:
     if file.stat().st_size == 0:
         encodings(args)
         return ""
+    refuse_pointer(file, name)
     return str(read_utf8(file, name, args), "utf-8").replace("\r\n", "\n").replace("\r", "\n")

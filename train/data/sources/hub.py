@@ -20,6 +20,7 @@ from salience.train.data.formats.csv import read_csv
 from salience.train.data.formats.decoding import raw_content
 from salience.train.data.formats.nesting import refuse_deep
 from salience.train.data.formats.texts import TABLE_ENDINGS
+from salience.train.data.paths import refuse_pointer
 from salience.train.data.sources.files import FORMAT_FLAGS, refuse_unused
 from salience.train.data.sources.hub_csv import is_csv, read_csv_files
 from salience.train.data.tables import Part, check_columns, ids_without_minus_one, make_part, wanted_columns
@@ -87,11 +88,17 @@ def _read(name: str, args: DataArguments) -> dict[str, list[Part]]:
 
 
 def _tell_unread_files(builder: datasets.DatasetBuilder, name: str) -> None:
-    """Warn of the tables of a folder that `datasets` leaves out, as it reads files of one ending and one naming."""
+    """Warn of the tables of a folder that `datasets` leaves out, as it reads files of one ending and one naming.
+
+    Raises:
+        UserError: One that it reads is a pointer of Git LFS.
+    """
     folder = Path(name)
     if not folder.is_dir():
         return
     read = {Path(str(file)).resolve() for files in (builder.config.data_files or {}).values() for file in files}
+    for path in sorted(read):
+        refuse_pointer(path, str(path))
     unread = sorted(
         str(inside)
         for inside in (path.relative_to(folder) for path in folder.rglob("*"))
