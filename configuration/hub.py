@@ -74,7 +74,7 @@ def read_config(name: str, revision: str | None = None) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise ValueError("its config.json holds no JSON object")
     if not fields:
-        raise OSError("it has no config.json, or one that is empty")
+        raise OSError("it has no config.json, or one that is empty: name the folder that holds the whole model")
     kind, dtype = fields.get("model_type"), fields.get("dtype", fields.get("torch_dtype"))
     if kind is not None and not (isinstance(kind, str) and kind in CONFIG_MAPPING):
         if "auto_map" in fields:

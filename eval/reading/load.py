@@ -1,23 +1,31 @@
 """A trained classifier by its folder or its name on the Hub."""
 
+import logging
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import safe_open
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import cached_file
 
 import salience.modeling  # noqa: F401  the Auto classes know our models, so that no code of a repository is run
 from salience.configuration.configuration_fields import check_classes
-from salience.configuration.errors import UserError, one_line
+from salience.configuration.errors import UserError
 from salience.configuration.flags.flag_rules import check
 from salience.configuration.flags.training_arguments import does_bf16_well
 from salience.configuration.hub import find_commit, read_config
+from salience.configuration.model_files import loading_fault
 from salience.eval.reading.reader import Reader
 from salience.eval.reading.words import label_names
 from salience.modeling.encoders import NO_LIMIT, further_layers, load_weights, position_limit
 from salience.modeling.salience_base import SaliencePreTrainedModel
 from salience.modeling.tokenizer_loading import PADDED_LENGTH, length_limit, read_tokenizer
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -71,12 +79,15 @@ def load_classifier(
     try:
         if not Path(name).is_dir():
             revision = find_commit(name, revision)
-        check_classes(read_config(name, revision))
+        fields = read_config(name, revision)
+        check_classes(fields)
         classifier, missing, unexpected = load_weights(AutoModelForSequenceClassification, name, revision=revision)
         check_fit(classifier, [] if missing else unexpected)
+        check_ngrams(classifier, name, revision)
         tokenizer = read_tokenizer(name, revision)
     except Exception as error:  # files of others can be broken in any way, and libraries have errors of their own
-        raise UserError(f"--model {name} can't be loaded: {one_line(error)}") from error
+        raise UserError(f"--model {name} can't be loaded: {loading_fault(name, error)}") from error
+    tell_other_names(fields, name)
     class_names = label_names(classifier)
     if doubled := next((each for each in class_names if class_names.count(each) > 1), None):
         raise UserError(f"--model {name} has two classes named {doubled!r}: mend id2label in config.json")
@@ -107,3 +118,43 @@ def check_fit(classifier: PreTrainedModel, unexpected: list[str]) -> None:
     if encoder is not None and classifier.config.window_size is None and position_limit(encoder) < NO_LIMIT:
         limit = position_limit(encoder)
         raise ValueError(f"window_size in its config.json is null, and its encoder reads {limit} tokens: set it")
+
+
+def check_ngrams(classifier: PreTrainedModel, name: str, revision: str | None) -> None:
+    """Refuse a configuration without the evidence of n-grams that was counted for its weights.
+
+    Args:
+        classifier: As it was loaded, without a word of it: `AutoModel` reads such files, too.
+        name: Folder or Hub id.
+        revision: Branch, tag or commit of a Hub id.
+
+    Raises:
+        ValueError: It is.
+    """
+    if not isinstance(classifier, SaliencePreTrainedModel) or classifier.config.num_ngrams:
+        return
+    file = cached_file(name, "model.safetensors", revision=revision, _raise_exceptions_for_missing_entries=False)
+    if file is None:  # several files, or a pickle
+        return
+    with safe_open(file, framework="pt") as weights:
+        tables = [key for key in weights.keys() if key.startswith("ngrams.")]  # noqa: SIM118
+        if any(weights.get_slice(key).get_shape()[0] for key in tables):
+            raise ValueError(
+                "num_ngrams in its config.json is 0, and its weights hold n-grams: restore its config.json"
+            )
+
+
+def tell_other_names(fields: dict[str, Any], name: str) -> None:
+    """Warn of names that label2id has and id2label lacks, from which a classifier's answers are taken.
+
+    Args:
+        fields: Of its config.json, whose classes were checked.
+        name: Folder or Hub id, for the message.
+    """
+    names = (fields.get("id2label") or {}).values()
+    others = [
+        each for each in fields.get("label2id") or {} if each not in names and not re.fullmatch(r"LABEL_\d+", each)
+    ]
+    if others:
+        says = "label2id in the config.json of %s has %r, which id2label lacks: the answers are named by id2label"
+        logger.warning(says, name, others[0])

@@ -14,12 +14,13 @@ from salience.configuration.configuration_salience import SalienceConfig
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.model_arguments import FROM_A_RUN, WINDOW_OPTIONS
 from salience.configuration.hub import read_config
+from salience.configuration.model_files import loading_fault
 from salience.modeling.encoders import forget_origin, further_layers, load_weights, set_attention_dropout
 from salience.train.building.memory import refuse_beyond_memory
 from salience.train.data.paths import PACKAGE_PREFIX, expand, find_in_package
 
 # What a place without an encoder, or a damaged file of weights raises.
-LOADING_ERRORS = (OSError, SafetensorError, UnpicklingError, EOFError, ImportError)
+LOADING_ERRORS = (OSError, SafetensorError, UnpicklingError, EOFError, ImportError, KeyError)
 
 
 def encoder_path(name: str) -> str:
@@ -69,9 +70,7 @@ def locate_encoder(name: str) -> str:
 
 def no_encoder(name: str, error: Exception) -> str:
     """One sentence for an encoder that can't be loaded."""
-    reason = one_line(error, 400)
-    if isinstance(error, UnpicklingError | EOFError):
-        reason = "its weights are a pickle that is damaged or holds more than weights; save it as model.safetensors"
+    reason = loading_fault(locate_encoder(str(expand(name))), error)
     if "trust_remote_code" in str(error):
         reason = "it brings its own code, which is never run; choose one that transformers knows"
     if expand(name).is_dir() or name.startswith(PACKAGE_PREFIX):

@@ -13,9 +13,10 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from salience.configuration.errors import UserError, one_line
+from salience.configuration.errors import UserError
 from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.configuration.hub import find_commit
+from salience.configuration.model_files import loading_fault
 from salience.model_cards.run_folder import ADAPTER_FOLDER, CARD_FILE
 from salience.modeling.encoders import forget_origin, load_encoder, pretrained_encoder
 from salience.train.building.encoder_loading import LOADING_ERRORS, encoder_path, load_plain_head
@@ -164,7 +165,7 @@ def load_adapter(name_or_path: str | Path, revision: str | None = None, encoder:
         config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
         weights = load_peft_weights(name, device="cpu", revision=revision)
     except Exception as error:  # files of others can be broken in any way, and libraries have errors of their own
-        raise UserError(f"the adapter {name} can't be loaded: {one_line(error, 300)}") from error
+        raise UserError(f"the adapter {name} can't be loaded: {loading_fault(name, error)}") from error
     expected = config.__dict__.pop(BASE_FINGERPRINT, None)
     base_revision = adapter.revision if encoder is None else None
     encoder = encoder or adapter.base_model_name_or_path
@@ -173,13 +174,12 @@ def load_adapter(name_or_path: str | Path, revision: str | None = None, encoder:
     try:
         model = _load_base(config, encoder, base_revision)
     except (ValueError, *LOADING_ERRORS) as error:
-        raise UserError(
-            f"the base {encoder} of {name} can't be loaded, name it with encoder=...: {one_line(error, 300)}"
-        ) from error
+        reason = loading_fault(encoder, error)
+        raise UserError(f"the base {encoder} of {name} can't be loaded, name it with encoder=...: {reason}") from error
     try:
         adapted = PeftModel.from_pretrained(model, name, revision=revision).eval()
     except Exception as error:
-        raise UserError(f"the weights of the adapter {name} are damaged: {one_line(error, 300)}") from error
+        raise UserError(f"the weights of the adapter {name} are damaged: {loading_fault(name, error)}") from error
     places = get_peft_model_state_dict(adapted, save_embedding_layers=False).keys()
     if other := places ^ weights.keys():
         what = "lacks weights" if other & places else "has weights without a place"

@@ -61,7 +61,10 @@ def saving_folder(folder: Path) -> Path:
 
 def saved(folder: Path) -> None:
     """The model in `saving_folder` is whole: put it into its run's folder, from which a kill never leaves a part."""
-    (folder / SAVING_FOLDER).rename(folder / SAVED_FOLDER)
+    part = folder / SAVING_FOLDER
+    for weights in part.rglob("*.safetensors"):
+        shutil.copymode(part / STARTED_FILE, weights)  # their library lets nobody else read them
+    part.rename(folder / SAVED_FOLDER)
     settle(folder)
 
 

@@ -5,13 +5,22 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from salience.configuration.errors import UserError
 from salience.model_cards.run_folder import LOCK_FILE
 from salience.train.folder.marked import SAVED_FOLDER, SAVING_FOLDER, mark_checkpoint, saved, saving_folder
-from salience.train.folder.output import UNPUBLISHED_FILES, checkpoints, claimed, holds_model, is_claimed, start
+from salience.train.folder.output import (
+    UNPUBLISHED_FILES,
+    check_writable,
+    checkpoints,
+    claimed,
+    holds_model,
+    is_claimed,
+    start,
+)
 
 PLAN = {"kind": "model", "arguments": {}}
 HOLD = "import sys, time, pathlib; from salience.train.folder.output import claimed\n"
@@ -231,6 +240,26 @@ def test_a_model_is_saved_as_a_whole_or_not_at_all(tmp_path, num_moved, monkeypa
         pass
     assert all((tmp_path / name).read_text() == name for name in names)
     assert contents(tmp_path).keys() == {"started.json", *names}
+
+
+def test_weights_may_be_read_by_those_who_may_read_the_rest(tmp_path):
+    start(tmp_path, {"kind": "model"})
+    part = saving_folder(tmp_path)
+    (part / "adapter").mkdir()
+    for name in ("model.safetensors", "adapter/adapter_model.safetensors"):
+        (part / name).touch(0o600)
+    saved(tmp_path)
+    expected = (tmp_path / "started.json").stat().st_mode
+    assert (tmp_path / "model.safetensors").stat().st_mode == expected
+    assert (tmp_path / "adapter/adapter_model.safetensors").stat().st_mode == expected
+
+
+def test_a_folder_in_a_current_folder_that_was_deleted_is_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(UserError, match="the current folder was deleted: change into another one"):
+        check_writable(Path("out"))
 
 
 def test_a_model_that_was_not_saved_to_its_end_is_written_anew(tmp_path):
