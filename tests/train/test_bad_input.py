@@ -217,7 +217,7 @@ def broken_encoder(folder: Path, **changes) -> str:
 
 
 ENCODERS = {
-    "weights": "can't be loaded: Error while deserializing header",
+    "weights": "model.safetensors is damaged (Error while deserializing header",
     "tokenizer": "has no tokenizer",
     "layers": "lacks weights of its encoder: ",
     "more_layers": "has weights that its config.json has no place for: ",

@@ -80,6 +80,8 @@ def broken_files() -> None:
     Path("cut.safetensors").write_bytes(Path("inf.safetensors").read_bytes()[:-4])
     Path("vectors.pt").write_bytes(pickle.dumps(Harmful()))
     Path("empty.txt").touch()
+    for name in ("pointer.npy", "pointer.txt"):
+        Path(name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     Path("cut.txt.gz").write_bytes(gzip.compress(b"team 1 2 3\n" * 9)[:-12])
     Path("folder.npy").mkdir()
     write_vocabulary("list.json", WORDS[:3])
@@ -112,6 +114,9 @@ FILES = {
     "two.safetensors words.txt": "'two.safetensors' must hold exactly one tensor of rows and columns, and has 2",
     "cut.safetensors words.txt": "'cut.safetensors' is no whole .safetensors file",
     "folder.npy words.txt": "'folder.npy' can't be read: Is a directory",
+    "pointer.npy words.txt": "'pointer.npy' is a pointer of Git LFS",
+    "v.npy pointer.txt": "'pointer.txt' is a pointer of Git LFS",
+    "pointer.txt": "'pointer.txt' is a pointer of Git LFS",
     "vectors.pt": "'vectors.pt' line 1 is",
     "empty.txt": "'empty.txt' is empty",
     "cut.txt.gz": "'cut.txt.gz' is cut short or damaged",
