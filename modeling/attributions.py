@@ -199,7 +199,7 @@ def path_ends(subject: Subject) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def token_embeddings(model: Any, ids_T: Tensor) -> Tensor:
     """Embeddings of tokens out of context, (T, E) in float32."""
-    return embedding_of(model)(ids_T[None])[0].float()
+    return embedding_of(model)(ids_T[None])[0].detach().float()  # checkpointing makes it require a gradient
 
 
 def embedding_of(model: Any) -> Any:
