@@ -56,11 +56,12 @@ class SalienceConfig(PretrainedConfig):
         prior_correction: One number per class, subtracted from the logits outside of training: tau * log(prior) makes a
             classifier trained on unbalanced classes treat them alike (Menon et al. 2021, post-hoc logit adjustment).
             None for no correction.
-        ngram_weight: Weight of the evidence that counts of token n-grams give (`NgramEvidence`), added to the logits
-            outside of training; 0 for none. The network learns as if there were none.
-        ngram_size: Longest n-gram, in tokens.
-        max_ngrams: N-grams that are counted at most, those of most texts; the model has a number for each and class.
-        num_ngrams: N-grams that were counted; set where they are.
+        ngram_weight: Weight of the evidence of token n-grams (`NgramEvidence`), which is added to the logits outside of
+            training, before the temperature; 0 for none. Fitted on validation texts after training.
+        ngram_size: Longest n-gram of that evidence, in tokens.
+        max_ngrams: N-grams of that evidence at most, those of most training texts; never more than fill 64 MiB, at
+            12 + 2 x classes bytes each.
+        num_ngrams: N-grams that the model has evidence of.
         explanation: Which method explains this model's answers most faithfully, as it was measured after training:
             `method`, `comprehensiveness` of each method, that of `random` words, and on how many `texts`. None: nobody
             has measured it.
@@ -88,7 +89,7 @@ class SalienceConfig(PretrainedConfig):
         prior_correction: list[float] | None = None,
         ngram_weight: float = 0.0,
         ngram_size: int = 2,
-        max_ngrams: int = 2**20,
+        max_ngrams: int = 2**19,
         num_ngrams: int = 0,
         explanation: dict[str, Any] | None = None,
         **kwargs: Any,

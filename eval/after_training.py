@@ -1,58 +1,69 @@
-"""What follows training: the temperature of the scores, and the scores of validation and test, written to the run."""
+"""What follows training: what the counts of n-grams add, the temperature of the scores, and the scores of the run."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
+import torch
 from accelerate.utils import broadcast_object_list
 from transformers import EvalPrediction, PretrainedConfig
 
 from salience.configuration.configuration_salience import SalienceConfig
+from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.eval.scores.calibration import fit_temperature
 from salience.eval.scores.metrics import compute_scores
 from salience.eval.scores.predictions import REGRESSION, Predictions, count_words, write_predictions
-from salience.model_cards.run_folder import PREFIXES, without_prefix, write_results
+from salience.eval.scores.weighing import Weighed, share_of, weigh
+from salience.model_cards.run_folder import PREFIXES, NgramsRecord, without_prefix, write_results
+from salience.modeling.ngram_evidence import NgramEvidence
+from salience.train.building.evidence import attach, learn_table, learners_for, tf_idf_matrix
 from salience.train.data.load import TextData
+from salience.train.loop.preparation import PreparedTexts
 from salience.train.loop.trainer import SalienceTrainer
 
 
-def evaluate(
-    trainer: SalienceTrainer,
-    tokenized: datasets.DatasetDict,
-    data: TextData,
-    orders: dict[str, np.ndarray],
-    wants_calibration: bool,
-) -> None:
+class Evidence(NamedTuple):
+    """What was learned of n-grams, and weighed on the validation texts."""
+
+    table: NgramEvidence
+    weighed: Weighed
+    weighted_NC: np.ndarray  # what it adds to the logits of the N validation texts
+    record: NgramsRecord
+
+
+def evaluate(trainer: SalienceTrainer, texts: PreparedTexts, data: TextData, tuning: TuningArguments) -> None:
     """Read the validation split, and then the test split, once; write their results and predictions.
 
-    What is written are the answers of the calibrated model; `eval_results.json` names its `eval_temperature`.
+    What is written are the answers of the model with its evidence of n-grams, calibrated; `eval_results.json` names its
+    `eval_temperature` and `eval_ngrams`.
 
     Args:
         trainer: Trained.
-        tokenized: The splits.
+        texts: The splits, tokenized.
         data: What they came from.
-        orders: For each held-out split, which row of `data` each of its rows is.
-        wants_calibration: Fit a temperature on the validation split where there are classes and a place for it.
+        tuning: Whether evidence of n-grams is learned, and a temperature fitted, where there are classes and a place.
     """
     config: PretrainedConfig = trainer.accelerator.unwrap_model(trainer.model).config
-    wants_calibration = wants_calibration and data.problem_type != REGRESSION
+    has_place = isinstance(config, SalienceConfig) and data.problem_type != REGRESSION
     for split, prefix in PREFIXES.items():
-        if split not in tokenized:
+        if split not in texts.splits:
             continue
+        rows, order = texts.splits[split], texts.orders[split]
         is_validation = split == "validation"
-        prediction = trainer.validation_output() if is_validation else trainer.predict(tokenized[split], None, prefix)
+        prediction = trainer.validation_output() if is_validation else trainer.predict(rows, None, prefix)
         logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
-        labels, num_words = np.asarray(prediction.label_ids), count_words(data.splits[split]["text"])[orders[split]]
+        labels, num_words = np.asarray(prediction.label_ids), count_words(data.splits[split]["text"])[order]
         predictions = Predictions(labels, logits, data.problem_type, data.label_names, num_words)
         metrics: dict[str, Any] = prediction.metrics or {}
-        results: dict[str, Any] = {"samples": len(tokenized[split])}
+        results: dict[str, Any] = {"samples": len(rows)}
         if is_validation:
-            if wants_calibration and isinstance(config, SalienceConfig):
-                predictions = calibrate(config, predictions)
+            if has_place and (tuning.ngram_evidence or tuning.calibrate):
+                predictions, fitted = fit(trainer, texts, tuning, predictions)
                 metrics |= scores_of(trainer, predictions, labels)
-                results["temperature"] = config.logit_temperature
+                results |= fitted
             trainer.log(metrics)  # the last point of the curves; adds the epoch
         if not trainer.is_world_process_zero():
             continue
@@ -61,29 +72,87 @@ def evaluate(
             results |= compute_scores(predictions)
         folder = Path(trainer.args.output_dir)
         write_results(folder, split, results)
-        write_predictions(folder, split, orders[split], predictions)
+        write_predictions(folder, split, order, predictions)
 
 
-def calibrate(config: SalienceConfig, predictions: Predictions) -> Predictions:
-    """Fit the temperature on answers of a trained model, and store it in its configuration.
+def fit(
+    trainer: SalienceTrainer, texts: PreparedTexts, tuning: TuningArguments, predictions: Predictions
+) -> tuple[Predictions, dict[str, Any]]:
+    """Give the model evidence of n-grams, where it helps, and a temperature.
 
-    A prior correction stays what it is: the temperature is that of the logits without it, which predict the classes as
-    often as the data has them.
+    A prior correction stays what it is: both are fitted to the logits without it, which predict the classes as often as
+    the data has them.
 
     Args:
-        config: The model's, without a temperature so far.
-        predictions: Its answers to the validation texts.
+        trainer: Trained.
+        texts: The splits, tokenized.
+        tuning: Which of both are fitted.
+        predictions: What the network answers to the validation texts.
 
     Returns:
-        What the calibrated model answers to the same texts.
+        What the model answers to them now, and what `eval_results.json` says of it.
     """
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    config: SalienceConfig = model.config
     correction_C = np.asarray(config.prior_correction or 0.0, np.float32)
     uncorrected = predictions.logits.astype(np.float32) + correction_C  # as the model computes
-    # One process decides, should the last bits of others differ.
-    fitted = broadcast_object_list([fit_temperature(replace(predictions, logits=uncorrected))])
-    config.logit_temperature = fitted[0]
-    calibrated = (uncorrected / config.logit_temperature - correction_C).astype(np.float32)
-    return replace(predictions, logits=calibrated)
+    # One process decides for all.
+    decided: list[Any] = [None]
+    if trainer.is_world_process_zero():
+        decided = [decide(config, texts, tuning, replace(predictions, logits=uncorrected))]
+    evidence, config.logit_temperature = broadcast_object_list(decided)[0]
+    fitted: dict[str, Any] = {"temperature": config.logit_temperature} if tuning.calibrate else {}
+    if evidence is not None:
+        attach(model, evidence.table, evidence.record["weight"])
+        uncorrected = uncorrected + evidence.weighted_NC
+        fitted["ngrams"] = evidence.record
+    logits = (uncorrected / config.logit_temperature - correction_C).astype(np.float32)
+    return replace(predictions, logits=logits), fitted
+
+
+def decide(
+    config: SalienceConfig, texts: PreparedTexts, tuning: TuningArguments, network: Predictions
+) -> tuple[Evidence | None, float]:
+    """The evidence of n-grams that helps most, if any does, and the temperature; arguments are those of `fit`."""
+    if tuning.ngram_evidence:
+        found = all_evidence(config, texts.whole_train(), texts.splits["validation"], network, tuning.calibrate)
+        if helpful := [each for each in found if each.weighed.weight]:
+            best = max(helpful, key=lambda each: each.weighed.gain)
+            return best, best.weighed.temperature
+    return None, fit_temperature(network) if tuning.calibrate else 1.0
+
+
+def all_evidence(
+    config: SalienceConfig,
+    train_rows: datasets.Dataset,
+    validation_rows: datasets.Dataset,
+    network: Predictions,
+    calibrates: bool,
+) -> Iterator[Evidence]:
+    """All that can be learned of n-grams, weighed.
+
+    Args:
+        config: The model's, which says which n-grams count.
+        train_rows: The training texts, whole: columns `input_ids` and `labels`.
+        validation_rows: The validation texts: column `input_ids`.
+        network: What the network answers to them.
+        calibrates: See `weigh`.
+    """
+    num_classes = network.logits.shape[1]
+    table = learn_table(train_rows, num_classes, config.ngram_size, config.max_ngrams)
+    if not len(table.key_G):  # no text has a token
+        return
+    labels = np.asarray(train_rows["labels"])
+    truths_NC = labels > 0 if network.is_multi_label else labels[:, None] == np.arange(num_classes)
+    train_NG, validation_NG = (tf_idf_matrix(table, rows) for rows in (train_rows, validation_rows))
+    for kind, learn in learners_for(network.is_multi_label):
+        learned = table.with_weights(torch.from_numpy(learn(train_NG, truths_NC)))
+        evidence_NC = validation_NG @ learned.weight_GC.float().numpy()
+        weighed = weigh(network, evidence_NC, calibrates)
+        weighted_NC = weighed.weight * evidence_NC
+        share = share_of(weighted_NC, network.logits)
+        record = NgramsRecord(kind=kind, weight=weighed.weight, num_ngrams=len(table.key_G), share=share)
+        yield Evidence(learned, weighed, weighted_NC, record)
 
 
 def scores_of(trainer: SalienceTrainer, predictions: Predictions, labels: np.ndarray) -> dict[str, Any]:

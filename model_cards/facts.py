@@ -100,7 +100,7 @@ def _design(files: RunFolder) -> str:
     if start := files.run.get("arguments", {}).get("word_vectors"):
         parts.append(f"its word embeddings started from {escape(start)}")
     if is_number(weight := files.config.get("ngram_weight")) and weight > 0:
-        parts.append(f"counts of the training texts' n-grams weigh in beside it (naive Bayes, weight {weight:g})")
+        parts.append(_ngrams(model.get("ngrams", {}), weight))
     if data.get("name"):
         rows = data.get("splits", {}).get("train", {}).get("rows")
         parts.append(f"it was trained on {escape(data['name'])}" + (f" ({rows:,} texts)" if is_number(rows) else ""))
@@ -119,6 +119,14 @@ def _explanation(measured: Any) -> str | None:
         f"average, without the words that a method finds most important: {', '.join(listed)}. Unless `method=` says "
         f"otherwise, `explain=True` goes by {escape(measured.get('method'))}."
     )
+
+
+def _ngrams(record: dict[str, Any], weight: float) -> str:
+    kind = escape(record.get("kind", "naive Bayes"))  # without a record, the run is of a version that knew no other
+    sentence = f"counts of the training texts' n-grams weigh in beside it ({kind}, weight {weight:.3g})"
+    if not is_number(share := record.get("share")):
+        return sentence
+    return f"{sentence}, and are {100 * share:.0f} % of what tells the classes of the validation texts apart"
 
 
 def _headline(test: dict[str, Any]) -> str | None:

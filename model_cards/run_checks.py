@@ -35,13 +35,14 @@ EVERY = "*"
 Shape = dict[str, Any]
 """What an object holds, by key: a `Rule`, or a `Shape` again. A key with `?` behind it may be missing."""
 
+NGRAMS: Shape = {"kind": TEXT, "weight": AMOUNT, "num_ngrams": COUNT, "share": SHARE}
 SPLIT: Shape = {"rows": COUNT, "sha256": TEXT, "labels?": {EVERY: COUNT}}
 RECORD: Shape = {
     "kind": KIND,
     "seed": COUNT,
     "arguments": {},
     "data": {"name": TEXT, "source": TEXT, "splits": {"train": SPLIT, EVERY: SPLIT}},
-    "model": {"family": TEXT, "parameters?": COUNT},
+    "model": {"family": TEXT, "parameters?": COUNT, "ngrams?": NGRAMS},
 }
 """Of run.json."""
 _SHARES = (
@@ -54,6 +55,7 @@ RESULTS: Shape = {
     **{f"{name}?": SHARE for name in _SHARES},
     **{f"{name}?": AMOUNT for name in ("runtime", "samples_per_second", "steps_per_second", "samples")},
     "per_class?": {EVERY: _CLASS},
+    "ngrams?": NGRAMS,
 }
 """Of the results of a split, and of training, without the prefix of their names."""
 

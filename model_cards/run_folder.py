@@ -53,6 +53,15 @@ class DataRecord(TypedDict):
     splits: dict[str, SplitRecord]
 
 
+class NgramsRecord(TypedDict):
+    """Of a model's evidence of n-grams, which is learned apart from its network."""
+
+    kind: str  # how it was learned
+    weight: float
+    num_ngrams: int
+    share: float  # of what sets classes apart on the validation texts, the network's part being the rest
+
+
 ModelRecord = TypedDict(
     "ModelRecord",
     {
@@ -63,6 +72,7 @@ ModelRecord = TypedDict(
         "trainable_parameters": int,
         "attention_dropout": float,  # of a pretrained encoder
         "word_vectors_found": float,  # share of the words
+        "ngrams": NgramsRecord,
     },
     total=False,
 )

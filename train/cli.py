@@ -177,7 +177,7 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
         if statistics and tuning.prior_correction:
             correct_prior(trainer.accelerator.unwrap_model(trainer.model), tuning.prior_correction, statistics)
             trainer.evaluated.clear()  # it answers otherwise from now on
-        evaluate(trainer, texts.splits, data, texts.orders, tuning.calibrate)
+        evaluate(trainer, texts, data, tuning)
         keep_most_faithful(trainer, data, tuning.explained_texts, training.seed)
         trainer.save_state()
         trained = save(trainer, tuning, model_args)

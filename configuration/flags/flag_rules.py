@@ -50,7 +50,7 @@ VALUES = (
     # Single precision overflows far beyond.
     Values("must lie between 0 and 1000", lambda v: 0 <= v <= 1000, (
         "focal_gamma", "logit_adjustment_tau", "ldam_max_margin", "prior_correction", "adversarial_size",
-        "neftune_noise_alpha", "ngram_weight",
+        "neftune_noise_alpha",
     )),
     Values("must lie between -1000 and 1000", lambda v: -1000 <= v <= 1000, (
         "entropy_weight", "diversity_weight", "reconstruction_weight",
@@ -158,6 +158,7 @@ TOGETHER = (
         "lora", ("true",), "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", says=LEAVE_IT_OUT
     ),
     *belongs_to("plain_adam", ("false",), "optim", "optim_args", says=LEAVE_IT_OUT),
+    *belongs_to("ngram_evidence", ("true",), "ngram_size", "max_ngrams", says=LEAVE_IT_OUT),
     *belongs_to("word_vectors", (), "word_vectors_vocabulary", says=LEAVE_IT_OUT),
     *belongs_to(
         "freeze_encoder", ("true",), "encoder_cache", says="belongs to {}: what is trained can't be kept"
@@ -262,7 +263,6 @@ MODEL_RULES = (
         )
         for flag in ("query", "key_dim", "num_heads")
     ),
-    *belongs_to("ngram_weight", (), "ngram_size", "max_ngrams", says=NO_EFFECT),
 )
 """Between fields of one model's configuration, with its defaults where flags aren't set."""
 

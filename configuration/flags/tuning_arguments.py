@@ -49,6 +49,15 @@ class TuningArguments:
             "regression, nor for --model sequence_classification, whose configuration has no place for it."
         },
     )
+    ngram_evidence: bool = field(
+        default=True,
+        metadata={
+            "help": "After training, learn what the training texts' n-grams say of the classes by counts alone (naive "
+            "Bayes or logistic regression on TF-IDF), and add it to the network's answers with the weight that the "
+            "validation texts give it: none where it doesn't help. At most 64 MiB of the model. Not for regression, "
+            "nor for --model sequence_classification."
+        },
+    )
     explained_texts: int = field(
         default=16,
         metadata={

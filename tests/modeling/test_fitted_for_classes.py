@@ -8,8 +8,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, Trainer
 
 from salience.configuration.configuration_salience import FITTED
 from salience.modeling import BaselineConfig
-from salience.modeling.windows import pack_inputs
-from tests.helpers.tiny import LABELS, TINY_MODELS, random_batch, tiny_model
+from tests.helpers.counting import give_evidence
+from tests.helpers.tiny import LABELS, random_batch, tiny_model
 
 CORRECTION = [1.0, -2.0, 0.5]
 OTHER_NAMES = {0: "economy", 1: "science", 2: "weather"}
@@ -42,13 +42,10 @@ SAME = {
 
 def fitted(name):
     """A model with all that is fitted for its classes."""
-    model = TINY_MODELS[name](ngram_weight=1.0) if name in ("attn_pool", "hierarchical") else tiny_model(name)
-    model.eval().config.logit_temperature, model.config.prior_correction = 0.25, CORRECTION
-    if model.ngrams is not None:
-        batch = random_batch([9, 12, 20])
-        packed = pack_inputs(batch["attention_mask"], input_ids=batch["input_ids"])
-        model.ngrams.count(lambda: [(packed, torch.tensor([0, 1, 2]))], 1000)
-        model.config.num_ngrams = len(model.ngrams.key_G)
+    model = tiny_model(name).eval()
+    model.config.logit_temperature, model.config.prior_correction = 0.25, CORRECTION
+    if name in ("attn_pool", "hierarchical"):
+        give_evidence(model, 1.0)
     return model
 
 

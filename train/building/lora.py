@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model
-from peft.utils import get_peft_model_state_dict, load_peft_weights
+from peft.utils import ModulesToSaveWrapper, get_peft_model_state_dict, load_peft_weights
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -52,6 +52,20 @@ def add_adapters(model: PreTrainedModel, options: TuningArguments) -> PeftModel:
 def trained_model(model: Any) -> PreTrainedModel:
     """The classifier itself, without the wrapper that its adapters are in."""
     return cast(PreTrainedModel, model.get_base_model() if isinstance(model, PeftModel) else model)
+
+
+def beside_adapters(model: Any, name: str, module: nn.Module) -> nn.Module:
+    """A module that a model gets after training, as it is saved with the model's adapters, if there are any.
+
+    Args:
+        model: With or without adapters.
+        name: Of the module in the classifier.
+        module: Without weights to train.
+    """
+    if not isinstance(model, PeftModel):
+        return module
+    cast(LoraConfig, model.peft_config["default"]).modules_to_save.append(name)  # type: ignore[union-attr]  # is given
+    return ModulesToSaveWrapper(module, "default")
 
 
 def encoder_of(model: PreTrainedModel) -> nn.Module:

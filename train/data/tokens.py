@@ -1,15 +1,24 @@
 """From texts to token ids."""
 
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import datasets
 import numpy as np
 import pyarrow.compute as pc
+import torch
+from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from salience.modeling.tokenizer_loading import length_limit
+from salience.modeling.windows import PackedInputs, pack_inputs
 
 Rows = TypeVar("Rows", datasets.Dataset, datasets.DatasetDict)
+
+# Of a batch that is counted: texts, and texts times tokens of the longest, as one can be as long as a book.
+TEXTS_AT_A_TIME = 256
+CELLS_AT_A_TIME = 2**21
 
 
 def tokenize(rows: Rows, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None) -> Rows:
@@ -39,3 +48,24 @@ def num_tokens(rows: datasets.Dataset) -> np.ndarray:
 def highest_id(rows: datasets.Dataset) -> int:
     """The highest of all token ids."""
     return pc.max(pc.list_flatten(rows.data["input_ids"])).as_py() or 0
+
+
+def packed_batches(rows: datasets.Dataset, what: str) -> Iterator[tuple[PackedInputs, np.ndarray]]:
+    """The texts, those of like length together, and which rows they are, with a progress bar.
+
+    Args:
+        rows: Column `input_ids`.
+        what: Is done with them, for the bar.
+    """
+    length_N = num_tokens(rows)
+    order = np.argsort(length_N, kind="stable")
+    with tqdm(total=len(order), desc=what, leave=False) as bar:
+        while len(order):
+            most = min(TEXTS_AT_A_TIME, len(order))
+            while most > 1 and most * length_N[order[most - 1]] > CELLS_AT_A_TIME:
+                most //= 2
+            ids = [torch.tensor(each, dtype=torch.long) for each in rows[order[:most]]["input_ids"]]
+            mask_BT = pad_sequence([torch.ones_like(each) for each in ids], batch_first=True)
+            yield pack_inputs(mask_BT, input_ids=pad_sequence(ids, batch_first=True)), order[:most]
+            order = order[most:]
+            bar.update(most)

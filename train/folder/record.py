@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from salience.configuration.flags.parser import Arguments
-from salience.model_cards.run_folder import DataRecord, ModelRecord, RunRecord
+from salience.model_cards.run_folder import DataRecord, ModelRecord, RunRecord, read_results
 from salience.modeling.encoders import ATTENTION_DROPOUTS
 from salience.train.building.encoder_loading import public_name
 from salience.train.data.load import TextData
@@ -89,6 +89,8 @@ def record_of_training(
         started: When it began, with its time zone.
     """
     training = arguments[3]
+    if ngrams := read_results(Path(training.output_dir), "validation").get("ngrams"):
+        model["ngrams"] = ngrams
     return make_record(
         kind="model",
         command=command,

@@ -1,5 +1,6 @@
 """What stands between loaded texts and a trainer: their classes counted, the texts tokenized and put in order."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import datasets
@@ -10,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from salience.configuration.errors import UserError
 from salience.train.building.counts import known_ids, training_rows
 from salience.train.data.load import TextData
-from salience.train.data.tokens import num_tokens
+from salience.train.data.tokens import num_tokens, tokenize
 from salience.train.loop.losses import LabelStatistics
 
 
@@ -21,10 +22,12 @@ class PreparedTexts:
     Attributes:
         splits: The splits of the data, `tokenize`'s columns.
         orders: For each held-out split, which row of the data each of its rows is, (rows,).
+        whole_train: Gives the training texts as `splits` has them, but not cut.
     """
 
     splits: datasets.DatasetDict
     orders: dict[str, np.ndarray]
+    whole_train: Callable[[], datasets.Dataset]
 
 
 def prepare_texts(
@@ -49,7 +52,8 @@ def prepare_texts(
     # Held-out texts from the longest to the shortest: no score depends on their order, and little is padded.
     orders = {name: np.argsort(-num_tokens(rows), kind="stable") for name, rows in held_out.items()}
     held_out = {name: rows.select(orders[name]) for name, rows in held_out.items()}
-    return PreparedTexts(datasets.DatasetDict(train=train_rows, **held_out), orders)
+    whole_train = lambda: tokenize(data.splits["train"], tokenizer) if max_length else train_rows  # noqa: E731
+    return PreparedTexts(datasets.DatasetDict(train=train_rows, **held_out), orders, whole_train)
 
 
 def label_statistics(data: TextData) -> LabelStatistics | None:

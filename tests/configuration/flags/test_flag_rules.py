@@ -61,7 +61,6 @@ COMMANDS = {
     "--dataset_revision x": "--dataset_revision belongs to --dataset_name; leave it out",
     "--text_separator x": "--text_separator has no effect here: it stands between the texts of several columns",
     "--prior_correction 1e308": "--prior_correction 1e+308 must lie between 0 and 1000",
-    "--ngram_weight inf": "--ngram_weight inf must lie between 0 and 1000",
     "--loss focal --focal_gamma 1e9": "--focal_gamma 1000000000.0 must lie between 0 and 1000",
     f"{HIERARCHICAL} --entropy_weight nan": "--entropy_weight nan must lie between -1000 and 1000",
     "--learning_rate 1e300": "--learning_rate 1e+300 must be at most 1e6",
@@ -122,8 +121,8 @@ COMMANDS = {
     f"{HIERARCHICAL} --segment_size 9": "--segment_size has no effect here",
     f"{HIERARCHICAL} --segment_stride 9": "--segment_stride has no effect here",
     f"{HIERARCHICAL} --segmentation sliding_window --max_words 9": "--max_words has no effect here",
-    f"{HIERARCHICAL} --ngram_size 3": "--ngram_size has no effect here",
-    f"{HIERARCHICAL} --max_ngrams 3": "--max_ngrams has no effect here",
+    "--ngram_evidence false --ngram_size 3": "--ngram_size belongs to --ngram_evidence true; leave it out",
+    "--ngram_evidence false --max_ngrams 3": "--max_ngrams belongs to --ngram_evidence true; leave it out",
 }
 # Flags of one of the two versions of transformers that are supported, or that a command line can't spell.
 GROUPS = {

@@ -51,7 +51,7 @@ SIZES = {
     "vocab_size", "embedding_dim", "hidden_dim", "num_layers", "num_heads", "feed_forward_dim", "classifier_hidden_dim",
     "dropout", "window_size", "window_stride",
 }  # fmt: skip
-ANY_FAMILY = {"ngram_weight", "ngram_size", "max_ngrams"}  # tested by test_ngram_evidence.py
+ANY_FAMILY = {"ngram_size", "max_ngrams"}  # tested by test_ngram_evidence.py
 # Added to all scores alike, which moves no softmax.
 SHIFTS = ("key.bias", "sentence_pooling.score.bias")
 ENCODERS = {"bilstm": {}, "encoder": {"encoder_config": tiny_encoder_config(), **WINDOWS}}
@@ -244,9 +244,6 @@ def test_values_that_there_are_not_are_answered_by_one_sentence(option, tmp_path
         ["--filter_ratio", "0.3", "--filter", "adaptive"],
         ["--filter_ratio", "0.3", "--filter", "none"],
         ["--max_words", "0", "--segmentation", "sliding_window"],
-        ["--ngram_size", "3"],
-        ["--max_ngrams", "1000"],
-        ["--ngram_size", "3", "--ngram_weight", "0"],
     ],
     ids=" ".join,
 )

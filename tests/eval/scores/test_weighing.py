@@ -1,0 +1,84 @@
+"""How much a network and evidence beside it count."""
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from salience.eval.scores.calibration import negative_log_likelihood
+from salience.eval.scores.predictions import MULTI_LABEL, SINGLE_LABEL, Predictions
+from salience.eval.scores.weighing import share_of, weigh
+
+NAMES = ["a", "b", "c"]
+
+
+def drawn(logits, seed=0):
+    """Classes, as often as these logits say."""
+    draw = np.random.default_rng(seed).random((len(logits), 1))
+    return (softmax(logits, axis=1).cumsum(1) < draw).sum(1)
+
+
+def two_witnesses(num_texts=4000, seed=0):
+    random = np.random.default_rng(seed)
+    return random.normal(size=(num_texts, 3)), random.normal(size=(num_texts, 3))
+
+
+def test_it_finds_how_labels_were_drawn():
+    network, evidence = two_witnesses()
+    labels = drawn((network + 3 * evidence) / 0.5)
+    found = weigh(Predictions(labels, network, SINGLE_LABEL, NAMES), evidence)
+    assert found.weight == pytest.approx(3, rel=0.1) and found.temperature == pytest.approx(0.5, rel=0.1)
+
+
+def test_it_finds_how_several_labels_were_drawn():
+    network, evidence = two_witnesses()
+    chance = 1 / (1 + np.exp(-(network + 3 * evidence) / 2))
+    labels = np.random.default_rng(1).random(chance.shape) < chance
+    found = weigh(Predictions(labels.astype(int), network, MULTI_LABEL, NAMES), evidence)
+    assert found.weight == pytest.approx(3, rel=0.1) and found.temperature == pytest.approx(2, rel=0.1)
+
+
+def test_no_other_weights_are_likelier():
+    network, evidence = two_witnesses(300)
+    labels = drawn(2 * network + evidence)
+    predictions = Predictions(labels, network, SINGLE_LABEL, NAMES)
+    weight, temperature, _ = weigh(predictions, evidence)
+
+    def loss(weight, temperature):
+        both = Predictions(labels, (network + weight * evidence) / temperature, SINGLE_LABEL, NAMES)
+        return negative_log_likelihood(both)
+
+    for factor in (0.8, 1.25):
+        assert loss(weight, temperature) < min(loss(factor * weight, temperature), loss(weight, factor * temperature))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_evidence_of_nothing_weighs_nothing(seed):
+    network, evidence = two_witnesses(400, seed)
+    predictions = Predictions(drawn(2 * network, seed), network, SINGLE_LABEL, NAMES)
+    assert weigh(predictions, evidence).weight == 0
+    assert weigh(predictions, np.zeros_like(evidence)).weight == 0
+    assert weigh(predictions, -network).weight == 0  # never against what it says
+
+
+@pytest.mark.parametrize("is_loud", [False, True])
+def test_a_network_that_knows_nothing_leaves_the_answer_to_the_evidence(is_loud):
+    noise, evidence = two_witnesses(400)
+    labels = evidence.argmax(1)
+    network = noise * 10 if is_loud else np.zeros_like(noise)
+    weight, temperature, _ = weigh(Predictions(labels, network, SINGLE_LABEL, NAMES), evidence)
+    logits = (network + weight * evidence) / temperature
+    assert np.isfinite(logits).all() and (logits.argmax(1) == labels).mean() > 0.97
+    assert np.abs(logits).max() < 100  # though no finite weight makes the right answers sure enough
+
+
+def test_a_temperature_that_is_not_fitted_stays_1():
+    network, evidence = two_witnesses()
+    labels = drawn(network + 3 * evidence)
+    weight, temperature, _ = weigh(Predictions(labels, network, SINGLE_LABEL, NAMES), evidence, calibrates=False)
+    assert temperature == 1 and weight == pytest.approx(3, rel=0.1)
+
+
+def test_shares_of_two_summands():
+    first, second = np.array([[1.0, -1.0], [2.0, 0.0]]), np.array([[3.0, -3.0], [0.0, 6.0]])
+    assert share_of(first, second) == pytest.approx(0.25)
+    assert share_of(np.zeros((2, 2)), second) == 0 and share_of(first, np.zeros((2, 2))) == 1
