@@ -87,15 +87,9 @@ def auxiliary_mean(auxiliary_B: Tensor, labels: Tensor, num_items_in_batch: Tens
 
 
 def ngram_evidence(config: PretrainedConfig) -> NgramEvidence | None:
-    """The evidence of n-grams that a configuration asks for, or None.
-
-    Raises:
-        ValueError: It asks for some, and texts don't have exactly one class each.
-    """
+    """The evidence of n-grams that a configuration has, or None."""
     if not config.ngram_weight:
         return None
-    if config.problem_type not in (None, "single_label_classification"):
-        raise ValueError(f"ngram_weight needs exactly one class for each text, not {config.problem_type}")
     num_classes: int = config.num_labels  # type: ignore[assignment]  # never None here
     return NgramEvidence(num_classes, config.num_ngrams, config.ngram_size)
 

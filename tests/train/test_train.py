@@ -9,10 +9,9 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from scipy.special import softmax
 from torch.testing import assert_close
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+from transformers import AutoTokenizer, pipeline
 
 from salience.train import cli
-from salience.train.building.lora import load_adapter
 from tests.helpers.run_folders import QUIET, load, logits_of, read
 from tests.helpers.toy import TOPICS, texts_with_several_labels, toy_csv, toy_texts, write_csv, write_jsonl
 
@@ -170,25 +169,6 @@ def test_prior_correction_is_stored_and_applied(train, tmp_path):
         corrected = model(**inputs).logits
         model.config.prior_correction = None
         assert_close(model(**inputs).logits - corrected, torch.tensor([stored]))
-
-
-@pytest.mark.parametrize("flags", [["--lora", True], []], ids=["lora", "full"])
-def test_evidence_of_ngrams_is_counted_saved_and_joined(train, data, flags):
-    # A vanishing learning rate: what is right is right by the evidence alone.
-    model = ["--encoder", "ENCODER", "--ngram_weight", 50, "--max_length", 3, "--learning_rate", 1e-9]
-    folder, _ = train(*data, *model, *flags, "--num_train_epochs", 1)
-    assert read(folder, "test_results.json")["test_accuracy"] == 1
-    assert "naive Bayes, weight 50" in (folder / "README.md").read_text()
-    saved = AutoModelForSequenceClassification.from_pretrained(folder)
-    counts = saved.ngrams.weight_GC.numel()
-    assert read(folder, "run.json")["model"]["parameters"] >= saved.num_parameters() + counts > saved.num_parameters()
-    texts = [text for text, _ in toy_texts(12, seed=1)]
-    if flags:
-        adapted = load_adapter(folder / "adapter").eval()
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        with torch.no_grad():
-            again = np.concatenate([adapted(**tokenizer(text, return_tensors="pt")).logits.numpy() for text in texts])
-        np.testing.assert_allclose(again, logits_of(folder, texts), atol=1e-5)
 
 
 def test_hostile_label_names_survive_and_stay_text(train, tmp_path, capsys):

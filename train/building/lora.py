@@ -65,7 +65,9 @@ def beside_adapters(model: Any, name: str, module: nn.Module) -> nn.Module:
     if not isinstance(model, PeftModel):
         return module
     cast(LoraConfig, model.peft_config["default"]).modules_to_save.append(name)  # type: ignore[union-attr]  # is given
-    return ModulesToSaveWrapper(module, "default")
+    wrapper = ModulesToSaveWrapper(module, "default")
+    wrapper.set_adapter("default")
+    return wrapper
 
 
 def encoder_of(model: PreTrainedModel) -> nn.Module:
