@@ -16,6 +16,7 @@ from salience.train.building.lora import load_adapter
 from tests.helpers.toy import toy_texts, write_csv, write_jsonl
 
 QUICK = [
+    "--ngram_evidence", "false",
     "--bf16", "false", "--report_to", "none", "--disable_tqdm", "true", "--num_train_epochs", "2",
     "--per_device_train_batch_size", "8",
 ]  # fmt: skip

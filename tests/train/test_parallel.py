@@ -131,6 +131,9 @@ def test_two_processes_follow_the_curve_of_one(data, steady_encoder, tmp_path, n
     temperatures = [read(folder, "eval_results.json")["eval_temperature"] for folder in (one, two)]
     assert temperatures[1] == pytest.approx(temperatures[0], rel=TOLERANCE)
     assert temperatures == [read(folder, "config.json")["logit_temperature"] for folder in (one, two)]
+    ngrams = [read(folder, "eval_results.json").get("eval_ngrams") for folder in (one, two)]
+    for first, second in zip(*(each.items() if each else () for each in ngrams), strict=True):
+        assert second == (first if first[0] == "kind" else (first[0], pytest.approx(first[1], rel=0.01)))
     weights, others = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
     assert all(torch.allclose(weights[key], others[key], atol=1e-3) for key in weights)
 
