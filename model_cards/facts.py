@@ -4,10 +4,11 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any, TypeGuard
+from typing import Any
 
 from salience.configuration.errors import one_line
-from salience.configuration.families import FAMILIES, codes
+from salience.configuration.families import codes
+from salience.model_cards.design_facts import design, explanation, is_number
 from salience.model_cards.markdown import MAX_NAME, code_block, escape, table
 from salience.model_cards.report_facts import report_facts
 from salience.model_cards.run_folder import RunFolder, is_hub_id
@@ -44,11 +45,6 @@ METRICS = (
 )
 
 
-def is_number(value: Any) -> TypeGuard[float]:
-    """Whether the value is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def card_facts(files: RunFolder, languages: list[str]) -> dict[str, Any]:
     """Everything that the template shows beside title and repo; None or empty for what the run didn't leave.
 
@@ -59,14 +55,14 @@ def card_facts(files: RunFolder, languages: list[str]) -> dict[str, Any]:
     run = files.run
     return {
         "task": _task(files),
-        "design": _design(files),
+        "design": design(files),
         "headline": _headline(files.test),
         "scores": _scores(files),
         "per_class": _per_class(files.test.get("per_class")),
         "is_regression": files.config.get("problem_type") == "regression",
         **_usage(files),
         "explains": bool(files.config.get("custom_pipelines")),
-        "explanation": _explanation(files.config.get("explanation")),
+        "explanation": explanation(files.config.get("explanation")),
         "splits": _splits(run),
         "class_counts": _class_counts(run),
         "source": escape(run["data"]["source"]) if run.get("data", {}).get("source") else None,
@@ -89,44 +85,6 @@ def _task(files: RunFolder) -> str:
     if not names:
         return "This model reads a text and says which class it belongs to."
     return f"This model reads a text and says which of {len(names):,} classes it belongs to: {listed}."
-
-
-def _design(files: RunFolder) -> str:
-    model, data = files.run.get("model", {}), files.run.get("data", {})
-    family = FAMILIES.get(model.get("family", ""))
-    parts = [family.sentence if family else "It is a text classifier"]
-    if model.get("encoder") and (family is None or family.encoder != "refused"):
-        parts.append(f"the encoder is {escape(model['encoder'])}")
-    if start := files.run.get("arguments", {}).get("word_vectors"):
-        parts.append(f"its word embeddings started from {escape(start)}")
-    if is_number(weight := files.config.get("ngram_weight")) and weight > 0:
-        parts.append(_ngrams(model.get("ngrams", {}), weight))
-    if data.get("name"):
-        rows = data.get("splits", {}).get("train", {}).get("rows")
-        parts.append(f"it was trained on {escape(data['name'])}" + (f" ({rows:,} texts)" if is_number(rows) else ""))
-    return "; ".join(parts) + "."
-
-
-def _explanation(measured: Any) -> str | None:
-    """How faithful each method of explanation was measured to be; None where nobody has."""
-    figures = measured.get("comprehensiveness") if isinstance(measured, dict) else None
-    if not isinstance(figures, dict):
-        return None
-    falls = figures | {"random words": measured.get("random")}
-    listed = [f"{escape(name)} {100 * fall:.1f}" for name, fall in falls.items() if is_number(fall)]
-    return (
-        f"Measured on {measured.get('texts')} validation texts: points of probability that the answer loses, on "
-        f"average, without the words that a method finds most important: {', '.join(listed)}. Unless `method=` says "
-        f"otherwise, `explain=True` goes by {escape(measured.get('method'))}."
-    )
-
-
-def _ngrams(record: dict[str, Any], weight: float) -> str:
-    kind = escape(record.get("kind", "naive Bayes"))  # without a record, the run is of a version that knew no other
-    sentence = f"counts of the training texts' n-grams weigh in beside it ({kind}, weight {weight:.3g})"
-    if not is_number(share := record.get("share")):
-        return sentence
-    return f"{sentence}, and are {100 * share:.0f} % of what tells the classes of the validation texts apart"
 
 
 def _headline(test: dict[str, Any]) -> str | None:

@@ -7,7 +7,7 @@ Shapes
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import OptimizeResult, minimize
 from scipy.special import expit, log_expit, log_softmax, softmax
 
 from salience.eval.scores.calibration import TEMPERATURE_BOUNDS
@@ -63,7 +63,7 @@ def share_of(part_NC: np.ndarray, other_NC: np.ndarray) -> float:
     return float(ours / (ours + theirs)) if ours else 0.0
 
 
-def _fit(network: Predictions, evidence_NC: np.ndarray, sharpness: tuple[float, float], most: float):  # noqa: ANN202
+def _fit(network: Predictions, evidence_NC: np.ndarray, sharpness: tuple[float, float], most: float) -> OptimizeResult:
     """The least loss over how much network and evidence count, which is convex in both."""
     num_texts, num_classes = network.logits.shape
     doubt = 1 / (num_texts + 1)

@@ -1,0 +1,52 @@
+"""What a model card says of how the model answers, and of how that is explained."""
+
+import math
+from typing import Any, TypeGuard
+
+from salience.configuration.families import FAMILIES
+from salience.model_cards.markdown import escape
+from salience.model_cards.run_folder import RunFolder
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether the value is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def design(files: RunFolder) -> str:
+    """What the model is made of, a sentence."""
+    model, data = files.run.get("model", {}), files.run.get("data", {})
+    family = FAMILIES.get(model.get("family", ""))
+    parts = [family.sentence if family else "It is a text classifier"]
+    if model.get("encoder") and (family is None or family.encoder != "refused"):
+        parts.append(f"the encoder is {escape(model['encoder'])}")
+    if start := files.run.get("arguments", {}).get("word_vectors"):
+        parts.append(f"its word embeddings started from {escape(start)}")
+    if is_number(weight := files.config.get("ngram_weight")) and weight > 0:
+        parts.append(_ngrams(model.get("ngrams", {}), weight))
+    if data.get("name"):
+        rows = data.get("splits", {}).get("train", {}).get("rows")
+        parts.append(f"it was trained on {escape(data['name'])}" + (f" ({rows:,} texts)" if is_number(rows) else ""))
+    return "; ".join(parts) + "."
+
+
+def explanation(measured: Any) -> str | None:
+    """How faithful each method of explanation was measured to be; None where nobody has."""
+    figures = measured.get("comprehensiveness") if isinstance(measured, dict) else None
+    if not isinstance(figures, dict):
+        return None
+    falls = figures | {"random words": measured.get("random")}
+    listed = [f"{escape(name)} {100 * fall:.1f}" for name, fall in falls.items() if is_number(fall)]
+    return (
+        f"Measured on {measured.get('texts')} validation texts: points of probability that the answer loses, on "
+        f"average, without the words that a method finds most important: {', '.join(listed)}. Unless `method=` says "
+        f"otherwise, `explain=True` goes by {escape(measured.get('method'))}."
+    )
+
+
+def _ngrams(record: dict[str, Any], weight: float) -> str:
+    kind = escape(record.get("kind", "naive Bayes"))  # without a record, the run is of a version that knew no other
+    sentence = f"counts of the training texts' n-grams weigh in beside it ({kind}, weight {weight:.3g})"
+    if not is_number(share := record.get("share")):
+        return sentence
+    return f"{sentence}, and are {100 * share:.0f} % of what tells the classes of the validation texts apart"
