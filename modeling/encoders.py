@@ -24,6 +24,7 @@ from transformers.utils import logging as transformers_logging
 from .salience_base import SaliencePreTrainedModel, check_finite
 from .unpadded import NAME as UNPADDED
 from .unpadded import learned_positions
+from .weight_numbers import check_numbers
 from .windows import position_rows
 
 # A file beside an encoder of sentence-transformers that says how many tokens it was trained on, which may be less than
@@ -201,7 +202,7 @@ def load_weights(
         The model, the names of the weights that its checkpoint lacks, and of those that it has no place for.
 
     Raises:
-        ValueError: Weights have other shapes than the configuration says, or are no finite numbers.
+        ValueError: Weights have other shapes than the configuration says, or are no floats or no finite numbers.
     """
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
@@ -213,6 +214,7 @@ def load_weights(
         transformers_logging.set_verbosity(level)
     if mismatched := sorted(each if isinstance(each, str) else each[0] for each in report["mismatched_keys"]):
         raise ValueError(f"{name_or_path}: its weights have other shapes than its config.json says ({mismatched[0]})")
+    check_numbers(model, name_or_path, options.get("revision"))
     check_finite(model, name_or_path)
     model.config.return_dict = True  # a config.json may say that it answers with tuples
     return model, sorted(report["missing_keys"]), sorted(report["unexpected_keys"])

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import save_torch_state_dict
+from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from salience.configuration.errors import UserError
@@ -39,6 +41,27 @@ def make_adapter(folder):
     (folder / "adapter_config.json").write_text("{}")
 
 
+def rewrite(folder, convert, kind="safetensors", size="1GB"):
+    """Each weight converted, and saved in a file of this kind, or several of this size."""
+    file = folder / "model.safetensors"
+    weights = {name: convert(weight) for name, weight in load_file(file).items()}
+    file.unlink()
+    if kind == "bin":
+        torch.save(weights, folder / "pytorch_model.bin")
+    else:
+        save_torch_state_dict(weights, folder, max_shard_size=size)
+
+
+def whole_numbers(weight):
+    return weight.to(torch.int8)
+
+
+OTHER_NUMBERS = {
+    "integers": (lambda folder: rewrite(folder, whole_numbers), "I8"),
+    "integers in several files": (lambda folder: rewrite(folder, whole_numbers, size="9KB"), "I8"),
+    "integers in a pickle": (lambda folder: rewrite(folder, whole_numbers, "bin"), "int8"),
+    "truth values": (lambda folder: rewrite(folder, lambda weight: weight > 0), "BOOL"),
+}
 DAMAGES = {
     "weights are a pointer": (
         lambda folder: (folder / "model.safetensors").write_text(POINTER),
@@ -92,6 +115,24 @@ def test_a_damaged_classifier_is_one_sentence(whole, tmp_path, damage, capsys):
     assert line.startswith(f"error: --model {folder} can't be loaded: ")
     assert sentence.replace("FOLDER", str(folder)) in line
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("numbers", OTHER_NUMBERS)
+def test_weights_that_are_no_floats_are_refused(whole, tmp_path, numbers):
+    convert, kind = OTHER_NUMBERS[numbers]
+    for place, load in (("run", load_classifier), ("encoder", lambda folder: build("attn_pool", folder))):
+        folder = shutil.copytree(whole / place, tmp_path / place)
+        convert(folder)
+        with pytest.raises(UserError, match=f"{folder} has weights of the type {kind} where the model has floats"):
+            load(folder)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bfloat16])
+def test_weights_of_other_floats_are_read(whole, tmp_path, kind):
+    folder = shutil.copytree(whole / "run", tmp_path / "run")
+    rewrite(folder, lambda weight: weight.to(kind) if weight.is_floating_point() else weight)
+    pairs = zip(load_classifier(folder)[0].parameters(), load_classifier(whole / "run")[0].parameters(), strict=True)
+    assert all(torch.allclose(mine.float(), plain, atol=1e-2) for mine, plain in pairs)
 
 
 @pytest.mark.parametrize("family", ["attn_pool", "sequence_classification"])
