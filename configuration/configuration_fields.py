@@ -80,7 +80,8 @@ def check_classes(fields: dict[str, Any]) -> None:
         is_list = isinstance(columns, list | tuple) and all(isinstance(each, str) for each in columns)
         require(is_list and bool(columns), f"text_columns = {columns!r} in its config.json must be a list of columns")
         separator = fields.get("text_separator")
-        require(isinstance(separator, str), f"text_separator = {separator!r} in its config.json must be text")
+        is_known = len(columns) == 1 and separator is None or isinstance(separator, str)
+        require(is_known, f"text_separator = {separator!r} in its config.json must be text")
 
 
 def rotary_fields_of_version_4(model_type: str, fields: dict[str, Any]) -> dict[str, Any]:

@@ -66,8 +66,8 @@ class SalienceConfig(PretrainedConfig):
             `method`, `comprehensiveness` of each method, that of `random` words, and on how many `texts`. None: nobody
             has measured it.
         kwargs: Everything that `PretrainedConfig` takes (`id2label`, `label2id`, `num_labels`, `problem_type`, ...),
-            and `salience_format`, the `FORMAT` of the folder. A model of texts that were put together also has
-            `text_columns` and `text_separator`: a text that it reads is
+            and `salience_format`, the `FORMAT` of the folder. A model of texts of another column than `text` also has
+            `text_columns`, and `text_separator` where they are several: a text that it reads is
             `text_separator.join(row[column] for column in text_columns)`.
 
     Raises:

@@ -12,6 +12,10 @@ def _default(value: list[str], help: str) -> list[str]:
     return field(default_factory=lambda: list(value), metadata={"help": help})
 
 
+class ModelsColumns(list[str]):
+    """Columns that no flag names: those that a model was trained on take their place, where it remembers any."""
+
+
 def _check_type(wanted: Field, value: Any) -> None:
     """Refuse a value of another type than a field's: "false" would be true, and "0.2" is no number yet."""
     known = get_args(wanted.type) or (wanted.type,)
@@ -30,8 +34,9 @@ class TextArguments:
         UserError: If a value is of another type, or out of its range.
     """
 
-    text_column: list[str] = _default(
-        ["text"], "Column that holds the text; several are joined in this order, see --text_separator."
+    text_column: list[str] = field(
+        default_factory=lambda: ModelsColumns(["text"]),
+        metadata={"help": "Column that holds the text; several are joined in this order, see --text_separator."},
     )
     text_separator: str | None = field(
         default=None,
@@ -82,7 +87,7 @@ class TextArguments:
             for text in texts:
                 if not isinstance(text, str):
                     raise UserError(f"--{each.name} {text} is of the type {type(text).__name__}; write it as text")
-            setattr(self, each.name, texts)
+            setattr(self, each.name, value if isinstance(value, ModelsColumns) else texts)
         self.separator = "\t" if self.separator in ("\\t", "tab") else self.separator
         check(self)
 

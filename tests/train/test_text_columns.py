@@ -10,8 +10,12 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast, pip
 
 from salience.configuration.flags.data_arguments import DataArguments
 from salience.eval.cli import main as eval_main
-from salience.eval.reading.load import load_classifier
+from salience.eval.predict.predictor import Predictor
+from salience.eval.reading.load import load_classifier, load_reader
 from salience.eval.reading.reader import Reader
+from salience.eval.report.command import _parser as report_parser
+from salience.eval.report.command import file_data
+from salience.eval.score.command import score_model
 from salience.modeling import AttnPoolForSequenceClassification  # noqa: F401  # pipelines know our models by it
 from salience.train.building.text_columns import separator_of
 from salience.train.cli import main as train_main
@@ -101,6 +105,31 @@ def test_scores_read_the_same_columns(run, files, capsys):
     })  # fmt: skip
     assert joined in data.splits["train"]["text"]
     assert classify(joined)[0]["label"] in ("news", "sport")
+
+
+def test_a_single_column_of_another_name_is_remembered(tmp_path, capsys, caplog):
+    rows = [(f"{label} game", "same", label) for _, _, label in ROWS]
+    file = write_csv(tmp_path / "a.csv", rows, ("body", "text", "label"))
+    flags = ["--min_frequency", 1, "--text_column", "body", "--num_train_epochs", 20, "--learning_rate", 0.05]
+    run = train(tmp_path / "run", "--model", "cnn", "--train_file", file, *flags)
+    assert AutoConfig.from_pretrained(run).text_columns == ["body"]
+    assert score_model(run, test_file=file)["accuracy"] == 1
+    assert list(Predictor(run)({"text": ["same"], "body": ["news game"]})["label"]) == ["news"]
+    capsys.readouterr()
+    assert eval_main(["score", "--model", str(run), "--test_file", file, "--text_column", "text"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["accuracy"] == 0.5
+    assert "texts are read from the column text (--text_column), and the model was trained on body" in caplog.text
+    arguments, data_args = report_parser().parse(["--model", str(run), "--test_file", file])
+    assert set(file_data(data_args, load_reader(arguments)).splits["test"]["text"]) == {"news game", "sport game"}
+
+
+def test_a_model_of_the_usual_column_says_nothing_of_it(files, tmp_path):
+    file = write_csv(tmp_path / "a.csv", [(row[1], row[2]) for row in ROWS])
+    run = train(tmp_path / "run", "--model", "cnn", "--min_frequency", 1, "--train_file", file, *SMALL)
+    assert not hasattr(AutoConfig.from_pretrained(run), "text_columns")
+    other = write_csv(tmp_path / "b.csv", [(row[1], row[2]) for row in ROWS], ("body", "label"))
+    assert score_model(run, test_file=other, text_column="body") == score_model(run, test_file=file)
 
 
 @pytest.mark.slow

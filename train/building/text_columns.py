@@ -48,16 +48,18 @@ def separator_of(tokenizer: PreTrainedTokenizerBase) -> str | None:
 
 
 def remember_columns(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, data_args: FileArguments) -> None:
-    """Let a model of several columns know them, and read a pair of texts as it reads the two columns joined.
+    """Let a model know its columns, and read a pair of texts as it reads two columns joined.
 
     A tokenizer that gives the second text of a pair another token type no longer gives any: a joined text has one.
 
     Args:
-        config: The model's, gets their names and what stands between their texts.
+        config: The model's, gets their names and what stands between their texts; nothing where no flag names one.
         tokenizer: The model's.
         data_args: The columns.
     """
     if len(data_args.text_column) == 1:
+        if data_args.text_column != FileArguments().text_column:
+            config.update({"text_columns": list(data_args.text_column)})
         return
     config.update({"text_columns": data_args.text_column, "text_separator": data_args.joining_text})
     names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ from datasets import Dataset, DatasetDict
 from sklearn.datasets._twenty_newsgroups import strip_newsgroup_footer, strip_newsgroup_header, strip_newsgroup_quoting
 
 from salience.configuration.errors import UserError
-from salience.configuration.flags.data_arguments import DataArguments, FileArguments, TextArguments
+from salience.configuration.flags.data_arguments import DataArguments, FileArguments, ModelsColumns, TextArguments
 from salience.configuration.flags.rule_kinds import changed_flags
 from salience.train.data.labels import LabelScheme, count_classes, label_array
 from salience.train.data.leaks import without_leaks
@@ -25,6 +26,8 @@ from salience.train.data.sources.memory import as_splits, read_table, test_table
 from salience.train.data.sources.parts import default_name, describe_source, read_parts
 from salience.train.data.splits import hold_out, sample_rows, thin_classes
 from salience.train.data.tables import Part
+
+logger = logging.getLogger(__name__)
 
 # In the order in which scikit-learn applies them.
 CLEANERS: dict[str, Callable[[str], str]] = {
@@ -166,16 +169,21 @@ def load_test(args: FileArguments, label_names: list[str], problem_type: str, gi
 
 
 def columns_of_model(args: Flags, config: Any) -> Flags:
-    """Read the columns that a model was trained on, where flags name no others.
+    """Read the columns that a model was trained on, where flags name no others; others are told.
 
     Args:
         args: The data flags.
         config: The model's configuration.
     """
     columns = getattr(config, "text_columns", None)
-    if not columns or args.text_column != TextArguments().text_column:
+    if not columns:
         return args
-    return replace(args, text_column=columns, text_separator=config.text_separator)
+    if isinstance(args.text_column, ModelsColumns):
+        return replace(args, text_column=list(columns), text_separator=getattr(config, "text_separator", None))
+    if args.text_column != list(columns):
+        says = "texts are read from the column %s (--text_column), and the model was trained on %s"
+        logger.warning(says, " + ".join(args.text_column), " + ".join(columns))
+    return args
 
 
 def _dataset(parts: list[Part], scheme: LabelScheme) -> Dataset:
