@@ -43,7 +43,11 @@ def _backends() -> Iterable[str]:
 
 
 VALUES = (
-    Values("must be at least 0", lambda v: 0 <= v < NO_LIMIT, (
+    Values("must be a finite number", math.isfinite, (
+        "learning_rate", "weight_decay", "warmup_steps", "max_grad_norm", "adam_epsilon", "eval_delay",
+        "minority_ratio", "eval_steps", "save_steps", "logging_steps", "num_train_epochs",
+    )),
+    Values("must be at least 0", lambda v: v >= 0, (
         "learning_rate", "weight_decay", "warmup_steps", "max_grad_norm", "dataloader_num_workers", "seed",
         "adam_epsilon", "eval_delay", "report_seed", "max_tokens_per_pass", "heaviest_words", "explained_texts",
     )),
@@ -64,8 +68,8 @@ VALUES = (
         "num_batches", "words", "batch_sizes", "max_texts", "lengths", "num_pieces", "rows_per_part", "ray_actors",
     )),
     Values("must be at least 1, or -1 to count epochs instead", lambda v: v == -1 or v >= 1, ("max_steps",)),
-    Values("must be a number of at least 1", lambda v: 1 <= v < NO_LIMIT, ("minority_ratio",)),
-    Values("must be a number above 0", lambda v: 0 < v < NO_LIMIT, ("eval_steps", "save_steps", "logging_steps")),
+    Values("must be a number of at least 1", lambda v: v >= 1, ("minority_ratio",)),
+    Values("must be a number above 0", lambda v: v > 0, ("eval_steps", "save_steps", "logging_steps")),
     Values("must lie in [0, 1)", lambda v: 0 <= v < 1, (
         "label_smoothing_factor", "adam_beta1", "adam_beta2", "lora_dropout", "attention_dropout",
     )),
@@ -204,7 +208,7 @@ TOGETHER = (
         "less than 1",
     ),
     Together(
-        ("num_train_epochs", "max_steps"), lambda f: not 0 < f.num_train_epochs < NO_LIMIT and f.max_steps <= 0,
+        ("num_train_epochs", "max_steps"), lambda f: f.num_train_epochs <= 0 and f.max_steps <= 0,
         "--num_train_epochs {num_train_epochs} must be a number above 0",
     ),
     Together(

@@ -22,8 +22,9 @@ from salience.configuration.flags.training_arguments import SalienceTrainingArgu
 from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.configuration.flags.yaml_files import read_yaml
 
-# argparse takes a negative number for a value, and what holds a space.
-VALUE_WITH_DASH = re.compile(r"-|-\d+|-\d*\.\d+|[^=]* [^=]*")
+# What argparse shall take for a value and no flag, as -0.5, -1e-3 and -inf; and with it, what holds a space.
+NEGATIVE = r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|-inf(inity)?|-nan"
+VALUE_WITH_DASH = re.compile(rf"-|{NEGATIVE}|[^=]* [^=]*", re.IGNORECASE)
 # Flags of which a shell reads ~ as the home folder where it stands alone, and not behind = or in a recipe.
 OWN_FOLDERS = {"output_dir", "output", "model", "encoder_cache"}
 
@@ -42,6 +43,7 @@ class RecipeParser(HfArgumentParser):
             usage=f"{program} [RECIPE.yaml ...] [--flag value ...]",
             allow_abbrev=False,
         )
+        self._negative_number_matcher = re.compile(rf"(?:{NEGATIVE})$", re.IGNORECASE)
 
     def error(self, message: str) -> NoReturn:
         """Called by argparse for a flag it can't read."""

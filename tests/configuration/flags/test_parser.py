@@ -195,6 +195,20 @@ def test_training_defaults():
     assert SalienceTrainingArguments(output_dir="out", bf16=False).bf16 is False
 
 
+@pytest.mark.parametrize("value", ["-1e-3", "-.5e2", "-3.", "-2E+5", "-0.001", "-7"])
+def test_negative_numbers_are_values_however_they_are_written(value):
+    words = ["--output_dir", "out", "--model", "hierarchical_attn"]
+    assert f"--learning_rate {float(value)} must be at least 0" in refusal(*words, "--learning_rate", value)
+    if float(value) >= -1000:
+        assert parse(*words, "--entropy_weight", value)[0].entropy_weight == float(value)
+
+
+@pytest.mark.parametrize("value", ["-inf", "-Infinity", "-nan", "inf", "nan"])
+def test_what_is_no_finite_number_is_called_so(value):
+    for flag in ("learning_rate", "weight_decay", "save_steps", "minority_ratio", "num_train_epochs", "max_grad_norm"):
+        assert f"--{flag} {float(value)} must be a finite number" in refusal("--output_dir", "out", f"--{flag}", value)
+
+
 @pytest.mark.parametrize(("metric", "greater"), [("loss", False), ("eval_mse", False), ("mae", False), ("r2", True)])
 def test_which_way_a_metric_is_better(metric, greater):
     assert SalienceTrainingArguments(output_dir="out", metric_for_best_model=metric).greater_is_better is greater
