@@ -78,7 +78,10 @@ def read_config(name: str, revision: str | None = None) -> dict[str, Any]:
     kind, dtype = fields.get("model_type"), fields.get("dtype", fields.get("torch_dtype"))
     if kind is not None and not (isinstance(kind, str) and kind in CONFIG_MAPPING):
         if "auto_map" in fields:
-            raise ValueError("it brings its own code, which is never run; choose one that transformers knows")
+            raise ValueError(
+                f"it brings its own code, which is never run, and model_type = {kind!r} in its config.json is unknown "
+                "here; choose one that transformers knows"
+            )
         raise ValueError(f"model_type = {kind!r} in its config.json is no type of models that transformers knows")
     known = isinstance(dtype, str) and isinstance(getattr(torch, dtype.removeprefix("torch."), None), torch.dtype)
     if not (dtype is None or dtype == "auto" or isinstance(dtype, dict) or known):

@@ -10,6 +10,7 @@ from salience.configuration.errors import one_line
 from salience.configuration.git_lfs import IS_POINTER, is_pointer
 
 _TEXTS = ("config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json", "vocab*", "*.model")
+BASELINES = {"sparse": "TF-IDF", "frozen": "vectors of a frozen encoder"}  # by `kind` in run.json
 # The first of these that are there are loaded.
 _WEIGHTS = ("model*.safetensors", "adapter_model.safetensors", "pytorch_model*.bin")
 
@@ -24,6 +25,8 @@ def loading_fault(name: str, error: Exception) -> str:
     folder = Path(name)
     if folder.is_dir() and (found := _damage(folder)):
         return found
+    if not (folder / "config.json").exists() and (baseline := _baseline(folder)):
+        return f"it is the run of a baseline ({baseline}), which keeps scores and no model: name a run of train.py"
     if isinstance(error, UnpicklingError | EOFError):
         return "its weights are a pickle that is damaged or holds more than weights; save it as model.safetensors"
     if isinstance(error, KeyError):
@@ -33,6 +36,15 @@ def loading_fault(name: str, error: Exception) -> str:
     if "instantiate the backend tokenizer" in str(error):
         return "it has no tokenizer that can be read; add its tokenizer.json"
     return one_line(error, 400)
+
+
+def _baseline(folder: Path) -> str | None:
+    """What a folder without a model is by its run.json, which runs of baselines have too."""
+    try:
+        record = json.loads((folder / "run.json").read_bytes())
+        return BASELINES.get(record.get("kind"))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return None
 
 
 def _damage(folder: Path) -> str | None:

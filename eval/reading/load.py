@@ -88,6 +88,7 @@ def load_classifier(
     except Exception as error:  # files of others can be broken in any way, and libraries have errors of their own
         raise UserError(f"--model {name} can't be loaded: {loading_fault(name, error)}") from error
     tell_other_names(fields, name)
+    tell_other_size(classifier, tokenizer, name)
     class_names = label_names(classifier)
     if doubled := next((each for each in class_names if class_names.count(each) > 1), None):
         raise UserError(f"--model {name} has two classes named {doubled!r}: mend id2label in config.json")
@@ -158,3 +159,20 @@ def tell_other_names(fields: dict[str, Any], name: str) -> None:
     if others:
         says = "label2id in the config.json of %s has %r, which id2label lacks: the answers are named by id2label"
         logger.warning(says, name, others[0])
+
+
+def tell_other_size(classifier: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """Warn of a tokenizer of another size than its model's vocabulary; a pretrained encoder's may have empty rows.
+
+    Args:
+        classifier: As it was loaded.
+        tokenizer: From the same place.
+        name: Folder or Hub id, for the message.
+    """
+    if not isinstance(classifier, SaliencePreTrainedModel) or classifier.encoder is not None:
+        return
+    embeddings: Any = classifier.get_input_embeddings()
+    size = len(embeddings.weight)
+    if len(tokenizer) < size:  # one with more tokens is refused where it gives one of them
+        says = "--model %s knows %d tokens, and its tokenizer %d: is it another model's?"
+        logger.warning(says, name, size, len(tokenizer))

@@ -4,6 +4,7 @@ Shapes
     N = texts, T = tokens of one text, C = classes, H = heads, S = sentences of one text
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -22,6 +23,11 @@ from salience.modeling.ragged import like_lengths
 from salience.modeling.salience_base import SaliencePreTrainedModel
 from salience.modeling.tokenizer_loading import foreign_tokenizer
 from salience.modeling.windows import cells_of_call
+
+logger = logging.getLogger(__name__)
+
+FEW_TOKENS = 100
+"""Of fewer, no share is told."""
 
 
 class Reading(NamedTuple):
@@ -81,6 +87,7 @@ class Reader:
     batch_size: int = 512
     bf16: bool = False
     label_names: list[str] = field(init=False)
+    has_told: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.model.eval()
@@ -128,7 +135,20 @@ class Reader:
         highest = max((max(ids, default=0) for ids in encoding["input_ids"]), default=0)
         if fault := foreign_tokenizer(self.model, self.tokenizer, highest):
             raise UserError(f"--model {self.model.name_or_path}: {fault}")
+        self._tell_unknown(encoding["input_ids"])
         return encoding
+
+    def _tell_unknown(self, texts: Sequence[Sequence[int]]) -> None:
+        """Warn once where most tokens of texts are unknown: they are of another kind, or the tokenizer is."""
+        unknown = self.tokenizer.unk_token_id
+        tokens = sum(map(len, texts)) - len(texts) * self.tokenizer.num_special_tokens_to_add()
+        if self.has_told or unknown is None or tokens < FEW_TOKENS:
+            return
+        share = sum(list(ids).count(unknown) for ids in texts) / tokens
+        if share > 0.5:
+            self.has_told = True
+            says = "--model %s knows %.0f %% of the tokens here: are these its texts and its tokenizer?"
+            logger.warning(says, self.model.name_or_path, 100 * (1 - share))
 
     def logits(self, ids: Sequence[np.ndarray], progress: str | None = None) -> np.ndarray:
         """Answers to texts given as token ids: (N, C) float32.

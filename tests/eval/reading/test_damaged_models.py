@@ -14,8 +14,11 @@ from transformers import AutoTokenizer
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.parser import RecipeParser
+from salience.eval.baseline.command import baseline_kind
 from salience.eval.cli import main
 from salience.eval.reading.load import load_classifier
+from salience.eval.reading.reader import Reader
+from salience.modeling import BaselineConfig, BaselineForSequenceClassification
 from salience.modeling.classifier import ngram_evidence
 from salience.train.building.build import build_model
 from tests.helpers.tiny import TINY_TOKENIZER, save_tiny_encoder, tiny_model
@@ -233,3 +236,35 @@ def test_names_that_only_label2id_has_are_told(whole, tmp_path, caplog):
     assert told(weather=1)
     assert not told(LABEL_1=1)
     assert not told()
+
+
+@pytest.mark.parametrize("name", ["tfidf_svm", "frozen_logistic"])
+def test_the_run_of_a_baseline_is_called_so(name, tmp_path):
+    kind, what = ("sparse", "TF-IDF") if name == "tfidf_svm" else ("frozen", "vectors of a frozen encoder")
+    assert baseline_kind(name) == kind
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(json.dumps({"kind": kind}))
+    sentence = f"{tmp_path}/run can't be loaded: it is the run of a baseline ({what}), which keeps scores and no model"
+    with pytest.raises(UserError) as error:
+        load_classifier(tmp_path / "run")
+    assert sentence in str(error.value)
+
+
+def test_a_smaller_tokenizer_than_the_vocabulary_is_told(tmp_path, caplog):
+    tokenizer = AutoTokenizer.from_pretrained(TINY_TOKENIZER)
+    for size in (len(tokenizer), len(tokenizer) + 3):
+        BaselineForSequenceClassification(BaselineConfig(vocab_size=size, num_labels=3)).save_pretrained(tmp_path)
+        tokenizer.save_pretrained(tmp_path)
+        caplog.clear()
+        load_classifier(tmp_path)
+        assert (f"knows {size} tokens, and its tokenizer {len(tokenizer)}" in caplog.text) == (size > len(tokenizer))
+
+
+def test_texts_of_which_most_tokens_are_unknown_are_told_once(whole, caplog):
+    reader = Reader(*load_classifier(whole / "run"))
+    reader.token_ids(["the market won"] * 100 + ["\u4e2d\u6587 \u6587"])
+    reader.token_ids(["\u4e2d\u6587"])
+    assert "of the tokens here" not in caplog.text
+    for _ in range(2):
+        reader.token_ids(["\u4e2d \u6587 \u4e2d"] * 100)
+    assert caplog.text.count(f"--model {whole / 'run'} knows 0 % of the tokens here") == 1
