@@ -41,6 +41,28 @@ def one_line(text: Any, limit: int | None = None) -> str:
     return text if limit is None or len(text) <= limit else text[: limit - 1] + "…"
 
 
+def hidden_characters(name: str, known: Iterable[str]) -> str:
+    """Return a sentence's end on a known name that looks like this one and holds what isn't seen; else an empty string.
+
+    Such names come out of web pages and spreadsheets, and nobody can type them.
+    """
+    for each in known if name.isprintable() else ():
+        hidden = [char for char in each if _is_hidden(char) and char not in name]
+        if hidden and _seen(each) == _seen(name):
+            what = f"U+{ord(hidden[0]):04X} ({unicodedata.name(hidden[0], 'control character').lower()})"
+            return f"; one of them looks like it and holds the hidden character {what}: write that name anew"
+    return ""
+
+
+def _is_hidden(char: str) -> bool:
+    return char != " " and unicodedata.category(char) in ("Zs", "Zl", "Zp", "Cf", "Cc")
+
+
+def _seen(text: str) -> str:
+    """A text as it looks."""
+    return " ".join("".join(" " if char.isspace() else "" if _is_hidden(char) else char for char in text).split())
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean ...?` with the nearest known name, or an empty string if none is near."""
     nearest = get_close_matches(name, list(known), n=1)

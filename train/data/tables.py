@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from salience.configuration.errors import UserError, did_you_mean, one_line
+from salience.configuration.errors import UserError, did_you_mean, hidden_characters, one_line
 from salience.configuration.flags.data_arguments import FileArguments, TextArguments
 from salience.train.data.columns import is_text, plain_column, refuse_far_dates
 
@@ -57,7 +57,11 @@ def check_columns(columns: list[str], name: str, args: TextArguments, hint: str 
             if columns.count(column) != 1:
                 listed = ", ".join(f"'{known}'" for known in columns[:20]) + (", ..." if len(columns) > 20 else "")
                 count = "more than one" if column in columns else "no"
-                hint = "" if column in columns else did_you_mean(column, columns) or hint
+                hint = (
+                    ""
+                    if column in columns
+                    else hidden_characters(column, columns) or did_you_mean(column, columns) or hint
+                )
                 raise UserError(f"'{name}' has {count} column '{column}' (--{flag}); its columns are {listed}{hint}")
     for column in wanted:
         if isinstance(args, FileArguments) and column in args.text_column and column in args.label_column:

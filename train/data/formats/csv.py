@@ -99,15 +99,25 @@ def find_layout(content: pa.Buffer, path: Path, name: str, args: TextArguments) 
     usual = "\t" if ".tsv" in [suffix.lower() for suffix in path.suffixes] else ","
     columns = wanted_columns(args)
     header = _header(content, args.separator or usual, name, args)
-    if args.separator is None and not set(columns) <= set(header):
-        others = {each: _header(content, each, name, args) for each in NAMES if each != usual}
+    if not set(columns) <= set(header):
+        others = {each: _header(content, each, name, args) for each in NAMES if each != (args.separator or usual)}
         fitting = [each for each, found in others.items() if set(columns) <= set(found)]
+        if fitting and args.separator is not None:
+            raise UserError(
+                f"'{name}' has no column '{next(each for each in columns if each not in header)}' with --separator "
+                f"{_typed(args.separator)}, but with {NAMES[fitting[0]]}; pass --separator {_typed(fitting[0])}"
+            )
         if len(fitting) == 1:
             logger.warning("'%s' is read with %s between its cells (--separator)", name, NAMES[fitting[0]])
             return fitting[0], others[fitting[0]]
     hint = "" if not args.header else "; without a header, pass --header false and name columns by place, from 1"
     check_columns(header, name, args, hint)
     return args.separator or usual, header
+
+
+def _typed(separator: str) -> str:
+    """A separator as one types it in a shell."""
+    return "tab" if separator == "\t" else f"'{separator}'"
 
 
 def _header(content: pa.Buffer, separator: str, name: str, args: TextArguments) -> list[str]:

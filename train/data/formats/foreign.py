@@ -1,6 +1,7 @@
 """Tells what a file is that isn't the text its name promises."""
 
 import re
+import tarfile
 
 # What such files begin with; no text does.
 KINDS = {
@@ -31,7 +32,17 @@ WIDE_MARKS = {
 
 def kind_of(start: bytes) -> str | None:
     """What the beginning of a file tells of it, in words; None for what may be text."""
+    if _is_tar(start):
+        return "a tar archive, which must be unpacked"
     return next((words for mark, words in KINDS.items() if re.match(mark, start)), None)
+
+
+def _is_tar(start: bytes) -> bool:
+    """Whether a file begins with the header of an archive's first member, whose sum of bytes stands in it."""
+    try:
+        return bool(tarfile.TarInfo.frombuf(start[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape").name)
+    except tarfile.HeaderError:
+        return False
 
 
 def wide_encoding(start: bytes) -> str | None:

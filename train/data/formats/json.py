@@ -1,5 +1,6 @@
 """Reads .jsonl and .json files: one object in each line, or a list of objects."""
 
+import io
 import json
 import re
 from pathlib import Path
@@ -40,7 +41,7 @@ def read_json(path: Path, name: str, args: FileArguments) -> Part:
 
 def _read_part(path: Path, name: str, args: FileArguments) -> Part:
     content = read_utf8(path, name, args)
-    if first_bytes(content, 4096).lstrip().startswith(b"["):
+    if first_bytes(content, 4096).lstrip().startswith(b"[") and not _is_list_in_a_line(content):
         return _part_of_records(parse(content.to_pybytes(), name, ""), name, args)
     ends_pyarrow = NULL_ROW.search(memoryview(content)) or may_be_deep(content)
     table = None if ends_pyarrow else _fast_table(content, args)
@@ -52,6 +53,16 @@ def _read_part(path: Path, name: str, args: FileArguments) -> Part:
     # The given type creates the column even where the file has none.
     check_columns([n for n in table.column_names if table[n].null_count < table.num_rows], name, args)
     return make_part(table, name, args)
+
+
+def _is_list_in_a_line(content: pa.Buffer) -> bool:
+    """Whether a file goes on behind a first line that is a whole list: lines that are lists make no rows."""
+    lines = (line for line in io.BufferedReader(pa.BufferReader(content)) if line.strip())
+    first, second = next(lines), next(lines, None)
+    try:
+        return second is not None and isinstance(json.loads(first), list)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _refuse_decimals(label: pa.ChunkedArray, name: str) -> None:

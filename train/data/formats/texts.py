@@ -21,6 +21,9 @@ TABLE_ENDINGS = {".csv", ".tsv", ".jsonl", ".json", ".parquet"}
 FASTTEXT_LINE = r"^\s*(?P<labels>__label__\S+(?:\s+__label__\S+)*)(?:\s+(?P<text>.*))?$"
 
 
+BLANK_LABEL = r"^\s*(__label__\S+\s+)*__label__(\s|$)"
+
+
 def read_folder(path: Path, name: str, args: FileArguments) -> Part:
     """Read `path/CLASS/ANY.txt`; what isn't read is counted in the log.
 
@@ -30,13 +33,11 @@ def read_folder(path: Path, name: str, args: FileArguments) -> Part:
         args: Encodings.
 
     Raises:
-        UserError: There are no such files, or one is in another encoding.
+        UserError: There are no such files, or one is empty or in another encoding.
     """
     files, left_out = _class_files(path)
     if not files:
-        endings = {file.suffix for file in path.iterdir()} & TABLE_ENDINGS
-        if endings:
-            ending = min(endings)
+        if ending := _ending_of_tables(path):
             raise UserError(f"folder '{name}' holds {ending} files; name them, as in --train_file {name}/*{ending}")
         raise UserError(f"folder '{name}' has no .txt files in sub-folders; lay it out as '{name}/CLASS/ANY.txt'")
     if left_out:
@@ -48,9 +49,11 @@ def read_folder(path: Path, name: str, args: FileArguments) -> Part:
             raise UserError(f"'{name}/{shown}' has a name that isn't valid UTF-8; rename it")
     _refuse_equal_names({file.parent.name for file in files}, name)
     files.sort(key=lambda file: (file.parent.name, file.name))
-    texts = [_read_text(file, f"{name}/{file.parent.name}/{file.name}", args) for file in files]
+    names = [f"{file.parent.name}/{file.name}" for file in files]
+    texts = [_read_text(file, f"{name}/{inside}", args) or None for file, inside in zip(files, names, strict=True)]
     table = pa.table({"text": pa.array(texts, pa.string()), "label": [file.parent.name for file in files]})
-    return make_part(table, name, FileArguments(label_separator=args.label_separator))
+    plain = FileArguments(label_separator=args.label_separator, keep_empty_texts=args.keep_empty_texts)
+    return make_part(table, name, plain, find_line=lambda row: f" ({names[row - 1]})")
 
 
 def read_fasttext(path: Path, name: str, args: FileArguments) -> Part:
@@ -68,6 +71,9 @@ def read_fasttext(path: Path, name: str, args: FileArguments) -> Part:
     lines = pa.array(content.replace("\r\n", "\n").removesuffix("\n").split("\n"), pa.large_string())
     found = pc.extract_regex(lines, FASTTEXT_LINE)
     bad = pc.index(pc.is_null(found), True).as_py()
+    nameless = pc.index(pc.match_substring_regex(lines, BLANK_LABEL), True).as_py()
+    if nameless >= 0 and (bad < 0 or nameless <= bad):
+        raise UserError(f"'{name}' line {nameless + 1} has a label without a name; write `__label__NAME`")
     if bad >= 0:
         raise UserError(
             f"'{name}' line {bad + 1} doesn't begin with __label__; a .txt file is read as fastText's, with "
@@ -84,6 +90,16 @@ def read_fasttext(path: Path, name: str, args: FileArguments) -> Part:
     table = pa.table({"text": text, "label": names})
     plain = FileArguments(keep_empty_texts=args.keep_empty_texts)
     return make_part(table, name, plain, find_line=lambda row: f" (line {row})", lists_of_one=True)
+
+
+def _ending_of_tables(path: Path) -> str | None:
+    """What most tables of a folder end in, a .json beside others being about them; None without any."""
+    endings = Counter(
+        "".join(file.suffixes[-2:]) if file.suffix == ".gz" else file.suffix
+        for file in path.iterdir()
+        if TABLE_ENDINGS & {file.suffix, file.suffix == ".gz" and file.with_suffix("").suffix}
+    )
+    return max(sorted(endings), key=lambda ending: (ending != ".json", endings[ending]), default=None)
 
 
 def _class_files(path: Path) -> tuple[list[Path], Counter[str]]:

@@ -1,6 +1,8 @@
 """Reads a data set of the Hub into the same tables as files."""
 
 import logging
+import os
+import re
 from collections.abc import Collection
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from salience.train.data.tables import Part, check_columns, ids_without_minus_on
 
 logger = logging.getLogger(__name__)
 
+SHARD = re.compile(r"-\d+-of-\d+\b")
 SPLIT_NAMES = {
     "train": ("train",),
     "validation": ("validation", "valid", "val", "dev"),
@@ -76,6 +79,7 @@ def _read(name: str, args: DataArguments) -> dict[str, list[Part]]:
     if "/" in name and not Path(name).is_dir():
         find_commit(name, args.dataset_revision, "dataset")
     builder = datasets.load_dataset_builder(name, args.dataset_config, revision=args.dataset_revision)
+    _tell_files(builder, name)
     _tell_unread_files(builder, name)
     refuse_unused([read_csv] if is_csv(builder) else [], args, FORMAT_FLAGS)
     if is_csv(builder):
@@ -85,6 +89,19 @@ def _read(name: str, args: DataArguments) -> dict[str, list[Part]]:
         _refuse_deep_rows(builder, args)
     builder.download_and_prepare()
     return hub_parts(builder.as_dataset(), name, args)
+
+
+def _tell_files(builder: datasets.DatasetBuilder, name: str) -> None:
+    """Tell which files make up a split, as an old copy beside a file can be one of them; shards count as one."""
+    told = []
+    for split, paths in (builder.config.data_files or {}).items():
+        files = [str(path) for path in paths]
+        place = len(os.path.commonprefix(files).rpartition("/")[0] + "/")
+        shown = list(dict.fromkeys(SHARD.sub("-*", file[place:]) for file in files))
+        if len(shown) > 1:
+            told.append(f"{split} is read from {len(shown)} files ({', '.join(shown[:5])}{', ...' * (len(shown) > 5)})")
+    if told:
+        logger.warning("--dataset_name %s: %s", name, "; ".join(told))
 
 
 def _tell_unread_files(builder: datasets.DatasetBuilder, name: str) -> None:
