@@ -113,7 +113,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file that is complete or not there at all, also after a kill.
+    """Write a text file that is complete or not there at all, also after a kill or a loss of power.
 
     Args:
         path: the file; its folder exists.
@@ -121,7 +121,10 @@ def write_whole(path: Path, text: str) -> None:
     """
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # process ids are unique on one machine only
     try:
-        part.write_text(text, encoding="utf-8")
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

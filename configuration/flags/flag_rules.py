@@ -163,6 +163,7 @@ TOGETHER = (
     ),
     *belongs_to("plain_adam", ("false",), "optim", "optim_args", says=LEAVE_IT_OUT),
     *belongs_to("ngram_evidence", ("true",), "ngram_size", "max_ngrams", says=LEAVE_IT_OUT),
+    *belongs_to("ray", (), "ray_actors", says=LEAVE_IT_OUT),
     *belongs_to("word_vectors", (), "word_vectors_vocabulary", says=LEAVE_IT_OUT),
     *belongs_to(
         "freeze_encoder", ("true",), "encoder_cache", says="belongs to {}: what is trained can't be kept"

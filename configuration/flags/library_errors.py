@@ -34,14 +34,19 @@ def blame(attempt: Callable[[Set[str]], T], flags: Mapping[str, Any]) -> T:
     except Exception as error:  # any: each library and version has its own
         guilty = frozenset(flags)
         if not _succeeds(attempt, guilty):  # of no flag
-            variables = sorted(f"{name}={value}" for name, value in os.environ.items() if LAUNCHER.match(name))
-            where = f" with {one_line(' '.join(variables), 300)} in the environment" if variables else ""
-            raise UserError(f"this can't start here{where}: {one_line(error, 300)}") from error
+            raise cannot_start(error) from error
         for name in flags:
             if _succeeds(attempt, guilty - {name}):
                 guilty -= {name}
         told = " ".join(f"--{name} {one_line(shown(flags[name]), 100)}" for name in flags if name in guilty)
         raise UserError(f"{told} can't be used here: {one_line(error, 300) or type(error).__name__}") from error
+
+
+def cannot_start(error: Exception) -> UserError:
+    """What to say where no flag is to blame, but maybe what a launcher left in the environment."""
+    variables = sorted(f"{name}={value}" for name, value in os.environ.items() if LAUNCHER.match(name))
+    where = f" with {one_line(' '.join(variables), 300)} in the environment" if variables else ""
+    return UserError(f"this can't start here{where}: {one_line(error, 300)}")
 
 
 def _succeeds(attempt: Callable[[Set[str]], Any], left_out: Set[str]) -> bool:

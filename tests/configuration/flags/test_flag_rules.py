@@ -6,10 +6,19 @@ from types import SimpleNamespace
 import pytest
 
 from salience.configuration.errors import UserError
-from salience.configuration.flags.flag_rules import CHOICES, MODEL_RULES, NOT_OFFERED, TOGETHER, VALUES, check
+from salience.configuration.flags.flag_rules import (
+    CHOICES,
+    MODEL_RULES,
+    NOT_OFFERED,
+    TOGETHER,
+    VALUES,
+    check,
+    check_together,
+)
 from salience.configuration.flags.library_errors import blame
 from salience.configuration.flags.parser import RecipeParser
 from salience.configuration.flags.rule_kinds import Choice, Fixed, Together, Values
+from salience.eval.predict.planning import PredictArguments
 from salience.train.flag_checks import check_flags
 
 ROWS = (*VALUES, *CHOICES, *NOT_OFFERED, *TOGETHER, *MODEL_RULES)
@@ -136,6 +145,7 @@ GROUPS = {
     "parallelism_config": ("x", "--parallelism_config x is not offered; leave it out"),
     "max_rejected": (2, "--max_rejected 2 must be at least 0 and at most 1"),
 }
+OF_PREDICT = "--ray_actors belongs to --ray; leave it out"
 
 
 def refusal(command: str) -> str:
@@ -162,6 +172,12 @@ def test_flags_that_train_py_has_not_or_only_with_some_versions(flag):
         check(SimpleNamespace(**{flag: value}))
 
 
+def test_actors_belong_to_ray():
+    with pytest.raises(UserError, match=f"^{OF_PREDICT}$"):
+        check_together(PredictArguments(ray_actors=4))
+    check_together(PredictArguments(ray_actors=4, ray="local"))
+
+
 def is_told(row: object, sentence: str) -> bool:
     flag = sentence.split()[0].removeprefix("--")
     if isinstance(row, Values):
@@ -176,7 +192,7 @@ def is_told(row: object, sentence: str) -> bool:
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_every_row_has_a_case():
-    told = [*map(refusal, COMMANDS), *(sentence for _, sentence in GROUPS.values())]
+    told = [*map(refusal, COMMANDS), *(sentence for _, sentence in GROUPS.values()), OF_PREDICT]
     assert [row for row in ROWS if not any(is_told(row, sentence) for sentence in told)] == []
 
 
