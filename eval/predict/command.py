@@ -134,8 +134,8 @@ def work(job: Job, numbers: Iterable[int], arguments: PredictArguments, show_pro
     """
     tally, todo = Tally(arguments.max_rejected), []
     for number in numbers:
-        if job.is_done(number):
-            tally.add(job.found(number), job, number)
+        if found := job.found(number):
+            tally.add(found, job, number)
         else:
             todo.append(number)
     total = _num_rows([job.stretches[number] for number in todo])

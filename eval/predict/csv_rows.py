@@ -1,21 +1,18 @@
 """Rows of .csv and .tsv files, each kept as it stands in its file."""
 
 import csv
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from salience.configuration.errors import UserError
-from salience.configuration.flags.data_arguments import TextArguments
-from salience.eval.predict.lines import Lines, encoding_of, size_of
-from salience.eval.predict.predictor import PickledAsFields, refuse_taken
-from salience.eval.predict.rows import STRETCH_BYTES, Rejected, Rows, Stretch
+from salience.eval.predict.lines import Lines, TextInput, encoding_of, size_of
+from salience.eval.predict.rows import Rejected, Rows, Stretch, Survey, divided
 from salience.train.data.formats.csv import BLOCK_BYTES, cell_reader, find_layout
 from salience.train.data.formats.quotes import WAY_OUT, QuotedCells, swallows
 
@@ -44,52 +41,25 @@ class Record(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CsvInput(PickledAsFields):
+class CsvInput(TextInput):
     """A .csv or .tsv file.
 
     Attributes:
-        path: The file.
-        name: Of it, for the messages.
-        args: How it is read.
-        encoding: Its codec.
         separator: Between its cells.
-        columns: Their names.
     """
 
-    path: Path
-    name: str
-    args: TextArguments
-    encoding: str
-    separator: str
-    columns: list[str]
+    separator: str = ""
 
-    @classmethod
-    def open(cls, path: Path, name: str, args: TextArguments, added: Sequence[str]) -> "CsvInput":
-        """Find out how a file is read.
-
-        Args:
-            path: The file.
-            name: Of it, for the messages.
-            args: How it is read.
-            added: Names of the columns that it will get.
-
-        Raises:
-            UserError: It can't be, lacks a column, or has one that it will get.
-        """
-        encoding = encoding_of(path, name, args)
-        first = "".join(line for _, line in islice(Lines(path, name, encoding).read_from(0), 1000))
-        separator, columns = find_layout(pa.py_buffer(first.encode()), path, name, args)
-        refuse_taken(columns, added, f"'{name}'")
-        return cls(path, name, args, encoding, separator, columns)
+    def looked_at(self) -> "CsvInput":
+        """See `Input`."""
+        encoding = encoding_of(self.path, self.name, self.args)
+        first = "".join(line for _, line in islice(Lines(self.path, self.name, encoding).read_from(0), 1000))
+        separator, columns = find_layout(pa.py_buffer(first.encode()), self.path, self.name, self.args)
+        return replace(self, encoding=encoding, separator=separator, columns=columns)
 
     def describe(self) -> dict[str, Any]:
         """How it is read, for the manifest."""
-        return {"encoding": self.encoding, "separator": self.separator}
-
-    @cached_property
-    def lines(self) -> Lines:
-        """The file, opened when it is first read."""
-        return Lines(self.path, self.name, self.encoding)
+        return {**super().describe(), "separator": self.separator}
 
     @cached_property
     def first(self) -> Record:
@@ -102,26 +72,9 @@ class CsvInput(PickledAsFields):
         body = self.first.raw.rstrip("\r\n")
         return self.first.raw[len(body) :] or "\n"
 
-    def stretches(self, file: int, rows: int) -> Iterator[Stretch]:
-        """Where each stretch of so many rows begins.
-
-        Args:
-            file: Number of this file.
-            rows: Of a stretch; fewer where they are long.
-
-        Raises:
-            UserError: A quote is never closed, or a row is too long to be one.
-        """
-        first: Record | None = None
-        number, count, size = 1, 0, 0
-        for record in self._body():
-            if first is not None and (count == rows or size >= STRETCH_BYTES):
-                yield Stretch(file, number, count, first.line, first.offset)
-                first, number, count, size = None, number + count, 0, 0
-            first = first or record
-            count, size = count + 1, size + size_of(record.raw)
-        if first is not None:
-            yield Stretch(file, number, count, first.line, first.offset)
+    def survey(self, file: int, rows: int) -> Survey:
+        """See `Input`; a quote may never be closed, or a row be too long to be one."""
+        return Survey(divided(file, rows, ((each.offset, each.line, size_of(each.raw)) for each in self._body())), {})
 
     def read(self, stretch: Stretch) -> Rows:
         """Read one, and look for cells that swallowed rows where `--quoting` is checked."""

@@ -8,23 +8,19 @@ from pathlib import Path
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import TextArguments
 from salience.eval.predict.csv_rows import CsvInput
-from salience.eval.predict.json_rows import JsonInput, typed
+from salience.eval.predict.json_rows import JsonInput
 from salience.eval.predict.parquet_rows import ParquetInput
 from salience.eval.predict.rows import Input
 from salience.train.data.formats.csv import read_csv
 from salience.train.data.formats.json import read_json
 from salience.train.data.formats.parquet import read_parquet
 from salience.train.data.paths import expand, refuse_pointer, resolve_path
-from salience.train.data.sources.files import FORMAT_FLAGS, READERS, Reader, reader_of, refuse_unused
+from salience.train.data.sources.files import FORMAT_FLAGS, PACKED, READERS, Reader, reader_of, refuse_unused
 
 logger = logging.getLogger(__name__)
 
 # By the function that training reads such a file with.
-CLASSES: dict[Reader, type[CsvInput] | type[JsonInput] | type[ParquetInput]] = {
-    read_csv: CsvInput,
-    read_json: JsonInput,
-    read_parquet: ParquetInput,
-}
+CLASSES: dict[Reader, type[Input]] = {read_csv: CsvInput, read_json: JsonInput, read_parquet: ParquetInput}
 ENDINGS = [ending for ending, reader in READERS.items() if reader in CLASSES]
 
 
@@ -72,11 +68,17 @@ def open_inputs(
         raise UserError(f"'{files[0][0]}' and '{other}' are of different formats; give files of one at a time")
     refuse_unused(readers, args, FORMAT_FLAGS)
     format_class = CLASSES[readers[0]]
-    inputs: list[Input] = [format_class.open(path.absolute(), name, args, added) for name, path in files]
+    inputs = [format_class.open(path.absolute(), name, args, added, to_parquet) for name, path in files]
     if to_parquet:
-        inputs = list(typed(inputs)) if format_class is JsonInput else inputs  # type: ignore[arg-type]  # all are
         _refuse_unlike(inputs)
     return inputs
+
+
+def kind_of(name: str) -> str | None:
+    """The ending of a file's name that tells its format; None if it has none."""
+    suffixes = [suffix.lower() for suffix in Path(name).suffixes]
+    ending = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] == PACKED else suffixes[-1] if suffixes else ""
+    return ending if ending in ENDINGS else None
 
 
 def _files_of(name: str) -> list[tuple[str, Path]]:
@@ -90,11 +92,11 @@ def _files_of(name: str) -> list[tuple[str, Path]]:
     if not path.is_dir():
         return [(name, path)]
     inside = [each for each in sorted(path.iterdir()) if each.is_file() and not each.name.startswith(".")]
-    known = [each for each in inside if {suffix.lower() for suffix in each.suffixes[-2:]} & set(ENDINGS)]
+    known = [each for each in inside if kind_of(each.name)]
     if not known:
         raise UserError(f"folder '{name}' has no file that ends in {', '.join(ENDINGS)}")
-    if len(known) < len(inside):
-        logger.warning("%d files of the folder '%s' are not read", len(inside) - len(known), name)
+    if others := [each.name for each in inside if each not in known]:
+        logger.warning("%d files of the folder '%s' are not read, such as %s", len(others), name, others[0])
     return [(f"{name.rstrip('/')}/{each.name}", each) for each in known]
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from salience.configuration.errors import UserError
+from salience.eval.predict.lines import sha256
 from salience.eval.predict.output import Place
 from salience.eval.predict.predictor import Predictor
 from salience.eval.predict.rows import Input, Rejected, Stretch
@@ -40,9 +41,15 @@ class Job:
     place: Place
     between: str
 
-    def is_done(self, number: int) -> bool:
-        """Whether a part is there."""
-        return self.place.part(number).exists()
+    def found(self, number: int) -> Done | None:
+        """What became of a stretch that is done; None for one that isn't, or whose files were damaged since."""
+        try:
+            known = json.loads(self.place.record(number).read_bytes())
+            files = known["sha256"].items()
+            is_whole = all(sha256(self.place.folder / name) == digest for name, digest in files)
+            return Done(known["rows"], known["rejected"]) if is_whole else None
+        except (OSError, ValueError, KeyError):  # a file isn't there, or the record itself is damaged
+            return None
 
     def run(self, number: int, advance: Callable[[int], object] | None = None) -> Done:
         """Label the rows of a stretch, and write them and those that got no answer.
@@ -52,11 +59,14 @@ class Job:
             advance: See `Predictor.answers`.
 
         Raises:
-            UserError: A row that can't be read stops it all.
+            UserError: A row that can't be read stops it all, or the file isn't the one that was divided.
         """
         stretch = self.stretches[number]
         source, predictor = self.inputs[stretch.file], self.predictor
-        rows = source.read(stretch)
+        with source.unchanged():
+            rows = source.read(stretch)
+        if len(rows.places) + len(rows.rejected) != stretch.rows:
+            raise source.changed()
         texts = predictor.texts(rows.texts)
         columns = " or ".join(f"'{name}'" for name in predictor.text_arguments.text_column)
         rejected = [
@@ -66,18 +76,18 @@ class Job:
         ]
         rejected = sorted([*rows.rejected, *rejected])
         answers = predictor.answers(texts, advance)
+        files = [self.place.part(number)]
         if rejected:
-            with whole_file(self.place.rejected_part(number)) as file:
+            files.append(self.place.rejected_part(number))
+            with whole_file(files[1]) as file:
                 file.writelines(_line(source.name, each) for each in rejected)
-        write_part(self.place.part(number), source, rows, answers, predictor.added, self.between)
+        write_part(files[0], source, rows, answers, predictor.added, self.between)
+        done = Done(stretch.rows, len(rejected))
+        with whole_file(self.place.record(number)) as file:
+            file.write(json.dumps(done._asdict() | {"sha256": {each.name: sha256(each) for each in files}}).encode())
         if advance:
             advance(stretch.rows - sum(text is not None for text in texts))
-        return Done(stretch.rows, len(rejected))
-
-    def found(self, number: int) -> Done:
-        """What became of a stretch that is done."""
-        file = self.place.rejected_part(number)
-        return Done(self.stretches[number].rows, file.read_bytes().count(b"\n") if file.exists() else 0)
+        return done
 
 
 class Tally:

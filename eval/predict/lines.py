@@ -4,11 +4,14 @@ import codecs
 import hashlib
 import io
 from collections.abc import Iterator
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import TextArguments
+from salience.eval.predict.rows import Input
 from salience.train.data.formats.decoding import (
     BROKEN_GZIP,
     PIECE_BYTES,
@@ -133,3 +136,23 @@ class Lines:
 def size_of(line: str) -> int:
     """Bytes of a line in UTF-8."""
     return len(line) if line.isascii() else len(line.encode())
+
+
+@dataclass(frozen=True)
+class TextInput(Input):
+    """A file of lines.
+
+    Attributes:
+        encoding: Its codec.
+    """
+
+    encoding: str = ""
+
+    def describe(self) -> dict[str, Any]:
+        """How it is read, for the manifest."""
+        return {"encoding": self.encoding}
+
+    @cached_property
+    def lines(self) -> Lines:
+        """The file, opened when it is first read."""
+        return Lines(self.path, self.name, self.encoding)

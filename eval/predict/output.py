@@ -3,6 +3,8 @@
 A folder gets parquet files; a file is joined from parts in a folder beside it, which is gone at the end.
 """
 
+import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -14,13 +16,15 @@ from filelock import FileLock, Timeout
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.rule_kinds import shown
-from salience.eval.predict.inputs import ENDINGS
-from salience.eval.predict.writing import join_parts, whole_file
+from salience.eval.predict.inputs import kind_of
+from salience.eval.predict.writing import TORN, join_parts, publish, whole_file
 from salience.model_cards.run_folder import LOCK_FILE, read_json, write_json
 from salience.train.folder.output import check_own_folder, check_writable
 
 KIND = "prediction"
 MANIFEST, REJECTED = "manifest.json", "rejected.jsonl"
+ADDRESS = re.compile(r"[A-Za-z][\w+.-]+:/")
+FILE_ENDING = re.compile(r"\.\d*[A-Za-z]\w*")  # not that of v1.2
 ELSEWHERE = "choose another --output, or move it away"
 
 
@@ -53,13 +57,28 @@ class Place:
         """What the parts are parts of."""
         return self.folder / MANIFEST
 
+    @property
+    def joined(self) -> Path:
+        """The whole file, before it gets its own name."""
+        return self.folder / f"joined{self.ending}"
+
     def part(self, number: int) -> Path:
-        """The rows of a stretch with their answers; where it is, that stretch is done."""
+        """The rows of a stretch with their answers."""
         return self.folder / f"part-{number:05}{self.ending}"
 
     def rejected_part(self, number: int) -> Path:
-        """The rows of a stretch without an answer; written before the part, and only if there are any."""
+        """The rows of a stretch without an answer; it is there only if there are any."""
         return self.folder / f"rejected-{number:05}.jsonl"
+
+    def record(self, number: int) -> Path:
+        """What was written of a stretch, and fingerprints of those files; itself written behind them."""
+        return self.folder / f"done-{number:05}.json"
+
+    def remove_records(self) -> None:
+        """Leave nothing in a finished folder that only served to go on."""
+        for pattern in ("rejected-*.jsonl", "done-*.json"):
+            for file in self.folder.glob(pattern):
+                file.unlink()
 
 
 def choose_place(output: str, names: Sequence[str]) -> Place:
@@ -72,8 +91,15 @@ def choose_place(output: str, names: Sequence[str]) -> Place:
     Raises:
         UserError: It is a file of another format, or one of several inputs, or can't be written.
     """
+    if output == "-" or ADDRESS.match(output):
+        raise UserError(f"--output {output} is neither a file nor a folder of this machine: name one, and copy it on")
     path = Path(output).absolute()
     kind = kind_of(path.name)
+    if kind is None and FILE_ENDING.fullmatch(path.suffix) and not path.is_dir():
+        raise UserError(
+            f"--output {output} ends in {path.suffix}, which isn't written: end it as '{names[0]}' does, or name a "
+            "folder without an ending, which gets parquet files"
+        )
     if kind is None or path.is_dir():
         _check(check_own_folder, path, output)
         return Place(path, path, ".parquet")
@@ -84,13 +110,6 @@ def choose_place(output: str, names: Sequence[str]) -> Place:
     _check(check_writable, path.parent, output)
     packed = ".gz" if path.suffix.lower() == ".gz" and kind != ".parquet" else ""
     return Place(path, path.with_name(f".{path.name}.parts"), kind + packed)
-
-
-def kind_of(name: str) -> str | None:
-    """The ending of a file's name that tells its format; None if it has none."""
-    suffixes = [suffix.lower() for suffix in Path(name).suffixes]
-    ending = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] == ".gz" else suffixes[-1] if suffixes else ""
-    return ending if ending in ENDINGS else None
 
 
 @contextmanager
@@ -114,7 +133,7 @@ def begun(place: Place, plan: Mapping[str, Any]) -> Iterator[None]:
     try:
         if place.manifest.exists():
             _refuse_other_plan(place, read_json(place.manifest, ELSEWHERE), plan)
-        for torn in (*place.folder.glob(".part-*"), *place.folder.glob(".rejected*")):
+        for torn in place.folder.glob(f"{TORN}*"):
             torn.unlink()
         write_json(place.manifest, {"kind": KIND, **plan})
         yield
@@ -133,23 +152,29 @@ def finish(place: Place, num_parts: int, head: str) -> int:
         place: Where they are.
         num_parts: How many; all are there.
         head: What stands before the rows of a file.
+
+    Raises:
+        UserError: Others have made a file of its name meanwhile.
     """
     numbers = range(num_parts)
     parts = [part for number in numbers if (part := place.rejected_part(number)).exists()]
     count = 0
     if parts:
-        with whole_file(place.rejected) as file:
+        listed = place.folder / REJECTED
+        with whole_file(listed) as file:
             for part in parts:
                 lines = part.read_bytes()
                 count += lines.count(b"\n")
                 file.write(lines)
     if place.is_file:
-        join_parts(place.output, [place.part(number) for number in numbers], head)
+        join_parts(place.joined, [place.part(number) for number in numbers], head)
+        if parts:
+            publish(listed, place.rejected)
+        publish(place.joined, place.output)
         shutil.rmtree(place.folder)
         return count
     write_json(place.manifest, {**read_json(place.manifest), "rejected": count, "finished": True})
-    for part in parts:
-        part.unlink()
+    place.remove_records()
     return count
 
 
@@ -157,8 +182,8 @@ def _refuse_others(place: Place) -> None:
     """Refuse an output that is finished, or that no prediction has begun."""
     mine = place.manifest.is_file() and read_json(place.manifest, ELSEWHERE).get("kind") == KIND
     if place.is_file:
-        if place.output.exists():
-            if mine:  # it was stopped between the last two steps
+        if os.path.lexists(place.output):
+            if mine and _is_same(place.output, place.joined):  # it was stopped between the last two steps
                 shutil.rmtree(place.folder)
             raise UserError(f"--output {place.output} exists; {ELSEWHERE}")
         if place.rejected.exists() and not mine:
@@ -168,9 +193,12 @@ def _refuse_others(place: Place) -> None:
         raise UserError(f"--output {place.output}: {place.folder.name} holds {there[0]}, which would be lost among the "
                         f"answers; {ELSEWHERE}")  # fmt: skip
     if mine and read_json(place.manifest).get("finished"):
-        for part in place.folder.glob("rejected-*.jsonl"):  # it was stopped behind the last step
-            part.unlink()
+        place.remove_records()  # it was stopped before that
         raise UserError(f"--output {place.output} holds a finished prediction; {ELSEWHERE}")
+
+
+def _is_same(output: Path, joined: Path) -> bool:
+    return output.exists() and joined.exists() and output.samefile(joined)
 
 
 def _refuse_other_plan(place: Place, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Rows of .parquet files, with the columns and types that they have."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from salience.configuration.errors import UserError, one_line
-from salience.configuration.flags.data_arguments import TextArguments
-from salience.eval.predict.predictor import PickledAsFields, refuse_taken
-from salience.eval.predict.rows import STRETCH_BYTES, Stretch
+from salience.eval.predict.rows import STRETCH_BYTES, Input, Stretch, Survey
 from salience.eval.predict.rows import Rows as ReadRows
 from salience.train.data.tables import Rows, check_columns
 
@@ -69,37 +67,14 @@ class TableReader:
 
 
 @dataclass(frozen=True)
-class ParquetInput(PickledAsFields):
-    """A .parquet file.
+class ParquetInput(Input):
+    """A .parquet file."""
 
-    Attributes:
-        path: The file.
-        name: Of it, for the messages.
-        args: How it is read.
-    """
-
-    path: Path
-    name: str
-    args: TextArguments
-
-    @classmethod
-    def open(cls, path: Path, name: str, args: TextArguments, added: Sequence[str]) -> "ParquetInput":
-        """Look at a file.
-
-        Args:
-            path: The file.
-            name: Of it, for the messages.
-            args: How it is read.
-            added: Names of the columns that it will get.
-
-        Raises:
-            UserError: It is damaged, lacks a column, or has one that it will get.
-        """
-        found = cls(path, name, args)
-        check_columns(found.columns, name, args)
-        refuse_taken(found.columns, added, f"'{name}'")
-        Rows(found.schema.empty_table(), name).texts(args.text_column[0])
-        return found
+    def looked_at(self) -> "ParquetInput":
+        """See `Input`."""
+        check_columns(self.schema.names, self.name, self.args)
+        Rows(self.schema.empty_table(), self.name).texts(self.args.text_column[0])
+        return replace(self, columns=self.schema.names)
 
     def describe(self) -> dict[str, Any]:
         """How it is read, for the manifest."""
@@ -118,31 +93,17 @@ class ParquetInput(PickledAsFields):
         """Its columns and their types."""
         return self.reader.file.schema_arrow
 
-    @property
-    def columns(self) -> list[str]:
-        """Names of its columns."""
-        return self.schema.names
-
-    def stretches(self, file: int, rows: int) -> Iterator[Stretch]:
-        """Where each stretch of so many rows begins.
-
-        Args:
-            file: Number of this file.
-            rows: Of a stretch; fewer where they are long.
-        """
+    def survey(self, file: int, rows: int) -> Survey:
+        """See `Input`; the file's end tells all."""
         metadata = self.reader.file.metadata
         groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
         size = sum(group.total_byte_size for group in groups)
         rows = min(rows, max(metadata.num_rows * STRETCH_BYTES // max(size, 1), 1))
-        for start in range(0, metadata.num_rows, rows):
-            yield Stretch(file, start + 1, min(rows, metadata.num_rows - start))
+        starts = range(0, metadata.num_rows, rows)
+        return Survey([Stretch(file, start + 1, min(rows, metadata.num_rows - start)) for start in starts], {})
 
     def read(self, stretch: Stretch) -> ReadRows:
-        """Read one.
-
-        Raises:
-            UserError: The file is damaged, or holds something else than text.
-        """
+        """See `Input`; it may hold something else than text."""
         try:
             table = self.reader.read(stretch.row - 1, stretch.rows)
         except (pa.ArrowException, NotImplementedError, OSError) as error:

@@ -1,17 +1,20 @@
 """From flags to a prediction in parts, and what those are parts of."""
 
 import hashlib
+import os
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from salience.configuration.errors import UserError
+from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.data_arguments import TextArguments
+from salience.configuration.flags.rule_kinds import changed_flags
 from salience.configuration.hub import find_commit
 from salience.eval.predict.csv_rows import CsvInput
 from salience.eval.predict.inputs import open_inputs
 from salience.eval.predict.job import Job
+from salience.eval.predict.json_rows import typed
 from salience.eval.predict.lines import sha256
 from salience.eval.predict.output import Place
 from salience.eval.predict.predictor import Predictor
@@ -91,12 +94,21 @@ def make_job(arguments: PredictArguments, text_args: TextArguments, files: list[
         text_separator=predictor.text_arguments.text_separator,
     )
     inputs = open_inputs(files, text_args, not place.is_file, list(predictor.added))
-    rows = arguments.rows_per_part
-    stretches = [stretch for number, each in enumerate(inputs) for stretch in each.stretches(number, rows)]
+    surveys = []
+    for number, each in enumerate(inputs):
+        with each.unchanged():
+            surveys.append(each.survey(number, arguments.rows_per_part))
+    inputs = typed(inputs, surveys)
+    stretches = [stretch for survey in surveys for stretch in survey.stretches]
     if not stretches:
         raise UserError(f"'{files[0][0]}' has no rows; give a file with at least one")
     if place.is_file and isinstance(inputs[0], CsvInput):
         _refuse_unwritable(inputs[0], predictor, arguments.label_separator)
+    elif "label_separator" in changed_flags(arguments):
+        raise UserError(
+            f"--label_separator {arguments.label_separator} has no effect here: it belongs to --output that ends in "
+            ".csv or .tsv; leave it out"
+        )
     return Job(predictor, inputs, stretches, place, arguments.label_separator)
 
 
@@ -118,15 +130,21 @@ def make_predictor(arguments: PredictArguments, text_args: TextArguments) -> Pre
         prefix=arguments.prefix,
         heaviest_words=arguments.heaviest_words,
     )
-    name = predictor.model
+    name = os.path.expanduser(predictor.model)
     if Path(name).is_dir():
         pinned = replace(predictor, model=str(Path(name).absolute()), bf16=predictor.reader.bf16)
     else:
-        commit = find_commit(str(name), arguments.revision) if arguments.model else None
-        predictor = replace(predictor, revision=commit or arguments.revision)
+        predictor = replace(predictor, revision=_commit(name, arguments.revision) if name else None)
         pinned = replace(predictor, bf16=predictor.reader.bf16)
     pinned.__dict__["reader"] = predictor.reader  # it is loaded already
     return pinned
+
+
+def _commit(name: str, revision: str | None) -> str | None:
+    try:
+        return find_commit(name, revision) or revision
+    except (OSError, ValueError) as error:
+        raise UserError(f"--model {name} can't be loaded: {one_line(error, 400)}") from error
 
 
 def plan_of(job: Job, arguments: PredictArguments) -> dict[str, Any]:
@@ -143,13 +161,14 @@ def plan_of(job: Job, arguments: PredictArguments) -> dict[str, Any]:
     read = {name: value for name, value in asdict(text_args).items() if value is not None}
     named = ("prefix", "heaviest_words", "batch_size", "rows_per_part", "label_separator")
     flags = {name: getattr(arguments, name) for name in named} | {"bf16": predictor.bf16}
+    inputs = []
+    for number, each in enumerate(job.inputs):
+        with each.unchanged():
+            known = {"name": each.name, "bytes": each.path.stat().st_size, "sha256": sha256(each.path)}
+        inputs.append({**known, "rows": rows[number], **each.describe()})
     return {
         "model": {"name": str(arguments.model), "revision": predictor.revision, "sha256": fingerprint(predictor.model)},
-        "inputs": [
-            {"name": each.name, "bytes": each.path.stat().st_size, "sha256": sha256(each.path), "rows": rows[number]}
-            | each.describe()
-            for number, each in enumerate(job.inputs)
-        ],
+        "inputs": inputs,
         "flags": {**read, **flags},
         "columns": {name: str(kind) for name, kind in predictor.added.items()},
         "parts": len(job.stretches),

@@ -7,9 +7,10 @@ Shapes
     N = texts, C = classes
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from numbers import Number
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pyarrow as pa
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import TextArguments
+from salience.eval.predict.columns import as_arrays, as_lists, refuse_taken, spread
 from salience.eval.reading.load import ClassifierArguments, load_reader
 from salience.eval.reading.reader import Reader
 from salience.eval.reading.words import heaviest_words
@@ -82,10 +84,11 @@ class Predictor(PickledAsFields):
             columns: Name -> array or list, one value for each row.
 
         Raises:
-            UserError: There is no such model or column, a text is something else, or a name is taken.
+            UserError: There is no such model or column, a text is something else, columns are of several lengths, or a
+                name is taken.
         """
-        refuse_taken(columns, self.added, "the input")
-        given = {name: as_array(values) for name, values in columns.items()}
+        given = as_arrays(columns)
+        refuse_taken(given, self.added, "the input")
         return given | self.answers(self.texts(given))
 
     @cached_property
@@ -200,27 +203,6 @@ class Predictor(PickledAsFields):
         return {LABEL: label, SCORE: score, PROBABILITIES: as_lists(probabilities)}
 
 
-def refuse_taken(columns: Collection[str], added: Iterable[str], where: str) -> None:
-    """Refuse input that has a column of the name of an answer.
-
-    Args:
-        columns: Of the input.
-        added: Those that are added.
-        where: What has them, for the message.
-
-    Raises:
-        UserError: It has one.
-    """
-    if taken := next((name for name in added if name in columns), None):
-        way_out = "give the new ones a prefix, as in --prefix predicted_"
-        raise UserError(f"{where} has a column '{taken}' already: {way_out}, or rename it")
-
-
-def as_lists(rows: Iterable[np.ndarray]) -> list[list[float]]:
-    """Arrays of single precision as lists, which all libraries take for one type, with the digits that they have."""
-    return [[float(str(value)) for value in row] for row in rows]
-
-
 def portions(texts: Sequence[str]) -> Iterator[slice]:
     """Neighbours of at most `CHARACTERS_AT_ONCE` characters together; one that has more is alone."""
     start = size = 0
@@ -233,41 +215,15 @@ def portions(texts: Sequence[str]) -> Iterator[slice]:
         yield slice(start, len(texts))
 
 
-def spread(values: Sequence[Any] | np.ndarray, rows: list[int], num_rows: int) -> np.ndarray:
-    """Values of some rows as a column of all, (num_rows,), with NaN for other numbers and None for anything else.
-
-    Args:
-        values: One for each of `rows`.
-        rows: Their numbers.
-        num_rows: Of the column.
-    """
-    if isinstance(values, np.ndarray):
-        column = np.full(num_rows, np.nan, values.dtype)
-        column[rows] = values
-        return column
-    column = np.full(num_rows, None, object)
-    for row, value in zip(rows, values, strict=True):
-        column[row] = value
-    return column
-
-
-def as_array(values: Any) -> np.ndarray:
-    """A column as an array (N,), its values as they are; numbers as numbers."""
-    if isinstance(values, np.ndarray):
-        return values
-    values = list(values)
-    if all(isinstance(each, int | float | np.number) for each in values):
-        return np.asarray(values)
-    return spread(values, list(range(len(values))), len(values))
-
-
 def _text(value: Any, name: str) -> str | None:
     """A cell as text; None where it is missing: None, NaN, or what pandas and Arrow have in their place."""
     if isinstance(value, pa.Scalar):
         value = value.as_py()
     if isinstance(value, str):
         return str(value)
-    if value is None or value is np.ma.masked or type(value).__name__ in ("NAType", "NaTType") or value != value:
+    if value is None or value is np.ma.masked or type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    if isinstance(value, Number | np.generic) and value != value:
         return None
     raise UserError(f"column '{name}' holds {type(value).__name__}, not text")
 

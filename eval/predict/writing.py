@@ -1,6 +1,7 @@
 """Rows with their answers, as files of each format."""
 
 import csv
+import filecmp
 import gzip
 import io
 import json
@@ -8,7 +9,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,22 +22,48 @@ from salience.eval.predict.csv_rows import CsvInput
 from salience.eval.predict.rows import Input, Rows
 
 Columns = Mapping[str, np.ndarray]
+TORN = ".torn-"
+"""Begins the names of files that aren't whole yet."""
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that is complete or not there at all, also after a kill.
+    """A file to write that is complete or not there at all, also after a kill or a loss of power.
 
     Args:
         path: The file; its folder exists.
     """
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    part = path.with_name(f"{TORN}{uuid.uuid4().hex}")
     try:
         with part.open("wb") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def publish(made: Path, path: Path) -> None:
+    """Give a whole file its own name, unless another one has it.
+
+    Args:
+        made: The file; it may stay under its old name, too.
+        path: Where it goes, in the same file system.
+
+    Raises:
+        UserError: There is something else.
+    """
+    with suppress(OSError):  # it is there, or the file system has no links
+        os.link(made, path)
+        return
+    if not os.path.lexists(path):
+        os.replace(made, path)
+    elif not path.is_file() or not filecmp.cmp(made, path, shallow=False):
+        raise UserError(
+            f"{path} was made by something else meanwhile: move it away and give the same command again, which has "
+            "little left to do"
+        )
 
 
 def write_part(

@@ -9,6 +9,7 @@ from transformers import AutoTokenizer
 
 from salience.configuration import AttnPoolConfig
 from salience.eval import UserError, predict_files
+from salience.eval.predict.job import Job
 from salience.eval.reading.load import load_classifier
 from salience.modeling import AttnPoolForSequenceClassification
 from tests.helpers.tiny import LABELS, TINY_TOKENIZER, WINDOWS, tiny_encoder_config
@@ -68,3 +69,43 @@ def failure(run, *args, **flags):
     with pytest.raises(UserError) as error:
         predict(run, *args, **flags)
     return str(error.value)
+
+
+def write_texts(path, count):
+    lines = [json.dumps({"id": number, "text": text}) for number, text in enumerate(many_texts(count))]
+    lines[1::20] = ["{"] * len(lines[1::20])
+    lines[2::20] = ['{"text": ""}'] * len(lines[2::20])
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def files_of(output):
+    if output.is_file():
+        beside = output.with_name(output.name + ".rejected.jsonl")
+        return {path.name.replace(output.name, "out"): path.read_bytes() for path in (output, beside) if path.exists()}
+    return {path.name: path.read_bytes() for path in output.iterdir()}
+
+
+class Stopped(Exception):
+    pass
+
+
+def before(monkeypatch, number, act):
+    """Something happens in the next prediction before one of its parts."""
+    run_of = Job.run
+
+    def run(self, each, advance=None):
+        if each == number:
+            act()
+        return run_of(self, each, advance)
+
+    monkeypatch.setattr(Job, "run", run)
+
+
+def stop_before(monkeypatch, number):
+    """The next prediction ends before one of its parts."""
+
+    def stop():
+        raise Stopped
+
+    before(monkeypatch, number, stop)

@@ -160,8 +160,8 @@ def test_several_files_become_one_folder_in_their_order(run, tmp_path):
 
 def test_json_lines_in_a_folder_have_one_type_for_each_key(run):
     rows = [
-        {"text": "a", "n": 1, "f": 1, "b": True, "l": [1], "mixed": 1, "big": 1},
-        {"text": "b", "n": None, "f": 0.5, "b": False, "l": None, "mixed": "x", "big": 2**70},
+        {"text": "a", "n": 1, "f": 1, "b": True, "l": [1], "mixed": 1, "big": 1, "id": 2**53 + 1, "long": 2},
+        {"text": "b", "n": None, "f": 0.5, "b": False, "l": None, "mixed": "x", "big": 2**70, "id": 0.5, "long": 2**62},
         {"text": "c", "late": "here"},
     ]
     with open("in.jsonl", "w") as file:
@@ -171,7 +171,7 @@ def test_json_lines_in_a_folder_have_one_type_for_each_key(run):
     assert table.drop_columns(COLUMNS).to_pydict() == {
         "text": ["a", "b", "c"], "n": [1, None, None], "f": [1.0, 0.5, None], "b": [True, False, None],
         "l": ["[1]", None, None], "mixed": ["1", "x", None], "big": ["1", str(2**70), None],
-        "late": [None, None, "here"],
+        "id": [str(2**53 + 1), "0.5", None], "long": [2, 2**62, None], "late": [None, None, "here"],
     }  # fmt: skip
 
 

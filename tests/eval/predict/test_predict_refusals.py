@@ -57,6 +57,23 @@ def test_lines_that_are_no_json_are_listed_and_left_out(run, monkeypatch):
     assert all(reason in each["reason"] for reason, each in zip(bad.values(), told, strict=True))
 
 
+def test_rows_that_would_lose_something_in_parquet_are_listed_and_left_out(run):
+    bad = {
+        '{"text": "a", "n": 1, "n": 2}': "the key 'n' twice",
+        '{"text": "a", "n": [{"m": {"x": 1, "x": 2}}]}': "the key 'x' twice",
+        '{"text": "a", "n": "\\ud83d"}': "half a character",
+        '{"text": "a", "\\ud83d": 1}': "half a character",
+    }
+    with open("in.jsonl", "w") as file:
+        file.write("\n".join([*['{"text": "a goal", "n": 1}'] * 80, *bad]) + "\n")
+    found = predict(run, "in.jsonl", "out")
+    told = read_jsonl(found.rejected_file)
+    assert [each["line"] for each in told] == list(range(81, 85))
+    assert all(reason in each["reason"] for reason, each in zip(bad.values(), told, strict=True))
+    assert pq.read_table("out/part-00000.parquet")["n"].to_pylist() == [1] * 80
+    assert predict(run, "in.jsonl", "out.jsonl").rejected == 0  # rows stay as they are
+
+
 def test_too_many_rejected_rows_stop_it(run):
     with open("in.csv", "w") as file:
         file.write("id,text\n" + "1,a goal\n" * 90 + "2,\n" * 30)
@@ -72,6 +89,14 @@ def test_too_many_rejected_rows_stop_it(run):
 
 REFUSED = {
     ("in.csv", "out.jsonl"): "--output out.jsonl must end as 'in.csv' does, or be a folder",
+    (
+        "in.csv",
+        "out.txt",
+    ): "--output out.txt ends in .txt, which isn't written: end it as 'in.csv' does",
+    ("in.csv", "out.csv.xlsx"): "--output out.csv.xlsx ends in .xlsx, which isn't written",
+    ("in.csv", "-"): "--output - is neither a file nor a folder of this machine",
+    ("in.csv", "s3://bucket/out.csv"): "--output s3://bucket/out.csv is neither a file nor a folder of this machine",
+    ("in.csv", "link.csv"): "link.csv exists; choose another --output",
     ("in.csv", "in.csv"): "in.csv exists; choose another --output",
     ("none.csv", "out.csv"): "there is no file or folder 'none.csv'",
     ("*.nothing", "out"): "no file fits '*.nothing' (--input)",
@@ -89,6 +114,8 @@ REFUSED = {
     ("open.csv", "out.csv"): "the quote that opens in line 2 is never closed",
     ("broken.csv.gz", "out.csv"): "'broken.csv.gz' is no whole gzip file",
     ("nothing.jsonl", "out.jsonl"): "'nothing.jsonl'",
+    ("python.jsonl", "out.jsonl"): "'python.jsonl' line 1 is not valid JSON",
+    ("doubled.jsonl", "out.jsonl"): "'doubled.jsonl' line 1 has the key 'text' twice; leave out one of them",
     ("in.csv", "full"): "full holds mine.txt, which",
     ("in.csv", "in.csv/out"): "in.csv is a file",
     (("in.csv", "in.csv"), "out"): "'in.csv' is given twice",
@@ -106,6 +133,7 @@ def test_what_cannot_be_is_refused_in_a_sentence_and_leaves_nothing(run, tmp_pat
         "empty.csv": "", "header.csv": "text\n", "taken.csv": "text,label\na,b\n", "other.csv": "a,b\n1,2\n",
         "other.jsonl": '{"a": 1}\n', "open.csv": 'text\n"a goal\nb\n', "nothing.jsonl": "\n\n",
         "twice.csv": "id,text,id\n1,a,2\n", "broken.parquet": "PAR1 no",
+        "python.jsonl": "{'text': 'a'}\n" * 3, "doubled.jsonl": '{"text": "a", "text": "b"}\n' * 3,
     }  # fmt: skip
     for name, content in files.items():
         (tmp_path / name).write_text(content)
@@ -113,6 +141,7 @@ def test_what_cannot_be_is_refused_in_a_sentence_and_leaves_nothing(run, tmp_pat
     (tmp_path / "broken.csv.gz").write_bytes(gzip.compress(b"text\na goal\n" * 99)[:-20])
     pq.write_table(pa.table({"a": [1]}), "other.parquet")
     pq.write_table(pa.table({"text": [1]}), "number.parquet")
+    (tmp_path / "link.csv").symlink_to("gone/out.csv")
     (tmp_path / "full").mkdir()
     (tmp_path / "full/mine.txt").write_text("mine")
     before = sorted(tmp_path.rglob("*"))
@@ -127,6 +156,8 @@ def test_flags_that_have_no_effect_or_are_wrong_are_refused(run, tmp_path, capsy
     for flags, told in {
         "--separator ;": "--separator ; has no effect here", "--batch_size 0": "--batch_size 0 must be at least 1",
         "--max_rejected 2": "--max_rejected 2.0 must be at least 0 and at most 1", "--inputs x": "did you mean --input",
+        "--label_separator ;": "--label_separator ; has no effect here",
+        "--ray_actors 4": "--ray_actors belongs to --ray; leave it out",
         "--rows_per_part 0": "--rows_per_part 0 must be at least 1", "--revision main": "belongs to a Hub id",
     }.items():  # fmt: skip
         assert main([*words, *flags.split()]) == 2
@@ -139,3 +170,34 @@ def test_a_file_may_lie_in_the_home_folder_and_a_folder_of_parts_may_not_be_it(r
     (tmp_path / "in.csv").write_text("text\na goal\n")
     assert predict(run, "in.csv", "out.csv").output == tmp_path / "out.csv"
     assert failure(run, "in.csv", ".").startswith(f"--output .: {tmp_path} is or holds your home folder")
+
+
+def test_a_file_is_no_model(run, tmp_path):
+    (tmp_path / "in.csv").write_text("text\na goal\n")
+    told = failure(run / "model.safetensors", "in.csv", "out.csv")
+    assert told == f"--model {run}/model.safetensors can't be loaded: {run}/model.safetensors is a file, not a folder"
+    assert "--model nobody/none/here can't be loaded: there is no such folder" in failure(
+        "nobody/none/here", "in.csv", "o"
+    )
+
+
+def test_what_a_launcher_left_in_the_environment_is_named(run, tmp_path, monkeypatch):
+    (tmp_path / "in.csv").write_text("text\na goal\n")
+    for name, value in {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "MASTER_PORT": "29500", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    for size in ("2", "two"):
+        monkeypatch.setenv("WORLD_SIZE", size)
+        told = failure(run, "in.csv", "out.csv")
+        assert told.startswith("this can't start here with LOCAL_RANK=0 LOCAL_WORLD_SIZE=1 MASTER_PORT=29500 RANK=0 ")
+        assert f" WORLD_SIZE={size} in the environment: " in told
+    monkeypatch.delenv("WORLD_SIZE")
+    assert predict(run, "in.csv", "out.csv").rows == 1
+
+
+def test_only_files_of_a_known_ending_are_read_from_a_folder(run, tmp_path, caplog):
+    (tmp_path / "in").mkdir()
+    for name in ("a.csv", "a.csv.bak", "b.csv~", "c.tsv.old", "d.csv.GZ"):
+        content = b"text\na goal\n"
+        (tmp_path / "in" / name).write_bytes(gzip.compress(content) if name.endswith("GZ") else content)
+    assert predict(run, "in", "out").rows == 2
+    assert "3 files of the folder 'in' are not read, such as a.csv.bak" in caplog.text

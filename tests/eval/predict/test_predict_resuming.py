@@ -1,6 +1,5 @@
 """A prediction that was stopped goes on, and ends with the bytes of one that wasn't."""
 
-import json
 import os
 import random
 import signal
@@ -14,7 +13,7 @@ import pytest
 from salience.eval import UserError, predict_files
 from salience.eval.predict.job import Job
 from tests.helpers.paths import EVAL
-from tests.helpers.predicting import many_texts, read_jsonl, save_model
+from tests.helpers.predicting import Stopped, files_of, many_texts, read_jsonl, save_model, stop_before, write_texts
 from tests.helpers.toy import clean_environment
 
 CPU_2 = EVAL.parent / "configuration" / "recipes" / "accelerate" / "cpu_2.yaml"
@@ -25,40 +24,9 @@ def run(tmp_path_factory):
     return save_model(tmp_path_factory.mktemp("resuming") / "run")
 
 
-def write_texts(path, count):
-    lines = [json.dumps({"id": number, "text": text}) for number, text in enumerate(many_texts(count))]
-    lines[1::20] = ["{"] * len(lines[1::20])
-    lines[2::20] = ['{"text": ""}'] * len(lines[2::20])
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
 @pytest.fixture
 def source(tmp_path):
     return write_texts(tmp_path / "in.jsonl", 100)
-
-
-def files_of(output):
-    if output.is_file():
-        beside = output.with_name(output.name + ".rejected.jsonl")
-        return {path.name.replace(output.name, "out"): path.read_bytes() for path in (output, beside)}
-    return {path.name: path.read_bytes() for path in output.iterdir()}
-
-
-class Stopped(Exception):
-    pass
-
-
-def stop_before(monkeypatch, number):
-    """The next prediction ends before one of its parts."""
-    run_of = Job.run
-
-    def run(self, each, advance=None):
-        if each == number:
-            raise Stopped
-        return run_of(self, each, advance)
-
-    monkeypatch.setattr(Job, "run", run)
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out"])

@@ -128,3 +128,23 @@ def test_a_model_that_is_not_there_is_told_when_it_is_first_asked(tmp_path):
     predictor = Predictor(tmp_path / "none")
     with pytest.raises(UserError, match="can't be loaded"):
         predictor({"text": ["a"]})
+
+
+@pytest.mark.parametrize(
+    "given, told",
+    [
+        (["a", "b"], "the input is a list; give columns, as in"),
+        (pd.Series(["a"]), "the input is a Series; give columns"),
+        (None, "the input is a NoneType"),
+        ({"text": "one text"}, "column 'text' is a str; give a list, with one value for each row"),
+        ({"text": {"a": 1}}, "column 'text' is a dict; give a list"),
+        ({"text": ["a"], "id": 7}, "column 'id' is a int; give a list"),
+        ({"text": np.array("a")}, "column 'text' is a ndarray; give a list"),
+        ({"text": ["a", "b"], "id": [1]}, r"columns of several lengths \(2 in 'text', 1 in 'id'\)"),
+        ({"text": np.array([["a", "b"]])}, "column 'text' holds ndarray, not text"),
+        (pd.DataFrame([["a", 1, 2]], columns=["text", "id", "id"]), "the input has two columns 'id'"),
+    ],
+)
+def test_what_is_no_table_is_refused(run, given, told):
+    with pytest.raises(UserError, match=told):
+        Predictor(run, bf16=False)(given)

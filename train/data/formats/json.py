@@ -179,3 +179,26 @@ def has_half_a_character(value: Any) -> bool:
     if isinstance(value, dict):
         return any(has_half_a_character(each) for item in value.items() for each in item)
     return isinstance(value, str) and bool(LONE_SURROGATE.search(value))
+
+
+def refuse_loss(value: Any, where: str) -> None:
+    """Refuse a row of which something would be lost if all of its values were written anew.
+
+    Args:
+        value: What `parse` gave.
+        where: Its file and number, for the messages.
+
+    Raises:
+        UserError: A key stands twice in an object, or a text holds half a character.
+    """
+    if has_half_a_character(value):
+        raise UserError(f"{where} has half a character (a lone surrogate); cut the text elsewhere")
+    if repeated := _repeated_keys(value):
+        raise UserError(f"{where} has the key '{min(repeated)}' twice; leave out one of them")
+
+
+def _repeated_keys(value: Any) -> set[str]:
+    """Keys that stand twice in an object, or in one within it."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    own = value.repeated if isinstance(value, _Object) else set()
+    return own.union(*map(_repeated_keys, inside))
