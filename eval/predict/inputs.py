@@ -76,9 +76,10 @@ def open_inputs(
 
 def kind_of(name: str) -> str | None:
     """The ending of a file's name that tells its format; None if it has none."""
-    suffixes = [suffix.lower() for suffix in Path(name).suffixes]
-    ending = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] == PACKED else suffixes[-1] if suffixes else ""
-    return ending if ending in ENDINGS else None
+    path = Path(name.lower())
+    is_packed = path.suffix == PACKED
+    ending = path.with_suffix("").suffix if is_packed else path.suffix
+    return ending if ending in ENDINGS and not (is_packed and ending == ".parquet") else None
 
 
 def _files_of(name: str) -> list[tuple[str, Path]]:

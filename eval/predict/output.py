@@ -19,6 +19,7 @@ from salience.configuration.flags.rule_kinds import shown
 from salience.eval.predict.inputs import kind_of
 from salience.eval.predict.writing import TORN, join_parts, publish, whole_file
 from salience.model_cards.run_folder import LOCK_FILE, read_json, write_json
+from salience.train.data.sources.files import PACKED
 from salience.train.folder.output import check_own_folder, check_writable
 
 KIND = "prediction"
@@ -97,7 +98,7 @@ def choose_place(output: str, names: Sequence[str]) -> Place:
     kind = kind_of(path.name)
     if kind is None and FILE_ENDING.fullmatch(path.suffix) and not path.is_dir():
         raise UserError(
-            f"--output {output} ends in {path.suffix}, which isn't written: end it as '{names[0]}' does, or name a "
+            f"--output {output} ends in {path.suffix}, which isn't written: end it as the only input does, or name a "
             "folder without an ending, which gets parquet files"
         )
     if kind is None or path.is_dir():
@@ -108,7 +109,7 @@ def choose_place(output: str, names: Sequence[str]) -> Place:
     if kind != kind_of(names[0]):
         raise UserError(f"--output {output} must end as '{names[0]}' does, or be a folder, which gets parquet files")
     _check(check_writable, path.parent, output)
-    packed = ".gz" if path.suffix.lower() == ".gz" and kind != ".parquet" else ""
+    packed = PACKED if path.suffix.lower() == PACKED else ""
     return Place(path, path.with_name(f".{path.name}.parts"), kind + packed)
 
 

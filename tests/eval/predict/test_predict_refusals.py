@@ -92,8 +92,9 @@ REFUSED = {
     (
         "in.csv",
         "out.txt",
-    ): "--output out.txt ends in .txt, which isn't written: end it as 'in.csv' does",
+    ): "--output out.txt ends in .txt, which isn't written: end it as the only input",
     ("in.csv", "out.csv.xlsx"): "--output out.csv.xlsx ends in .xlsx, which isn't written",
+    ("text.parquet", "out.parquet.gz"): "--output out.parquet.gz ends in .gz, which isn't written",
     ("in.csv", "-"): "--output - is neither a file nor a folder of this machine",
     ("in.csv", "s3://bucket/out.csv"): "--output s3://bucket/out.csv is neither a file nor a folder of this machine",
     ("in.csv", "link.csv"): "link.csv exists; choose another --output",
@@ -141,6 +142,7 @@ def test_what_cannot_be_is_refused_in_a_sentence_and_leaves_nothing(run, tmp_pat
     (tmp_path / "broken.csv.gz").write_bytes(gzip.compress(b"text\na goal\n" * 99)[:-20])
     pq.write_table(pa.table({"a": [1]}), "other.parquet")
     pq.write_table(pa.table({"text": [1]}), "number.parquet")
+    pq.write_table(pa.table({"text": ["a goal"]}), "text.parquet")
     (tmp_path / "link.csv").symlink_to("gone/out.csv")
     (tmp_path / "full").mkdir()
     (tmp_path / "full/mine.txt").write_text("mine")
