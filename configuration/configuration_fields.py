@@ -142,3 +142,8 @@ def check_explanation(explanation: dict[str, Any] | None) -> None:
         is_measured and explanation.get("method") in (figures or {}),
         f"explanation = {explanation!r} must name a method, and the comprehensiveness of each",
     )
+
+
+def names_by_id(id2label: dict[Any, str] | None) -> dict[int, str]:
+    """Names of the classes by their ids, which json turns into text."""
+    return {int(index): name for index, name in (id2label or {}).items()}

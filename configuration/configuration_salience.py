@@ -10,6 +10,7 @@ from .configuration_fields import (
     check_classes,
     check_explanation,
     check_types,
+    names_by_id,
     require,
     rotary_fields_of_version_4,
 )
@@ -27,9 +28,10 @@ FITTED: dict[str, Any] = {
     "ngram_weight": 0.0,
     "num_ngrams": 0,
     "explanation": None,
+    "review_threshold": None,
 }
 # Of these, what was fitted to a trained model's answers, and so not to those of one that is trained on.
-FITTED_TO_ANSWERS = ("logit_temperature", "prior_correction", "explanation")
+FITTED_TO_ANSWERS = ("logit_temperature", "prior_correction", "explanation", "review_threshold")
 # The pipeline that lies beside a saved model: transformers takes it with trust_remote_code=True.
 PIPELINES = {
     "text-classification": {
@@ -37,11 +39,6 @@ PIPELINES = {
         "pt": ["AutoModelForSequenceClassification"],
     }
 }
-
-
-def names_by_id(id2label: dict[Any, str] | None) -> dict[int, str]:
-    """Names of the classes by their ids, which json turns into text."""
-    return {int(index): name for index, name in (id2label or {}).items()}
 
 
 class SalienceConfig(PretrainedConfig):
@@ -65,6 +62,7 @@ class SalienceConfig(PretrainedConfig):
         explanation: Which method explains this model's answers most faithfully, as it was measured after training:
             `method`, `comprehensiveness` of each method, that of `random` words, and on how many `texts`. None: nobody
             has measured it.
+        review_threshold: Confidence below which an answer is for a person to look at, 0 to 1; None: nobody has asked.
         kwargs: Everything that `PretrainedConfig` takes (`id2label`, `label2id`, `num_labels`, `problem_type`, ...),
             and `salience_format`, the `FORMAT` of the folder. A model of texts of another column than `text` also has
             `text_columns`, and `text_separator` where they are several: a text that it reads is
@@ -92,6 +90,7 @@ class SalienceConfig(PretrainedConfig):
         max_ngrams: int = 2**19,
         num_ngrams: int = 0,
         explanation: dict[str, Any] | None = None,
+        review_threshold: float | None = None,
         **kwargs: Any,
     ) -> None:
         family = type(self).__name__.removesuffix("Config")
@@ -122,6 +121,7 @@ class SalienceConfig(PretrainedConfig):
         self.max_ngrams = max_ngrams
         self.num_ngrams = num_ngrams
         self.explanation = explanation
+        self.review_threshold = review_threshold
         check_types(self, SalienceConfig)
         check_classes(kwargs)
         super().__init__(**kwargs)
@@ -130,6 +130,7 @@ class SalienceConfig(PretrainedConfig):
         require(ngram_size > 0, f"ngram_size = {ngram_size} must be at least 1")
         require(0 < max_ngrams < 2**31, f"max_ngrams = {max_ngrams} must lie between 1 and 2^31 - 1")
         check_explanation(explanation)
+        require(0 <= (review_threshold or 0) <= 1, f"review_threshold = {review_threshold} must lie between 0 and 1")
         require(
             self.prior_correction is None or len(self.prior_correction) == self.num_labels,
             f"prior_correction needs one number for each of the {self.num_labels} labels",

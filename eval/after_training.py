@@ -16,6 +16,7 @@ from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.eval.scores.calibration import fit_temperature
 from salience.eval.scores.metrics import compute_scores
 from salience.eval.scores.predictions import REGRESSION, Predictions, count_words, write_predictions
+from salience.eval.scores.review import fit_review, reviewed
 from salience.eval.scores.weighing import Weighed, share_of, weigh
 from salience.model_cards.run_folder import PREFIXES, NgramsRecord, without_prefix, write_results
 from salience.modeling.ngram_evidence import NgramEvidence
@@ -38,7 +39,7 @@ def evaluate(trainer: SalienceTrainer, texts: PreparedTexts, data: TextData, tun
     """Read the validation split, and then the test split, once; write their results and predictions.
 
     What is written are the answers of the model with its evidence of n-grams, calibrated; `eval_results.json` names its
-    `eval_temperature` and `eval_ngrams`.
+    `eval_temperature` and `eval_ngrams`, and both files the `review` that --target_accuracy asks for.
 
     Args:
         trainer: Trained.
@@ -64,12 +65,16 @@ def evaluate(trainer: SalienceTrainer, texts: PreparedTexts, data: TextData, tun
                 predictions, fitted = fit(trainer, texts, tuning, predictions)
                 metrics |= scores_of(trainer, predictions, labels)
                 results |= fitted
+            if has_place and tuning.target_accuracy is not None:
+                config.review_threshold = fit_review(predictions, tuning.target_accuracy)["threshold"]
             trainer.log(metrics)  # the last point of the curves; adds the epoch
         if not trainer.is_world_process_zero():
             continue
         results = without_prefix(split, metrics) | results
         if split == "test":
             results |= compute_scores(predictions)
+        if has_place and tuning.target_accuracy is not None:
+            results["review"] = reviewed(predictions, tuning.target_accuracy, config.review_threshold)
         folder = Path(trainer.args.output_dir)
         write_results(folder, split, results)
         write_predictions(folder, split, order, predictions)

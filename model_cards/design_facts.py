@@ -24,6 +24,8 @@ def design(files: RunFolder) -> str:
         parts.append(f"its word embeddings started from {escape(start)}")
     if is_number(weight := files.config.get("ngram_weight")) and weight > 0:
         parts.append(_ngrams(model.get("ngrams", {}), weight))
+    if is_number(threshold := files.config.get("review_threshold")):
+        parts.append(f"answers with a confidence below {threshold:.3f} are for a person to look at")
     if data.get("name"):
         rows = data.get("splits", {}).get("train", {}).get("rows")
         parts.append(f"it was trained on {escape(data['name'])}" + (f" ({rows:,} texts)" if is_number(rows) else ""))

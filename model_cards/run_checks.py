@@ -36,6 +36,7 @@ Shape = dict[str, Any]
 """What an object holds, by key: a `Rule`, or a `Shape` again. A key with `?` behind it may be missing."""
 
 NGRAMS: Shape = {"kind": TEXT, "weight": AMOUNT, "num_ngrams": COUNT, "share": SHARE}
+REVIEW: Shape = {"target_accuracy": SHARE, "threshold": SHARE, "coverage": SHARE}
 SPLIT: Shape = {"rows": COUNT, "sha256": TEXT, "labels?": {EVERY: COUNT}}
 RECORD: Shape = {
     "kind": KIND,
@@ -56,6 +57,7 @@ RESULTS: Shape = {
     **{f"{name}?": AMOUNT for name in ("runtime", "samples_per_second", "steps_per_second", "samples")},
     "per_class?": {EVERY: _CLASS},
     "ngrams?": NGRAMS,
+    "review?": REVIEW,
 }
 """Of the results of a split, and of training, without the prefix of their names."""
 

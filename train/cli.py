@@ -230,6 +230,12 @@ def print_summary(run: TrainedRun) -> None:
     names = (*CLASS_SCORES, *REGRESSION_SCORES)
     scores = [f"{name} {run.scores[name]:.4f}" for name in names if name in run.scores]
     print(f"\nmodel    {run.folder}\n{run.split:<8} {' · '.join(scores)} ({run.scores['samples']} texts)")
+    if review := run.scores.get("review"):
+        print(
+            f"review   answers with a confidence below {review['threshold']:.3f}; the others are "
+            f"{100 * review['coverage']:.1f} % of the {run.split} texts, and "
+            + (f"{100 * review['accuracy']:.1f} % right" if review["accuracy"] is not None else "none")
+        )
     print(f"memory   {' · '.join(f'{kind} {peak:,} MB' for kind, peak in peak_memory_mb().items())} at most")
     if run.example:
         text, label, score, words = run.example

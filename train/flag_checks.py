@@ -47,6 +47,8 @@ def loss_on(
     statistics = label_statistics(data)
     if statistics is None and tuning.prior_correction:
         raise UserError("--prior_correction needs classes, and the labels are numbers")
+    if statistics is None and tuning.target_accuracy is not None:
+        raise UserError("--target_accuracy needs classes, and the labels are numbers")
     if tuning.balanced_sampling and (statistics is None or statistics.is_multi_label):
         raise UserError("--balanced_sampling needs exactly one class for each text")
     name_best_metric(training, data.problem_type)

@@ -76,6 +76,7 @@ VALUES = (
     Values("must lie between 0 and 1", lambda v: 0 < v < 1, ("class_balanced_beta", "validation_size")),
     Values("must be at least 0 and less than 1", lambda v: 0 <= v < 1, ("test_size",)),
     Values("must be at least 0 and at most 1", lambda v: 0 <= v <= 1, ("max_rejected",)),
+    Values("must lie above 0, and be at most 1", lambda v: 0 < v <= 1, ("target_accuracy",)),
     Values("must be at least 0 and less than 2**32", lambda v: 0 <= v < 2**32, ("split_seed", "data_seed")),
     Values("must be less than 2**32", lambda v: v < 2**32, ("seed", "report_seed")),
     Values("must be less than 2**31", lambda v: v < 2**31, (
@@ -238,6 +239,10 @@ TOGETHER = (
     Together(
         ("prior_correction", "model"), lambda f: f.prior_correction and FAMILIES[f.model].code is None,
         "--prior_correction is kept in our models' configuration; the plain head has no place for it",
+    ),
+    Together(
+        ("target_accuracy", "model"), lambda f: f.target_accuracy is not None and FAMILIES[f.model].code is None,
+        "--target_accuracy is kept in our models' configuration; the plain head has no place for it",
     ),
     Together(
         ("lora", "fsdp"), lambda f: f.lora and f.fsdp,

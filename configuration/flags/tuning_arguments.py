@@ -58,6 +58,14 @@ class TuningArguments:
             "nor for --model sequence_classification."
         },
     )
+    target_accuracy: float | None = field(
+        default=None,
+        metadata={
+            "help": "After training, find the lowest confidence from which on so large a share of validation texts is "
+            "answered right, and keep it in the model's configuration: `predict` marks less confident answers for "
+            "review. Unset: no answer is marked. Not for regression, nor for --model sequence_classification."
+        },
+    )
     explained_texts: int = field(
         default=16,
         metadata={

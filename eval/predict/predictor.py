@@ -23,10 +23,11 @@ from salience.eval.predict.columns import as_arrays, as_lists, refuse_taken, spr
 from salience.eval.reading.load import ClassifierArguments, load_reader
 from salience.eval.reading.reader import Reader
 from salience.eval.reading.words import heaviest_words
-from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION, class_probabilities, decide
+from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION, class_probabilities, confidence, decide
 from salience.train.data.load import clean_texts, columns_of_model
 
-LABEL, SCORE, PROBABILITIES, WORDS = "label", "score", "probabilities", "heaviest_words"
+LABEL, SCORE, PROBABILITIES, ACTION, WORDS = "label", "score", "probabilities", "action", "heaviest_words"
+PREDICT, REVIEW = "predict", "review"
 CHARACTERS_AT_ONCE = 4_000_000
 """What is tokenized together: a tokenizer keeps some hundred bytes for each token."""
 NUMBER, TEXT = pa.float32(), pa.string()
@@ -45,7 +46,8 @@ class Predictor(PickledAsFields):
 
     `label` and `score`, its calibrated probability; of several labels, the list of them and of their probabilities; of
     a regression only `score`, the number. `probabilities` has those of all classes, in the order of the model's
-    `id2label`. A row without text has None, and NaN for numbers.
+    `id2label`. Where training was given a `--target_accuracy`, `action` is `predict` or, for an answer that is less
+    confident than it took, `review`. A row without text has None, and NaN for numbers.
 
     Args:
         model: Folder or Hub id of any text-classification model of ours or of transformers.
@@ -118,6 +120,11 @@ class Predictor(PickledAsFields):
         )
         return columns_of_model(arguments, self.reader.model.config)
 
+    @property
+    def review_threshold(self) -> float | None:
+        """Confidence below which an answer is for review; None where the model has no such."""
+        return getattr(self.reader.model.config, "review_threshold", None)
+
     @cached_property
     def added(self) -> dict[str, pa.DataType]:
         """The columns that `answers` adds, and their types."""
@@ -126,6 +133,8 @@ class Predictor(PickledAsFields):
         types = {SCORE: pa.list_(NUMBER) if several else NUMBER}
         if kind != REGRESSION:
             types = {LABEL: pa.list_(TEXT) if several else TEXT} | types | {PROBABILITIES: pa.list_(NUMBER)}
+        if self.review_threshold is not None:
+            types[ACTION] = TEXT
         if self.heaviest_words:
             types[WORDS] = pa.list_(TEXT)
         return {self.prefix + name: each for name, each in types.items()}
@@ -200,7 +209,11 @@ class Predictor(PickledAsFields):
             score: Any = as_lists(row[each] for row, each in zip(probabilities, is_answer, strict=True))
         else:
             label, score = list(names[is_answer.argmax(1)]), probabilities[is_answer]
-        return {LABEL: label, SCORE: score, PROBABILITIES: as_lists(probabilities)}
+        found = {LABEL: label, SCORE: score, PROBABILITIES: as_lists(probabilities)}
+        if self.review_threshold is not None:
+            is_sure = confidence(probabilities, kind) >= np.float32(self.review_threshold)
+            found[ACTION] = [PREDICT if each else REVIEW for each in is_sure]
+        return found
 
 
 def portions(texts: Sequence[str]) -> Iterator[slice]:

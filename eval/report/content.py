@@ -42,6 +42,8 @@ from salience.eval.scores.predictions import (
     predictions_file,
     read_predictions,
 )
+from salience.eval.scores.review import reviewed
+from salience.model_cards.run_folder import read_results
 from salience.modeling.documents import Document
 
 NUM_EXAMPLES = 8
@@ -196,18 +198,23 @@ def thresholds(run: Run | None, tested: Predictions) -> Thresholds:
     """
     has_validation = run is not None and predictions_file(run.folder, "validation").is_file()
     chosen = read_predictions(run.folder, "validation") if run and has_validation else tested
-    rows = calibration(chosen)["thresholds"]
-    return {
-        "chosen_on": "validation" if has_validation else "same",
-        "rows": [
-            {
-                "wanted_accuracy": row["wanted_accuracy"],
-                "threshold": row["threshold"],
-                **at_threshold(tested, row["threshold"]),
-            }
-            for row in rows
-        ],
+    rows: dict[float, Any] = {
+        row["wanted_accuracy"]: {
+            "wanted_accuracy": row["wanted_accuracy"],
+            "threshold": row["threshold"],
+            **at_threshold(tested, row["threshold"]),
+        }
+        for row in calibration(chosen)["thresholds"]
     }
+    own = read_results(run.folder, "validation").get("review") if run else None
+    if own:  # what --target_accuracy has put into the model
+        wanted = own["target_accuracy"]
+        given = reviewed(tested, wanted, own["threshold"])
+        rows[wanted] = {
+            "wanted_accuracy": wanted,
+            **{name: given[name] for name in ("threshold", "coverage", "accuracy")},
+        }
+    return {"chosen_on": "validation" if has_validation else "same", "rows": [rows[each] for each in sorted(rows)]}
 
 
 def describe_attention(

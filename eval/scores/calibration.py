@@ -138,7 +138,7 @@ def calibration(predictions: Predictions) -> CalibrationResult:
     decisions = predictions.decisions()
     by_width = reliability(decisions, np.linspace(0, 1, NUM_BINS + 1))
     by_mass = reliability(decisions, equal_mass_edges(decisions.confidence))
-    ranked = _rank(decisions)
+    ranked = rank(decisions)
     curve, aurc = _risk_coverage(ranked)
     return {
         "num_predictions": len(decisions.is_right),
@@ -152,7 +152,7 @@ def calibration(predictions: Predictions) -> CalibrationResult:
         "reliability_equal_mass": by_mass,
         "risk_coverage": curve,
         "aurc": aurc,
-        "thresholds": [_threshold(wanted, ranked) for wanted in WANTED_ACCURACIES],
+        "thresholds": [lowest_threshold(wanted, ranked) for wanted in WANTED_ACCURACIES],
     }
 
 
@@ -257,7 +257,8 @@ class Ranked(NamedTuple):
     confidence: np.ndarray
 
 
-def _rank(decisions: Decisions) -> Ranked:
+def rank(decisions: Decisions) -> Ranked:
+    """Answers by confidence; equal ones are never parted."""
     confidence, of = np.unique(-decisions.confidence, return_inverse=True)
     counts = np.bincount(of).cumsum()
     errors = np.bincount(of, weights=~decisions.is_right).cumsum()
@@ -279,7 +280,7 @@ def _risk_coverage(ranked: Ranked) -> tuple[Curve, float]:
     return curve, float(risks.mean())
 
 
-def _threshold(wanted: float, ranked: Ranked) -> ThresholdRow:
+def lowest_threshold(wanted: float, ranked: Ranked) -> ThresholdRow:
     """The row of `thresholds` for a wanted accuracy."""
     accuracies = (ranked.counts - ranked.errors) / ranked.counts
     reached = np.flatnonzero(accuracies >= wanted)

@@ -60,6 +60,18 @@ def decide(logits: np.ndarray, problem_type: str) -> np.ndarray:
     return _one_hot(logits.argmax(1), logits.shape[1])
 
 
+def confidence(probabilities: np.ndarray, problem_type: str) -> np.ndarray:
+    """How sure each answer is, (N,): see `Predictions.confidence`.
+
+    Args:
+        probabilities: (N, C).
+        problem_type: One of `PROBLEM_TYPES`, not regression.
+    """
+    if problem_type == MULTI_LABEL:
+        return np.maximum(probabilities, 1 - probabilities).min(1)
+    return probabilities.max(1)
+
+
 class Decisions(NamedTuple):
     """Single decisions of a classifier."""
 
@@ -135,9 +147,7 @@ class Predictions:
     @cached_property
     def confidence(self) -> np.ndarray:
         """How sure each answer is, (N,): the probability of its class; with several labels, of the least sure one."""
-        if self.is_multi_label:
-            return expit(np.abs(self.logits)).min(1)
-        return self.probabilities.max(1)
+        return confidence(self.probabilities, self.problem_type)
 
     def decisions(self) -> Decisions:
         """Each answer; where a text can have several labels, each class of each text is one: yes or no."""
