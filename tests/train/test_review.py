@@ -57,7 +57,7 @@ def test_predict_marks_less_confident_answers_for_review(run):
         assert action == ("predict" if score >= np.float32(threshold) else "review")
 
 
-def test_report_and_card_tell_what_it_brought(run, tmp_path):
+def test_report_and_card_tell_what_it_brought(run, tmp_path, monkeypatch):
     assert "for a person to look at" in (run / "README.md").read_text()
     assert (
         evaluate(["report", "--model", str(run), "--output_dir", str(tmp_path / "report"), "--num_documents", "10"])
