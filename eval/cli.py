@@ -26,6 +26,7 @@ EVAL_COMMANDS = {
     "explain": Command(
         "salience.eval.explain.command", "--model RUN --text TEXT", "which words and sentences decide an answer"
     ),
+    "space": Command("salience.eval.space.command", "--model RUN --output DIR", "a Gradio page to try it on"),
     "compare": Command("salience.eval.compare.command", "RUN [RUN ...]", "finished runs and TF-IDF in one table"),
     "study": Command("salience.eval.study.command", "STUDY.yaml", "a grid of runs with several seeds, in one table"),
     "baseline": Command(

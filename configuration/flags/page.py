@@ -27,6 +27,7 @@ COMMANDS = {
     "predict": ("salience.eval.predict.planning:PredictArguments", TextArguments),
     "report": ("salience.eval.report.command:ReportArguments", DataArguments),
     "explain": ("salience.eval.explain.command:ExplainArguments", None),
+    "space": ("salience.eval.space.command:SpaceArguments", None),
     "compare": ("salience.eval.compare.command:CompareArguments", DataArguments),
     "study": ("salience.eval.study.command:StudyArguments", None),
     "benchmark": ("salience.eval.benchmark.command:BenchmarkArguments", DataArguments),

@@ -22,20 +22,25 @@ def write_page(file: Path, content: Mapping[str, Any]) -> None:
         file: Where it goes.
         content: model, revision, text, and answers, each with its explanation.
     """
-    environment = Environment(
+    write_whole(file, environment().get_template("explanation.html.j2").render(c=content))
+
+
+def environment() -> Environment:
+    """Of the templates that lie here; whatever comes from data is escaped."""
+    found = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    found.filters |= {
         "clean": clean,
         "about_method": about_method,
         "heaviest": partial(heaviest, count=NUM_BARS),
         "largest": largest,
     }
-    write_whole(file, environment.get_template("explanation.html.j2").render(c=content))
+    return found
 
 
 def clean(text: Any, limit: int = MAX_NAME) -> str:

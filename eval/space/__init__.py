@@ -1,0 +1,1 @@
+"""A trained classifier as a Gradio Space that anyone can try."""

@@ -1,0 +1,190 @@
+"""What people see of a Space: a tab for one text, and a tab for a file of them."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import gradio as gr
+from markupsafe import Markup, escape
+
+from salience.configuration.errors import UserError, one_line
+from salience.eval.explain.command import ExplainArguments, explained
+from salience.eval.explain.page import environment
+from salience.eval.explain.telling import about_method
+from salience.eval.predict.command import predict_files
+from salience.eval.predict.predictor import PROBABILITIES, SCORE, Predictor
+from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION
+from salience.model_cards.markdown import MAX_NAME
+from salience.model_cards.run_folder import read_json
+
+SETTINGS = "space.json"
+NUM_SCORES = 6
+FILES = [".csv", ".tsv", ".jsonl", ".json", ".parquet", ".gz"]
+BARS: Any = environment().get_template("bars.html.j2").module
+FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+STYLE = """
+.gradio-container { max-width: 1100px !important; margin: 0 auto !important; }
+.head h1 { font-size: 1.6rem; line-height: 1.25; margin: 8px 0 2px; overflow-wrap: anywhere; }
+.head p, .note { opacity: .75; font-size: .9rem; margin: 4px 0; overflow-wrap: anywhere; }
+.words .textfield { line-height: 1.9; overflow-wrap: anywhere; unicode-bidi: plaintext; }
+.why .bars { --for: rgb(239, 68, 60); --against: rgb(128, 90, 213); }
+"""
+"""Bars have the colours of HighlightedText."""
+LOOKS: dict[str, Any] = {
+    "theme": gr.themes.Default(primary_hue="blue", font=FONTS, font_mono=["ui-monospace", "monospace"]),
+    "css": STYLE + BARS.style(),
+    "max_file_size": "100mb",
+}
+"""What `launch` takes beside the address."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def told(function: Callable[P, R]) -> Callable[P, R]:
+    """Have a refusal shown on the page, where a message is read as HTML."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except UserError as error:
+            raise gr.Error(str(escape(error)), duration=None, print_exception=False) from error
+
+    return run
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A classifier behind the buttons of a Space.
+
+    Args:
+        predictor: Labels texts.
+    """
+
+    predictor: Predictor
+
+    @told
+    def classify(self, text: str, target: str | None = None) -> tuple[Any, list[tuple[str, float | None]], str]:
+        """Label one text, and say why.
+
+        Args:
+            text: The text.
+            target: The class that is explained; empty for the answer.
+
+        Returns:
+            Scores by label, the text's words and what is between them with their weights, and sentences as HTML.
+        """
+        if not text or not text.strip():
+            raise UserError("Write a text first.")
+        reader = self.predictor.reader
+        arguments = ExplainArguments(model=str(self.predictor.model), target=target or None)
+        (((answer,),)) = explained(reader, [text], arguments)
+        return self.scores(text), answer["spans"], self.why(answer)
+
+    def scores(self, text: str) -> Any:
+        """What a `gr.Label` shows: calibrated probabilities by class, or the numbers of a regression."""
+        found = self.predictor.answers([text])
+        names = self.predictor.reader.label_names
+        if self.predictor.reader.problem_type != REGRESSION:
+            return dict(zip(names, found[PROBABILITIES][0], strict=True))
+        numbers = [found[SCORE][0]] if len(names) == 1 else found[SCORE][0]
+        return " · ".join(f"{one_line(name, MAX_NAME)} {each:.4g}" for name, each in zip(names, numbers, strict=True))
+
+    def why(self, answer: dict[str, Any]) -> str:
+        """Sentences as bars, the method, and the words that were not read, as HTML."""
+        parts = [Markup("<p class='note'>What speaks for <b><bdi>{}</bdi></b>").format(one_line(answer["target"]))]
+        parts.append(Markup(", by {}.").format(about_method(answer)))
+        if "dropped" in answer:
+            counts = len(answer["dropped"]), len(answer["words"])
+            parts.append(Markup(" {} of {} words were dropped by the model's filter, or not read.").format(*counts))
+        parts.append(Markup("</p>"))
+        if len(answer["sentences"]) > 1:
+            parts += [Markup("<h3>Sentences</h3>"), Markup(BARS.bars(answer["sentences"], "sentence"))]
+        return str(Markup("").join(parts))
+
+    @told
+    def label_file(self, file: str | None, column: str = "", prefix: str = "") -> tuple[list[str], str]:
+        """Label the texts of a file.
+
+        Args:
+            file: A csv, tsv, json lines or parquet file.
+            column: That holds the texts; empty for what the model was trained on.
+            prefix: Stands before the names of the new columns.
+
+        Returns:
+            The file with its new columns, behind it the list of rows without an answer if there are any; and how many
+            rows there were.
+        """
+        if not file:
+            raise UserError("Choose a file first.")
+        source = Path(file)
+        output = Path(tempfile.mkdtemp(dir=source.parent)) / f"labelled_{source.name}"
+        flags: dict[str, Any] = {"text_column": [column]} if column else {}
+        if self.predictor.revision:
+            flags["revision"] = self.predictor.revision
+        found = predict_files(self.predictor.model, source, output, prefix=prefix, **flags)
+        written = [output] if found.rejected_file is None else [output, found.rejected_file]
+        return [str(each) for each in written], f"{found.rows:,} rows, {found.rejected:,} of them without an answer"
+
+
+def build(folder: Path) -> gr.Blocks:
+    """The page of a Space.
+
+    Args:
+        folder: Of the Space, which holds space.json.
+
+    Raises:
+        UserError: The model can't be loaded.
+    """
+    settings = read_json(folder / SETTINGS)
+    model = settings["model"] if settings["revision"] else folder / settings["model"]
+    predictor = Predictor(str(model), settings["revision"])
+    names, kind = predictor.reader.label_names, predictor.reader.problem_type
+    demo = Demo(predictor)
+    title = one_line(settings["title"], MAX_NAME)
+    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+        what = "A number" if kind == REGRESSION else f"One or several of {len(names)} classes"
+        what = f"One of {len(names)} classes" if kind not in (REGRESSION, MULTI_LABEL) else what
+        gr.HTML(
+            str(Markup("<h1><bdi>{}</bdi></h1><p>{}, and the words that speak for it.</p>").format(title, what)),
+            elem_classes="head",
+        )
+        with gr.Tab("One text"):
+            text_tab(demo, names, kind, settings["examples"])
+        with gr.Tab("A file of texts"):
+            file_tab(demo)
+    return page
+
+
+def text_tab(demo: Demo, names: list[str], kind: str, examples: list[str]) -> None:
+    """A text goes in; scores, coloured words and sentences come out."""
+    with gr.Row():
+        with gr.Column():
+            text = gr.Textbox(label="Text", lines=7, max_lines=20)
+            target = gr.Dropdown(names, value=None, label="Explain", info="Empty: the answer", visible=len(names) > 1)
+            button = gr.Button("Classify", variant="primary")
+            if examples:
+                gr.Examples([[each] for each in examples], [text])
+        with gr.Column():
+            scores = gr.Label(label="Scores", num_top_classes=NUM_SCORES, show_heading=kind != MULTI_LABEL)
+    words = gr.HighlightedText(label="Words: red speaks for it, violet against it", elem_classes="words")
+    why = gr.HTML(elem_classes="why")
+    gr.on([button.click, text.submit], demo.classify, [text, target], [scores, words, why], api_name="classify")
+
+
+def file_tab(demo: Demo) -> None:
+    """A file goes in, and comes back with labels."""
+    with gr.Row():
+        with gr.Column():
+            file = gr.File(label="csv, tsv, json lines or parquet", file_types=FILES)
+            column = gr.Textbox(label="Column of the texts (--text_column)", info="Empty: that of the training")
+            prefix = gr.Textbox(label="Stands before new columns (--prefix)", info="Such as predicted_")
+            button = gr.Button("Label", variant="primary")
+        with gr.Column():
+            labelled = gr.File(label="With label, score and probabilities", file_count="multiple", interactive=False)
+            count = gr.Textbox(label="Rows", interactive=False)
+    gr.on([button.click], demo.label_file, [file, column, prefix], [labelled, count], api_name="label_file")
