@@ -162,6 +162,7 @@ TOGETHER = (
     *belongs_to(
         "lora", ("true",), "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", says=LEAVE_IT_OUT
     ),
+    *belongs_to("push_to_hub", ("true",), "hub_handler", says=LEAVE_IT_OUT),
     *belongs_to("plain_adam", ("false",), "optim", "optim_args", says=LEAVE_IT_OUT),
     *belongs_to("ngram_evidence", ("true",), "ngram_size", "max_ngrams", says=LEAVE_IT_OUT),
     *belongs_to("ray", (), "ray_actors", says=LEAVE_IT_OUT),

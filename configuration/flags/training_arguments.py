@@ -77,6 +77,9 @@ class SalienceTrainingArguments(TrainingArguments):
         metadata={"help": "Licence of the model for its card, by its name on the Hub: mit, apache-2.0, cc-by-4.0, ..."},
     )
     hub_strategy: str = field(default="end", metadata={"help": "Only end: the Hub gets finished models."})
+    hub_handler: bool = field(
+        default=False, metadata={"help": "Push handler.py too, with which Inference Endpoints answer as the pipeline."}
+    )
 
     def __post_init__(self) -> None:
         if not self.output_dir:

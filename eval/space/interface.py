@@ -30,6 +30,7 @@ STYLE = """
 .head h1 { font-size: 1.6rem; line-height: 1.25; margin: 8px 0 2px; overflow-wrap: anywhere; }
 .head p, .note { opacity: .75; font-size: .9rem; margin: 4px 0; overflow-wrap: anywhere; }
 .words .textfield { line-height: 1.9; overflow-wrap: anywhere; unicode-bidi: plaintext; }
+.file-preview .stem, .file-preview .filename { white-space: normal; overflow-wrap: anywhere; }
 .why .bars { --for: rgb(239, 68, 60); --against: rgb(128, 90, 213); }
 """
 """Bars have the colours of HighlightedText."""

@@ -30,8 +30,9 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--create_pr", action="store_true", help="open a pull request instead of committing")
     parser.add_argument("--revision", metavar="BRANCH", help="commit to this branch (default: main)")
     parser.add_argument("--new", action="store_true", help="fail if the repo exists already")
+    parser.add_argument("--handler", action="store_true", help="add handler.py, for Inference Endpoints")
     args = parser.parse_args(argv)
-    options = {name: getattr(args, name) for name in ("private", "create_pr", "revision")}
+    options = {name: getattr(args, name) for name in ("private", "create_pr", "revision", "handler")}
     message = ""
     try:
         print(push_folder(args.folder, args.repo_id, exist_ok=not args.new, **options))

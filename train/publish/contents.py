@@ -11,12 +11,17 @@ from salience.train.folder.hub_files import hub_files
 from salience.train.publish.remote_code import code_files
 
 Contents = dict[str, Path | bytes]
+HANDLER = "handler.py"
 
 
-def read_contents(folder: Path) -> Contents:
+def read_contents(folder: Path, handler: bool = False) -> Contents:
     """What is uploaded of a finished run, or of an adapter folder, for each file of the repository.
 
     Code is sent as far as the configuration's `auto_map` reaches, and nothing that a link points to.
+
+    Args:
+        folder: The run's, or an adapter folder.
+        handler: Add the handler of Inference Endpoints.
 
     Raises:
         UserError: The folder is none, lacks what a finished run has, holds a damaged or linked file, or would have
@@ -40,6 +45,10 @@ def read_contents(folder: Path) -> Contents:
             _check_text(folder / name)
     contents: Contents = {name: folder / name for name in files}
     adapters = [name for name in files if PurePosixPath(name).name == "adapter_config.json"]
+    if handler and "model.safetensors" not in files and "model.safetensors.index.json" not in files:
+        raise UserError(f"{folder} holds an adapter, which no endpoint serves: push the run's folder, or no handler")
+    if handler:
+        contents[HANDLER] = Path(__file__).with_name(HANDLER)
     return contents | {name: _adapter_config(folder, name) for name in adapters}
 
 

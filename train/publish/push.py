@@ -18,7 +18,7 @@ from salience.train.publish.contents import Contents, read_contents
 from salience.train.publish.hub_access import check_access, one_sentence, open_repo
 
 if TYPE_CHECKING:
-    from transformers import TrainingArguments
+    from salience.configuration.flags.training_arguments import SalienceTrainingArguments
 
 logger = logging.getLogger(__name__)
 MANIFEST = ".salience_files.json"
@@ -37,6 +37,7 @@ def push_folder(
     commit_message: str = "Upload model with Salience",
     token: str | None = None,
     exist_ok: bool = True,
+    handler: bool = False,
 ) -> str:
     """Upload a finished run folder, or an adapter folder, to a Hub model repo.
 
@@ -55,6 +56,7 @@ def push_folder(
         commit_message: first line of the commit.
         token: access token. Default: `HF_TOKEN`, or the one that `hf auth login` saved.
         exist_ok: whether the repo may exist already and gets one more commit.
+        handler: add handler.py, with which Inference Endpoints answer as the pipeline does.
 
     Returns:
         The URL of the commit, or of the pull request.
@@ -63,7 +65,7 @@ def push_folder(
         UserError: the folder isn't finished, or the Hub refused or didn't answer; one sentence with the fix.
     """
     folder = Path(folder)
-    contents = read_contents(folder)
+    contents = read_contents(folder, handler)
     if create_pr and revision:
         raise UserError("a pull request always goes to main: give --create_pr or --revision, not both")
     api = HfApi(token=check_access(repo_id, private=private, revision=revision, create_pr=create_pr, token=token))
@@ -175,7 +177,7 @@ class _Branch:
         return before | {"README.md": ""} == self.blobs() | {"README.md": ""}
 
 
-def push_run(training: "TrainingArguments", **options: Any) -> str:
+def push_run(training: "SalienceTrainingArguments", **options: Any) -> str:
     """Upload the run of these arguments, as their `hub_` flags say; returns the address of the commit.
 
     Args:
@@ -192,5 +194,6 @@ def push_run(training: "TrainingArguments", **options: Any) -> str:
         "private": bool(training.hub_private_repo),
         "revision": training.hub_revision,
         "token": training.hub_token,
+        "handler": training.hub_handler,
     }
     return push_folder(folder, name, **(flags | options))

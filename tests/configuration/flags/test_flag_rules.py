@@ -108,6 +108,7 @@ COMMANDS = {
     "--lora_alpha 3": "--lora_alpha belongs to --lora true; leave it out",
     "--lora_dropout 0.5": "--lora_dropout belongs to --lora true; leave it out",
     "--lora_target_modules x": "--lora_target_modules belongs to --lora true; leave it out",
+    "--hub_handler true": "--hub_handler belongs to --push_to_hub true; leave it out",
     "--plain_adam true --optim sgd": "--optim belongs to --plain_adam false; leave it out",
     "--plain_adam true --optim_args eps=1": "--optim_args belongs to --plain_adam false; leave it out",
     "--word_vectors_vocabulary x": "--word_vectors_vocabulary belongs to --word_vectors; leave it out",
