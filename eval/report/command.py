@@ -6,7 +6,8 @@ train.py is looked at on its own test split, from the data flags in its run.json
 paths, so name such data once more, with the flags of train.py.
 
 OUT (default: MODEL/report for a folder, else runs/report) gets report.html, which needs no other file and no network,
-visualizations/ with its figures, failure_analysis.json (see `salience.eval.failures.analysis`), and report.json:
+visualizations/ with its figures, failure_analysis.json (see `salience.eval.failures.analysis`), doubtful_labels.csv
+(labels to look at again, the most doubtful first), and report.json:
 
     model: name, revision, class, parameters, temperature (that divides its logits; null for a model without)
     data: name, split (null for a file), texts, classes (names), sha256 of texts and labels
@@ -20,6 +21,7 @@ visualizations/ with its figures, failure_analysis.json (see `salience.eval.fail
     calibration: of these texts, see `salience.eval.scores.calibration`
     thresholds: chosen_on ("validation", or "same" where there are no others than these: too good to be true), and rows:
         wanted_accuracy, threshold (null where none gives it), and on these texts its coverage and accuracy
+    doubtful_labels: see `salience.eval.scores.doubtful_labels`: estimate (how many labels are wrong) and texts
     training: log_history of the run; null for other models
     attention: see `salience.eval.explain.attention_profile`, or only `reason` for a model without such weights
     faithfulness: see `salience.eval.explain.faithfulness`, or only `reason` where nothing can be tested; and verdict,

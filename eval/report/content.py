@@ -34,6 +34,7 @@ from salience.eval.scores.breakdown import (
     shortened,
 )
 from salience.eval.scores.calibration import Answered, CalibrationResult, at_threshold, calibration
+from salience.eval.scores.doubtful_labels import DoubtfulLabels, doubtful_labels
 from salience.eval.scores.intervals import Interval, with_intervals
 from salience.eval.scores.metrics import Scores, compute_scores
 from salience.eval.scores.predictions import (
@@ -110,6 +111,7 @@ class AnswerFindings(TypedDict):
     class_frequency: ClassFrequency
     calibration: CalibrationResult
     thresholds: Thresholds
+    doubtful_labels: DoubtfulLabels
     training: list[dict[str, float]] | None
 
 
@@ -171,6 +173,7 @@ def score(texts: Texts, run: Run | None) -> AnswerFindings:
         "class_frequency": by_class_frequency(predictions, train_counts(run, names)),
         "calibration": calibration(predictions),
         "thresholds": thresholds(run if texts.split == "test" else None, predictions),
+        "doubtful_labels": doubtful_labels(predictions, texts.raw),
         "training": training_history(run),
     }
 

@@ -1,5 +1,6 @@
 """The files of a report: where they go, and that they get there as a whole or not at all."""
 
+import csv
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from salience.eval.failures.analysis import FailureAnalysis
 from salience.eval.report.page import write_page
 from salience.eval.report.pictures import PICTURES
 from salience.eval.runs import Run
+from salience.eval.scores.doubtful_labels import DoubtfulLabels
 from salience.model_cards.card import make_card, without_report, write_card
 from salience.model_cards.run_folder import (
     CARD_FILE,
@@ -21,6 +23,7 @@ from salience.model_cards.run_folder import (
 from salience.train.folder.output import check_places
 
 PAGE_FILE = "report.html"
+DOUBTS_FILE = "doubtful_labels.csv"
 PICTURE_FOLDER = "visualizations"
 UNFINISHED_FILE = ".unfinished_report"
 """There while a report is written. After a kill it says that what lies beside it is a part, which may be replaced."""
@@ -45,7 +48,7 @@ def check_output(out: Path, model: str | None) -> None:
     if (out / UNFINISHED_FILE).is_file():
         return
     run = Path(str(model))
-    files = [out / name for name in (REPORT_FILE, PAGE_FILE, FAILURES_FILE)]
+    files = [out / name for name in (REPORT_FILE, PAGE_FILE, FAILURES_FILE, DOUBTS_FILE)]
     files += [out / PICTURE_FOLDER / name for name in PICTURES]
     if out.resolve() == (run / REPORT_FOLDER).resolve() and not has_figure(run / CARD_FILE):
         files.append(run / RELIABILITY_FILE)
@@ -74,6 +77,9 @@ def write(out: Path, results: Any, failures: FailureAnalysis, pictures: dict[str
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(picture)
     write_json(out / FAILURES_FILE, failures)
+    write_doubts(
+        out / DOUBTS_FILE, f"{results['data']['name']}, {results['data']['split']}", results["doubtful_labels"]
+    )
     write_page(out / PAGE_FILE, results, failures, pictures)
     card = untouched_card(run, out)
     write_json(out / REPORT_FILE, results)  # where it is, the report is complete
@@ -81,6 +87,27 @@ def write(out: Path, results: Any, failures: FailureAnalysis, pictures: dict[str
         (card.parent / RELIABILITY_FILE).write_bytes(pictures["reliability"])
         write_card(card.parent)
     mark.unlink()
+
+
+def write_doubts(file: Path, source: str, found: DoubtfulLabels) -> None:
+    """Write the labels to look at again, for a spreadsheet.
+
+    Args:
+        file: Where they go.
+        source: Of the texts; rows are counted from 0.
+        found: The labels.
+    """
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["file", "row", "text", "given", "predicted", "score"])
+        for each in found["texts"]:
+            words = (each["text"], each["given"], each["predicted"])
+            writer.writerow([source, each["row"], *map(as_text, words), f"{each['score']:.6f}"])
+
+
+def as_text(cell: str) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell
 
 
 def remove_pictures(out: Path) -> None:

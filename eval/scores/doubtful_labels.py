@@ -1,0 +1,104 @@
+"""Labels that the model's answers contradict: confident learning (Northcutt, Jiang and Chuang 2021, arXiv 1911.00068).
+
+The answers must be to texts that the model was not trained on. Where a text can have several labels, each class is a
+question of its own, answered by yes or no.
+
+Shapes
+    N = texts, C = classes
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypedDict
+
+import numpy as np
+
+from salience.eval.scores.breakdown import TEXT_LENGTH, shortened
+from salience.eval.scores.predictions import Predictions
+
+
+class Doubt(TypedDict):
+    """A label that is doubtful, and what the model says."""
+
+    row: int
+    text: str
+    given: str
+    predicted: str
+    score: float  # probability of the given label
+
+
+class DoubtfulLabels(TypedDict):
+    """What `doubtful_labels` gives."""
+
+    estimate: float
+    texts: list[Doubt]
+
+
+class Found(NamedTuple):
+    """What confident learning says of one label for each text."""
+
+    estimate: float  # how many labels are wrong
+    rows: np.ndarray  # those that are contradicted with confidence, the least likely label first
+    answers: np.ndarray  # (N,) the model's
+
+
+def doubtful_labels(predictions: Predictions, texts: Sequence[str]) -> DoubtfulLabels:
+    """The labels that are contradicted with confidence, the least likely one first, and how many are wrong by estimate.
+
+    Args:
+        predictions: Answers to texts that the model was not trained on.
+        texts: (N,) these texts.
+    """
+    names, probabilities_NC = predictions.label_names, predictions.probabilities
+    doubts: list[Doubt] = []
+    estimate = 0.0
+    if predictions.is_multi_label:
+        questions = [
+            (predictions.labels[:, each], np.stack([1 - yes, yes], 1), [f"not {name}", name])
+            for each, (yes, name) in enumerate(zip(probabilities_NC.T, names, strict=True))
+        ]
+    else:
+        questions = [(predictions.labels, probabilities_NC, names)]
+    for labels_N, of_question_NC, choices in questions:
+        found = confident_learning(labels_N, of_question_NC)
+        estimate += found.estimate
+        for row in found.rows.tolist():
+            given = int(labels_N[row])
+            doubts.append(
+                {
+                    "row": row,
+                    "text": shortened(texts[row], TEXT_LENGTH),
+                    "given": choices[given],
+                    "predicted": choices[int(found.answers[row])],
+                    "score": float(of_question_NC[row, given]),
+                }
+            )
+    return {"estimate": estimate, "texts": sorted(doubts, key=lambda each: each["score"])}
+
+
+def confident_learning(labels_N: np.ndarray, probabilities_NC: np.ndarray) -> Found:
+    """Labels that are contradicted with confidence.
+
+    A text counts for the class of highest probability among those that it reaches with confidence: with the mean
+    probability that the class has in the texts of its label. How many texts of each label count for each class, scaled
+    to all texts of the label, is the confident joint; what lies off its diagonal are wrong labels.
+
+    Args:
+        labels_N: Given class ids.
+        probabilities_NC: Of each class.
+    """
+    num_classes = probabilities_NC.shape[1]
+    given_NC = labels_N[:, None] == np.arange(num_classes)
+    num_given_C = given_NC.sum(0)
+    own_C = np.where(given_NC, probabilities_NC, 0).sum(0)
+    threshold_C = np.where(num_given_C > 0, own_C / np.maximum(num_given_C, 1), np.inf)
+    reached_NC = np.where(probabilities_NC >= threshold_C, probabilities_NC, -1)
+    counts_N, class_N = reached_NC.max(1) >= 0, reached_NC.argmax(1)
+    joint_CC = np.zeros((num_classes, num_classes))
+    np.add.at(joint_CC, (labels_N[counts_N], class_N[counts_N]), 1)
+    share_wrong_C = 1 - np.diag(joint_CC) / np.maximum(joint_CC.sum(1), 1)
+    estimate = (num_given_C * np.where(joint_CC.sum(1) > 0, share_wrong_C, 0)).sum()
+    answers_N = probabilities_NC.argmax(1)
+    is_doubtful_N = counts_N & (class_N != labels_N) & (answers_N != labels_N)
+    rows = np.flatnonzero(is_doubtful_N)
+    likelihood_N = probabilities_NC[np.arange(len(labels_N)), labels_N]
+    return Found(float(estimate), rows[np.argsort(likelihood_N[rows], kind="stable")], answers_N)

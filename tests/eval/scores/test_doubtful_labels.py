@@ -1,0 +1,79 @@
+"""Confident learning on labels of which some were swapped."""
+
+import numpy as np
+import pytest
+
+from salience.eval.scores.doubtful_labels import confident_learning, doubtful_labels
+from salience.eval.scores.predictions import Predictions
+
+
+def answers_to_swapped_labels(num_texts=600, num_classes=3, share=0.1, seed=0):
+    """Given labels, logits of a good model, and which labels were swapped."""
+    random = np.random.default_rng(seed)
+    true = random.integers(0, num_classes, num_texts)
+    logits = random.normal(0, 1, (num_texts, num_classes)) + 4 * np.eye(num_classes)[true]
+    is_swapped = random.random(num_texts) < share
+    given = np.where(is_swapped, (true + random.integers(1, num_classes, num_texts)) % num_classes, true)
+    return given, logits, is_swapped
+
+
+def single(labels, logits):
+    names = [f"class {each}" for each in range(logits.shape[1])]
+    return Predictions(labels, logits, "single_label_classification", names)
+
+
+def test_swapped_labels_are_found_and_counted():
+    given, logits, is_swapped = answers_to_swapped_labels()
+    found = doubtful_labels(single(given, logits), [f"text {row}" for row in range(600)])
+    rows = [each["row"] for each in found["texts"]]
+    assert is_swapped[rows].mean() > 0.9 and is_swapped[rows].sum() > 0.85 * is_swapped.sum()
+    assert found["estimate"] == pytest.approx(is_swapped.sum(), rel=0.25)
+    first = found["texts"][0]
+    assert first["text"] == f"text {first['row']}" and first["given"] == f"class {given[first['row']]}"
+    assert first["predicted"] == f"class {logits[first['row']].argmax()}" != first["given"]
+    scores = [each["score"] for each in found["texts"]]
+    assert scores == sorted(scores) and scores[0] < 0.01
+
+
+def test_right_labels_are_left_alone():
+    labels = np.arange(60) % 3
+    found = doubtful_labels(single(labels, 8.0 * np.eye(3)[labels]), ["text"] * 60)
+    assert found == {"estimate": 0, "texts": []}
+
+
+def test_a_class_that_no_text_has_is_no_answer_to_a_label():
+    labels = np.zeros(4, int)
+    found = confident_learning(labels, np.array([[0.2, 0.8], [0.9, 0.1], [0.9, 0.1], [0.8, 0.2]]))
+    assert found.rows.tolist() == [] and found.estimate == 0
+
+
+def test_a_label_is_worked_out_by_hand():
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    yes = np.array([0.1, 0.2, 0.9, 0.8, 0.9, 0.1])
+    found = confident_learning(labels, np.stack([1 - yes, yes], 1))
+    # Thresholds 0.6 and 0.6: one text of each label counts for the other class, so one in three is wrong, twice.
+    assert found.rows.tolist() == [2, 5] and found.estimate == pytest.approx(2)
+
+
+def test_several_labels_are_questions_of_their_own():
+    columns = [answers_to_swapped_labels(300, 2, seed=seed) for seed in (1, 2)]
+    labels = np.stack([given for given, _, _ in columns], 1)
+    logits = np.stack([logits[:, 1] - logits[:, 0] for _, logits, _ in columns], 1)
+    found = doubtful_labels(Predictions(labels, logits, "multi_label_classification", ["a", "b"]), ["text"] * 300)
+    assert {each["given"] for each in found["texts"]} == {"a", "b", "not a", "not b"}
+    for each in found["texts"]:
+        column = "ab".index(each["given"][-1])
+        assert bool(labels[each["row"], column]) == (each["given"] == "ab"[column])
+    swapped = sum(is_swapped.sum() for _, _, is_swapped in columns)
+    assert found["estimate"] == pytest.approx(swapped, rel=0.25)
+
+
+def test_cleanlab_finds_the_same_labels():
+    filter_module = pytest.importorskip("cleanlab.filter", reason="pip install cleanlab")
+    for seed, num_classes in ((0, 2), (1, 3), (2, 5)):
+        given, logits, _ = answers_to_swapped_labels(500, num_classes, seed=seed)
+        probabilities = single(given, logits).probabilities
+        theirs = filter_module.find_label_issues(
+            given, probabilities, filter_by="confident_learning", return_indices_ranked_by="self_confidence", n_jobs=1
+        )
+        assert confident_learning(given, probabilities).rows.tolist() == theirs.tolist()
