@@ -5,11 +5,12 @@ import re
 import shlex
 import subprocess
 import sys
-from typing import NamedTuple
 
 import pytest
 
 from salience.eval import cli
+from tests.helpers.blocks import commands as shell_commands
+from tests.helpers.blocks import read_blocks
 from tests.helpers.data_files import write_csv
 from tests.helpers.paths import ROOT
 
@@ -26,22 +27,6 @@ FURTHER_FLAGS = {
 }
 SLOW = ("accelerate launch", "salience study")  # processes of their own
 TOPICS = {"sport": "the team won the match by a late goal", "business": "the bank raised its rates as shares fell"}
-
-
-class Block(NamedTuple):
-    """A fenced block: the line where it begins, its language and text, and why it can't be run, if it says so."""
-
-    line: int
-    language: str
-    code: str
-    not_run: str | None
-
-
-def read_blocks(text):
-    pattern = re.compile(r"(?:^<!-- not run: (.+) -->\n)?^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-    return [
-        Block(text[: found.start(2)].count("\n") + 1, found[2], found[3], found[1]) for found in pattern.finditer(text)
-    ]
 
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -68,8 +53,7 @@ def folder(tmp_path_factory):
 
 def commands(code):
     """The commands of a block, each as its words, with the further flags that make it small."""
-    for line in code.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
+    for words in shell_commands(code):
         if words[0] == "make":  # what the Makefile runs, without the installation before it
             make = ["make", "--silent", "--dry-run", "--assume-old", ".venv/.done", *words[1:]]
             # Without what `make test ARGS=...` hands on.
