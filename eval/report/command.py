@@ -166,8 +166,14 @@ def _report(
     sizes = Sizes(arguments.num_documents, arguments.num_explained, arguments.report_seed)
     found, failures = collect(reader, texts, run, ablation, sizes)
     results: Report = {**describe(arguments, arguments.report_seed, command, reader, data, split), **found}
-    write(out, results, failures, as_png(draw(results, reader, texts)), run)
+    write(out, results, failures, as_png(draw(results, reader, texts)), run, source_of(data_args, data, split))
     return WrittenReport(out / PAGE_FILE, results, failures)
+
+
+def source_of(data_args: DataArguments, data: TextData, split: str) -> str:
+    """The file that a split is, or the data of which it is a part."""
+    file = data_args.test_file if split == "test" else data_args.validation_file
+    return Path(str(file)).name if file else f"{data.name}, {split}"
 
 
 def finished_run(model: str | None) -> Run | None:

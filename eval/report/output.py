@@ -58,7 +58,9 @@ def check_output(out: Path, model: str | None) -> None:
     check_places(out, [file.relative_to(out) for file in files if out in file.parents])
 
 
-def write(out: Path, results: Any, failures: FailureAnalysis, pictures: dict[str, bytes], run: Run | None) -> None:
+def write(
+    out: Path, results: Any, failures: FailureAnalysis, pictures: dict[str, bytes], run: Run | None, source: str
+) -> None:
     """Write pictures, page and JSON, and tell of them in the card of the run.
 
     Args:
@@ -67,6 +69,7 @@ def write(out: Path, results: Any, failures: FailureAnalysis, pictures: dict[str
         failures: The content of failure_analysis.json.
         pictures: PNGs by their names, without `.png`.
         run: Whose model it is, if it is a run's.
+        source: Of the texts, as the list of doubtful labels names it.
     """
     mark = out / UNFINISHED_FILE
     if mark.is_file():
