@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from .ragged import Groups, Ragged
+from .ragged import Groups, Ragged, is_exporting
 
 # Queries handled at a time, and computed anew for the gradient, so that memory grows with the block, not its square.
 QUERY_CHUNK = 1024
@@ -31,7 +31,7 @@ class SoftmaxAttention(nn.Module):
         def attend(query_GHLE: Tensor, mask_GJ: Tensor, key_GJHE: Tensor, value_GJHE: Tensor) -> Tensor:
             key_GHJE, value_GHJE = key_GJHE.transpose(1, 2), value_GJHE.transpose(1, 2)
             mask_G11J = mask_GJ[:, None, None]
-            if query_GHLE.shape[2] <= QUERY_CHUNK:
+            if is_exporting() or query_GHLE.shape[2] <= QUERY_CHUNK:
                 return F.scaled_dot_product_attention(query_GHLE, key_GHJE, value_GHJE, attn_mask=mask_G11J)
             chunks = [
                 checkpoint(F.scaled_dot_product_attention, chunk, key_GHJE, value_GHJE, mask_G11J, use_reentrant=False)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .attention import ATTENTIONS
-from .ragged import Ragged
+from .ragged import Ragged, is_empty
 from .salience_base import registered
 
 
@@ -83,7 +83,7 @@ class CrossAttention(nn.Module):
 
     def forward(self, words_KD: Tensor, words: Ragged, vectors_SE: Tensor, sentences: Ragged) -> Tensor:
         """(K, D) -> (K, D); `words` and `sentences` are the layouts by document."""
-        if not words_KD.shape[0]:
+        if is_empty(words_KD):
             return words_KD
         query_KHX = self.heads(self.query(words_KD))
         key_SHX, value_SHX = self.heads(self.key(vectors_SE)), self.heads(self.value(vectors_SE))

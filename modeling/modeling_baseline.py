@@ -19,7 +19,7 @@ from .documents import Document  # noqa: F401
 from .explaining import explain  # noqa: F401
 from .explaining_pipeline import ExplainingPipeline  # noqa: F401
 from .ngram_evidence import NgramEvidence  # noqa: F401
-from .ragged import Ragged
+from .ragged import Ragged, counts, largest, positions
 from .salience_base import DocumentOutput, SaliencePreTrainedModel, registered
 from .unpadded import in_one_row  # noqa: F401
 from .windows import PackedInputs
@@ -80,7 +80,7 @@ class GraphAttention(nn.Module):
         """(N, D) -> (N, D'); edges sorted by target."""
         values_NHE = self.project(nodes_ND).unflatten(-1, (self.num_heads, -1))
         scores_MH = self.source_score(values_NHE)[:, :, 0][source_M] + self.target_score(values_NHE)[:, :, 0][target_M]
-        edges = Ragged(target_M.bincount(minlength=nodes_ND.shape[0]))
+        edges = Ragged(counts(target_M, nodes_ND.shape[0]), target_M.shape[0])
         scores_MH = F.leaky_relu(scores_MH, 0.2).float()
         exponentials_MH = (scores_MH - edges.max(scores_MH.detach())[target_M]).exp()
         weights_MH = exponentials_MH / edges.sum(exponentials_MH)[target_M]
@@ -115,24 +115,25 @@ class GraphBaseline(nn.Module):
         if "input_ids" not in packed.tokens:
             raise ValueError("graph attention's nodes are distinct words: pass input_ids, too, beside inputs_embeds")
         ids_BT = packed.tokens["input_ids"]
-        size = int(ids_BT.max()) + 1 if len(ids_BT) else 1
+        size = largest(ids_BT) + 1
         rows_B1 = torch.arange(ids_BT.shape[0], device=ids_BT.device)[:, None]
-        valid = packed.mask_BT.flatten().nonzero()[:, 0]
+        valid = packed.cell_P
         words, inverse = (rows_B1 * size + ids_BT).flatten()[valid].unique(return_inverse=True)
         node_BT = torch.zeros_like(ids_BT).flatten().index_copy(0, valid, inverse).view_as(ids_BT)
         first_N = torch.zeros_like(words).scatter_reduce(0, inverse, valid, "amin", include_self=False)
-        return node_BT, first_N, Ragged((words // size).bincount(minlength=ids_BT.shape[0]))
+        return node_BT, first_N, Ragged(counts(words // size, ids_BT.shape[0]), first_N.shape[0])
 
     def edges(self, node_BT: Tensor, mask_BT: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
         """Distinct directed edges, self-loops included, sorted by target: (source, target)."""
         loops = torch.arange(num_nodes, device=node_BT.device)
         pairs = [loops * num_nodes + loops]
-        for distance in range(1, min(self.window, node_BT.shape[1] - 1) + 1):
-            both = mask_BT[:, distance:]
-            left, right = node_BT[:, :-distance][both], node_BT[:, distance:][both]
+        node_BT, mask_BT = F.pad(node_BT, (0, self.window)), F.pad(mask_BT, (0, self.window))
+        for distance in range(1, self.window + 1):
+            both = positions(mask_BT[:, distance:].flatten())
+            left, right = node_BT[:, :-distance].flatten()[both], node_BT[:, distance:].flatten()[both]
             pairs += [left * num_nodes + right, right * num_nodes + left]
         codes = torch.cat(pairs).unique()
-        return codes % max(num_nodes, 1), codes // max(num_nodes, 1)
+        return codes % torch.sym_max(num_nodes, 1), codes // torch.sym_max(num_nodes, 1)
 
 
 def max_over_words(x_BTD: Tensor, mask_BT: Tensor) -> Tensor:

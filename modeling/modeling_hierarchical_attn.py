@@ -27,7 +27,7 @@ from .explaining import explain  # noqa: F401
 from .explaining_pipeline import ExplainingPipeline  # noqa: F401
 from .ngram_evidence import NgramEvidence  # noqa: F401
 from .penalties import concentration, entropy
-from .ragged import Ragged, recomputed
+from .ragged import Ragged, counts, positions, recomputed
 from .salience_base import DocumentOutput, registered
 from .segmentation import SEGMENTATIONS, Sentences
 from .unpadded import in_one_row  # noqa: F401
@@ -125,19 +125,19 @@ class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
         vectors_SE = self.sentence_pooling(words.vectors_ND, sentences)
 
         weight_N = importance_N * share_N
-        kept_N = share_N > 0
-        kept_words = Ragged(words.by_document.segment_N[kept_N].bincount(minlength=packed.mask_BT.shape[0]))
-        query_KD = features_ND[kept_N]
-        counts_K = weight_N[kept_N]
+        kept_K = positions(share_N > 0)
+        kept_words = Ragged(counts(words.by_document.segment_N[kept_K], packed.mask_BT.shape[0]), kept_K.shape[0])
+        query_KD = features_ND[kept_K]
+        counts_K = weight_N[kept_K]
         if self.config.document_pooling == "mean":
-            query_KD, counts_K = query_KD * counts_K[:, None].to(features_ND.dtype), share_N[kept_N]
+            query_KD, counts_K = query_KD * counts_K[:, None].to(features_ND.dtype), share_N[kept_K]
         fused_KD = self.cross_attention(query_KD, kept_words, vectors_SE, sentences.documents)
         document_BD = kept_words.sum(fused_KD * shares(counts_K, kept_words)[:, None].to(fused_KD.dtype))
 
         attentions = None
         if wants_attentions:
             attentions_KHM = self.cross_attention.weights(query_KD, kept_words, vectors_SE, sentences.documents)
-            attentions = per_token(packed, attentions_KHM, sentences.token_N[kept_N], "mean").transpose(1, 2)
+            attentions = per_token(packed, attentions_KHM, sentences.token_N[kept_K], "mean").transpose(1, 2)
         return DocumentOutput(
             last_hidden_state=per_token(packed, words.vectors_ND, sentences.token_N, "mean") if output_tokens else None,
             pooler_output=document_BD,
@@ -168,8 +168,9 @@ class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
         return Words(
             vectors_ND=self.dropout(self.encoder_norm(encoded_ND)),
             sentences=sentences,
-            by_document=Ragged(sentences.documents.sum(sentences.words.lengths_S)),
+            by_document=Ragged(sentences.documents.sum(sentences.words.lengths_S), sentences.words.num_items),
             id_N=id_N,
+            num_cells=packed.mask_BT.numel(),
             position_N=sentences.token_N % packed.mask_BT.shape[1],
             idf_N=None if self.idf is None else self.idf(id_N),
         )

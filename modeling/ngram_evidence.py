@@ -1,13 +1,15 @@
 """What the words and word pairs of a text say of its class by counts alone: a linear classifier beside the network.
 
 Shape suffixes
-    B = texts, T = tokens, C = classes, G = n-grams of the table, N = n-grams of all texts, M = distinct ones of a text
+    B = texts, T = tokens, A = lengths of n-grams, C = classes, G = n-grams of the table, N = n-grams of all texts,
+    M = distinct ones of a text
 """
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from .ragged import Ragged
+from .ragged import Ragged, counts, positions
 from .windows import PackedInputs
 
 # An odd number whose multiples spread over all 64 bits (2^64 over the golden ratio).
@@ -47,7 +49,7 @@ class NgramEvidence(nn.Module):
         """Evidence for each class, (B, C); 0 for a text without known n-grams."""
         text_M, row_M, weight_M = self.tf_idf(packed)
         parts_MC = self.weight_GC[row_M].float() * weight_M[:, None]
-        return parts_MC.new_zeros(len(packed.mask_BT), parts_MC.shape[1]).index_add(0, text_M, parts_MC)
+        return parts_MC.new_zeros(packed.mask_BT.shape[0], parts_MC.shape[1]).index_add(0, text_M, parts_MC)
 
     def with_weights(self, weight_GC: Tensor) -> "NgramEvidence":
         """The same n-grams with these weights, in half precision."""
@@ -59,12 +61,12 @@ class NgramEvidence(nn.Module):
         """Text, row of the table, and weight of each text's known n-grams, (M,); a text's weights have length 1."""
         text_N, key_N = self.ngrams(packed)
         row_N = torch.searchsorted(self.key_G, key_N)
-        known_N = (row_N < len(self.key_G)).nonzero()[:, 0]
-        known_N = known_N[self.key_G[row_N[known_N]] == key_N[known_N]]
+        known_N = positions(row_N < len(self.key_G))
+        known_N = known_N[positions(self.key_G[row_N[known_N]] == key_N[known_N])]
         distinct_M, count_M = ((text_N[known_N] << 32) + row_N[known_N]).unique(return_counts=True)
         text_M, row_M = distinct_M >> 32, distinct_M & 0xFFFFFFFF
         weight_M = (1 + count_M.float().log()) * self.idf_G[row_M].float()
-        texts = Ragged(text_M.bincount(minlength=len(packed.mask_BT)))
+        texts = Ragged(counts(text_M, packed.mask_BT.shape[0]), text_M.shape[0])
         return text_M, row_M, weight_M / texts.sum(weight_M.square()).sqrt()[text_M]
 
     def ngrams(self, packed: PackedInputs) -> tuple[Tensor, Tensor]:
@@ -75,12 +77,12 @@ class NgramEvidence(nn.Module):
         """
         if "input_ids" not in packed.tokens:
             raise ValueError("evidence of n-grams needs input_ids, too, beside inputs_embeds")
-        ids_BT, mask_BT = packed.tokens["input_ids"], packed.mask_BT
-        key_BT, texts, keys = torch.zeros_like(ids_BT), [], []
-        for size in range(min(self.size, ids_BT.shape[1])):
-            last_BT = ids_BT[:, size:]
-            key_BT = key_BT[:, : last_BT.shape[1]] * MULTIPLIER + last_BT + 1
-            text_N, start_N = mask_BT[:, size:].nonzero(as_tuple=True)
-            texts.append(text_N)
-            keys.append(key_BT[text_N, start_N])
-        return torch.cat(texts), torch.cat(keys)
+        width = packed.mask_BT.shape[1]
+        ids_BT, mask_BT = (F.pad(each, (0, self.size - 1)) for each in (packed.tokens["input_ids"], packed.mask_BT))
+        key_BT, keys = torch.zeros_like(packed.tokens["input_ids"]), []
+        for last in range(self.size):
+            key_BT = key_BT * MULTIPLIER + ids_BT[:, last : last + width] + 1
+            keys.append(key_BT)
+        is_whole_ABT = torch.stack([mask_BT[:, last : last + width] for last in range(self.size)])
+        cell_N = positions(is_whole_ABT.flatten())
+        return cell_N // width % mask_BT.shape[0], torch.stack(keys).flatten()[cell_N]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .ragged import Ragged
+from .ragged import Ragged, is_exporting, positions
 
 # Queries handled at a time, and computed anew for the gradient, so that memory grows with the block, not its square.
 QUERY_CHUNK = 1024
@@ -58,12 +58,12 @@ class SelfQuery(TokenAttention):
             return cells.unflatten(0, item_GT.shape).transpose(1, 2)
 
         received_GNT = self.received(on_grid(self.query(hidden_PD)), on_grid(self.key(hidden_PD)), mask_GT)
-        received_PN = received_GNT.transpose(1, 2)[mask_GT]
+        received_PN = received_GNT.transpose(1, 2).flatten(0, 1)[positions(mask_GT.flatten(), blocks.num_items)]
         return received_PN / texts.lengths_S[texts.segment_N, None]
 
     def received(self, query_GNTK: Tensor, key_GNTK: Tensor, mask_GT: Tensor) -> Tensor:
         """Attention that each token receives, summed over the queries of its block, (G, N, T)."""
-        if mask_GT.shape[1] <= QUERY_CHUNK:
+        if is_exporting() or mask_GT.shape[1] <= QUERY_CHUNK:
             return self.received_from(query_GNTK, mask_GT, key_GNTK, mask_GT)
         total_GNT = torch.zeros(query_GNTK.shape[:3], device=query_GNTK.device)
         for start in range(0, mask_GT.shape[1], QUERY_CHUNK):

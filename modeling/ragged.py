@@ -20,6 +20,16 @@ from torch.utils.checkpoint import checkpoint
 CELLS_OF_GROUP = {"cpu": 512, "cuda": 65_536}
 
 
+def is_exporting() -> bool:
+    """Whether torch.export looks at the model: nothing may then depend on what numbers a batch holds."""
+    return torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
+
+
+def is_empty(x_ND: Tensor) -> bool:
+    """Whether there are no items, where that may decide what is computed."""
+    return not is_exporting() and x_ND.shape[0] == 0
+
+
 class Groups:
     """Segments of a layout in groups, each padded to its longest.
 
@@ -37,12 +47,15 @@ class Groups:
         # Cells C: one after the other, those of all groups. One gather for all of them, whose gradient is one too; a
         # gather for each group would have a gradient as large as all items for each group.
         self.item_C = torch.cat([empty, *(items_GL.flatten() for items_GL, _ in grids)])
-        cell_N = torch.cat([empty.bool(), *(mask_GL.flatten() for mask_GL in self.masks)]).nonzero()[:, 0]
-        self.cell_N = cell_N.new_zeros(layout.segment_N.shape[0]).scatter_(0, self.item_C[cell_N], cell_N)
+        cell_N = positions(torch.cat([empty.bool(), *(mask_GL.flatten() for mask_GL in self.masks)]))
+        self.cell_N = cell_N.new_zeros(layout.num_items).scatter_(0, self.item_C[cell_N], cell_N)
 
     def split(self, x_ND: Tensor) -> list[Tensor]:
         """Items (N, ...) as (G, L, ...) for each group; padding repeats an item."""
-        parts = x_ND.index_select(0, self.item_C).split(self.sizes)
+        if is_exporting():  # without any item, the padding has something to repeat
+            x_ND = torch.cat([x_ND, x_ND.new_zeros(1, *x_ND.shape[1:])])
+        cells = x_ND.index_select(0, self.item_C)
+        parts = [cells] if len(self.sizes) == 1 else cells.split(self.sizes)
         return [part.unflatten(0, mask_GL.shape) for part, mask_GL in zip(parts, self.masks, strict=True)]
 
     def join(self, results: list[Tensor], items: Tensor | None = None) -> Tensor:
@@ -74,18 +87,40 @@ def recomputed(function: Callable[..., Any], is_wanted: bool) -> Callable[..., A
     return partial(checkpoint, function, use_reentrant=False) if is_wanted and torch.is_grad_enabled() else function
 
 
+def largest(lengths: Tensor, at_least: int = 0) -> int:
+    """The largest of some lengths, or this if there are none."""
+    # No int() of it: that would make the example's length a part of an exported model.
+    found: Any = torch.cat([lengths.flatten(), lengths.new_full((1,), at_least)]).max().item()
+    torch._check(found >= at_least)
+    return found  # type: ignore[no-any-return]
+
+
+def positions(mask_C: Tensor, num_true: int | None = None) -> Tensor:
+    """Where a mask (C,) is true, ascending; `num_true` says how many it are, where that is known."""
+    found = mask_C.nonzero()[:, 0]
+    if num_true is not None:
+        torch._check(found.shape[0] == num_true)
+    return found
+
+
+def counts(segment_N: Tensor, num_segments: int) -> Tensor:
+    """Items of each segment, (S,)."""
+    return segment_N.new_zeros(num_segments).index_add(0, segment_N, torch.ones_like(segment_N))
+
+
 class Ragged:
     """The layout of N items in S consecutive segments.
 
     Args:
         lengths_S: int64 number of items of each segment, zero allowed; items lie in the order of their segments.
+        num_items: N, where it is known.
     """
 
-    def __init__(self, lengths_S: Tensor) -> None:
+    def __init__(self, lengths_S: Tensor, num_items: int | None = None) -> None:
         self.lengths_S = lengths_S
         self.offsets_S = lengths_S.cumsum(0) - lengths_S
-        self.segment_N = torch.repeat_interleave(lengths_S)
-        self.num_segments = lengths_S.shape[0]
+        self.segment_N = torch.repeat_interleave(lengths_S, output_size=num_items)
+        self.num_items, self.num_segments = self.segment_N.shape[0], lengths_S.shape[0]
 
     @property
     def position_N(self) -> Tensor:
@@ -97,7 +132,7 @@ class Ragged:
         if size is None:
             return self
         pieces = Ragged((self.lengths_S + size - 1) // size)
-        return Ragged((self.lengths_S[pieces.segment_N] - pieces.position_N * size).clamp(max=size))
+        return Ragged((self.lengths_S[pieces.segment_N] - pieces.position_N * size).clamp(max=size), self.num_items)
 
     @cached_property
     def groups(self) -> Groups:
@@ -110,6 +145,8 @@ class Ragged:
         Args:
             cells: How many cells of a group a type of device is given, "cuda" for others; empty for one group.
         """
+        if is_exporting():
+            return Groups(self, [torch.arange(self.num_segments, device=self.lengths_S.device)])
         limit = cells.get(self.lengths_S.device.type, cells.get("cuda", sys.maxsize))
         order_S = self.lengths_S.argsort(stable=True)
         lengths = self.lengths_S[order_S].tolist()
@@ -119,15 +156,17 @@ class Ragged:
     def grid(self, segments_G: Tensor) -> tuple[Tensor, Tensor]:
         """Index and validity of the padded layout of some segments: (items_GL, mask_GL)."""
         lengths_G1 = self.lengths_S[segments_G, None]
-        longest = int(lengths_G1.max()) if len(segments_G) else 0
+        longest = largest(lengths_G1, 2 if is_exporting() else 0)
         position_1L = torch.arange(longest, device=lengths_G1.device)[None]
         items_GL = self.offsets_S[segments_G, None] + position_1L.minimum((lengths_G1 - 1).clamp(min=0))
-        items_GL = items_GL.clamp(max=self.segment_N.shape[0] - 1)  # behind the last item, for an empty last segment
+        items_GL = items_GL.clamp(max=self.num_items - 1).clamp(
+            min=0
+        )  # behind the last item, for an empty last segment
         return items_GL, position_1L < lengths_G1
 
     def map_groups(self, function: Callable[[Tensor, Tensor], Tensor], x_ND: Tensor) -> Tensor:
         """Apply `function(x_GLD, mask_GL) -> y_GLE` to each group and return the valid items as y_NE."""
-        if x_ND.shape[0] == 0:
+        if is_empty(x_ND):
             # One item of padding tells the width of what the function returns.
             return function(x_ND.new_zeros(1, 1, x_ND.shape[1]), self.lengths_S.new_ones(1, 1).bool())[0, :0]
         groups = self.groups

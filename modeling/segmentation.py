@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from .ragged import Ragged
+from .ragged import Ragged, counts, positions
 from .windows import PackedInputs
 
 
@@ -59,22 +60,24 @@ class Punctuation(nn.Module):
         """Find the sentences; the vectors aren't looked at."""
         mask_BT, width = packed.mask_BT, packed.mask_BT.shape[1]
         ends_BT = end_marks(packed, self.config)
-        index_T = torch.arange(width, device=mask_BT.device)
         starts_BT = torch.ones_like(mask_BT)
         starts_BT[:, 1:] = ends_BT[:, :-1] & ~ends_BT[:, 1:]
         starts_BT &= mask_BT
         sentence_BT = starts_BT.cumsum(1) - 1
-        word_BT = index_T - torch.where(starts_BT, index_T, 0).cummax(1).values
+        start_S = F.pad(positions(starts_BT.flatten()), (1, 0))
+        word_BT = torch.arange(mask_BT.numel(), device=mask_BT.device) - start_S[starts_BT.flatten().cumsum(0)]
+        word_BT = word_BT.unflatten(0, mask_BT.shape)
         kept_BT = (
             mask_BT
             & (sentence_BT < (self.config.max_sentences or width))
             & (word_BT < (self.config.max_words or width))
         )
         kept_starts_BT = starts_BT & kept_BT
-        token_N = kept_BT.flatten().nonzero()[:, 0]
+        token_N = positions(kept_BT.flatten())
         sentence_N = kept_starts_BT.flatten()[token_N].cumsum(0) - 1
         documents = Ragged(kept_starts_BT.sum(1))
-        return Sentences(token_N, Ragged(sentence_N.bincount(minlength=int(kept_starts_BT.sum()))), documents)
+        words = Ragged(counts(sentence_N, documents.num_items), token_N.shape[0])
+        return Sentences(token_N, words, documents)
 
 
 class SlidingWindow(nn.Module):
@@ -91,7 +94,7 @@ class SlidingWindow(nn.Module):
         length_B = mask_BT.sum(1)
         # A window is only needed where the one before didn't reach the document's end.
         count_B = (length_B > 0) + ((length_B - size).clamp(min=0) + stride - 1) // stride
-        documents = Ragged(count_B.clamp(max=self.config.max_sentences or int(count_B.max())))
+        documents = Ragged(count_B.clamp(max=self.config.max_sentences or mask_BT.shape[1]))
         start_S = documents.position_N * stride
         words = Ragged((length_B[documents.segment_N] - start_S).clamp(max=size))
         first_S = documents.segment_N * mask_BT.shape[1] + start_S
@@ -152,10 +155,10 @@ class LearnedBoundaries(nn.Module):
         count_B = torch.zeros_like(mask_BT[:, 0], dtype=torch.long)
         documents = Ragged(count_B.scatter_reduce(0, document_N, number_N + 1, "amax"))
         sentence_N = documents.offsets_S[document_N] + number_N
-        words = Ragged(sentence_N.bincount(minlength=documents.segment_N.shape[0]))
-        read_N = words.position_N < (self.config.max_words or width)
-        words = Ragged(words.lengths_S.clamp(max=self.config.max_words or width))
-        return Sentences(token_N[read_N], words, documents, share_N[read_N].float())
+        words = Ragged(counts(sentence_N, documents.num_items), token_N.shape[0])
+        read = positions(words.position_N < (self.config.max_words or width))
+        words = Ragged(words.lengths_S.clamp(max=self.config.max_words or width), read.shape[0])
+        return Sentences(token_N[read], words, documents, share_N[read].float())
 
 
 SEGMENTATIONS: dict[str, type[Punctuation] | type[SlidingWindow] | type[LearnedBoundaries]] = {

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .ragged import Ragged, recomputed
+from .ragged import Ragged, is_empty, is_exporting, largest, positions, recomputed
 from .unpadded import NAME as UNPADDED
 from .unpadded import first_position, in_one_row, learned_positions
 
@@ -39,12 +39,12 @@ class PackedInputs:
     @cached_property
     def texts(self) -> Ragged:
         """P tokens in B texts."""
-        return Ragged(self.mask_BT.sum(1))
+        return Ragged(self.mask_BT.sum(1), self.cell_P.shape[0])
 
     @cached_property
     def cell_P(self) -> Tensor:
         """Where each token stands in the flattened (B * T) batch."""
-        return self.mask_BT.flatten().nonzero()[:, 0]
+        return positions(self.mask_BT.flatten())
 
     def number_of(self, cell_N: Tensor) -> Tensor:
         """Which of the P tokens stand in these cells of the flattened (B * T) batch."""
@@ -97,10 +97,10 @@ def pack_inputs(attention_mask: Tensor | None, **tokens: Tensor | None) -> Packe
         check_mask(attention_mask)
         mask_BT = attention_mask.to(torch.bool)
     # A batch without any column still has one row per text: give it a column of padding.
-    if width == 0:
+    if not is_exporting() and width == 0:
         present = {name: value.new_zeros(batch_size, 1, *value.shape[2:]) for name, value in present.items()}
         mask_BT = mask_BT.new_zeros(batch_size, 1)
-    longest = max(int(mask_BT.sum(1).max()), 1) if batch_size else 1
+    longest = width if is_exporting() else max(largest(mask_BT.sum(1)), 1)
     source_BT = (~mask_BT).to(torch.uint8).argsort(dim=1, stable=True)[:, :longest]
     rows_B1 = torch.arange(batch_size, device=first.device)[:, None]
     packed = {name: value[rows_B1, source_BT] for name, value in present.items()}
@@ -198,12 +198,12 @@ def encode_windows(encoder: Any, packed: PackedInputs, config: Any, keep_at_most
         keep_at_most: Tokens whose activations may be kept for the gradient; those of more are computed again, group by
             group. None for no limit.
     """
-    if not packed.texts.num_segments:  # encoders refuse to read nothing
+    if is_empty(packed.texts.lengths_S):  # encoders refuse to read nothing
         return next(encoder.parameters()).new_zeros(0, encoder.config.hidden_size)
     width, special = packed.mask_BT.shape[1], (config.num_prefix_tokens, config.num_suffix_tokens)
     plan = plan_windows(packed.texts, width, config.window_size, config.window_stride, *special)
     rows = None if config.window_size else position_rows(encoder)
-    if rows is not None and (longest := int(plan.windows.lengths_S.max())) > rows:
+    if rows is not None and not is_exporting() and (longest := int(plan.windows.lengths_S.max())) > rows:
         raise ValueError(f"a text of {longest} tokens is more than the encoder's {rows} positions; set window_size")
     groups = plan.windows.in_groups({} if is_sharded(encoder) else CELLS_OF_CALL)
     inputs = {

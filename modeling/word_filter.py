@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .attention import ATTENTIONS
-from .ragged import Ragged
+from .ragged import Ragged, counts, is_empty
 from .salience_base import registered
 from .segmentation import Sentences
 
@@ -25,6 +25,7 @@ class Words(NamedTuple):
     sentences: Sentences
     by_document: Ragged  # the same N words, in documents
     id_N: Tensor | None  # token ids; None where the caller gave embeddings only
+    num_cells: int  # of the batch that `sentences.token_N` points to
     position_N: Tensor  # place in the document, from 0
     idf_N: Tensor | None  # inverse document frequency, where the model keeps it
 
@@ -69,7 +70,7 @@ def tf_idf(words: Words) -> Tensor:
     _, same_N = ((document_N << 32) + words.id_N).unique(return_inverse=True)
     # A token that stands in several sentences is counted once.
     token_N = words.sentences.token_N
-    part_N = 1 / token_N.bincount()[token_N].to(words.idf_N.dtype)
+    part_N = 1 / counts(token_N, words.num_cells)[token_N].to(words.idf_N.dtype)
     count = torch.zeros_like(part_N).index_add(0, same_N, part_N)
     weight_N = (1 + count[same_N].log()) * words.idf_N
     return weight_N / words.by_document.max(weight_N[:, None])[document_N, 0]
@@ -200,7 +201,7 @@ class WordFilter(nn.Module):
     def attend(self, words: Words) -> Tensor:
         """Scaled dot-product attention of each word over its sentence or document, (N, D)."""
         x_ND = words.vectors_ND
-        if not x_ND.shape[0]:
+        if is_empty(x_ND):
             return x_ND
         segments = words.sentences.words if self.config.attention_scope == "sentence" else words.by_document
         query_N1D, key_N1D = self.query(x_ND)[:, None], self.key(x_ND)[:, None]

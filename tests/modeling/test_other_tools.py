@@ -179,3 +179,17 @@ def test_prefixes_are_refused_by_peft(name):
     model = get_peft_model(tiny_model(name), PrefixTuningConfig(task_type=TaskType.SEQ_CLS, num_virtual_tokens=4))
     with pytest.raises(ValueError, match="does not support past key values"):
         model(**random_batch([5, 12]))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["attn_pool", "hierarchical_encoder", "cnn"])
+def test_torch_export_serves_any_batch(name):
+    model, batch = tiny_model(name), random_batch([40, 7, 21])
+    sizes = {each: {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC} for each in batch}
+    exported = torch.export.export(model, (), batch, dynamic_shapes=sizes, strict=False).module()
+    for lengths in ([5], [150, 1], [1, 2, 3, 0, 7], [9] * 13):
+        given = random_batch(lengths, "left")
+        ours, theirs = model(**given), exported(**given)
+        for field in ("logits", "pooling_weights"):
+            if ours.get(field) is not None:
+                assert_close(theirs[field], ours[field], atol=1e-5, rtol=0)
