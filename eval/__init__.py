@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from salience.configuration.errors import UserError
     from salience.eval.compare.command import compare_runs
     from salience.eval.explain.command import explain_texts
+    from salience.eval.export.command import export_model
     from salience.eval.predict.command import predict_files
     from salience.eval.predict.predictor import Predictor
     from salience.eval.reading.load import load_classifier
@@ -20,6 +21,7 @@ __all__ = [
     "UserError",
     "compare_runs",
     "explain_texts",
+    "export_model",
     "load_classifier",
     "predict_files",
     "run_study",
@@ -34,6 +36,7 @@ __getattr__, __dir__ = lazy_names(
         "UserError": "salience.configuration.errors",
         "compare_runs": "salience.eval.compare.command",
         "explain_texts": "salience.eval.explain.command",
+        "export_model": "salience.eval.export.command",
         "load_classifier": "salience.eval.reading.load",
         "predict_files": "salience.eval.predict.command",
         "run_study": "salience.eval.study.command",

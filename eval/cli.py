@@ -27,6 +27,9 @@ EVAL_COMMANDS = {
         "salience.eval.explain.command", "--model RUN --text TEXT", "which words and sentences decide an answer"
     ),
     "space": Command("salience.eval.space.command", "--model RUN --output DIR", "a Gradio page to try it on"),
+    "export": Command(
+        "salience.eval.export.command", "--model RUN --output DIR --test_file FILE", "the model as ONNX, without torch"
+    ),
     "compare": Command("salience.eval.compare.command", "RUN [RUN ...]", "finished runs and TF-IDF in one table"),
     "study": Command("salience.eval.study.command", "STUDY.yaml", "a grid of runs with several seeds, in one table"),
     "baseline": Command(

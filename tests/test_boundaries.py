@@ -30,7 +30,7 @@ ALLOWED = {
     "eval.scores": ["configuration", "model_cards"],
     "eval.reading": ["configuration", "modeling", "model_cards", "eval.scores"],
     "eval.score": [], "eval.explain": [], "eval.failures": [], "eval.benchmark": [], "eval.baseline": [],
-    "eval.predict": [],
+    "eval.predict": [], "eval.export": [],
     "eval.space": ["eval.explain", "eval.predict"],
     "eval.report": ["eval.explain", "eval.failures"],
     "eval.study": ["eval.baseline"],

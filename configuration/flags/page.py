@@ -28,6 +28,7 @@ COMMANDS = {
     "report": ("salience.eval.report.command:ReportArguments", DataArguments),
     "explain": ("salience.eval.explain.command:ExplainArguments", None),
     "space": ("salience.eval.space.command:SpaceArguments", None),
+    "export": ("salience.eval.export.command:ExportArguments", FileArguments),
     "compare": ("salience.eval.compare.command:CompareArguments", DataArguments),
     "study": ("salience.eval.study.command:StudyArguments", None),
     "benchmark": ("salience.eval.benchmark.command:BenchmarkArguments", DataArguments),

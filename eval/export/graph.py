@@ -1,0 +1,128 @@
+"""A classifier as an ONNX file, and that file with its encoder's products in int8."""
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import BatchEncoding, PreTrainedModel
+
+from salience.configuration.errors import UserError, one_line
+from salience.modeling.encoders import pretrained_encoder
+
+SCOPES = "pkg.torch.onnx.name_scopes"
+"""The exporter's note on a node: the modules that it stands in."""
+LARGEST_FILE = 1_900_000_000
+"""Bytes of weights that one file holds; those of more lie in a second one beside it."""
+
+
+class Logits(nn.Module):
+    """A classifier of which only the logits are asked."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
+        """(B, T) each -> (B, C)."""
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        logits: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask, **types).logits
+        return logits
+
+
+def write_graph(model: PreTrainedModel, example: BatchEncoding, file: Path) -> None:
+    """Write a classifier with all that corrects its logits, for any number of texts of any length.
+
+    Args:
+        model: The classifier, on the CPU and in float32.
+        example: Several texts as its inputs; how many they are and how long doesn't matter.
+        file: Is written.
+
+    Raises:
+        UserError: The exporter can't do this model.
+    """
+    from salience.eval.export.operators import OPSET, TRANSLATIONS, with_onnx_lstms
+
+    copied = copy.deepcopy(model).eval()
+    with_onnx_lstms(copied)
+    dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    num_bytes = sum(each.numel() * each.element_size() for each in model.state_dict().values())
+    try:
+        with quiet():
+            program = torch.onnx.export(
+                Logits(copied).eval(),
+                kwargs=dict(example),
+                dynamic_shapes={name: dynamic for name in example},
+                dynamo=True,
+                opset_version=OPSET,
+                custom_translation_table=TRANSLATIONS,
+                output_names=["logits"],
+                verbose=False,
+            )
+    except Exception as error:  # what it raises for a model that it can't do is of many kinds
+        reason = one_line(str(error.__cause__ or error).strip().partition("\n")[0])
+        raise UserError(
+            f"--model {model.name_or_path} can't be exported by torch {torch.__version__}: {reason}"
+        ) from error
+    assert program is not None
+    for node in program.model.graph.all_nodes():
+        for note in set(node.metadata_props) - {SCOPES}:  # they are long, and name files of this machine
+            del node.metadata_props[note]
+    program.save(file, external_data=num_bytes > LARGEST_FILE)
+
+
+def write_int8(model: PreTrainedModel, graph: Path, file: Path) -> int:
+    """Write a graph with the encoder's products of int8: weights by output, and activations as they come.
+
+    One bit is left free, without which CPUs without VNNI instructions overflow.
+
+    Args:
+        model: What the graph was made of; it has an encoder.
+        graph: From `write_graph`.
+        file: Is written.
+
+    Returns:
+        How many products they are.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    encoder = pretrained_encoder(model)
+    scope = next(name for name, module in model.named_modules() if module is encoder)
+    nodes = onnx.load(graph, load_external_data=False).graph.node
+    products = [each.name for each in nodes if each.op_type == "MatMul" and is_within(each, f"model.{scope}.")]
+    with quiet():
+        quantize_dynamic(
+            graph,
+            file,
+            nodes_to_quantize=products,
+            op_types_to_quantize=["MatMul"],
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            reduce_range=True,
+            use_external_data_format=graph.with_name(f"{graph.name}.data").exists(),
+        )
+    return sum(each.op_type == "MatMulInteger" for each in onnx.load(file, load_external_data=False).graph.node)
+
+
+def is_within(node: object, scope: str) -> bool:
+    """Whether a node of an exported graph stands in the module of this name, by the exporter's notes."""
+    notes = {each.key: each.value for each in node.metadata_props}  # type: ignore[attr-defined]
+    return f"'{scope}" in notes.get(SCOPES, "")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the notes of the exporter and the quantizer on their own doings."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,111 @@
+"""How an exported classifier answers beside the one that it was made of, on real texts.
+
+Shapes
+    N = texts, C = classes
+"""
+
+import importlib.util
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+
+from salience.eval.scores.predictions import REGRESSION, decide
+
+MOST_TEXTS = 1_000
+"""Texts that are read at most, spread evenly over those that are given."""
+TOLERANCE = 1e-4
+"""By which a logit in float32 may differ from torch's."""
+
+
+class Measured(TypedDict):
+    """One file of a model, or the model itself ("torch")."""
+
+    file: str
+    megabytes: float
+    texts_per_second: float
+    largest_difference: float | None  # of a logit to torch's; None for torch
+    equal_answers: float | None  # share of the texts
+    accuracy: float | None  # share of the texts whose labels are all right; None for a regression
+
+
+def spread(num_texts: int) -> np.ndarray:
+    """Which of the texts are read."""
+    return np.unique(np.linspace(0, num_texts - 1, min(num_texts, MOST_TEXTS)).round().astype(int))
+
+
+def exported_logits(folder: Path, file: str) -> Callable[[Sequence[str]], np.ndarray]:
+    """What gives the logits (N, C) of texts in an exported folder: its own predict.py."""
+    spec = importlib.util.spec_from_file_location("exported_predict", folder / "predict.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: Callable[[Sequence[str]], np.ndarray] = module.Classifier(file).logits
+    return found
+
+
+def timed(logits: Callable[[Sequence[str]], np.ndarray], texts: Sequence[str]) -> tuple[np.ndarray, float]:
+    """Logits (N, C) of texts, and texts per second; what is done once only has been done before."""
+    logits(texts[:8])
+    start = time.perf_counter()
+    found = logits(texts)
+    return found, len(texts) / (time.perf_counter() - start)
+
+
+def compared(
+    file: str, num_bytes: int, answers: tuple[np.ndarray, float], torch_logits: np.ndarray, labels: Any, kind: str
+) -> Measured:
+    """The figures of one file.
+
+    Args:
+        file: Its name, or "torch".
+        num_bytes: Its size, with that of the file beside it.
+        answers: Its logits (N, C), and texts per second.
+        torch_logits: (N, C) of the model itself.
+        labels: (N,) class ids, or (N, C) zeros and ones.
+        kind: The model's problem type.
+    """
+    logits, speed = answers
+    is_torch = file == "torch"
+    has_classes = kind != REGRESSION
+    chosen = decide(logits, kind) if has_classes else None
+    equal = accuracy = None
+    if chosen is not None:
+        equal = float((chosen == decide(torch_logits, kind)).all(1).mean())
+        true = np.asarray(labels)
+        true = np.eye(logits.shape[1], dtype=bool)[true] if true.ndim == 1 else true.astype(bool)
+        accuracy = float((chosen == true).all(1).mean())
+    return Measured(
+        file=file,
+        megabytes=round(num_bytes / 1e6, 2),
+        texts_per_second=round(speed, 2),
+        largest_difference=None if is_torch else float(np.abs(logits - torch_logits).max()),
+        equal_answers=None if is_torch else equal,
+        accuracy=accuracy,
+    )
+
+
+def table(measured: Sequence[Measured]) -> str:
+    """The figures in columns, as the terminal shows them."""
+    torch_accuracy = measured[0]["accuracy"]
+    rows = [["file", "MB", "texts/s", "largest difference", "equal answers", "accuracy", "lost"]]
+    for each in measured:
+        lost = None if torch_accuracy is None or each["accuracy"] is None else torch_accuracy - each["accuracy"]
+        rows.append(
+            [
+                each["file"],
+                f"{each['megabytes']:.1f}",
+                f"{each['texts_per_second']:.1f}",
+                "" if each["largest_difference"] is None else f"{each['largest_difference']:.1e}",
+                "" if each["equal_answers"] is None else f"{each['equal_answers']:.2%}",
+                "" if each["accuracy"] is None else f"{each['accuracy']:.2%}",
+                "" if lost is None or each is measured[0] else f"{100 * lost:.2f} points",
+            ]
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(n) for cell, n in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    )

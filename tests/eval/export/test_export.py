@@ -1,0 +1,123 @@
+"""`salience export`: what a folder holds, how it answers where there is no torch, and what is refused."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from salience.eval import UserError, export_model
+from salience.eval.export import command
+from salience.eval.export.measuring import exported_logits
+from salience.eval.reading.load import load_classifier
+from salience.eval.reading.reader import Reader
+from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION
+from tests.helpers.paths import ROOT
+from tests.helpers.predicting import TEXTS, save_model
+from tests.helpers.run_folders import read
+from tests.helpers.tiny import tiny_model
+from tests.helpers.toy import toy_texts, write_csv
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+GIVEN = [text for text in TEXTS if text is not None]
+NAMES = {"business": "economy", "culture": "science", "sport": "sports"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def test_file(tmp_path_factory):
+    rows = [(text * (1 + row % 4), NAMES[label]) for row, (text, label) in enumerate(toy_texts(24))]
+    return write_csv(tmp_path_factory.mktemp("data") / "test.csv", rows)
+
+
+@pytest.fixture(scope="module")
+def exported(run, test_file, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    export_model(run, folder, test_file=test_file, int8=True)
+    return folder
+
+
+def own_logits(run, texts):
+    reader = Reader(*load_classifier(run))
+    return reader.logits(reader.token_ids(texts))
+
+
+def test_folder_holds_all_that_is_needed_and_what_was_measured(exported, run):
+    files = {path.name for path in exported.iterdir()}
+    graphs = {"model.onnx", "model_int8.onnx"}
+    assert files == graphs | {"tokenizer.json", "export.json", "predict.py", "export_results.json"}
+    results = read(exported, "export_results.json")
+    assert results["texts"] == 24 and results["longest"] > 16  # several windows
+    torch_figures, *others = results["measured"]
+    assert torch_figures["file"] == "torch" and [each["file"] for each in others] == ["model.onnx", "model_int8.onnx"]
+    assert others[0]["largest_difference"] < 1e-5 and others[0]["equal_answers"] == 1
+    assert others[0]["accuracy"] == torch_figures["accuracy"]
+    assert 1e-5 < others[1]["largest_difference"] < 0.2
+    assert all(each["texts_per_second"] > 0 and each["megabytes"] > 0 for each in results["measured"])
+    assert str(ROOT).encode() not in (exported / "model.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("graph", ["model.onnx", "model_int8.onnx"])
+def test_predict_answers_without_torch_as_the_model(exported, run, graph):
+    script = ROOT / "tests" / "helpers" / "process_without_torch.py"
+    process = subprocess.run(
+        [sys.executable, str(script), str(exported), graph], input=json.dumps(GIVEN), capture_output=True, text=True
+    )
+    assert process.returncode == 0, process.stderr
+    logits = own_logits(run, GIVEN).astype(np.float64)
+    scores = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    tolerance = 1e-5 if graph == "model.onnx" else 0.05
+    for answer, row in zip(json.loads(process.stdout), scores, strict=True):
+        assert answer["score"] == pytest.approx(row.max(), abs=tolerance)
+        if graph == "model.onnx":
+            assert answer["label"] == ["economy", "science", "sports"][row.argmax()]
+
+
+def test_predict_is_a_program(exported):
+    process = subprocess.run(
+        [sys.executable, str(exported / "predict.py"), "a goal", "the bank"], capture_output=True, text=True
+    )
+    answers = [json.loads(line) for line in process.stdout.splitlines()]
+    assert len(answers) == 2 and set(answers[0]) == {"label", "score"}
+
+
+@pytest.mark.parametrize("kind", [MULTI_LABEL, REGRESSION])
+def test_several_labels_and_numbers(exported, run, kind, tmp_path):
+    for file in exported.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    facts = read(tmp_path, "export.json") | {"problem_type": kind, "logit_thresholds": [0.0, 0.1, 9.0]}
+    (tmp_path / "export.json").write_text(json.dumps(facts))
+    answers = exported_logits(tmp_path, "model.onnx").__self__(GIVEN)
+    for answer, row in zip(answers, own_logits(run, GIVEN), strict=True):
+        if kind == REGRESSION:
+            assert answer["score"] == pytest.approx(row.tolist(), abs=1e-5)
+        else:
+            chosen = [index for index in range(3) if row[index] >= facts["logit_thresholds"][index]]
+            assert answer["label"] == [facts["labels"][index] for index in chosen]
+            assert answer["score"] == pytest.approx([1 / (1 + np.exp(-row[index])) for index in chosen], abs=1e-5)
+
+
+def test_refusals_leave_nothing_behind(run, test_file, exported, tmp_path, monkeypatch):
+    def failure(model=run, output=tmp_path / "new", **flags):
+        with pytest.raises(UserError) as error:
+            export_model(model, output, **{"test_file": test_file, **flags})
+        assert list(tmp_path.iterdir()) in ([], [tmp_path / "scratch"])
+        return str(error.value)
+
+    assert "exists; choose another folder" in failure(output=exported)
+    assert "can't be loaded" in failure(model=tmp_path / "none")
+    assert "--test_file is missing" in failure(test_file=None)
+    monkeypatch.setattr(command, "TOLERANCE", 0.0)
+    assert "differs from the model by" in failure()
+    tiny_model("cnn").save_pretrained(tmp_path / "scratch")
+    load_classifier(run)[1].save_pretrained(tmp_path / "scratch")
+    assert "has none; leave it out" in failure(model=tmp_path / "scratch", int8=True)
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    assert "onnxscript" in (told := failure()) and "run: pip install -c constraints.txt 'salience[export]'" in told

@@ -1,0 +1,94 @@
+"""Graphs answer as their models do, at batch sizes and lengths other than those that they were made from."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoConfig, BertForSequenceClassification
+from transformers.tokenization_utils_base import BatchEncoding
+
+from salience.configuration import AttnPoolConfig
+from salience.eval.export.graph import write_graph, write_int8
+from salience.modeling import AttnPoolForSequenceClassification
+from salience.modeling.ngram_evidence import NgramEvidence
+from salience.modeling.windows import pack_inputs
+from tests.helpers.tiny import ENCODER, LABELS, TINY_MODELS, WINDOWS, random_batch, tiny_encoder_config, tiny_model
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+# One text, several windows, several texts, texts of one token and none, and nothing at all.
+LENGTHS = [[5], [100], [150, 1], [1, 2, 3, 0, 7], [60, 3, 16, 17, 33], [9] * 13, [0]]
+QUICK = ("attn_pool", "hierarchical", "hierarchical_encoder")
+
+
+def session_of(model, file):
+    write_graph(model, BatchEncoding(random_batch([40, 7, 21])), file)
+    return onnxruntime.InferenceSession(str(file))
+
+
+@torch.no_grad()
+def largest_difference(model, session, lengths, side):
+    batch = random_batch(lengths, side)
+    found = session.run(None, {name: value.numpy() for name, value in batch.items()})[0]
+    assert found.shape == (len(lengths), 3)
+    return np.abs(found - model(**batch).logits.numpy()).max()
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in TINY_MODELS]
+)
+def test_graph_answers_as_the_model_at_any_size(name, tmp_path):
+    model = tiny_model(name)
+    session = session_of(model, tmp_path / "model.onnx")
+    for side in ("right", "left"):
+        for lengths in LENGTHS:
+            assert largest_difference(model, session, lengths, side) < 1e-5, (lengths, side)
+
+
+@torch.no_grad()
+def test_evidence_of_ngrams_and_all_corrections_are_in_the_graph(tmp_path):
+    model = tiny_model("cnn")
+    batch = random_batch([60, 3, 16, 17, 33])
+    keys = NgramEvidence(3, 0, 2).ngrams(pack_inputs(**batch))[1].unique()[::2]
+    model.config.update({"ngram_weight": 0.7, "logit_temperature": 1.7, "prior_correction": [0.1, 0.2, -0.3]})
+    model.ngrams = NgramEvidence(3, len(keys), 2)
+    model.ngrams.key_G, model.ngrams.idf_G = keys, torch.linspace(1, 3, len(keys))
+    model.ngrams.weight_GC = torch.randn(len(keys), 3, generator=torch.Generator().manual_seed(0)).half()
+    assert model.ngrams(pack_inputs(**batch)).abs().min() > 0.01
+    session = session_of(model, tmp_path / "model.onnx")
+    for lengths in LENGTHS:
+        assert largest_difference(model, session, lengths, "left") < 1e-5, lengths
+
+
+def test_int8_is_of_all_products_of_the_encoder_and_of_no_other(tmp_path):
+    model = tiny_model("attn_pool")
+    session_of(model, tmp_path / "model.onnx")
+    linears = [each for each in model.encoder.modules() if isinstance(each, torch.nn.Linear)]
+    assert write_int8(model, tmp_path / "model.onnx", tmp_path / "int8.onnx") == len(linears)
+    session = onnxruntime.InferenceSession(str(tmp_path / "int8.onnx"))
+    differences = [largest_difference(model, session, lengths, "right") for lengths in LENGTHS]
+    assert 0 < max(differences) < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["distilbert", "roberta", "electra", "mpnet", "modernbert"])
+def test_other_encoders_are_exported(kind, tmp_path):
+    torch.manual_seed(0)
+    small = {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32} if kind == "distilbert" else {}
+    encoder = AutoConfig.for_model(kind, **{**ENCODER, "pad_token_id": 0, **small})
+    config = AttnPoolConfig(encoder_config=encoder, key_dim=8, **WINDOWS, **LABELS)
+    model = AttnPoolForSequenceClassification(config).eval()
+    session = session_of(model, tmp_path / "model.onnx")
+    for lengths in LENGTHS:
+        assert largest_difference(model, session, lengths, "right") < 1e-4, lengths
+
+
+@pytest.mark.slow
+def test_plain_head_is_exported(tmp_path):
+    torch.manual_seed(0)
+    model = BertForSequenceClassification(tiny_encoder_config()).eval()
+    model.config.num_labels = 3
+    model.classifier = torch.nn.Linear(16, 3)
+    session = session_of(model, tmp_path / "model.onnx")
+    for lengths in ([5], [24, 1, 7], [9] * 13):
+        assert largest_difference(model, session, lengths, "right") < 1e-5, lengths
