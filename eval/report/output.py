@@ -80,9 +80,7 @@ def write(
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(picture)
     write_json(out / FAILURES_FILE, failures)
-    write_doubts(
-        out / DOUBTS_FILE, f"{results['data']['name']}, {results['data']['split']}", results["doubtful_labels"]
-    )
+    write_doubts(out / DOUBTS_FILE, source, results["doubtful_labels"])
     write_page(out / PAGE_FILE, results, failures, pictures)
     card = untouched_card(run, out)
     write_json(out / REPORT_FILE, results)  # where it is, the report is complete
