@@ -1,7 +1,7 @@
 """What people see of a Space: a tab for one text, and a tab for a file of them."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -15,7 +15,7 @@ from salience.eval.explain.command import ExplainArguments, explained
 from salience.eval.explain.page import environment
 from salience.eval.explain.telling import about_method
 from salience.eval.predict.command import predict_files
-from salience.eval.predict.predictor import PROBABILITIES, SCORE, Predictor
+from salience.eval.predict.predictor import ACTION, PROBABILITIES, REVIEW, SCORE, Predictor
 from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION
 from salience.model_cards.markdown import MAX_NAME
 from salience.model_cards.run_folder import read_json
@@ -84,11 +84,22 @@ class Demo:
         reader = self.predictor.reader
         arguments = ExplainArguments(model=str(self.predictor.model), target=target or None)
         (((answer,),)) = explained(reader, [text], arguments)
-        return self.scores(text), answer["spans"], self.why(answer)
-
-    def scores(self, text: str) -> Any:
-        """What a `gr.Label` shows: calibrated probabilities by class, or the numbers of a regression."""
         found = self.predictor.answers([text])
+        return self.scores(found), answer["spans"], self.review(found) + self.why(answer)
+
+    def review(self, found: Mapping[str, Any]) -> str:
+        """What is said above an answer that the model isn't sure enough of, as HTML."""
+        if ACTION not in found or found[ACTION][0] != REVIEW:
+            return ""
+        sentence = "<p><b>For review:</b> the model is less sure than {}, so a person had better look at this text.</p>"
+        return sentence.format(f"{self.predictor.review_threshold:.2f}")
+
+    def scores(self, found: Mapping[str, Any]) -> Any:
+        """What a `gr.Label` shows: calibrated probabilities by class, or the numbers of a regression.
+
+        Args:
+            found: The answer of `Predictor` to one text.
+        """
         names = self.predictor.reader.label_names
         if self.predictor.reader.problem_type != REGRESSION:
             return dict(zip(names, found[PROBABILITIES][0], strict=True))

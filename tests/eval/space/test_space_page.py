@@ -124,6 +124,14 @@ def test_a_model_of_several_labels_shows_each_score_and_no_single_answer(tmp_pat
     served.page.close()
 
 
+def test_an_answer_that_the_model_is_not_sure_enough_of_is_for_review(tmp_path):
+    for threshold, is_told in ((1.0, True), (0.0, False)):
+        found = serve(tmp_path / str(threshold), review_threshold=threshold)
+        _, _, why = found.classify(TEXT, None)
+        assert ("For review:" in why) == is_told
+        found.page.close()
+
+
 def test_a_regression_shows_its_number(tmp_path):
     served = serve(tmp_path, **NUMBERS)
     scores, words, _ = served.classify(TEXT, None)
