@@ -70,6 +70,8 @@ def write_graph(model: PreTrainedModel, example: BatchEncoding, file: Path) -> N
         ) from error
     assert program is not None
     for node in program.model.graph.all_nodes():
+        if node.op_type == "ScatterND" and (kind := node.attributes.get("reduction")) and kind.value != "none":
+            raise UserError(f"--model {model.name_or_path} adds up by ScatterND, which onnxruntime's threads do wrong")
         for note in set(node.metadata_props) - {SCOPES}:  # they are long, and name files of this machine
             del node.metadata_props[note]
     program.save(file, external_data=num_bytes > LARGEST_FILE)

@@ -41,6 +41,15 @@ def repeat_interleave(repeats: Any, output_size: Any = None) -> Any:
     return op.Slice(op.CumSum(marks, first), zero, total)
 
 
+def index_add(self: Any, dim: int, index: Any, source: Any, alpha: float = 1) -> Any:
+    """`aten.index_add` in turn: the exporter adds by ScatterND, and threads of onnxruntime then lose sums."""
+    if alpha != 1:
+        raise NotImplementedError("index_add with alpha")
+    others = [axis for axis in range(len(source.shape)) if axis != dim]
+    place = op.Unsqueeze(index, op.Constant(value_ints=others)) if others else index
+    return op.ScatterElements(self, op.Expand(place, op.Shape(source)), source, axis=dim, reduction="add")
+
+
 def searchsorted(
     sequence: Any, self: Any, out_int32: bool = False, right: bool = False, side: str | None = None, sorter: Any = None
 ) -> Any:
@@ -64,6 +73,7 @@ def remainder(self: Any, other: Any) -> Any:
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.aten.sort.stable: stable_sort,
     torch.ops.aten.repeat_interleave.Tensor: repeat_interleave,
+    torch.ops.aten.index_add.default: index_add,
     torch.ops.aten.searchsorted.Tensor: searchsorted,
     torch.ops.aten.remainder.Scalar: remainder,
 }

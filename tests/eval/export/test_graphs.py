@@ -17,7 +17,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 # One text, several windows, several texts, texts of one token and none, and nothing at all.
-LENGTHS = [[5], [100], [150, 1], [1, 2, 3, 0, 7], [60, 3, 16, 17, 33], [9] * 13, [0]]
+LENGTHS = [[5], [100], [2000], [150, 1], [1, 2, 3, 0, 7], [60, 3, 16, 17, 33], [9] * 13, [0]]
 QUICK = ("attn_pool", "hierarchical", "hierarchical_encoder")
 
 
