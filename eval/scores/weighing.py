@@ -13,9 +13,9 @@ from scipy.special import expit, log_expit, log_softmax, softmax
 from salience.eval.scores.calibration import TEMPERATURE_BOUNDS
 from salience.eval.scores.predictions import Predictions
 
-# Evidence that raises the log-likelihood of all validation texts by less is left out: chance alone gives as much to one
-# weight in about a hundred (half the chi-square of 6 with one degree of freedom).
-LEAST_GAIN = 3.0
+# Evidence that raises the log-likelihood of all validation texts by less is left out: chance alone raises it by one for
+# a number that is fitted (Akaike 1974), and by another for the choice among some kinds of evidence.
+LEAST_GAIN = 2.0
 # Of evidence, before the temperature.
 LARGEST_WEIGHT = 1e4
 

@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 from salience.modeling.ngram_evidence import NgramEvidence
 from salience.modeling.tokenizer_loading import PADDED_LENGTH
+from salience.train.building.evidence import LEARNERS
 from tests.helpers.counting import give_evidence, learned, pack
 from tests.helpers.tiny import TINY_MODELS, random_batch, tiny_model
 from tests.modeling.test_hub_roundtrip import run_clean
@@ -25,7 +26,7 @@ def test_pairs_tell_orders_apart_and_words_alone_do_not():
         assert (set(keys[0].tolist()) == set(keys[1].tolist())) is same
 
 
-@pytest.mark.parametrize("kind", ["naive Bayes", "logistic regression"])
+@pytest.mark.parametrize("kind", LEARNERS)
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padding_and_company_change_nothing(side, kind):
     evidence = learned(random_batch(LENGTHS), [0, 1, 2, 1, 0, 2], kind)

@@ -12,6 +12,7 @@ import torch
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import ComplementNB
+from sklearn.svm import LinearSVC
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -121,7 +122,21 @@ def naive_bayes(matrix_NG: csr_matrix, truths_NC: np.ndarray) -> np.ndarray:
 
 
 def logistic_regression(matrix_NG: csr_matrix, truths_NC: np.ndarray) -> np.ndarray:
-    """Weights (G, C) of logistic regression, each class against the others, without biases.
+    """Weights (G, C) of logistic regression; see `each_against_others`."""
+    return each_against_others(
+        matrix_NG, truths_NC, LogisticRegression(C=INVERSE_PENALTY, solver="liblinear", fit_intercept=False, tol=1e-3)
+    )
+
+
+def linear_svm(matrix_NG: csr_matrix, truths_NC: np.ndarray) -> np.ndarray:
+    """Weights (G, C) of a linear support vector machine, as in the sparse baselines; see `each_against_others`."""
+    return each_against_others(matrix_NG, truths_NC, LinearSVC(fit_intercept=False, tol=1e-3, random_state=0))
+
+
+def each_against_others(
+    matrix_NG: csr_matrix, truths_NC: np.ndarray, classifier: LogisticRegression | LinearSVC
+) -> np.ndarray:
+    """Weights (G, C) of a linear classifier for each class against the others, without biases.
 
     What all texts have in common takes a bias's part. A class that no training text has, or that all have, gets the
     lowest weight of all, or the highest: it comes last, or first.
@@ -129,12 +144,12 @@ def logistic_regression(matrix_NG: csr_matrix, truths_NC: np.ndarray) -> np.ndar
     Args:
         matrix_NG: TF-IDF of the training texts.
         truths_NC: Zeros and ones.
+        classifier: Of two classes; it is fitted anew for each.
     """
     weight_GC = np.zeros((matrix_NG.shape[1], truths_NC.shape[1]))
     is_both_C = (truths_NC == 1).any(0) & (truths_NC == 0).any(0)
     for index in np.flatnonzero(is_both_C):
-        model = LogisticRegression(C=INVERSE_PENALTY, solver="liblinear", fit_intercept=False, tol=1e-3)
-        weight_GC[:, index] = model.fit(matrix_NG, truths_NC[:, index]).coef_[0]
+        weight_GC[:, index] = classifier.fit(matrix_NG, truths_NC[:, index]).coef_[0]
     for index in np.flatnonzero(~is_both_C):
         extreme = weight_GC.max(1) if truths_NC[0, index] else weight_GC.min(1)
         weight_GC[:, index] = extreme
@@ -142,9 +157,13 @@ def logistic_regression(matrix_NG: csr_matrix, truths_NC: np.ndarray) -> np.ndar
 
 
 Learner = Callable[[csr_matrix, np.ndarray], np.ndarray]
-LEARNERS: dict[str, Learner] = {"naive Bayes": naive_bayes, "logistic regression": logistic_regression}
+LEARNERS: dict[str, Learner] = {
+    "naive Bayes": naive_bayes,
+    "logistic regression": logistic_regression,
+    "linear SVM": linear_svm,
+}
 # Those of them whose classes don't exclude each other.
-OF_SEVERAL_LABELS = ("logistic regression",)
+OF_SEVERAL_LABELS = ("logistic regression", "linear SVM")
 
 
 def learners_for(is_multi_label: bool) -> Iterable[tuple[str, Learner]]:

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import ComplementNB
+from sklearn.svm import LinearSVC
 from torch.testing import assert_close
 
 from salience.train.building.evidence import (
@@ -32,16 +34,23 @@ def bayes(matrix):
     return ComplementNB(alpha=0.1).fit(matrix, CLASSES).predict_joint_log_proba
 
 
-def regression(matrix):
-    def fitted(index):
-        model = LogisticRegression(C=INVERSE_PENALTY, solver="liblinear", fit_intercept=False, tol=1e-3)
-        return model.fit(matrix, np.array(CLASSES) == index)
-
-    models = [fitted(index) for index in range(3)]
+def each_against_others(model, matrix):
+    models = [clone(model).fit(matrix, np.array(CLASSES) == index) for index in range(3)]
     return lambda unseen: np.stack([model.decision_function(unseen) for model in models], 1)
 
 
-@pytest.mark.parametrize(("kind", "learn"), [("naive Bayes", bayes), ("logistic regression", regression)])
+def regression(matrix):
+    model = LogisticRegression(C=INVERSE_PENALTY, solver="liblinear", fit_intercept=False, tol=1e-3)
+    return each_against_others(model, matrix)
+
+
+def svm(matrix):
+    return each_against_others(LinearSVC(fit_intercept=False, tol=1e-3, random_state=0), matrix)
+
+
+@pytest.mark.parametrize(
+    ("kind", "learn"), [("naive Bayes", bayes), ("logistic regression", regression), ("linear SVM", svm)]
+)
 def test_it_is_the_tf_idf_and_the_classifier_of_scikit_learn_from_texts_on(kind, learn):
     batch, unseen = random_batch(LENGTHS), random_batch([50, 8], seed=9)
     evidence = learned(batch, CLASSES, kind)
