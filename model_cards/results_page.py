@@ -142,24 +142,6 @@ def ratio(part: Mapping[str, Any], model: str, other: str, **where: str) -> str:
     return f"{found['median']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
 
 
-def ratios(part: Mapping[str, Any], other: str, models: Mapping[str, str], precision: str) -> list[list[str]]:
-    """A row for each model and mode: how many times as long as another model it takes, for each kind of batches.
-
-    Args:
-        part: `pooling` of a benchmark.
-        other: The other model.
-        models: What each row says -> its model.
-        precision: Of the batches.
-    """
-    kinds = [each for each in dict.fromkeys(row["batches"] for row in part["rows"]) if each.endswith(precision)]
-    modes = {"training": "training", "prediction": "inference"}
-    return [
-        [f"{said}, {word}", *(ratio(part, model, other, mode=mode, batches=kind) for kind in kinds)]
-        for said, model in models.items()
-        for word, mode in modes.items()
-    ]
-
-
 def speeds(name: str) -> list[list[str]]:
     """Of a benchmark on a GPU, a row for each model, mode and kind of batches, those on an encoder only.
 
@@ -223,7 +205,7 @@ def main() -> None:
 
 def _render(name: str) -> str:
     known = {"study": read_study, "benchmark": read_benchmark, "ratio": ratio}
-    known |= {"ratios": ratios, "speeds": speeds, "growth": growth, "table": table}
+    known |= {"speeds": speeds, "growth": growth, "table": table}
     environment = Environment(  # Markdown, so nothing is escaped as HTML; an unknown name is an error
         loader=FileSystemLoader(RESULTS), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

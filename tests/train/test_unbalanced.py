@@ -77,7 +77,10 @@ def test_what_stays_at_a_high_ratio_stays_at_lower_ones(ratio):
         ({"minority_labels": ["sport", "culture", "business"]}, "names every class"),
         ({"minority_ratio": 2}, "--minority_ratio needs --minority_labels"),
         ({"minority_labels": ["sport"], "minority_ratio": 0.5}, "--minority_ratio 0.5 must be a number of at least 1"),
-        ({"minority_labels": ["sport"], "minority_ratio": float("nan")}, "--minority_ratio nan must be a number"),
+        (
+            {"minority_labels": ["sport"], "minority_ratio": float("nan")},
+            "--minority_ratio nan must be a finite",
+        ),
         (
             {"minority_labels": ["sport"], "problem_type": "multi_label_classification", "label_separator": "|"},
             "--minority_labels needs exactly one class",
