@@ -164,6 +164,7 @@ def write_files(reader: Reader, wants_int8: bool, folder: Path) -> list[str]:
     backend.save(str(folder / "tokenizer.json"))
     facts: dict[str, Any] = {
         "labels": reader.label_names,
+        "review_threshold": getattr(reader.model.config, "review_threshold", None),
         "problem_type": reader.problem_type,
         "pad_id": tokenizer.pad_token_id,
     }

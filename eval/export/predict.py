@@ -43,16 +43,29 @@ class Classifier:
         return logits
 
     def __call__(self, texts: Sequence[str]) -> list[dict[str, Any]]:
-        """Label and score of each text; of several labels the lists of both; of a regression the number alone."""
+        """Label and score of each text; of several labels the lists of both; of a regression the number alone.
+
+        Of a model that was trained with a wanted accuracy, `action` too: "predict", or "review" by a person.
+        """
         logits, labels = self.logits(texts).astype(np.float64), np.array(self.facts["labels"])
         if self.facts["problem_type"] == "regression":
             return [{"score": row[0] if len(row) == 1 else row.tolist()} for row in logits]
         if self.facts["problem_type"] == "multi_label_classification":
             scores, chosen = 1 / (1 + np.exp(-logits)), logits >= self.facts["logit_thresholds"]
-            return [{"label": labels[k].tolist(), "score": s[k].tolist()} for s, k in zip(scores, chosen, strict=True)]
+            found = [{"label": labels[k].tolist(), "score": s[k].tolist()} for s, k in zip(scores, chosen, strict=True)]
+            return self.with_actions(found, np.maximum(scores, 1 - scores).min(1))
         scores = np.exp(logits - logits.max(1, keepdims=True))
         scores /= scores.sum(1, keepdims=True)
-        return [{"label": str(labels[row.argmax()]), "score": float(row.max())} for row in scores]
+        found = [{"label": str(labels[row.argmax()]), "score": float(row.max())} for row in scores]
+        return self.with_actions(found, scores.max(1))
+
+    def with_actions(self, found: list[dict[str, Any]], confidences: np.ndarray) -> list[dict[str, Any]]:
+        """The answers, and what to do with each where the model has a threshold for it."""
+        threshold = self.facts["review_threshold"]
+        if threshold is None:
+            return found
+        actions = ["predict" if each >= threshold else "review" for each in confidences]
+        return [answer | {"action": action} for answer, action in zip(found, actions, strict=True)]
 
 
 if __name__ == "__main__":

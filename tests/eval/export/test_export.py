@@ -104,6 +104,23 @@ def test_several_labels_and_numbers(exported, run, kind, tmp_path):
             assert answer["score"] == pytest.approx([1 / (1 + np.exp(-row[index])) for index in chosen], abs=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["single_label_classification", MULTI_LABEL])
+def test_answers_below_the_models_threshold_are_for_review(exported, run, kind, tmp_path):
+    for file in exported.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    logits = own_logits(run, GIVEN).astype(np.float64)
+    if kind == MULTI_LABEL:
+        confidences = (1 / (1 + np.exp(-np.abs(logits)))).min(1)
+    else:
+        confidences = (np.exp(logits) / np.exp(logits).sum(1, keepdims=True)).max(1)
+    threshold = float(np.sort(confidences)[[1, 2]].mean())
+    facts = read(tmp_path, "export.json") | {"problem_type": kind, "logit_thresholds": [0.0] * 3}
+    (tmp_path / "export.json").write_text(json.dumps(facts | {"review_threshold": threshold}))
+    answers = exported_logits(tmp_path, "model.onnx").__self__(GIVEN)
+    expected = ["predict" if each >= threshold else "review" for each in confidences]
+    assert [answer["action"] for answer in answers] == expected and expected.count("review") == 2
+
+
 def test_refusals_leave_nothing_behind(run, test_file, exported, tmp_path, monkeypatch):
     def failure(model=run, output=tmp_path / "new", **flags):
         with pytest.raises(UserError) as error:
