@@ -13,6 +13,7 @@ from .attributions import Subject, method_named
 from .documents import Document
 from .explaining import best_method, explain
 from .ragged import Ragged  # noqa: F401
+from .unpadded import in_one_row  # noqa: F401
 from .windows import cells_of_call  # noqa: F401
 
 

@@ -20,6 +20,7 @@ from .pooling import QUERIES, AttentionPooling
 from .ragged import Ragged  # noqa: F401
 from .salience_base import DocumentOutput, registered
 from .unpadded import in_one_row  # noqa: F401
+from .weight_numbers import check_numbers  # noqa: F401
 from .windows import encode_windows
 
 

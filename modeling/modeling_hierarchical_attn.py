@@ -31,6 +31,7 @@ from .ragged import Ragged, counts, positions, recomputed
 from .salience_base import DocumentOutput, registered
 from .segmentation import SEGMENTATIONS, Sentences
 from .unpadded import in_one_row  # noqa: F401
+from .weight_numbers import check_numbers  # noqa: F401
 from .windows import PackedInputs, encode_windows
 from .word_encoders import BiLSTM
 from .word_filter import InverseDocumentFrequency, WordFilter, Words
