@@ -145,6 +145,8 @@ def given_text(arguments: ExplainArguments) -> str:
     file = Path(os.path.expanduser(str(arguments.file)))
     if not file.is_file():
         raise UserError(f"--file {file} is no file")
+    if not file.stat().st_size:
+        raise UserError(f"--file {file} is empty; name a file that holds the text")
     return str(read_utf8(file, file.name, FileArguments()), "utf-8")
 
 

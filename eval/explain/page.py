@@ -1,6 +1,6 @@
 """Why a model answered as it did, as one page that needs no network, and in which nothing can be executed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,20 +26,28 @@ def write_page(file: Path, content: Mapping[str, Any]) -> None:
 
 
 def environment() -> Environment:
-    """Of the templates that lie here; whatever comes from data is escaped."""
+    """Of the templates that lie here."""
+    counted = partial(heaviest, count=NUM_BARS)
+    return html_environment(
+        Path(__file__).parent, clean=clean, about_method=about_method, heaviest=counted, largest=largest
+    )
+
+
+def html_environment(folder: Path, **filters: Callable[..., Any]) -> Environment:
+    """Of the templates in a folder; whatever comes from data is escaped, and an unknown name is an error.
+
+    Args:
+        folder: Where the templates lie.
+        filters: What they call, by name.
+    """
     found = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {
-        "clean": clean,
-        "about_method": about_method,
-        "heaviest": partial(heaviest, count=NUM_BARS),
-        "largest": largest,
-    }
+    found.filters |= filters
     return found
 
 

@@ -1,14 +1,13 @@
 """report.html: a report as one page that needs no other file and no network, and in which nothing can be executed."""
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from salience.eval.explain.page import clean
+from salience.eval.explain.page import clean, html_environment
 from salience.model_cards.facts import METRICS
 
 
@@ -23,21 +22,9 @@ def write_page(
         failures: The content of failure_analysis.json, see `salience.eval.failures.analysis`.
         pictures: PNG files by name, without `.png`; see `salience.eval.report.pictures`.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": percent,
-        "number": number,
-        "points": points,
-        "clean": clean,
-        "shade": shade,
-        "p": p_value,
-    }
+    filters: dict[str, Callable[..., Any]] = {"percent": percent, "number": number, "points": points}
+    filters |= {"clean": clean, "shade": shade, "p": p_value}
+    environment = html_environment(Path(__file__).parent, **filters)
     page = environment.get_template("report.html.j2").render(
         r=results,
         f=failures,

@@ -128,6 +128,12 @@ def test_what_cant_be_explained_is_one_sentence(run, capsys, monkeypatch, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+def test_an_empty_file_is_called_so(run, capsys, tmp_path):
+    (tmp_path / "empty.txt").touch()
+    assert cli.main(["explain", "--model", str(run), "--file", str(tmp_path / "empty.txt")]) == 2
+    assert "empty.txt is empty; name a file that holds the text" in capsys.readouterr().err
+
+
 def test_models_without_attention_say_so(tokenizer, tmp_path):
     run = folder_of("cnn", tokenizer, tmp_path / "run")
     with pytest.raises(UserError, match="no pooling_weights"):
