@@ -33,6 +33,7 @@ from salience.train.loop.assembly import (
     CLASS_SCORES,
     REGRESSION_SCORES,
     freeze_encoder,
+    freeze_layers,
     make_trainer,
     save,
 )
@@ -163,6 +164,8 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
     remember_columns(model.config, tokenizer, data_args)
     if tuning.freeze_encoder:
         freeze_encoder(model, model_args.encoder_cache)
+    if tuning.frozen_layers:
+        freeze_layers(model, tuning.frozen_layers)
     texts = prepare_texts(model, tokenizer, data, data_args.max_length)
     compute_metrics = make_compute_metrics(data.problem_type, data.label_names)
     trainer = make_trainer(model, tokenizer, data, texts, statistics, loss, tuning, training, compute_metrics)

@@ -50,6 +50,7 @@ VALUES = (
     Values("must be at least 0", lambda v: v >= 0, (
         "learning_rate", "weight_decay", "warmup_steps", "max_grad_norm", "dataloader_num_workers", "seed",
         "adam_epsilon", "eval_delay", "report_seed", "max_tokens_per_pass", "heaviest_words", "explained_texts",
+        "frozen_layers",
     )),
     # Single precision overflows far beyond.
     Values("must lie between 0 and 1000", lambda v: 0 <= v <= 1000, (
@@ -153,6 +154,8 @@ NOT_OFFERED = (
 LEAVE_IT_OUT = "belongs to {}; leave it out"
 TOGETHER = (
     excludes("lora", "freeze_encoder"),
+    excludes("lora", "frozen_layers"),
+    excludes("freeze_encoder", "frozen_layers"),
     excludes("class_weights", "balanced_sampling"),
     *belongs_to("loss", ("weighted",), "class_weights", says=LEAVE_IT_OUT),
     *belongs_to("loss", ("focal",), "focal_gamma", says=LEAVE_IT_OUT),
@@ -170,13 +173,12 @@ TOGETHER = (
     *belongs_to(
         "freeze_encoder", ("true",), "encoder_cache", says="belongs to {}: what is trained can't be kept"
     ),
-    Together(
-        ("lora", "encoder"), lambda f: f.lora and f.encoder is None,
-        "--lora needs a pretrained encoder, and --encoder names none",
-    ),
-    Together(
-        ("freeze_encoder", "encoder"), lambda f: f.freeze_encoder and f.encoder is None,
-        "--freeze_encoder needs a pretrained encoder, and --encoder names none",
+    *(
+        Together(
+            (flag, "encoder"), lambda f, flag=flag: getattr(f, flag) and f.encoder is None,  # type: ignore[misc]
+            f"--{flag} needs a pretrained encoder, and --encoder names none",
+        )
+        for flag in ("lora", "freeze_encoder", "frozen_layers")
     ),
     *(
         Together(
