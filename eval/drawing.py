@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from salience.configuration.errors import one_line
 
@@ -24,7 +25,7 @@ def plain(name: Any, length: int = MAX_NAME) -> str:
 
 def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
     """An empty figure with one pair of axes, in inches."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08))  # inches
     axes = figure.subplots()
     bare(axes)
     return figure, axes

@@ -138,8 +138,44 @@ def ratio(part: Mapping[str, Any], model: str, other: str, **where: str) -> str:
         **where: What else tells its row from others: `mode`, `batches`.
     """
     (row,) = [each for each in part["rows"] if each | where | {"model": model} == each]
-    found = row["ratios"][other]
-    return f"{found['median']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+    return _spread(row["ratios"][other])
+
+
+def ratios(part: Mapping[str, Any], other: str, models: Mapping[str, str], precision: str) -> list[list[str]]:
+    """A row for each model and mode: how many times as long as another model it takes, for each kind of batches.
+
+    Args:
+        part: `pooling` of a benchmark.
+        other: The other model.
+        models: What each row says -> its model.
+        precision: Of the batches.
+    """
+    kinds = [each for each in dict.fromkeys(row["batches"] for row in part["rows"]) if each.endswith(precision)]
+    modes = {"training": "training", "prediction": "inference"}
+    return [
+        [f"{said}, {word}", *(ratio(part, model, other, mode=mode, batches=kind) for kind in kinds)]
+        for said, model in models.items()
+        for word, mode in modes.items()
+    ]
+
+
+def race(name: str, suite: str) -> list[list[str]]:
+    """Of a benchmark of whole programs, a row for each program and kind of texts.
+
+    Args:
+        name: Its folder in `model_cards/results`.
+        suite: train, predict or start.
+    """
+    part = read_benchmark(name)[suite]
+    ours, num_kinds = part["rows"][0]["model"], len({row.get("batches") for row in part["rows"]})
+    found = []
+    for row in part["rows"]:
+        kind = f", {row['batches']}" if num_kinds > 1 else ""
+        accuracy = f"{100 * row['test_accuracy']:.1f}" if "test_accuracy" in row else ""
+        both = (_spread(row[each][ours]) for each in ("ratios", "ratios_per_one"))
+        share = f"{100 * row['share_bf16']:.0f} %" if "share_bf16" in row else ""
+        found.append([f"{row['model']}{kind}", f"{row['seconds']['median']:.3g}", *both, accuracy, share])
+    return found
 
 
 def speeds(name: str) -> list[list[str]]:
@@ -205,11 +241,15 @@ def main() -> None:
 
 def _render(name: str) -> str:
     known = {"study": read_study, "benchmark": read_benchmark, "ratio": ratio}
-    known |= {"speeds": speeds, "growth": growth, "table": table}
+    known |= {"ratios": ratios, "race": race, "speeds": speeds, "growth": growth, "table": table}
     environment = Environment(  # Markdown, so nothing is escaped as HTML; an unknown name is an error
         loader=FileSystemLoader(RESULTS), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template(name).render(known)
+
+
+def _spread(found: Mapping[str, float]) -> str:
+    return f"{found['median']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def test_a_row_that_the_study_lacks_is_an_error():
 
 
 def test_a_ratio_needs_exactly_one_row_of_the_benchmark():
-    part = read_benchmark("hierarchical_benchmark")["1"]
+    part = read_benchmark("hierarchical_benchmark")["steps"]
     assert re.fullmatch(
         r"\d+\.\d\d \(\d+\.\d\d to \d+\.\d\d\)",
         ratio(part, "hierarchical", "lstm", mode="training", batches="mixed lengths"),
