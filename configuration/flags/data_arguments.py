@@ -2,7 +2,7 @@
 
 from dataclasses import Field, dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.flag_rules import CLEANING_RULES, PROBLEM_TYPES, check
@@ -122,7 +122,24 @@ class FileArguments(TextArguments):
 
 
 @dataclass
-class DataArguments(FileArguments):
+class HubArguments:
+    """Which data set is read, in place of files."""
+
+    files_flag: ClassVar[str]
+    """The flag that names files, without dashes."""
+
+    dataset_name: str | None = field(
+        default=None,
+        metadata={"help": "Data set on the Hub (user/name), or a folder that `datasets` reads, in place of files."},
+    )
+    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of the Hub data set."})
+    dataset_revision: str | None = field(
+        default=None, metadata={"help": "Commit of the Hub data set; pin it, so that the run can be repeated."}
+    )
+
+
+@dataclass
+class DataArguments(HubArguments, FileArguments):
     """Where the texts and labels come from, and how they become train, validation and test splits.
 
     A recipe or the command line fills it through `HfArgumentParser`; each field's `help` says what it does.
@@ -130,6 +147,8 @@ class DataArguments(FileArguments):
     Raises:
         UserError: If a value is of another type, or out of its range.
     """
+
+    files_flag = "train_file"
 
     train_file: list[str] | None = field(
         default=None,
@@ -141,13 +160,6 @@ class DataArguments(FileArguments):
     )
     validation_file: str | None = field(
         default=None, metadata={"help": "Validation file or folder. Without it, a part of the training data is used."}
-    )
-    dataset_name: str | None = field(
-        default=None, metadata={"help": "Data set on the Hub (user/name), instead of --train_file."}
-    )
-    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of the Hub data set."})
-    dataset_revision: str | None = field(
-        default=None, metadata={"help": "Commit of the Hub data set; pin it, so that the run can be repeated."}
     )
     data_name: str | None = field(
         default=None, metadata={"help": "Name of the data in the model card (default: from the Hub or file name)."}

@@ -116,8 +116,9 @@ VALUES = (
     )),
     # It could be read, but not be written into the files of a run after training.
     Values("isn't valid UTF-8; rename it", is_utf8, (
-        "train_file", "validation_file", "test_file", "dataset_name", "dataset_config", "dataset_revision", "data_name",
-        "text_column", "text_separator", "label_column", "label_separator", "class_names", "input", "output", "prefix",
+        "train_file", "validation_file", "test_file", "dataset_name", "dataset_config", "dataset_revision",
+        "dataset_split", "data_name", "text_column", "text_separator", "label_column", "label_separator", "class_names",
+        "input", "output", "prefix",
     )),
 )  # fmt: skip
 
@@ -156,6 +157,7 @@ TOGETHER = (
     excludes("lora", "freeze_encoder"),
     excludes("lora", "frozen_layers"),
     excludes("freeze_encoder", "frozen_layers"),
+    excludes("input", "dataset_name"),
     excludes("class_weights", "balanced_sampling"),
     *belongs_to("loss", ("weighted",), "class_weights", says=LEAVE_IT_OUT),
     *belongs_to("loss", ("focal",), "focal_gamma", says=LEAVE_IT_OUT),
@@ -193,7 +195,7 @@ TOGETHER = (
             (flag, "dataset_name"), lambda f, flag=flag: getattr(f, flag) and not f.dataset_name,  # type: ignore[misc]
             f"--{flag} belongs to --dataset_name; leave it out",
         )
-        for flag in ("dataset_config", "dataset_revision")
+        for flag in ("dataset_config", "dataset_revision", "dataset_split")
     ),
     Together(
         ("text_separator", "text_column"), lambda f: f.text_separator is not None and len(f.text_column) == 1,

@@ -1,7 +1,7 @@
 """eval.py predict --model FOLDER_OR_HUB_ID --input FILES --output FILE_OR_FOLDER: labels for texts without any."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import TextArguments
 from salience.configuration.flags.flag_rules import check_together
 from salience.configuration.flags.parser import RecipeParser
-from salience.eval.predict.inputs import find_files
+from salience.eval.predict.inputs import find_files, readable
 from salience.eval.predict.job import Job, Tally
 from salience.eval.predict.on_ray import done_on_ray
 from salience.eval.predict.output import begun, choose_place, finish
@@ -19,6 +19,7 @@ from salience.eval.predict.planning import PredictArguments, make_job, plan_of
 from salience.eval.predict.processes import processes
 from salience.eval.predict.rows import Stretch
 from salience.eval.predict.writing import head_of
+from salience.train.data.sources.hub_files import files_of_split
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,15 @@ def main(argv: list[str]) -> None:
 
 
 def predict_files(
-    model: str | Path, input: str | Path | Sequence[str | Path], output: str | Path, **flags: Any
+    model: str | Path, input: str | Path | Sequence[str | Path] | None, output: str | Path, **flags: Any
 ) -> Predicted:
-    """Label the texts of files, as `eval.py predict` does.
+    """Label the texts of files or of a data set, as `eval.py predict` does.
 
     Args:
         model: Folder or Hub id of a classifier: ours, or any text-classification model of transformers.
-        input: Files, folders of files, or patterns.
+        input: Files, folders of files, or patterns; None for a data set that flags name.
         output: A file that ends as the only input does, or a folder.
-        flags: Flags of `eval.py predict` by their names: `text_column`, `prefix`, `batch_size`, ...
+        flags: Flags of `eval.py predict` by their names: `dataset_name`, `text_column`, `prefix`, ...
 
     Returns:
         Where the answers are, and how many rows got one.
@@ -76,7 +77,7 @@ def predict_files(
     Example:
         >>> predict_files("runs/mine", "new_texts.csv", "answers.csv").rows
     """
-    inputs = [input] if isinstance(input, str | Path) else list(input)
+    inputs = [input] if isinstance(input, str | Path) else input and list(input)
     (arguments, text_args), _ = _parser().parse_flags({"model": model, "input": inputs, "output": output, **flags})
     found = predict(arguments, text_args)
     assert found is not None  # one process
@@ -99,9 +100,10 @@ def predict(arguments: PredictArguments, text_args: TextArguments, show_progress
         None in all processes but the first.
     """
     check_together(arguments, text_args)
-    if not arguments.input or not arguments.output:
-        raise UserError(f"--{'output' if arguments.input else 'input'} is missing: name files of texts and an output")
-    files = find_files(arguments.input)
+    has_source = arguments.input or arguments.dataset_name
+    if not has_source or not arguments.output:
+        raise UserError(f"--{'output' if has_source else 'input'} is missing: name files of texts and an output")
+    files, text_args = _find(arguments, text_args)
     place = choose_place(arguments.output, [name for name, _ in files])
     with processes() as team:
         job = make_job(arguments, text_args, files, place)
@@ -118,6 +120,15 @@ def predict(arguments: PredictArguments, text_args: TextArguments, show_progress
             head = head_of(job.inputs[0], list(job.predictor.added)) if place.is_file else ""
             rejected = finish(place, len(job.stretches), head)
     return Predicted(place.output, _num_rows(job.stretches), rejected, place.rejected if rejected else None)
+
+
+def _find(arguments: PredictArguments, text_args: TextArguments) -> tuple[list[tuple[str, Path]], TextArguments]:
+    """The files of the input, and how they are read."""
+    if arguments.input:
+        return find_files(arguments.input), text_args
+    files, separator = files_of_split(arguments, arguments.dataset_split)
+    separator = separator if text_args.separator is None else text_args.separator
+    return readable(files), replace(text_args, separator=separator)
 
 
 def work(job: Job, numbers: Iterable[int], arguments: PredictArguments, show_progress: bool) -> None:

@@ -36,7 +36,18 @@ def find_files(names: Sequence[str]) -> list[tuple[str, Path]]:
     Raises:
         UserError: There is none, one can't be read in parts, or stands there twice.
     """
-    found = [file for name in names for file in _files_of(name)]
+    return readable([file for name in names for file in _files_of(name)])
+
+
+def readable(found: list[tuple[str, Path]]) -> list[tuple[str, Path]]:
+    """The same files, of which each can be read in parts.
+
+    Args:
+        found: Name for people, and path.
+
+    Raises:
+        UserError: One can't, or stands there twice.
+    """
     for name, path in found:
         refuse_pointer(path, name)
         if not path.is_file():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from salience.configuration.errors import UserError, one_line
-from salience.configuration.flags.data_arguments import TextArguments
+from salience.configuration.flags.data_arguments import HubArguments, TextArguments
 from salience.configuration.flags.rule_kinds import changed_flags
 from salience.configuration.hub import find_commit
 from salience.eval.predict.csv_rows import CsvInput
@@ -30,9 +30,14 @@ MODEL_FILES = (
 
 
 @dataclass
-class PredictArguments(ClassifierArguments):
+class PredictArguments(HubArguments, ClassifierArguments):
     """Which texts are labelled by which model, and where the answers go."""
 
+    files_flag = "input"
+
+    dataset_split: str | None = field(
+        default=None, metadata={"help": "Split of the data set that is labelled; unset: the only one that it has."}
+    )
     input: list[str] | None = field(
         default=None,
         metadata={

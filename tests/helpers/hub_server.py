@@ -1,4 +1,4 @@
-"""A small stand-in for the Hugging Face Hub on loopback: model repos in memory, LFS uploads, no Xet.
+"""A small stand-in for the Hugging Face Hub on loopback: repos of models and data sets in memory, LFS uploads, no Xet.
 
 It answers what the unmodified clients (huggingface_hub, transformers, peft) ask when they publish and load a model.
 Large files live on a second origin (`localhost` instead of `127.0.0.1`), as on the real Hub's CDN, and a client that

@@ -214,7 +214,7 @@ def resolve(request, name, rev, path):
     return request.answer(b"", 302, {**headers, "Location": f"{request.hub.cdn}/lfs/{blob.oid}"})
 
 
-NAME, API = r"(?P<name>[^/]+/[^/]+)", r"/api/models/(?P<name>[^/]+/[^/]+)"
+NAME, API = r"(?P<name>[^/]+/[^/]+)", r"/api/(?:models|datasets)/(?P<name>[^/]+/[^/]+)"
 ROUTES = [
     (("GET",), "/api/whoami-v2", whoami),
     (("POST",), "/api/repos/create", create_repo),
@@ -231,5 +231,5 @@ ROUTES = [
     (("GET",), f"{API}/refs", refs),
     (("GET",), f"{API}/discussions", discussions),
     (("POST",), f"{API}/branch/(?P<rev>[^/]+)", create_branch),
-    (("GET", "HEAD"), f"/{NAME}/resolve/(?P<rev>[^/]+)/(?P<path>.+)", resolve),
+    (("GET", "HEAD"), f"/(?:datasets/)?{NAME}/resolve/(?P<rev>[^/]+)/(?P<path>.+)", resolve),
 ]

@@ -152,7 +152,11 @@ GROUPS = {
     "parallelism_config": ("x", "--parallelism_config x is not offered; leave it out"),
     "max_rejected": (2, "--max_rejected 2 must be at least 0 and at most 1"),
 }
-OF_PREDICT = "--ray_actors belongs to --ray; leave it out"
+OF_PREDICT = {
+    "--ray_actors belongs to --ray; leave it out": {"ray_actors": 4},
+    "--input and --dataset_name exclude each other": {"input": ["a.csv"], "dataset_name": "a/b"},
+    "--dataset_split belongs to --dataset_name; leave it out": {"dataset_split": "test"},
+}
 
 
 def refusal(command: str) -> str:
@@ -179,10 +183,11 @@ def test_flags_that_train_py_has_not_or_only_with_some_versions(flag):
         check(SimpleNamespace(**{flag: value}))
 
 
-def test_actors_belong_to_ray():
-    with pytest.raises(UserError, match=f"^{OF_PREDICT}$"):
-        check_together(PredictArguments(ray_actors=4))
-    check_together(PredictArguments(ray_actors=4, ray="local"))
+@pytest.mark.parametrize("sentence", OF_PREDICT)
+def test_flags_that_predict_alone_has(sentence):
+    with pytest.raises(UserError, match=f"^{sentence}$"):
+        check_together(PredictArguments(**OF_PREDICT[sentence]))
+    check_together(PredictArguments(ray_actors=4, ray="local", dataset_name="a/b", dataset_split="test"))
 
 
 def is_told(row: object, sentence: str) -> bool:
@@ -199,7 +204,7 @@ def is_told(row: object, sentence: str) -> bool:
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_every_row_has_a_case():
-    told = [*map(refusal, COMMANDS), *(sentence for _, sentence in GROUPS.values()), OF_PREDICT]
+    told = [*map(refusal, COMMANDS), *(sentence for _, sentence in GROUPS.values()), *OF_PREDICT]
     assert [row for row in ROWS if not any(is_told(row, sentence) for sentence in told)] == []
 
 

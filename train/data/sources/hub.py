@@ -1,35 +1,26 @@
 """Reads a data set of the Hub into the same tables as files."""
 
 import logging
-import os
-import re
 from collections.abc import Collection
 from pathlib import Path
 
 import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
-import yaml
-from datasets.data_files import FILES_TO_IGNORE
-from datasets.exceptions import DatasetsError
-from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 from datasets.packaged_modules.json.json import Json
 
-from salience.configuration.errors import UserError, one_line
+from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments, FileArguments
-from salience.configuration.hub import find_commit
 from salience.train.data.formats.csv import read_csv
 from salience.train.data.formats.decoding import raw_content
 from salience.train.data.formats.nesting import refuse_deep
-from salience.train.data.formats.texts import TABLE_ENDINGS
-from salience.train.data.paths import refuse_pointer
 from salience.train.data.sources.files import FORMAT_FLAGS, refuse_unused
 from salience.train.data.sources.hub_csv import is_csv, read_csv_files
+from salience.train.data.sources.hub_files import loading, open_builder
 from salience.train.data.tables import Part, check_columns, ids_without_minus_one, make_part, wanted_columns
 
 logger = logging.getLogger(__name__)
 
-SHARD = re.compile(r"-\d+-of-\d+\b")
 SPLIT_NAMES = {
     "train": ("train",),
     "validation": ("validation", "valid", "val", "dev"),
@@ -49,38 +40,12 @@ def read_hub(args: DataArguments) -> dict[str, list[Part]]:
     Raises:
         UserError: If the data set can't be loaded, has no training split, or lacks a column, a text or a label.
     """
-    name = str(args.dataset_name)
-    try:
-        return _read(name, args)
-    except UserError:
-        raise
-    except yaml.YAMLError as error:
-        raise UserError(
-            f"the card README.md of the data set '{name}' (--dataset_name) is not valid YAML between its lines ---; "
-            f"correct it, or give --train_file: {one_line(error, 200)}"
-        ) from error
-    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
-        raise UserError(
-            f"the data set '{args.dataset_name}' (--dataset_name) can't be loaded; check its name, --dataset_config, "
-            f"--dataset_revision and the connection, or give --train_file: {one_line(error, 300)}"
-        ) from error
+    with loading(args):
+        return _read(str(args.dataset_name), args)
 
 
 def _read(name: str, args: DataArguments) -> dict[str, list[Part]]:
-    if name in _PACKAGED_DATASETS_MODULES:  # it would read all files of the working folder
-        raise UserError(
-            f"--dataset_name {name} is a format and no data set; give the files by --train_file, or write ./{name} "
-            "for a folder of that name"
-        )
-    if args.dataset_revision and Path(name).is_dir():
-        raise UserError(
-            f"--dataset_revision belongs to a data set of the Hub, and --dataset_name {name} is a folder; leave it out"
-        )
-    if "/" in name and not Path(name).is_dir():
-        find_commit(name, args.dataset_revision, "dataset")
-    builder = datasets.load_dataset_builder(name, args.dataset_config, revision=args.dataset_revision)
-    _tell_files(builder, name)
-    _tell_unread_files(builder, name)
+    builder = open_builder(args)
     refuse_unused([read_csv] if is_csv(builder) else [], args, FORMAT_FLAGS)
     if is_csv(builder):
         loaded = read_csv_files(builder, args)
@@ -89,47 +54,6 @@ def _read(name: str, args: DataArguments) -> dict[str, list[Part]]:
         _refuse_deep_rows(builder, args)
     builder.download_and_prepare()
     return hub_parts(builder.as_dataset(), name, args)
-
-
-def _tell_files(builder: datasets.DatasetBuilder, name: str) -> None:
-    """Tell which files make up a split, as an old copy beside a file can be one of them; shards count as one."""
-    told = []
-    for split, paths in (builder.config.data_files or {}).items():
-        files = [str(path) for path in paths]
-        place = len(os.path.commonprefix(files).rpartition("/")[0] + "/")
-        shown = list(dict.fromkeys(SHARD.sub("-*", file[place:]) for file in files))
-        if len(shown) > 1:
-            told.append(f"{split} is read from {len(shown)} files ({', '.join(shown[:5])}{', ...' * (len(shown) > 5)})")
-    if told:
-        logger.warning("--dataset_name %s: %s", name, "; ".join(told))
-
-
-def _tell_unread_files(builder: datasets.DatasetBuilder, name: str) -> None:
-    """Warn of the tables of a folder that `datasets` leaves out, as it reads files of one ending and one naming.
-
-    Raises:
-        UserError: One that it reads is a pointer of Git LFS.
-    """
-    folder = Path(name)
-    if not folder.is_dir():
-        return
-    read = {Path(str(file)).resolve() for files in (builder.config.data_files or {}).values() for file in files}
-    for path in sorted(read):
-        refuse_pointer(path, str(path))
-    unread = sorted(
-        str(inside)
-        for inside in (path.relative_to(folder) for path in folder.rglob("*"))
-        if {*inside.suffixes} & TABLE_ENDINGS
-        and inside.name not in FILES_TO_IGNORE
-        and not any(part.startswith((".", "__")) for part in inside.parts)
-        and (folder / inside).is_file()
-        and (folder / inside).resolve() not in read
-    )
-    if unread:
-        logger.warning(
-            "--dataset_name %s: %d files of the folder are not read (%s); give all that you want by --train_file",
-            name, len(unread), ", ".join(unread[:5]) + (", ..." if len(unread) > 5 else ""),
-        )  # fmt: skip
 
 
 def _refuse_deep_rows(builder: datasets.DatasetBuilder, args: DataArguments) -> None:

@@ -1,6 +1,6 @@
 """Reads the csv files of a data set of the Hub as `--train_file` does: `datasets` makes numbers and nulls of cells."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -11,10 +11,8 @@ from datasets.packaged_modules.csv.csv import Csv, CsvConfig
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments
 from salience.train.data.formats.csv import read_csv
+from salience.train.data.sources.hub_files import refuse_unheeded
 from salience.train.data.tables import Part
-
-# What a data set's card may say of its files and our reader heeds, or what isn't about cells at all.
-HEEDED = {"name", "version", "data_dir", "data_files", "description", "sep", "features", "chunksize"}
 
 
 def is_csv(builder: datasets.DatasetBuilder) -> bool:
@@ -36,14 +34,8 @@ def read_csv_files(builder: datasets.DatasetBuilder, args: DataArguments) -> dic
         UserError: The card sets what our reader hasn't, or a file can't be read.
     """
     name, config = str(args.dataset_name), builder.config
-    plain = CsvConfig()
-    for each in fields(config):
-        if each.name not in HEEDED and getattr(config, each.name) != getattr(plain, each.name):
-            raise UserError(
-                f"the card of the data set '{name}' reads its csv files with {each.name}, which isn't offered here; "
-                "give the files by --train_file"
-            )
-    if args.separator is None and config.sep != plain.sep:
+    refuse_unheeded(builder, args)
+    if args.separator is None and config.sep != CsvConfig().sep:
         args = replace(args, separator=config.sep)
     loader = datasets.DownloadManager(dataset_name=name)  # files of this machine stay where they are
     class_names = _class_names(builder, args)
