@@ -125,6 +125,29 @@ def rotary_fields_of_version_4(model_type: str, fields: dict[str, Any]) -> dict[
     return fields
 
 
+def check_fitted(config: Any) -> None:
+    """Make sure that what was fitted for a model's classes fits them, and is in its range.
+
+    Args:
+        config: Its fields are set, and of the right types.
+
+    Raises:
+        ValueError: A field isn't; the message names it.
+    """
+    check_explanation(config.explanation)
+    review, thresholds = config.review_threshold, config.label_thresholds
+    require(0 <= (review or 0) <= 1, f"review_threshold = {review} must lie between 0 and 1")
+    for name in ("prior_correction", "label_thresholds"):
+        numbers = getattr(config, name)
+        is_whole = numbers is None or len(numbers) == config.num_labels
+        require(is_whole, f"{name} needs one number for each of the {config.num_labels} labels")
+    if thresholds is None:
+        return
+    require(all(0 <= each <= 1 for each in thresholds), f"label_thresholds = {thresholds} must lie between 0 and 1")
+    is_multi_label = config.problem_type == "multi_label_classification"
+    require(is_multi_label, f"label_thresholds are of multi_label_classification, not of {config.problem_type}")
+
+
 def check_explanation(explanation: dict[str, Any] | None) -> None:
     """Make sure that what was measured of a model's explanations has a method, and its figures are numbers.
 

@@ -8,7 +8,7 @@ from transformers.utils import logging
 
 from .configuration_fields import (
     check_classes,
-    check_explanation,
+    check_fitted,
     check_types,
     names_by_id,
     require,
@@ -29,9 +29,10 @@ FITTED: dict[str, Any] = {
     "num_ngrams": 0,
     "explanation": None,
     "review_threshold": None,
+    "label_thresholds": None,
 }
 # Of these, what was fitted to a trained model's answers, and so not to those of one that is trained on.
-FITTED_TO_ANSWERS = ("logit_temperature", "prior_correction", "explanation", "review_threshold")
+FITTED_TO_ANSWERS = ("logit_temperature", "prior_correction", "explanation", "review_threshold", "label_thresholds")
 # The pipeline that lies beside a saved model: transformers takes it with trust_remote_code=True.
 PIPELINES = {
     "text-classification": {
@@ -63,6 +64,7 @@ class SalienceConfig(PretrainedConfig):
             `method`, `comprehensiveness` of each method, that of `random` words, and on how many `texts`. None: nobody
             has measured it.
         review_threshold: Confidence below which an answer is for a person to look at, 0 to 1; None: nobody has asked.
+        label_thresholds: Probability from which on each label is given, where a text can have several; None: 0.5.
         kwargs: Everything that `PretrainedConfig` takes (`id2label`, `label2id`, `num_labels`, `problem_type`, ...),
             and `salience_format`, the `FORMAT` of the folder. A model of texts of another column than `text` also has
             `text_columns`, and `text_separator` where they are several: a text that it reads is
@@ -91,6 +93,7 @@ class SalienceConfig(PretrainedConfig):
         num_ngrams: int = 0,
         explanation: dict[str, Any] | None = None,
         review_threshold: float | None = None,
+        label_thresholds: list[float] | None = None,
         **kwargs: Any,
     ) -> None:
         family = type(self).__name__.removesuffix("Config")
@@ -122,6 +125,7 @@ class SalienceConfig(PretrainedConfig):
         self.num_ngrams = num_ngrams
         self.explanation = explanation
         self.review_threshold = review_threshold
+        self.label_thresholds = label_thresholds
         check_types(self, SalienceConfig)
         check_classes(kwargs)
         super().__init__(**kwargs)
@@ -129,12 +133,7 @@ class SalienceConfig(PretrainedConfig):
         require(0 <= ngram_weight < float("inf"), f"ngram_weight = {ngram_weight} must be 0 (none) or more")
         require(ngram_size > 0, f"ngram_size = {ngram_size} must be at least 1")
         require(0 < max_ngrams < 2**31, f"max_ngrams = {max_ngrams} must lie between 1 and 2^31 - 1")
-        check_explanation(explanation)
-        require(0 <= (review_threshold or 0) <= 1, f"review_threshold = {review_threshold} must lie between 0 and 1")
-        require(
-            self.prior_correction is None or len(self.prior_correction) == self.num_labels,
-            f"prior_correction needs one number for each of the {self.num_labels} labels",
-        )
+        check_fitted(self)
 
     code_name: ClassVar[str] = "salience"
 

@@ -9,12 +9,13 @@ import datasets
 import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list
-from transformers import EvalPrediction, PretrainedConfig
+from transformers import PretrainedConfig
 
 from salience.configuration.configuration_salience import SalienceConfig
 from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.eval.scores.calibration import fit_temperature
-from salience.eval.scores.metrics import compute_scores
+from salience.eval.scores.label_thresholds import fit_label_thresholds, tell_label_thresholds
+from salience.eval.scores.metrics import compute_scores, flat_scores
 from salience.eval.scores.predictions import REGRESSION, Predictions, count_words, write_predictions
 from salience.eval.scores.review import fit_review, reviewed
 from salience.eval.scores.weighing import Weighed, share_of, weigh
@@ -38,14 +39,15 @@ class Evidence(NamedTuple):
 def evaluate(trainer: SalienceTrainer, texts: PreparedTexts, data: TextData, tuning: TuningArguments) -> None:
     """Read the validation split, and then the test split, once; write their results and predictions.
 
-    What is written are the answers of the model with its evidence of n-grams, calibrated; `eval_results.json` names its
+    What is written are the answers of the model with its evidence of n-grams, calibrated, by the thresholds of its
+    labels; `eval_results.json` names its
     `eval_temperature` and `eval_ngrams`, and both files the `review` that --target_accuracy asks for.
 
     Args:
         trainer: Trained.
         texts: The splits, tokenized.
         data: What they came from.
-        tuning: Whether evidence of n-grams is learned, and a temperature fitted, where there are classes and a place.
+        tuning: What is learned and fitted after training, where there are classes and a place.
     """
     config: PretrainedConfig = trainer.accelerator.unwrap_model(trainer.model).config
     has_place = isinstance(config, SalienceConfig) and data.problem_type != REGRESSION
@@ -57,16 +59,16 @@ def evaluate(trainer: SalienceTrainer, texts: PreparedTexts, data: TextData, tun
         prediction = trainer.validation_output() if is_validation else trainer.predict(rows, None, prefix)
         logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
         labels, num_words = np.asarray(prediction.label_ids), count_words(data.splits[split]["text"])[order]
-        predictions = Predictions(labels, logits, data.problem_type, data.label_names, num_words)
+        predictions = Predictions(
+            labels, logits, data.problem_type, data.label_names, num_words, getattr(config, "label_thresholds", None)
+        )
         metrics: dict[str, Any] = prediction.metrics or {}
         results: dict[str, Any] = {"samples": len(rows)}
         if is_validation:
-            if has_place and (tuning.ngram_evidence or tuning.calibrate):
+            if has_place:
                 predictions, fitted = fit(trainer, texts, tuning, predictions)
                 metrics |= scores_of(trainer, predictions, labels)
                 results |= fitted
-            if has_place and tuning.target_accuracy is not None:
-                config.review_threshold = fit_review(predictions, tuning.target_accuracy)["threshold"]
             trainer.log(metrics)  # the last point of the curves; adds the epoch
         if not trainer.is_world_process_zero():
             continue
@@ -83,19 +85,38 @@ def evaluate(trainer: SalienceTrainer, texts: PreparedTexts, data: TextData, tun
 def fit(
     trainer: SalienceTrainer, texts: PreparedTexts, tuning: TuningArguments, predictions: Predictions
 ) -> tuple[Predictions, dict[str, Any]]:
-    """Give the model evidence of n-grams, where it helps, and a temperature.
-
-    A prior correction stays what it is: both are fitted to the logits without it, which predict the classes as often as
-    the data has them.
+    """Give the model all that is fitted to its answers to the validation texts.
 
     Args:
         trainer: Trained.
         texts: The splits, tokenized.
-        tuning: Which of both are fitted.
+        tuning: What is fitted.
         predictions: What the network answers to the validation texts.
 
     Returns:
         What the model answers to them now, and what `eval_results.json` says of it.
+    """
+    config: SalienceConfig = trainer.accelerator.unwrap_model(trainer.model).config
+    fitted: dict[str, Any] = {}
+    if tuning.ngram_evidence or tuning.calibrate:
+        predictions, fitted = fit_logits(trainer, texts, tuning, predictions)
+    if tuning.fit_thresholds and predictions.is_multi_label:
+        config.label_thresholds = fit_label_thresholds(predictions, tuning.target_precision)
+        if trainer.is_world_process_zero():
+            tell_label_thresholds(predictions, config.label_thresholds, tuning.target_precision)
+        predictions = replace(predictions, label_thresholds=config.label_thresholds)
+    if tuning.target_accuracy is not None:
+        config.review_threshold = fit_review(predictions, tuning.target_accuracy)["threshold"]
+    return predictions, fitted
+
+
+def fit_logits(
+    trainer: SalienceTrainer, texts: PreparedTexts, tuning: TuningArguments, predictions: Predictions
+) -> tuple[Predictions, dict[str, Any]]:
+    """Give the model evidence of n-grams, where it helps, and a temperature; see `fit`.
+
+    A prior correction stays what it is: both are fitted to the logits without it, which predict the classes as often as
+    the data has them.
     """
     model = trainer.accelerator.unwrap_model(trainer.model)
     config: SalienceConfig = model.config
@@ -169,5 +190,5 @@ def scores_of(trainer: SalienceTrainer, predictions: Predictions, labels: np.nda
         labels: (N,) or (N, C), of the type that the loss takes.
     """
     logits = predictions.logits.astype(np.float32)
-    scores = trainer.compute_metrics(EvalPrediction(logits, labels))  # type: ignore[misc]  # it was given
-    return {f"eval_{name}": value for name, value in (scores | {"loss": trainer.loss_of(logits, labels)}).items()}
+    scores = flat_scores(predictions) | {"loss": trainer.loss_of(logits, labels)}
+    return {f"eval_{name}": value for name, value in scores.items()}

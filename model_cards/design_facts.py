@@ -24,6 +24,8 @@ def design(files: RunFolder) -> str:
         parts.append(f"its word embeddings started from {escape(start)}")
     if is_number(weight := files.config.get("ngram_weight")) and weight > 0:
         parts.append(_ngrams(model.get("ngrams", {}), weight))
+    if thresholds := files.config.get("label_thresholds"):
+        parts.append(_label_thresholds(thresholds, files.run.get("arguments", {}).get("target_precision")))
     if is_number(threshold := files.config.get("review_threshold")):
         parts.append(f"answers with a confidence below {threshold:.3f} are for a person to look at")
     if data.get("name"):
@@ -44,6 +46,12 @@ def explanation(measured: Any) -> str | None:
         f"average, without the words that a method finds most important: {', '.join(listed)}. Unless `method=` says "
         f"otherwise, `explain=True` goes by {escape(measured.get('method'))}."
     )
+
+
+def _label_thresholds(thresholds: list[float], target_precision: Any) -> str:
+    chosen = f"a precision of {target_precision:g}" if is_number(target_precision) else "the best F1"
+    span = f"{min(thresholds):.3f} to {max(thresholds):.3f}"
+    return f"each label is given from a probability of its own on ({span}), chosen for {chosen} on the validation texts"
 
 
 def _ngrams(record: dict[str, Any], weight: float) -> str:

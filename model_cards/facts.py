@@ -162,6 +162,7 @@ def _usage(files: RunFolder) -> dict[str, Any]:
         "own_code": own_code,
         "trust": ", trust_remote_code=True" if own_code else "",
         "weighs": _gives_weights(files),
+        "has_thresholds": bool(files.config.get("label_thresholds")),
         "is_multi_label": files.config.get("problem_type") == "multi_label_classification",
     }
 

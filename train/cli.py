@@ -233,6 +233,9 @@ def print_summary(run: TrainedRun) -> None:
     names = (*CLASS_SCORES, *REGRESSION_SCORES)
     scores = [f"{name} {run.scores[name]:.4f}" for name in names if name in run.scores]
     print(f"\nmodel    {run.folder}\n{run.split:<8} {' · '.join(scores)} ({run.scores['samples']} texts)")
+    if thresholds := getattr(run.model.config, "label_thresholds", None):
+        span = f"{min(thresholds):.3f} to {max(thresholds):.3f}"
+        print(f"labels   each given from a probability of its own on, {span}, fitted on the validation texts")
     if review := run.scores.get("review"):
         print(
             f"review   answers with a confidence below {review['threshold']:.3f}; the others are "

@@ -49,6 +49,11 @@ def loss_on(
         raise UserError("--prior_correction needs classes, and the labels are numbers")
     if statistics is None and tuning.target_accuracy is not None:
         raise UserError("--target_accuracy needs classes, and the labels are numbers")
+    if tuning.target_precision is not None and (statistics is None or not statistics.is_multi_label):
+        raise UserError(
+            "--target_precision is for texts that can have several labels, and these have "
+            + ("numbers" if statistics is None else "one class each")
+        )
     if tuning.balanced_sampling and (statistics is None or statistics.is_multi_label):
         raise UserError("--balanced_sampling needs exactly one class for each text")
     name_best_metric(training, data.problem_type)

@@ -77,7 +77,7 @@ VALUES = (
     Values("must lie between 0 and 1", lambda v: 0 < v < 1, ("class_balanced_beta", "validation_size")),
     Values("must be at least 0 and less than 1", lambda v: 0 <= v < 1, ("test_size",)),
     Values("must be at least 0 and at most 1", lambda v: 0 <= v <= 1, ("max_rejected",)),
-    Values("must lie above 0, and be at most 1", lambda v: 0 < v <= 1, ("target_accuracy",)),
+    Values("must lie above 0, and be at most 1", lambda v: 0 < v <= 1, ("target_accuracy", "target_precision")),
     Values("must be at least 0 and less than 2**32", lambda v: 0 <= v < 2**32, ("split_seed", "data_seed")),
     Values("must be less than 2**32", lambda v: v < 2**32, ("seed", "report_seed")),
     Values("must be less than 2**31", lambda v: v < 2**31, (
@@ -170,6 +170,7 @@ TOGETHER = (
     *belongs_to("push_to_hub", ("true",), "hub_handler", says=LEAVE_IT_OUT),
     *belongs_to("plain_adam", ("false",), "optim", "optim_args", says=LEAVE_IT_OUT),
     *belongs_to("ngram_evidence", ("true",), "ngram_size", "max_ngrams", says=LEAVE_IT_OUT),
+    *belongs_to("fit_thresholds", ("true",), "target_precision", says=LEAVE_IT_OUT),
     *belongs_to("ray", (), "ray_actors", says=LEAVE_IT_OUT),
     *belongs_to("word_vectors", (), "word_vectors_vocabulary", says=LEAVE_IT_OUT),
     *belongs_to(
@@ -241,13 +242,12 @@ TOGETHER = (
         lambda f: f.encoder_cache is not None and (f.fsdp or f.torch_compile),
         "--encoder_cache is not offered with FSDP or --torch_compile",
     ),
-    Together(
-        ("prior_correction", "model"), lambda f: f.prior_correction and FAMILIES[f.model].code is None,
-        "--prior_correction is kept in our models' configuration; the plain head has no place for it",
-    ),
-    Together(
-        ("target_accuracy", "model"), lambda f: f.target_accuracy is not None and FAMILIES[f.model].code is None,
-        "--target_accuracy is kept in our models' configuration; the plain head has no place for it",
+    *(
+        Together(
+            (flag, "model"), lambda f, flag=flag: getattr(f, flag) and FAMILIES[f.model].code is None,  # type: ignore[misc]
+            f"--{flag} is kept in our models' configuration; the plain head has no place for it",
+        )
+        for flag in ("prior_correction", "target_accuracy", "target_precision")
     ),
     Together(
         ("lora", "fsdp"), lambda f: f.lora and f.fsdp,

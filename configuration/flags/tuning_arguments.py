@@ -66,6 +66,21 @@ class TuningArguments:
             "review. Unset: no answer is marked. Not for regression, nor for --model sequence_classification."
         },
     )
+    fit_thresholds: bool = field(
+        default=True,
+        metadata={
+            "help": "After training, where a text can have several labels, find for each the probability from which on "
+            "giving it has the best F1 on the validation texts, and keep it in the model's configuration, in the place "
+            "of 0.5. Not for --model sequence_classification."
+        },
+    )
+    target_precision: float | None = field(
+        default=None,
+        metadata={
+            "help": "Find instead for each label the lowest probability from which on so large a share of the "
+            "validation texts that get it have it; where none gives that, the label is never given."
+        },
+    )
     explained_texts: int = field(
         default=16,
         metadata={

@@ -38,7 +38,6 @@ from salience.eval.explain.cross_attention import Head, cross_attention_profile
 from salience.eval.explain.statistics import mann_whitney, mean_or_none, rank_correlation
 from salience.eval.explain.word_weights import KINDS, Shares, WordWeights, word_weights
 from salience.eval.reading.reader import Reader, Reading
-from salience.eval.scores.predictions import Predictions
 from salience.modeling.documents import Document
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -154,7 +153,7 @@ def attention_profile(
     words = word_weights(documents, readings)
     logits = np.array([readings[row].logits for row in words.rows])
     probabilities = checked_probabilities(reader, logits)
-    is_right = Predictions(np.asarray(labels)[words.rows], logits, reader.problem_type, reader.label_names).is_right()
+    is_right = reader.predictions(np.asarray(labels)[words.rows], logits).is_right()
     entropy = words.entropy()
     return {
         "num_documents": len(words.rows),

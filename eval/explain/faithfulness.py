@@ -31,7 +31,7 @@ from salience.eval.explain.sampling import draw
 from salience.eval.explain.weight_changes import Change, changed_weights, shuffled, uniform
 from salience.eval.reading.reader import Reader, Reading
 from salience.eval.scores.paired import Difference, bootstrap
-from salience.eval.scores.predictions import MULTI_LABEL, decide
+from salience.eval.scores.predictions import MULTI_LABEL
 from salience.modeling.documents import Document
 
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.5)
@@ -269,7 +269,7 @@ def _effect(
     ids = [document.ids for document in documents]
     logits = np.array([reading.logits for reading in readings])
     before = checked_probabilities(reader, logits)
-    answers = decide(logits, reader.problem_type)
+    answers = reader.decide(logits)
     distances, flipped = [], []
     for change in changes:
         with changed_weights(reader, change):
@@ -277,5 +277,5 @@ def _effect(
         moved = np.abs(checked_probabilities(reader, changed) - before)
         # With several labels each is a distribution of its own, and the one that moves most counts.
         distances.append(moved.max(1) if reader.problem_type == MULTI_LABEL else moved.sum(1) / 2)
-        flipped.append((decide(changed, reader.problem_type) != answers).any(1))
+        flipped.append((reader.decide(changed) != answers).any(1))
     return {"total_variation": _interval(np.mean(distances, axis=0)), "flipped": float(np.mean(flipped))}

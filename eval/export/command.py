@@ -27,7 +27,7 @@ from salience.eval.export.graph import write_graph, write_int8
 from salience.eval.export.measuring import TOLERANCE, Measured, compared, exported_logits, spread, table, timed
 from salience.eval.reading.load import load_classifier
 from salience.eval.reading.reader import Reader
-from salience.eval.scores.predictions import MULTI_LABEL, THRESHOLD
+from salience.eval.scores.predictions import MULTI_LABEL, logit_thresholds
 from salience.model_cards.run_folder import write_json
 from salience.modeling.documents import padded
 from salience.modeling.encoders import pretrained_encoder
@@ -169,7 +169,7 @@ def write_files(reader: Reader, wants_int8: bool, folder: Path) -> list[str]:
         "pad_id": tokenizer.pad_token_id,
     }
     if reader.problem_type == MULTI_LABEL:
-        facts["logit_thresholds"] = [float(np.log(THRESHOLD / (1 - THRESHOLD)))] * len(reader.label_names)
+        facts["logit_thresholds"] = logit_thresholds(reader.label_thresholds, len(reader.label_names)).tolist()
     write_json(folder / "export.json", facts)
     shutil.copy(Path(__file__).with_name("predict.py"), folder / "predict.py")
     example = padded(tokenizer, reader.token_ids(["a b c. d e", "a b c d e f g. h"]))
@@ -193,15 +193,14 @@ def measure(reader: Reader, files: list[str], texts: list[str], labels: np.ndarr
     Raises:
         UserError: A logit of the graph in float32 differs too much from the model's.
     """
-    kind = reader.problem_type
     ids = reader.token_ids(texts)
     own = timed(lambda given: reader.logits(reader.token_ids(given)), texts)
     num_bytes = sum(each.numel() * each.element_size() for each in reader.model.state_dict().values())
-    measured: list[Measured] = [compared("torch", num_bytes, own, own[0], labels, kind)]
+    measured: list[Measured] = [compared("torch", num_bytes, own, own[0], labels, reader)]
     for file in files:
         found = timed(exported_logits(folder, file), texts)
         size = sum(each.stat().st_size for each in folder.glob(f"{file}*"))
-        measured.append(compared(file, size, found, own[0], labels, kind))
+        measured.append(compared(file, size, found, own[0], labels, reader))
     largest = measured[1]["largest_difference"]
     if largest is None or not largest <= TOLERANCE:
         raise UserError(

@@ -12,7 +12,8 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from salience.eval.scores.predictions import REGRESSION, decide
+from salience.eval.reading.reader import Reader
+from salience.eval.scores.predictions import REGRESSION
 
 MOST_TEXTS = 1_000
 """Texts that are read at most, spread evenly over those that are given."""
@@ -55,7 +56,7 @@ def timed(logits: Callable[[Sequence[str]], np.ndarray], texts: Sequence[str]) -
 
 
 def compared(
-    file: str, num_bytes: int, answers: tuple[np.ndarray, float], torch_logits: np.ndarray, labels: Any, kind: str
+    file: str, num_bytes: int, answers: tuple[np.ndarray, float], torch_logits: np.ndarray, labels: Any, reader: Reader
 ) -> Measured:
     """The figures of one file.
 
@@ -65,15 +66,14 @@ def compared(
         answers: Its logits (N, C), and texts per second.
         torch_logits: (N, C) of the model itself.
         labels: (N,) class ids, or (N, C) zeros and ones.
-        kind: The model's problem type.
+        reader: The model.
     """
     logits, speed = answers
     is_torch = file == "torch"
-    has_classes = kind != REGRESSION
-    chosen = decide(logits, kind) if has_classes else None
+    chosen = None if reader.problem_type == REGRESSION else reader.decide(logits)
     equal = accuracy = None
     if chosen is not None:
-        equal = float((chosen == decide(torch_logits, kind)).all(1).mean())
+        equal = float((chosen == reader.decide(torch_logits)).all(1).mean())
         true = np.asarray(labels)
         true = np.eye(logits.shape[1], dtype=bool)[true] if true.ndim == 1 else true.astype(bool)
         accuracy = float((chosen == true).all(1).mean())

@@ -53,7 +53,7 @@ class Classifier:
         if self.facts["problem_type"] == "multi_label_classification":
             scores, chosen = 1 / (1 + np.exp(-logits)), logits >= self.facts["logit_thresholds"]
             found = [{"label": labels[k].tolist(), "score": s[k].tolist()} for s, k in zip(scores, chosen, strict=True)]
-            return self.with_actions(found, np.maximum(scores, 1 - scores).min(1))
+            return self.with_actions(found, np.where(chosen, scores, 1 - scores).min(1))
         scores = np.exp(logits - logits.max(1, keepdims=True))
         scores /= scores.sum(1, keepdims=True)
         found = [{"label": str(labels[row.argmax()]), "score": float(row.max())} for row in scores]

@@ -39,7 +39,6 @@ from salience.eval.failures.modes import FAILURE_MODES, FailureMode
 from salience.eval.failures.rates import Band, Calibrated, Limits, Occurrence, calibrate, occurrence
 from salience.eval.failures.remedies import OfferedRemedy
 from salience.eval.reading.reader import Reader
-from salience.eval.scores.predictions import Predictions
 from salience.modeling.documents import Document
 
 # Limits that flag a smaller share of documents, or spare a smaller one, tell nothing of the others.
@@ -158,7 +157,7 @@ def failure_analysis(
         }
     insides = read_insides(reader, [document.ids for document in documents], progress="inside the model")
     logits = np.array([each.logits for each in insides])
-    is_wrong = ~Predictions(labels, logits, reader.problem_type, reader.label_names).is_right()
+    is_wrong = ~reader.predictions(labels, logits).is_right()
     modes: dict[str, ModeWithRemedies | None] = dict.fromkeys(FAILURE_MODES)
     for name, mode in FAILURE_MODES.items():
         if mode.can_occur(insides):

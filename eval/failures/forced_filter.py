@@ -37,7 +37,7 @@ from transformers import PreTrainedModel
 from salience.eval.failures.internals import read_insides
 from salience.eval.reading.reader import Reader
 from salience.eval.scores.paired import Difference, bootstrap
-from salience.eval.scores.predictions import MULTI_LABEL, class_probabilities, decide
+from salience.eval.scores.predictions import MULTI_LABEL, class_probabilities
 from salience.modeling.documents import Document
 
 RIGHT_SHARE = 0.1
@@ -217,7 +217,7 @@ def _forced(
     for words in draws:
         forced = [np.where(_tokens(*each), share, np.nan) for each in zip(documents, words, strict=True)]
         logits = forced_logits(reader, ids, forced)
-        is_right.append(decide(logits, reader.problem_type)[rows, labels])
+        is_right.append(reader.decide(logits)[rows, labels])
         probability.append(class_probabilities(logits, reader.problem_type)[rows, labels])
     return np.array(is_right), np.array(probability)
 

@@ -23,7 +23,7 @@ from salience.eval.predict.columns import as_arrays, as_lists, refuse_taken, spr
 from salience.eval.reading.load import ClassifierArguments, load_reader
 from salience.eval.reading.reader import Reader
 from salience.eval.reading.words import heaviest_words
-from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION, class_probabilities, confidence, decide
+from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION, class_probabilities, confidence
 from salience.train.data.load import clean_texts, columns_of_model
 
 LABEL, SCORE, PROBABILITIES, ACTION, WORDS = "label", "score", "probabilities", "action", "heaviest_words"
@@ -203,7 +203,7 @@ class Predictor(PickledAsFields):
         if kind == REGRESSION:
             return {SCORE: logits[:, 0] if len(names) == 1 else as_lists(logits)}
         probabilities = class_probabilities(logits.astype(np.float64), kind).astype(np.float32)
-        is_answer = decide(logits, kind)
+        is_answer = self.reader.decide(logits)
         if kind == MULTI_LABEL:
             label: Sequence[Any] = [list(names[each]) for each in is_answer]
             score: Any = as_lists(row[each] for row, each in zip(probabilities, is_answer, strict=True))
@@ -211,7 +211,7 @@ class Predictor(PickledAsFields):
             label, score = list(names[is_answer.argmax(1)]), probabilities[is_answer]
         found = {LABEL: label, SCORE: score, PROBABILITIES: as_lists(probabilities)}
         if self.review_threshold is not None:
-            is_sure = confidence(probabilities, kind) >= np.float32(self.review_threshold)
+            is_sure = confidence(probabilities, is_answer, kind) >= np.float32(self.review_threshold)
             found[ACTION] = [PREDICT if each else REVIEW for each in is_sure]
         return found
 

@@ -16,6 +16,7 @@ from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from salience.configuration.errors import UserError
 from salience.eval.reading.words import label_names, problem_type
+from salience.eval.scores.predictions import Predictions, decide
 from salience.modeling.documents import Document, padded
 from salience.modeling.encoders import position_limit, pretrained_encoder
 from salience.modeling.precision import hold_in_bfloat16
@@ -99,6 +100,19 @@ class Reader:
     def problem_type(self) -> str:
         """What the model answers: `single_label_classification`, `multi_label_classification` or `regression`."""
         return problem_type(self.model)
+
+    @property
+    def label_thresholds(self) -> list[float] | None:
+        """Lowest probability of each class that is answered, where a text can have several; None for 0.5."""
+        return getattr(self.model.config, "label_thresholds", None)
+
+    def decide(self, logits: np.ndarray) -> np.ndarray:
+        """Which classes are the answer, bool (N, C), of logits (N, C)."""
+        return decide(logits, self.problem_type, self.label_thresholds)
+
+    def predictions(self, labels: Any, logits: np.ndarray, num_words: np.ndarray | None = None) -> Predictions:
+        """Its answers to labelled texts; see `Predictions` for arguments and errors."""
+        return Predictions(labels, logits, self.problem_type, self.label_names, num_words, self.label_thresholds)
 
     @property
     def cells(self) -> int:

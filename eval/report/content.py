@@ -111,6 +111,7 @@ class AnswerFindings(TypedDict):
     class_frequency: ClassFrequency
     calibration: CalibrationResult
     thresholds: Thresholds
+    label_thresholds: dict[str, float] | None
     doubtful_labels: DoubtfulLabels
     training: list[dict[str, float]] | None
 
@@ -164,6 +165,7 @@ def score(texts: Texts, run: Run | None) -> AnswerFindings:
     """What the labels and the model's answers tell."""
     predictions = texts.predictions
     names, is_single = predictions.label_names, predictions.problem_type == SINGLE_LABEL
+    of_labels = predictions.label_thresholds
     return {
         "scores": compute_scores(predictions),
         "intervals": with_intervals(predictions),
@@ -173,6 +175,7 @@ def score(texts: Texts, run: Run | None) -> AnswerFindings:
         "class_frequency": by_class_frequency(predictions, train_counts(run, names)),
         "calibration": calibration(predictions),
         "thresholds": thresholds(run if texts.split == "test" else None, predictions),
+        "label_thresholds": None if of_labels is None else dict(zip(names, of_labels, strict=True)),
         "doubtful_labels": doubtful_labels(predictions, texts.raw),
         "training": training_history(run),
     }

@@ -50,7 +50,7 @@ class Texts:
         documents = reader.documents(raw)
         readings = reader.read([each.ids for each in documents], progress="reading texts")
         logits = np.array([each.logits for each in readings])
-        predictions = Predictions(labels, logits, data.problem_type, reader.label_names, count_words(raw))
+        predictions = reader.predictions(labels, logits, count_words(raw))
         return cls(raw, documents, readings, predictions, split)
 
     def __len__(self) -> int:

@@ -20,8 +20,8 @@
                             and the accuracy there; all three null where no threshold gives it
 
 An answer's confidence is the highest probability of a text's classes; where a text can have several, each class of each
-text is an answer, yes from a probability of 0.5 on, with confidence max(p, 1 - p). Equal confidences are never parted:
-nothing depends on the order of texts.
+text is an answer, yes from the class's threshold on (0.5 unless another was fitted), with confidence p, or no, with
+confidence 1 - p. Equal confidences are never parted: nothing depends on the order of texts.
 
 Shapes
     N = texts, C = classes, K = decisions

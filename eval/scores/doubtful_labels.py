@@ -38,7 +38,6 @@ class Found(NamedTuple):
 
     estimate: float  # how many labels are wrong
     rows: np.ndarray  # those that are contradicted with confidence, the least likely label first
-    answers: np.ndarray  # (N,) the model's
 
 
 def doubtful_labels(predictions: Predictions, texts: Sequence[str]) -> DoubtfulLabels:
@@ -48,18 +47,20 @@ def doubtful_labels(predictions: Predictions, texts: Sequence[str]) -> DoubtfulL
         predictions: Answers to texts that the model was not trained on.
         texts: (N,) these texts.
     """
-    names, probabilities_NC = predictions.label_names, predictions.probabilities
+    names, probabilities_NC, answers_NC = predictions.label_names, predictions.probabilities, predictions.answers
     doubts: list[Doubt] = []
     estimate = 0.0
     if predictions.is_multi_label:
         questions = [
-            (predictions.labels[:, each], np.stack([1 - yes, yes], 1), [f"not {name}", name])
-            for each, (yes, name) in enumerate(zip(probabilities_NC.T, names, strict=True))
+            (given_N, np.stack([1 - yes_N, yes_N], 1), answers_N.astype(int), [f"not {name}", name])
+            for given_N, yes_N, answers_N, name in zip(
+                predictions.labels.T, probabilities_NC.T, answers_NC.T, names, strict=True
+            )
         ]
     else:
-        questions = [(predictions.labels, probabilities_NC, names)]
-    for labels_N, of_question_NC, choices in questions:
-        found = confident_learning(labels_N, of_question_NC)
+        questions = [(predictions.labels, probabilities_NC, answers_NC.argmax(1), names)]
+    for labels_N, of_question_NC, answers_N, choices in questions:
+        found = confident_learning(labels_N, of_question_NC, answers_N)
         estimate += found.estimate
         for row in found.rows.tolist():
             given = int(labels_N[row])
@@ -68,14 +69,14 @@ def doubtful_labels(predictions: Predictions, texts: Sequence[str]) -> DoubtfulL
                     "row": row,
                     "text": shortened(texts[row], TEXT_LENGTH),
                     "given": choices[given],
-                    "predicted": choices[int(found.answers[row])],
+                    "predicted": choices[int(answers_N[row])],
                     "score": float(of_question_NC[row, given]),
                 }
             )
     return {"estimate": estimate, "texts": sorted(doubts, key=lambda each: each["score"])}
 
 
-def confident_learning(labels_N: np.ndarray, probabilities_NC: np.ndarray) -> Found:
+def confident_learning(labels_N: np.ndarray, probabilities_NC: np.ndarray, answers_N: np.ndarray) -> Found:
     """Labels that are contradicted with confidence.
 
     A text counts for the class of highest probability among those that it reaches with confidence: with the mean
@@ -85,6 +86,7 @@ def confident_learning(labels_N: np.ndarray, probabilities_NC: np.ndarray) -> Fo
     Args:
         labels_N: Given class ids.
         probabilities_NC: Of each class.
+        answers_N: Class ids that the model answers.
     """
     num_classes = probabilities_NC.shape[1]
     given_NC = labels_N[:, None] == np.arange(num_classes)
@@ -97,8 +99,7 @@ def confident_learning(labels_N: np.ndarray, probabilities_NC: np.ndarray) -> Fo
     np.add.at(joint_CC, (labels_N[counts_N], class_N[counts_N]), 1)
     share_wrong_C = 1 - np.diag(joint_CC) / np.maximum(joint_CC.sum(1), 1)
     estimate = (num_given_C * np.where(joint_CC.sum(1) > 0, share_wrong_C, 0)).sum()
-    answers_N = probabilities_NC.argmax(1)
     is_doubtful_N = counts_N & (class_N != labels_N) & (answers_N != labels_N)
     rows = np.flatnonzero(is_doubtful_N)
     likelihood_N = probabilities_NC[np.arange(len(labels_N)), labels_N]
-    return Found(float(estimate), rows[np.argsort(likelihood_N[rows], kind="stable")], answers_N)
+    return Found(float(estimate), rows[np.argsort(likelihood_N[rows], kind="stable")])

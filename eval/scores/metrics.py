@@ -67,6 +67,11 @@ def compute_scores(predictions: Predictions) -> Scores:
     return cast(Scores, {name: _plain(score) for name, score in scores.items() if score is not None})
 
 
+def flat_scores(predictions: Predictions) -> dict[str, float]:
+    """The scores of `compute_scores` without `per_class`."""
+    return {name: score for name, score in compute_scores(predictions).items() if isinstance(score, float)}
+
+
 def make_compute_metrics(problem_type: str, label_names: list[str]) -> Callable[["EvalPrediction"], dict[str, float]]:
     """Build the `compute_metrics` of a `transformers.Trainer`.
 
@@ -75,15 +80,13 @@ def make_compute_metrics(problem_type: str, label_names: list[str]) -> Callable[
         label_names: See `Predictions`.
 
     Returns:
-        A function from an EvalPrediction (a tuple of predictions has the logits first) to the flat scores of
-        `compute_scores`, without `per_class`.
+        A function from an EvalPrediction (a tuple of predictions has the logits first) to its `flat_scores`.
     """
 
     def compute_metrics(prediction: "EvalPrediction") -> dict[str, float]:
         outputs: Any = prediction.predictions
         logits = outputs[0] if isinstance(outputs, tuple | list) else outputs
-        scores = compute_scores(Predictions(np.asarray(prediction.label_ids), logits, problem_type, label_names))
-        return {name: score for name, score in scores.items() if isinstance(score, float)}
+        return flat_scores(Predictions(np.asarray(prediction.label_ids), logits, problem_type, label_names))
 
     return compute_metrics
 

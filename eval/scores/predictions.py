@@ -5,7 +5,7 @@ Shapes
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,7 @@ SINGLE_LABEL, MULTI_LABEL, REGRESSION = PROBLEM_TYPES = (
     "regression",
 )
 THRESHOLD = 0.5
-"""Lowest probability of a class that is answered, where a text can have several."""
+"""Lowest probability of a class that is answered, where a text can have several and nothing was fitted."""
 METADATA = b"salience"
 """Key of the parquet file's metadata under which problem type and label names stand, as JSON."""
 
@@ -44,31 +44,45 @@ def class_probabilities(logits: np.ndarray, problem_type: str) -> np.ndarray:
     return expit(logits) if problem_type == MULTI_LABEL else softmax(logits, axis=-1)
 
 
-def decide(logits: np.ndarray, problem_type: str) -> np.ndarray:
+def decide(logits: np.ndarray, problem_type: str, label_thresholds: Sequence[float] | None = None) -> np.ndarray:
     """Which classes are the answer, bool (N, C). Nothing else decides.
 
     Args:
         logits: (N, C).
         problem_type: One of `PROBLEM_TYPES`.
+        label_thresholds: (C,) lowest probability of each class that is answered, where a text can have several; None
+            for `THRESHOLD`.
 
     Raises:
         ValueError: It is regression.
     """
     _check_has_classes(problem_type)
     if problem_type == MULTI_LABEL:
-        return logits >= logit(THRESHOLD)
+        return logits >= logit_thresholds(label_thresholds, logits.shape[1])
     return _one_hot(logits.argmax(1), logits.shape[1])
 
 
-def confidence(probabilities: np.ndarray, problem_type: str) -> np.ndarray:
+def logit_thresholds(label_thresholds: Sequence[float] | None, num_classes: int) -> np.ndarray:
+    """The logit from which on each class is answered, finite (C,).
+
+    Args:
+        label_thresholds: See `decide`.
+        num_classes: C.
+    """
+    probabilities_C = np.full(num_classes, THRESHOLD) if label_thresholds is None else np.asarray(label_thresholds)
+    return np.nan_to_num(logit(probabilities_C))
+
+
+def confidence(probabilities: np.ndarray, answers: np.ndarray, problem_type: str) -> np.ndarray:
     """How sure each answer is, (N,): see `Predictions.confidence`.
 
     Args:
         probabilities: (N, C).
+        answers: bool (N, C), see `decide`.
         problem_type: One of `PROBLEM_TYPES`, not regression.
     """
     if problem_type == MULTI_LABEL:
-        return np.maximum(probabilities, 1 - probabilities).min(1)
+        return np.where(answers, probabilities, 1 - probabilities).min(1)
     return probabilities.max(1)
 
 
@@ -89,6 +103,7 @@ class Predictions:
         problem_type: One of `PROBLEM_TYPES`.
         label_names: The C class names in the order of the logits; not used for regression.
         num_words: (N,) words of each text; None where that is unknown.
+        label_thresholds: See `decide`.
 
     Attributes:
         labels: The same as an array, of integers unless it is regression.
@@ -104,12 +119,19 @@ class Predictions:
     problem_type: str
     label_names: list[str]
     num_words: np.ndarray | None = None
+    label_thresholds: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         labels, logits = np.asarray(self.labels), np.asarray(self.logits, np.float64)
         _check(labels, logits, self.problem_type, self.label_names)
         object.__setattr__(self, "labels", labels if self.problem_type == REGRESSION else labels.astype(np.int64))
         object.__setattr__(self, "logits", logits)
+        if self.label_thresholds is not None:
+            shape = np.asarray(self.label_thresholds, float).shape
+            if not self.is_multi_label or shape != logits.shape[1:]:
+                raise ValueError(
+                    f"{shape} label_thresholds don't fit {self.problem_type} of {logits.shape[1:]} classes."
+                )
         if self.num_words is not None:
             num_words = np.asarray(self.num_words)
             if num_words.shape != (len(labels),):
@@ -132,7 +154,7 @@ class Predictions:
     @cached_property
     def answers(self) -> np.ndarray:
         """Which classes are the answer, bool (N, C)."""
-        return decide(self.logits, self.problem_type)
+        return decide(self.logits, self.problem_type, self.label_thresholds)
 
     @cached_property
     def truths(self) -> np.ndarray:
@@ -147,12 +169,13 @@ class Predictions:
     @cached_property
     def confidence(self) -> np.ndarray:
         """How sure each answer is, (N,): the probability of its class; with several labels, of the least sure one."""
-        return confidence(self.probabilities, self.problem_type)
+        return confidence(self.probabilities, self.answers, self.problem_type)
 
     def decisions(self) -> Decisions:
         """Each answer; where a text can have several labels, each class of each text is one: yes or no."""
         if self.is_multi_label:
-            return Decisions(expit(np.abs(self.logits)).ravel(), (self.answers == self.truths).ravel())
+            sureness = expit(np.where(self.answers, self.logits, -self.logits))
+            return Decisions(sureness.ravel(), (self.answers == self.truths).ravel())
         return Decisions(self.confidence, self.is_right())
 
 
@@ -211,7 +234,9 @@ def write_predictions(folder: str | Path, split: str, rows: np.ndarray, predicti
     columns = {"row": rows, "label": list(predictions.labels), "logits": list(logits)}
     if predictions.num_words is not None:
         columns["words"] = predictions.num_words
-    about = {"problem_type": predictions.problem_type, "label_names": predictions.label_names}
+    about: dict[str, Any] = {"problem_type": predictions.problem_type, "label_names": predictions.label_names}
+    if predictions.label_thresholds is not None:
+        about["label_thresholds"] = list(predictions.label_thresholds)
     table = pa.table(columns).replace_schema_metadata({METADATA: json.dumps(about)})
     with predictions_file(folder, split).open("wb") as file:  # pyarrow would read "exp:1" as an address
         pq.write_table(table, file)
@@ -247,7 +272,8 @@ def read_predictions(folder: str | Path, split: str) -> Predictions:
             raise ValueError("its words are no whole numbers")
         if not np.isfinite(logits).all():
             raise ValueError("its logits aren't all finite numbers")
-        return Predictions(labels, logits, described["problem_type"], names, num_words)
+        thresholds = described.get("label_thresholds")
+        return Predictions(labels, logits, described["problem_type"], names, num_words, thresholds)
     except UserError:
         raise
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:

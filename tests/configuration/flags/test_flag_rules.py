@@ -132,6 +132,8 @@ COMMANDS = {
     f"{ENCODER} --freeze_encoder true --encoder_cache x --torch_compile true": "--encoder_cache is not offered",
     "--model sequence_classification --encoder a/b --prior_correction 1": "--prior_correction is kept in our",
     "--model sequence_classification --encoder a/b --target_accuracy 0.9": "--target_accuracy is kept in our",
+    "--model sequence_classification --encoder a/b --target_precision 0.9": "--target_precision is kept in our",
+    "--fit_thresholds false --target_precision 0.9": "--target_precision belongs to --fit_thresholds true; leave",
     f"{ENCODER} --lora true --fsdp full_shard": "--lora is not offered with FSDP: the merged model is put together",
     f"{ENCODER} --freeze_encoder true --adversarial_size 1": "--adversarial_size changes what",
     "--adversarial_size 1 --torch_compile true": "--adversarial_size is not offered with --torch_compile, -",

@@ -43,14 +43,15 @@ def test_right_labels_are_left_alone():
 
 def test_a_class_that_no_text_has_is_no_answer_to_a_label():
     labels = np.zeros(4, int)
-    found = confident_learning(labels, np.array([[0.2, 0.8], [0.9, 0.1], [0.9, 0.1], [0.8, 0.2]]))
+    probabilities = np.array([[0.2, 0.8], [0.9, 0.1], [0.9, 0.1], [0.8, 0.2]])
+    found = confident_learning(labels, probabilities, probabilities.argmax(1))
     assert found.rows.tolist() == [] and found.estimate == 0
 
 
 def test_a_label_is_worked_out_by_hand():
     labels = np.array([0, 0, 0, 1, 1, 1])
     yes = np.array([0.1, 0.2, 0.9, 0.8, 0.9, 0.1])
-    found = confident_learning(labels, np.stack([1 - yes, yes], 1))
+    found = confident_learning(labels, np.stack([1 - yes, yes], 1), (yes > 0.5).astype(int))
     # Thresholds 0.6 and 0.6: one text of each label counts for the other class, so one in three is wrong, twice.
     assert found.rows.tolist() == [2, 5] and found.estimate == pytest.approx(2)
 
@@ -68,6 +69,16 @@ def test_several_labels_are_questions_of_their_own():
     assert found["estimate"] == pytest.approx(swapped, rel=0.25)
 
 
+def test_a_label_that_the_models_threshold_gives_is_not_doubtful():
+    labels, logits = np.array([[0], [1], [0], [1], [1]]), np.log([[1 / 9], [4.0], [1 / 9], [1 / 9], [4.0]])
+    plain = Predictions(labels, logits, "multi_label_classification", ["a"])
+    assert [(each["row"], each["predicted"]) for each in doubtful_labels(plain, ["text"] * 5)["texts"]] == [
+        (3, "not a")
+    ]
+    lower = Predictions(labels, logits, "multi_label_classification", ["a"], label_thresholds=[0.05])
+    assert 3 not in [each["row"] for each in doubtful_labels(lower, ["text"] * 5)["texts"]]
+
+
 def test_cleanlab_finds_the_same_labels():
     filter_module = pytest.importorskip("cleanlab.filter", reason="pip install cleanlab")
     for seed, num_classes in ((0, 2), (1, 3), (2, 5)):
@@ -76,4 +87,5 @@ def test_cleanlab_finds_the_same_labels():
         theirs = filter_module.find_label_issues(
             given, probabilities, filter_by="confident_learning", return_indices_ranked_by="self_confidence", n_jobs=1
         )
-        assert confident_learning(given, probabilities).rows.tolist() == theirs.tolist()
+        found = confident_learning(given, probabilities, probabilities.argmax(1))
+        assert found.rows.tolist() == theirs.tolist()

@@ -51,7 +51,7 @@ SIZES = {
     "vocab_size", "embedding_dim", "hidden_dim", "num_layers", "num_heads", "feed_forward_dim", "classifier_hidden_dim",
     "dropout", "window_size", "window_stride",
 }  # fmt: skip
-ANY_FAMILY = {"ngram_size", "max_ngrams", "review_threshold"}  # tested by test_ngram_evidence.py and test_review.py
+ANY_FAMILY = {"ngram_size", "max_ngrams"}  # tested by test_ngram_evidence.py
 # Added to all scores alike, which moves no softmax.
 SHIFTS = ("key.bias", "sentence_pooling.score.bias")
 ENCODERS = {"bilstm": {}, "encoder": {"encoder_config": tiny_encoder_config(), **WINDOWS}}
