@@ -167,6 +167,11 @@ def check_explanation(explanation: dict[str, Any] | None) -> None:
     )
 
 
+def problem_type_of(config: Any) -> str:
+    """What a classifier answers by its configuration; as transformers takes it where nothing is said."""
+    return config.problem_type or ("regression" if config.num_labels == 1 else "single_label_classification")
+
+
 def names_by_id(id2label: dict[Any, str] | None) -> dict[int, str]:
     """Names of the classes by their ids, which json turns into text."""
     return {int(index): name for index, name in (id2label or {}).items()}

@@ -6,6 +6,7 @@ shim of that name in modeling/) and a record. Imports neither torch nor transfor
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Literal
 
@@ -146,6 +147,16 @@ FAMILIES = {
         on_encoder=f"{BUILDERS}:plain_head",
     ),
 }
+
+
+def names_a_run(model: str) -> bool:
+    """Whether `--model` names a trained model, by its folder or Hub id, and no family."""
+    return model not in FAMILIES and ("/" in model or Path(model).exists())
+
+
+def is_plain_head(model: str) -> bool:
+    """Whether `--model` names a family without a configuration of ours."""
+    return model in FAMILIES and FAMILIES[model].code is None
 
 
 def codes() -> dict[str, Code]:

@@ -16,12 +16,14 @@ from salience.eval.scores.metrics import compute_scores
 from salience.eval.scores.predictions import REGRESSION, Predictions, predictions_file, read_predictions
 from salience.model_cards.run_checks import MAKE_ANEW
 from salience.model_cards.run_folder import (
+    RunFolder,
     RunRecord,
     read_record,
     read_results,
     read_training,
     results_file,
 )
+from salience.train.data.labels import LabelScheme
 from salience.train.data.load import TextData, load_splits
 
 TOLERANCE = 1e-6
@@ -110,7 +112,7 @@ def load_data(run: Run, data_args: DataArguments, what: str) -> TextData:
     """
     hint = "name its files as well, as in --train_file FILE --test_file FILE"
     try:
-        data = load_splits(data_args)
+        data = load_splits(data_args, known=known_labels(run))
     except UserError as error:
         raise UserError(f"{what} need the data of {run.folder} ({hint}): {error}") from error
     for split, sha256 in run.splits.items():
@@ -119,6 +121,14 @@ def load_data(run: Run, data_args: DataArguments, what: str) -> TextData:
                 f"the {split} texts of {run.folder} were others than those that its data flags give now: {hint}"
             )
     return data
+
+
+def known_labels(run: Run) -> LabelScheme | None:
+    """The labels of a run that went on from another one's, in their order; None where the data alone tell them."""
+    if "start" not in run.record["model"]:
+        return None
+    names = list(run.record["data"]["splits"]["train"].get("labels", {}))
+    return LabelScheme(str(RunFolder(run.folder).config.get("problem_type")), names)
 
 
 def read_scores(folder: Path) -> RunScores:

@@ -106,8 +106,9 @@ def usage_blocks(card_text: str) -> list[str]:
 
 def _metadata(files: RunFolder, name: str, languages: list[str], license: str | None) -> ModelCardData:
     run, arguments = files.run, files.run.get("arguments", {})
-    family = re.sub(r"[^a-z0-9_]", "", str(run.get("model", {}).get("family", ""))).replace("_", "-")
-    bases = [files.adapter.get("base_model_name_or_path"), run.get("model", {}).get("encoder")]
+    model = run.get("model", {})
+    family = re.sub(r"[^a-z0-9_]", "", str(model.get("family", ""))).replace("_", "-")
+    bases = [files.adapter.get("base_model_name_or_path"), model.get("start", {}).get("name"), model.get("encoder")]
     base = next(filter(is_hub_id, bases if files.is_adapter else bases[1:]), None)
     dataset = arguments.get("dataset_name")
     results = _eval_results(files, dataset if is_hub_id(dataset) else None)

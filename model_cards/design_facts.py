@@ -20,8 +20,10 @@ def design(files: RunFolder) -> str:
     parts = [family.sentence if family else "It is a text classifier"]
     if model.get("encoder") and (family is None or family.encoder != "refused"):
         parts.append(f"the encoder is {escape(model['encoder'])}")
-    if start := files.run.get("arguments", {}).get("word_vectors"):
-        parts.append(f"its word embeddings started from {escape(start)}")
+    if vectors := files.run.get("arguments", {}).get("word_vectors"):
+        parts.append(f"its word embeddings started from {escape(vectors)}")
+    if start := model.get("start"):
+        parts.append(f"its training went on from {escape(start['name'])}")
     if is_number(weight := files.config.get("ngram_weight")) and weight > 0:
         parts.append(_ngrams(model.get("ngrams", {}), weight))
     if thresholds := files.config.get("label_thresholds"):

@@ -37,13 +37,14 @@ Shape = dict[str, Any]
 
 NGRAMS: Shape = {"kind": TEXT, "weight": AMOUNT, "num_ngrams": COUNT, "share": SHARE}
 REVIEW: Shape = {"target_accuracy": SHARE, "threshold": SHARE, "coverage": SHARE}
+START: Shape = {"name": TEXT, "sha256": TEXT}
 SPLIT: Shape = {"rows": COUNT, "sha256": TEXT, "labels?": {EVERY: COUNT}}
 RECORD: Shape = {
     "kind": KIND,
     "seed": COUNT,
     "arguments": {},
     "data": {"name": TEXT, "source": TEXT, "splits": {"train": SPLIT, EVERY: SPLIT}},
-    "model": {"family": TEXT, "parameters?": COUNT, "ngrams?": NGRAMS},
+    "model": {"family": TEXT, "parameters?": COUNT, "ngrams?": NGRAMS, "start?": START},
 }
 """Of run.json."""
 _SHARES = (

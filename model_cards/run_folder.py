@@ -73,6 +73,7 @@ ModelRecord = TypedDict(
         "attention_dropout": float,  # of a pretrained encoder
         "word_vectors_found": float,  # share of the words
         "ngrams": NgramsRecord,
+        "start": dict[str, str | None],  # what it went on from: name, commit on the Hub, sha256 of the weights
     },
     total=False,
 )

@@ -14,15 +14,18 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from salience.configuration.errors import one_line
+from salience.configuration.families import names_a_run
 from salience.configuration.flags.parser import Arguments, RecipeParser
 from salience.configuration.terminal import run_program, speaks
 from salience.eval.after_training import evaluate
 from salience.eval.explain.choice import keep_most_faithful
+from salience.eval.reading.load import load_classifier
 from salience.eval.reading.words import Reading, read_text
 from salience.eval.scores.metrics import make_compute_metrics
 from salience.model_cards.card import write_card
 from salience.model_cards.run_folder import ADAPTER_FOLDER, CARD_FILE, RUN_FILE, read_results, write_json
 from salience.train.building.build import build_model
+from salience.train.building.further import Start, pin_revision
 from salience.train.building.text_columns import choose_separator, remember_columns
 from salience.train.data.load import TextData, load_splits
 from salience.train.flag_checks import check_flags, check_model, loss_on
@@ -108,7 +111,8 @@ def train_model(
         validation: The same for the validation split; None holds out a part of the training texts.
         test: The same for the test split, which is read once, after training.
         recipe: YAML files with flags, as train.py takes them.
-        flags: Flags of train.py by their names, such as `output_dir`, `model`, `encoder`, `num_train_epochs`.
+        flags: Flags of train.py by their names, such as `output_dir`, `model` (a family, or a trained model that is
+            trained on), `encoder`, `num_train_epochs`.
 
     Returns:
         Where the run is, its scores, the model and its tokenizer.
@@ -156,10 +160,17 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
     checkpoint = check_start(folder, arguments)
 
     set_seed(training.seed)
-    choose_separator(data_args, model_args)
-    data = load_splits(data_args, memory)
+    start = load_start(model_args)
+    if start:
+        start.choose_columns(data_args)
+    else:
+        choose_separator(data_args, model_args)
+    data = load_splits(data_args, memory, start.labels if start else None)
     loss, statistics = loss_on(data, tuning, training)
-    model, tokenizer = build_model(model_args, data.splits["train"]["text"], data.label_names, data.problem_type)
+    if start:
+        model, tokenizer = start.ready(model_args, data)
+    else:
+        model, tokenizer = build_model(model_args, data.splits["train"]["text"], data.label_names, data.problem_type)
     check_model(model, model_args, training)
     remember_columns(model.config, tokenizer, data_args)
     if tuning.freeze_encoder:
@@ -169,7 +180,7 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
     texts = prepare_texts(model, tokenizer, data, data_args.max_length)
     compute_metrics = make_compute_metrics(data.problem_type, data.label_names)
     trainer = make_trainer(model, tokenizer, data, texts, statistics, loss, tuning, training, compute_metrics)
-    start_or_resume(folder, run_plan(arguments, model, data), checkpoint, model, training.process_index == 0)
+    start_or_resume(folder, run_plan(arguments, model, data, start), checkpoint, model, training.process_index == 0)
 
     num_trainable = trainer.get_num_trainable_parameters()
     if checkpoint == folder:  # it was stopped after its model was saved
@@ -186,7 +197,7 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
         trained = save(trainer, tuning, model_args)
     example = read_example(trained, tokenizer, data)  # on every process: sharded weights are gathered from all
     if trainer.is_world_process_zero():
-        about_model = describe_model(model_args, trained, num_trainable)
+        about_model = describe_model(model_args, trained, num_trainable, start)
         record = record_of_training(arguments, command, data, about_model, started)
         for place in (folder, *([folder / ADAPTER_FOLDER] if tuning.lora else [])):
             if checkpoint != folder or not (place / CARD_FILE).exists():  # a user may have edited it since
@@ -196,6 +207,18 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
     split = "test" if "test" in data.splits else "validation"
     scores = read_results(folder, split)
     return TrainedRun(folder, split, scores, trained, tokenizer, example)
+
+
+def load_start(model_args: Any) -> Start | None:
+    """The trained model that `--model` names, to go on from; None where it names a family.
+
+    Raises:
+        UserError: It can't be loaded, or is none of ours.
+    """
+    if not names_a_run(model_args.model):
+        return None
+    pin_revision(model_args)
+    return Start.of(model_args, *load_classifier(model_args.model, model_args.model_revision))
 
 
 def check_start(folder: Path, arguments: Arguments) -> Path | None:

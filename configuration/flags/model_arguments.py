@@ -4,22 +4,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, make_dataclass
 from inspect import Parameter, cleandoc, signature
-from pathlib import Path
 from typing import Any
 
 from transformers import PretrainedConfig
 
+from salience.configuration.configuration_salience import SalienceConfig
 from salience.configuration.errors import UserError
-from salience.configuration.families import FAMILIES, codes
-from salience.configuration.flags.flag_rules import MODEL_RULES, check, check_together
-from salience.configuration.flags.rule_kinds import refuse
+from salience.configuration.families import FAMILIES, codes, names_a_run
+from salience.configuration.flags.flag_rules import check, check_together
+from salience.configuration.flags.flags_together import MODEL_RULES
+from salience.configuration.flags.rule_kinds import changed_flags, refuse, shown
 
-FROM_A_RUN = (
-    "to train on from its encoder, save that as one in Python (from salience.eval import load_classifier; model, "
-    "tokenizer = load_classifier(RUN); model.encoder.save_pretrained(FOLDER); tokenizer.save_pretrained(FOLDER)), and "
-    "give --encoder FOLDER"
-)
-"""What to do with a finished run that was given as the start of another one."""
+# What counts of a model that is trained already, beside the fields that all our configurations share.
+OF_A_RUN = frozenset({"model", "model_revision", "encoder_cache"})
 # What the program itself finds out, from the tokenizer, the encoder or the data.
 NOT_FLAGS = {
     "encoder_config", "num_prefix_tokens", "num_suffix_tokens", "pad_token_id", "sentence_end_ids", "architecture",
@@ -80,7 +77,13 @@ class CommonModelArguments:
 
     model: str = field(
         default="attn_pool",
-        metadata={"help": "; ".join(f"{name}: {family.help}" for name, family in FAMILIES.items()) + "."},
+        metadata={
+            "help": "; ".join(f"{name}: {family.help}" for name, family in FAMILIES.items())
+            + "; or the folder or Hub id of a trained one of ours, which is trained on."
+        },
+    )
+    model_revision: str | None = field(
+        default=None, metadata={"help": "Branch, tag or commit of a trained model on the Hub that --model names."}
     )
     encoder: str | None = field(
         default=None, metadata={"help": "Hub id, folder, or package:NAME[/FOLDER] of a pretrained encoder."}
@@ -137,10 +140,13 @@ def chosen_options(arguments: Any) -> dict[str, Any]:
     Raises:
         UserError: The model is unknown, or a flag was set that it doesn't know or that would have no effect.
     """
+    if names_a_run(arguments.model):
+        return _options_of_run(arguments)
     if arguments.model not in FAMILIES:
-        if Path(arguments.model).exists() or "/" in arguments.model:
-            raise UserError(f"--model {arguments.model} is no family of models ({', '.join(FAMILIES)}); {FROM_A_RUN}")
-        raise UserError(f"--model {arguments.model} is unknown; choose from {', '.join(FAMILIES)}")
+        raise UserError(
+            f"--model {arguments.model} is unknown; choose from {', '.join(FAMILIES)}, or name the folder or Hub id of "
+            "a trained model"
+        )
     family, has_encoder = FAMILIES[arguments.model], arguments.encoder is not None
     if has_encoder and family.encoder == "refused":
         raise UserError(f"--model {arguments.model} is trained from scratch; leave out --encoder")
@@ -162,3 +168,16 @@ def chosen_options(arguments: Any) -> dict[str, Any]:
     defaults: Mapping[str, Any] = {name: each.default for name, each in options.items()} | dict(family.options)
     refuse(MODEL_RULES, {**defaults, **chosen}, chosen.keys())
     return chosen
+
+
+def _options_of_run(arguments: Any) -> dict[str, Any]:
+    """See `chosen_options`; most of a trained model stays what it is."""
+    known, changed = model_options(SalienceConfig).keys(), changed_flags(arguments)
+    for name in sorted(changed.keys() - known - OF_A_RUN):
+        raise UserError(
+            f"--{name} {shown(changed[name])} is of a new model, and --model {arguments.model} goes on with a trained "
+            "one; leave it out"
+        )
+    check(arguments)
+    check_together(arguments)
+    return {name: value for name, value in changed.items() if name in known}

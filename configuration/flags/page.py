@@ -12,7 +12,8 @@ from typing import Any
 
 from salience.configuration.families import FAMILIES, codes
 from salience.configuration.flags.data_arguments import DataArguments, FileArguments, TextArguments
-from salience.configuration.flags.flag_rules import MODEL_RULES, NOT_OFFERED
+from salience.configuration.flags.flag_rules import NOT_OFFERED
+from salience.configuration.flags.flags_together import MODEL_RULES
 from salience.configuration.flags.model_arguments import CommonModelArguments, model_options, option_helps
 from salience.configuration.flags.rule_kinds import shown
 from salience.configuration.flags.training_arguments import SalienceTrainingArguments

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
-from salience.eval.scores.predictions import REGRESSION, SINGLE_LABEL, class_probabilities
+from salience.configuration.configuration_fields import problem_type_of
+from salience.eval.scores.predictions import class_probabilities
 from salience.modeling.tokenizer_loading import length_limit
 
 
@@ -55,9 +56,8 @@ def label_names(model: PreTrainedModel) -> list[str]:
 
 
 def problem_type(model: PreTrainedModel) -> str:
-    """What a model answers: that of its configuration; as transformers takes it where nothing is said."""
-    config = model.config
-    return config.problem_type or (REGRESSION if config.num_labels == 1 else SINGLE_LABEL)
+    """What a model answers: see `problem_type_of`."""
+    return problem_type_of(model.config)
 
 
 def heaviest_words(words: Sequence[str], weights: Sequence[float]) -> list[tuple[str, float]]:

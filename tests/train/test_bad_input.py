@@ -265,7 +265,7 @@ def test_a_trained_model_is_no_encoder(tmp_path, capsys):
     AutoTokenizer.from_pretrained("encoder").save_pretrained(tmp_path)
     capsys.readouterr()
     (line,) = refusal(f"{TOY} --encoder {tmp_path}", capsys)
-    assert "is a finished run; to train on from its encoder" in line
+    assert "is a finished run and no encoder; to go on with it, name it with --model" in line
 
 
 # What only the loaded encoder can tell: its progress bar stands above the sentence.

@@ -11,7 +11,7 @@ from scipy.special import softmax
 from salience.model_cards.card import usage_blocks
 from tests.helpers.hub_server import Hub
 from tests.helpers.paths import TRAIN
-from tests.helpers.run_folders import QUIET, logits_of
+from tests.helpers.run_folders import QUIET, logits_of, read
 from tests.helpers.toy import TOPICS, clean_environment, toy_csv
 
 LOAD = """
@@ -65,3 +65,20 @@ def test_trained_pushed_and_loaded_by_name(tmp_path, encoder_folder):
         assert numbers["Accuracy"] == results["test_accuracy"] and numbers["F1 (macro)"] == results["test_f1_macro"]
         assert f'REPO = "{hub_name}"' in blocks[0] and 'REVISION = "main"' not in blocks[0] and len(blocks) >= 4
         assert any(label in line for label in TOPICS for line in printed[1:])
+
+        further = [
+            "--output_dir",
+            tmp_path / "further",
+            *toy_csv(tmp_path),
+            "--model",
+            hub_name,
+            "--num_train_epochs",
+            1,
+        ]
+        python(TRAIN, *further, *QUIET, "--explained_texts", 0)
+    record = read(tmp_path / "further", "run.json")
+    start = record["model"]["start"]
+    assert (start["name"], start["revision"]) == (hub_name, repo.sha("main")) == (
+        record["arguments"]["model"], record["arguments"]["model_revision"],
+    )  # fmt: skip
+    assert ModelCard.load(tmp_path / "further" / "README.md").data.base_model == hub_name

@@ -43,7 +43,7 @@ def known_ids(
     """
     rows = tokenize(texts, tokenizer, max_length)
     if fault := foreign_tokenizer(model, tokenizer, highest_id(rows)):
-        raise UserError(f"--encoder {tokenizer.name_or_path}: {fault}")
+        raise UserError(f"{tokenizer.name_or_path}: {fault}")
     return rows
 
 

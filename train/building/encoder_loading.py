@@ -12,13 +12,14 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, Pretrai
 
 from salience.configuration.configuration_salience import SalienceConfig
 from salience.configuration.errors import UserError, one_line
-from salience.configuration.flags.model_arguments import FROM_A_RUN, WINDOW_OPTIONS
+from salience.configuration.flags.model_arguments import WINDOW_OPTIONS
 from salience.configuration.hub import read_config
 from salience.configuration.model_files import loading_fault
 from salience.modeling.encoders import forget_origin, further_layers, load_weights, set_attention_dropout
 from salience.train.building.memory import refuse_beyond_memory
 from salience.train.data.paths import PACKAGE_PREFIX, expand, find_in_package
 
+A_RUN = "a finished run and no encoder; to go on with it, name it with --model and leave out --encoder"
 # What a place without an encoder, or a damaged file of weights raises.
 LOADING_ERRORS = (OSError, SafetensorError, UnpicklingError, EOFError, ImportError, KeyError)
 
@@ -110,7 +111,7 @@ def check_options(
     except (OSError, ValueError) as error:
         raise UserError(no_encoder(name, error)) from error
     if isinstance(encoder_config, SalienceConfig):
-        raise UserError(f"--encoder {name} is a finished run; {FROM_A_RUN}")
+        raise UserError(f"--encoder {name} is {A_RUN}")
     if not hasattr(encoder_config, "hidden_size"):
         raise UserError(f"--encoder {name} is a {encoder_config.model_type} model and no plain encoder of texts")
     # How wide a window may be is known only with the weights.
@@ -154,7 +155,7 @@ def load_plain_head(path: str, revision: str | None, config: PretrainedConfig) -
         AutoModelForSequenceClassification, path, config=config, revision=revision, dtype="float32"
     )
     if isinstance(model.config, SalienceConfig):
-        raise ValueError(f"it is a finished run; {FROM_A_RUN}")
+        raise ValueError(f"it is {A_RUN}")
     inside = [name for name in missing if name.startswith(f"{model.base_model_prefix}.")]
     if lacking := [name for name in inside if ".pooler." not in name]:
         raise ValueError(f"{path} lacks weights of its encoder: {', '.join(lacking[:5])}")

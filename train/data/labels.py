@@ -62,7 +62,13 @@ class LabelScheme:
     is_of_model: bool = False
 
     @classmethod
-    def find(cls, parts: list[Part], args: FileArguments, problem_type: str | None = None) -> "LabelScheme":
+    def find(
+        cls,
+        parts: list[Part],
+        args: FileArguments,
+        problem_type: str | None = None,
+        known: "LabelScheme | None" = None,
+    ) -> "LabelScheme":
         """Find the problem type and the label names in the training labels.
 
         Args:
@@ -72,6 +78,7 @@ class LabelScheme:
                 are whole numbers.
             problem_type: As the user asked for it, or None to find it: lists or a separator mean multi-label, decimal
                 numbers such as 2.5 mean regression, all else one label per text.
+            known: Of a trained model: where it has all the labels that are found, they are its labels, in its order.
 
         Raises:
             UserError: If the labels don't fit the problem type, or there are fewer than two classes.
@@ -93,6 +100,8 @@ class LabelScheme:
             listed = f"only the label '{classes.pop()}'" if classes else "no label at all"
             raise UserError(f"the training data {where} has {listed}; a classifier needs texts of two or more classes")
         scheme.names = scheme._find_names(parts, used)
+        if known and known.problem_type == wanted and set(scheme.names) <= set(known.names):
+            scheme.names = known.names
         tell_doubts(parts, used, scheme.names, wanted == ONE_LABEL and not args.class_names)
         return scheme
 

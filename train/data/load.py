@@ -91,7 +91,7 @@ class TextData:
         }
 
 
-def load_splits(args: DataArguments, given: Any = None) -> TextData:
+def load_splits(args: DataArguments, given: Any = None, known: LabelScheme | None = None) -> TextData:
     """Read the data that the flags name, or that is in memory, check it, clean it and split it.
 
     Without a validation split, a stratified part of the training data becomes one; the test data is never used for it.
@@ -102,6 +102,7 @@ def load_splits(args: DataArguments, given: Any = None) -> TextData:
         given: Data in memory, instead of files: split name (train, and validation and test where there are any) -> a
             pandas data frame, a `datasets.Dataset`, a dict of columns, or a pair of lists (texts, labels). `train` may
             be a DatasetDict, whose splits have the Hub's names. Without split names, it is the training data.
+        known: Labels of a trained model, see `LabelScheme.find`.
 
     Returns:
         The splits, with what is known about their labels.
@@ -125,7 +126,7 @@ def load_splits(args: DataArguments, given: Any = None) -> TextData:
                 "with --test_size"
             )
         parts = {"train": [part for several in parts.values() for part in several]}
-    scheme = LabelScheme.find(parts["train"], args, args.problem_type)
+    scheme = LabelScheme.find(parts["train"], args, args.problem_type, known)
     splits = {split: _dataset(several, scheme) for split, several in parts.items()}
     if args.clean:
         splits = {split: _clean(rows, args.clean) for split, rows in splits.items()}
@@ -178,7 +179,8 @@ def columns_of_model(args: Flags, config: Any) -> Flags:
     columns = getattr(config, "text_columns", None)
     if not columns:
         return args
-    if isinstance(args.text_column, ModelsColumns):
+    is_same = args.text_column == list(columns) and args.text_separator is None
+    if isinstance(args.text_column, ModelsColumns) or is_same:
         return replace(args, text_column=list(columns), text_separator=getattr(config, "text_separator", None))
     if args.text_column != list(columns):
         says = "texts are read from the column %s (--text_column), and the model was trained on %s"

@@ -16,6 +16,7 @@ from salience.configuration.flags.parser import Arguments
 from salience.model_cards.run_folder import DataRecord, ModelRecord, RunRecord, read_results
 from salience.modeling.encoders import ATTENTION_DROPOUTS
 from salience.train.building.encoder_loading import public_name
+from salience.train.building.further import Start
 from salience.train.data.load import TextData
 from salience.train.folder.redaction import redact_command, tidy, without_secrets
 
@@ -109,19 +110,22 @@ def describe_data(data: TextData) -> DataRecord:
     return {"name": data.name, "source": data.source, "splits": splits}
 
 
-def describe_model(model_args: Any, model: PreTrainedModel, num_trainable: int) -> ModelRecord:
+def describe_model(
+    model_args: Any, model: PreTrainedModel, num_trainable: int, start: Start | None = None
+) -> ModelRecord:
     """What run.json says of a trained model.
 
     Args:
         model_args: `ModelArguments` of the run.
         model: The model.
         num_trainable: How many of its weights were trained.
+        start: The trained model that it was before.
     """
     found = getattr(model, "word_vectors_found", None)
     record: ModelRecord = {
-        "family": model_args.model,
+        "family": start.family if start else model_args.model,
         "class": type(model).__name__,
-        "encoder": model_args.base_model or public_name(model_args.encoder),
+        "encoder": start.encoder if start else model_args.base_model or public_name(model_args.encoder),
         "parameters": num_weights(model),
         "trainable_parameters": num_trainable,
     }
@@ -129,6 +133,8 @@ def describe_model(model_args: Any, model: PreTrainedModel, num_trainable: int) 
     for name in ATTENTION_DROPOUTS:
         if hasattr(encoder_config, name):
             record["attention_dropout"] = getattr(encoder_config, name)
+    if start:
+        record["start"] = start.record()
     if found is not None:
         record["word_vectors_found"] = found
     return record

@@ -21,6 +21,7 @@ from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.parser import Arguments
 from salience.model_cards.run_checks import COUNT, EVERY, NUMBER, Rule, Shape, fault
 from salience.model_cards.run_folder import STARTED_FILE, STATE_FILE, read_json, write_json
+from salience.train.building.further import Start
 from salience.train.data.load import TextData
 from salience.train.folder.output import checkpoints, holds_model, start
 from salience.train.folder.record import changed_arguments
@@ -69,13 +70,16 @@ STATE: Shape = {
 WAY_OUT = "move that checkpoint away and resume from one before it, or start anew in another folder"
 
 
-def run_plan(arguments: Arguments, model: PreTrainedModel, data: TextData) -> dict[str, Any]:
+def run_plan(
+    arguments: Arguments, model: PreTrainedModel, data: TextData, start: Start | None = None
+) -> dict[str, Any]:
     """What a resumed run must have in common with the one that was stopped, ready for JSON.
 
     Args:
         arguments: Of the run.
         model: Before training.
         data: Its splits.
+        start: The trained model that it is.
     """
     training = arguments[3]
     flags = {name: value for name, value in changed_arguments(arguments).items() if name not in MAY_CHANGE}
@@ -84,7 +88,7 @@ def run_plan(arguments: Arguments, model: PreTrainedModel, data: TextData) -> di
         "arguments": tidy(without_secrets(flags)),
         "texts": {split: data.fingerprint(split)["sha256"] for split in data.splits},
         "batch of a step": training.train_batch_size * training.gradient_accumulation_steps * training.world_size,
-        "model": sha256(model.config.to_json_string().encode()).hexdigest(),
+        "model": sha256((model.config.to_json_string() + (start.sha256 if start else "")).encode()).hexdigest(),
     }
     return json.loads(json.dumps(plan, default=str))
 

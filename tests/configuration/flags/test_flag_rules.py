@@ -6,15 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from salience.configuration.errors import UserError
-from salience.configuration.flags.flag_rules import (
-    CHOICES,
-    MODEL_RULES,
-    NOT_OFFERED,
-    TOGETHER,
-    VALUES,
-    check,
-    check_together,
-)
+from salience.configuration.flags.flag_rules import CHOICES, NOT_OFFERED, VALUES, check, check_together
+from salience.configuration.flags.flags_together import MODEL_RULES, TOGETHER
 from salience.configuration.flags.library_errors import blame
 from salience.configuration.flags.parser import RecipeParser
 from salience.configuration.flags.rule_kinds import Choice, Fixed, Together, Values
@@ -134,6 +127,11 @@ COMMANDS = {
     "--model sequence_classification --encoder a/b --target_accuracy 0.9": "--target_accuracy is kept in our",
     "--model sequence_classification --encoder a/b --target_precision 0.9": "--target_precision is kept in our",
     "--fit_thresholds false --target_precision 0.9": "--target_precision belongs to --fit_thresholds true; leave",
+    "--model a/b --lora true": "--lora is not offered with --model a/b: its adapters would belong to that model",
+    "--model lstm --model_revision main": "--model_revision belongs to a --model of the Hub; leave it out with --mod",
+    "--model a/b --encoder c/d": "--encoder c/d is of a new model, and --model a/b goes on with a trained one; leave",
+    "--model a/b --vocabulary wordpieces": "--vocabulary wordpieces is of a new model, and --model a/b goes on",
+    "--model a/b --alpha 0.5": "--alpha 0.5 is of a new model, and --model a/b goes on with a trained one",
     f"{ENCODER} --lora true --fsdp full_shard": "--lora is not offered with FSDP: the merged model is put together",
     f"{ENCODER} --freeze_encoder true --adversarial_size 1": "--adversarial_size changes what",
     "--adversarial_size 1 --torch_compile true": "--adversarial_size is not offered with --torch_compile, -",

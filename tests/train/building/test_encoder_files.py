@@ -77,11 +77,13 @@ def test_a_finished_run_is_told_how_to_go_on_from(encoder_folder, tmp_path, fami
     model, tokenizer = build("attn_pool", encoder_folder)
     for each in (model, tokenizer):
         each.save_pretrained(tmp_path / "run")
-    with pytest.raises(UserError, match=r"--encoder .* is a finished run; to train on .*, and give --encoder FOLDER$"):
+    with pytest.raises(
+        UserError, match=r"--encoder .* is a finished run and no encoder; to go on with it, name it with"
+    ):
         build(family, tmp_path / "run")
-    with pytest.raises(UserError, match=r"--model .* is no family of models .*; to train on from"):
+    with pytest.raises(UserError, match=r"--encoder .* is of a new model, and --model .* goes on with a trained"):
         build(str(tmp_path / "run"), encoder_folder)
-    # What the sentence says.
+    # Its encoder alone can be that of another model.
     model, tokenizer = load_classifier(tmp_path / "run")
     for each in (model.encoder, tokenizer):
         each.save_pretrained(tmp_path / "encoder")

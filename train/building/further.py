@@ -1,0 +1,212 @@
+"""A trained model as the start of further training: on the labels that it knows, or on others with a new output."""
+
+import logging
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import cached_file
+
+from salience.configuration.configuration_fields import problem_type_of
+from salience.configuration.configuration_salience import FITTED
+from salience.configuration.errors import UserError, one_line
+from salience.configuration.families import FAMILIES
+from salience.configuration.flags.data_arguments import FileArguments
+from salience.configuration.flags.model_arguments import chosen_options
+from salience.configuration.hub import find_commit
+from salience.model_cards.run_folder import RUN_FILE, is_whole, read_json
+from salience.modeling.salience_base import SaliencePreTrainedModel
+from salience.train.building.builders import Built
+from salience.train.building.encoder_loading import public_name
+from salience.train.building.text_columns import separator_of
+from salience.train.building.word_tokenizer import portable_tokenizer
+from salience.train.data.labels import LabelScheme, count_classes
+from salience.train.data.load import TextData, columns_of_model
+
+logger = logging.getLogger(__name__)
+
+
+def pin_revision(model_args: Any) -> None:
+    """Let the flags name the commit of a trained model on the Hub.
+
+    Args:
+        model_args: `ModelArguments`, whose `--model` names a trained model; is changed.
+
+    Raises:
+        UserError: There is none.
+    """
+    name, revision = model_args.model, model_args.model_revision
+    if Path(name).is_dir():
+        if revision is not None:
+            raise UserError(f"--model_revision belongs to a Hub id, and --model {name} is a folder; leave it out")
+        return
+    try:
+        model_args.model_revision = find_commit(name, revision)
+    except (OSError, ValueError) as error:
+        raise UserError(f"--model {name} can't be loaded: {one_line(error, 400)}") from error
+
+
+@dataclass
+class Start:
+    """A trained model that goes on, without what was fitted to its answers and labels.
+
+    Attributes:
+        name: As `--model` says it.
+        revision: Commit on the Hub; None for a folder.
+        model: The model.
+        tokenizer: Its tokenizer.
+        sha256: Of its weights, by their names.
+        family: Of it.
+        encoder: What its run.json names as its encoder; None where it has none, or nobody knows.
+    """
+
+    name: str
+    revision: str | None
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    sha256: str
+    family: str
+    encoder: str | None
+
+    @classmethod
+    def of(cls, model_args: Any, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> "Start":
+        """Take a model as it was loaded.
+
+        Args:
+            model_args: `ModelArguments` that name it.
+            model: It; is changed.
+            tokenizer: Its tokenizer.
+
+        Raises:
+            UserError: It is none of ours.
+        """
+        name, config = model_args.model, model.config
+        if not isinstance(model, SaliencePreTrainedModel):
+            raise UserError(
+                f"--model {name} is a {config.model_type} model and none of ours: give --model sequence_classification "
+                f"--encoder {name} for a plain head on its encoder"
+            )
+        weights, recorded = fingerprint(model), _recorded(name, model_args.model_revision)
+        config.drop_fitted(tuple(FITTED), f"--model {name} is trained on")
+        model.ngrams = None  # type: ignore[assignment]  # a module or nothing
+        config._name_or_path = ""  # what is saved doesn't say where it lay here
+        family = recorded.get("family")
+        family = family if family in _families(config) else _families(config)[0]
+        model.float()  # training is
+        encoder = recorded.get("encoder")
+        return cls(
+            name, model_args.model_revision, model, portable_tokenizer(tokenizer), weights, family,
+            encoder if isinstance(encoder, str) else None,
+        )  # fmt: skip
+
+    @property
+    def labels(self) -> LabelScheme:
+        """Its labels, in their order."""
+        names: dict[int, str] = self.model.config.id2label  # type: ignore[assignment]  # int keys, always
+        ordered = [names[index] for index in range(len(names))]
+        return LabelScheme(problem_type_of(self.model.config), ordered, is_of_model=True)
+
+    def record(self) -> dict[str, str | None]:
+        """What run.json says of it."""
+        return {"name": str(public_name(self.name)), "revision": self.revision, "sha256": self.sha256}
+
+    def choose_columns(self, data_args: FileArguments) -> None:
+        """Read the columns that it was trained on, where flags name no others.
+
+        Args:
+            data_args: Is changed.
+        """
+        chosen = columns_of_model(data_args, self.model.config)
+        data_args.text_column, data_args.text_separator = chosen.text_column, chosen.text_separator
+        if len(data_args.text_column) > 1 and data_args.text_separator is None:
+            data_args.text_separator = separator_of(self.tokenizer)
+        for name in ("text_columns", "text_separator"):  # `remember_columns` sets them anew
+            self.model.config.__dict__.pop(name, None)
+
+    def ready(self, model_args: Any, data: TextData) -> Built:
+        """The model for the labels of new texts, and its tokenizer.
+
+        Args:
+            model_args: `ModelArguments`.
+            data: The new texts, loaded with `labels`.
+
+        Raises:
+            UserError: A flag is out of its range.
+        """
+        config, labels = self.model.config, self.labels
+        wanted = data.label_names or labels.names[:1]  # numbers have no names
+        if data.problem_type == labels.problem_type and wanted == labels.names:
+            self._tell_unused(data)
+        else:
+            self._renew_output(data)
+        for name, value in chosen_options(model_args).items():
+            setattr(config, name, value)
+        try:
+            type(config)(**config.to_dict())
+        except ValueError as error:
+            raise UserError(f"--model {self.name}: {one_line(error)}") from error
+        return self.model, self.tokenizer
+
+    def _tell_unused(self, data: TextData) -> None:
+        labels = np.asarray(data.splits["train"]["labels"])
+        counts = count_classes(labels, data.problem_type, len(data.label_names))
+        if unused := [name for name, count in zip(data.label_names, counts, strict=True) if not count]:
+            says = "--model %s keeps its labels, and no training text has these: %s"
+            logger.warning(says, self.name, ", ".join(unused))
+
+    def _renew_output(self, data: TextData) -> None:
+        """Give it an output layer with fresh weights, one output for each label of the data."""
+        model: Any = self.model
+        names, before = data.label_names or ["value"], self.labels
+        if data.problem_type != before.problem_type:
+            why = f"it answers {before.problem_type}, and the new texts are {data.problem_type}"
+        else:
+            new = [repr(each) for each in names if each not in before.names]
+            why = f"it doesn't know {', '.join(new[:5])}{', ...' * (len(new) > 5)}"
+        logger.warning("--model %s gets a new output layer, as %s; all else of it is kept", self.name, why)
+        layers = [each for each in model.classifier.named_modules() if isinstance(each[1], nn.Linear)]
+        place, old = layers[-1]
+        layer = nn.Linear(old.in_features, len(names), bias=old.bias is not None)
+        model._init_weights(layer)
+        model.set_submodule(f"classifier.{place}".rstrip("."), layer)
+        model.config.problem_type = data.problem_type
+        model.config.id2label = dict(enumerate(names))
+        model.config.label2id = {name: index for index, name in enumerate(names)}
+
+
+def fingerprint(model: PreTrainedModel) -> str:
+    """SHA-256 over the names and the weights of a model."""
+    digest = sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(memoryview(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()))
+    return digest.hexdigest()
+
+
+def _recorded(name: str, revision: str | None) -> dict[str, Any]:
+    """What the run.json of a trained model says of it; nothing where there is none that can be read."""
+    if Path(name).is_dir():
+        file = Path(name) / RUN_FILE
+    else:
+        found = cached_file(name, RUN_FILE, revision=revision, _raise_exceptions_for_missing_entries=False)
+        file = Path(found or RUN_FILE)
+        if found is None:
+            return {}
+    model = read_json(file).get("model") if is_whole(file) else None
+    return model if isinstance(model, dict) else {}
+
+
+def _families(config: Any) -> list[str]:
+    """The families whose classes and options a configuration has; of equal ones the first is the likelier."""
+    return [
+        name
+        for name, family in FAMILIES.items()
+        if family.code is not None
+        and family.code.model_type == config.model_type
+        and all(getattr(config, option) == value for option, value in family.options.items())
+    ]
