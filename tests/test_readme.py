@@ -14,10 +14,10 @@ from tests.helpers.blocks import read_blocks
 from tests.helpers.data_files import write_csv
 from tests.helpers.paths import ROOT
 
-# What stands behind commands that would take minutes: fewer texts of BBC News, and one epoch.
+# What stands behind commands that would take minutes: fewer texts of BBC News, one epoch, and one explained text.
 FEW_TEXTS = (
     "--max_train_samples 30 --validation_size 0.004 --test_size 0.004 --max_length 32 --num_train_epochs 1 "
-    "--report_to none"
+    "--report_to none --explained_texts 1"
 )
 FURTHER_FLAGS = {
     "train configuration/recipes/bbc_news/": FEW_TEXTS,

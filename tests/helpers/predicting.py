@@ -1,6 +1,7 @@
 """Texts without labels, models that label them, and what they answer one by one."""
 
 import json
+from functools import cache
 
 import numpy as np
 import pytest
@@ -41,11 +42,18 @@ def save_model(folder, **options):
     return folder
 
 
+@cache
+def loaded(folder):
+    """A classifier that nothing changes any more, and its tokenizer."""
+    model, tokenizer = load_classifier(folder)
+    return model.eval(), tokenizer
+
+
 @torch.no_grad()
 def probabilities_of(folder, text):
     """What the model answers to one text, with transformers alone."""
-    model, tokenizer = load_classifier(folder)
-    logits = model.eval()(**tokenizer(text, return_tensors="pt")).logits[0]
+    model, tokenizer = loaded(folder)
+    logits = model(**tokenizer(text, return_tensors="pt")).logits[0]
     return (logits.sigmoid() if model.config.problem_type.startswith("multi") else logits.softmax(-1)).numpy()
 
 

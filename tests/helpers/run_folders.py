@@ -7,9 +7,10 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from tests.helpers import training
 from tests.helpers.tiny import TINY_MODELS, TINY_TOKENIZER
 
-QUIET = ["--bf16", "false", "--report_to", "none", "--disable_tqdm", "true", "--learning_rate", "5e-3"]
+QUIET = [*training.QUIET, "--learning_rate", "5e-3"]
 UNWANTED = [
     ".env",
     "checkpoint-8/model.safetensors",

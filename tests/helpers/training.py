@@ -6,7 +6,8 @@ import pytest
 
 from salience.train import cli
 
-QUIET = ["--bf16", "false", "--report_to", "none", "--disable_tqdm", "true"]
+# Few texts are explained after training: the choice of a method has tests of its own.
+QUIET = ["--bf16", "false", "--report_to", "none", "--disable_tqdm", "true", "--explained_texts", "2"]
 
 
 def train(folder, *flags):

@@ -1,4 +1,5 @@
 import copy
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.testing import assert_close
 from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, TrainingArguments
 
@@ -15,7 +17,8 @@ from salience.modeling.explaining_pipeline import ExplainingPipeline
 from salience.modeling.tokenizer_loading import PADDED_LENGTH
 from salience.train.folder.output import start
 from salience.train.loop.trainer import SalienceTrainer
-from tests.helpers.paths import ROOT
+from tests.helpers.counting import give_evidence
+from tests.helpers.paths import RECORDED, ROOT
 from tests.helpers.tiny import LABELS, TINY_MODELS, tiny_model
 
 FAMILIES = [
@@ -29,6 +32,7 @@ FAMILIES = [
     "cnn",
     "gat",
 ]
+WITH_EVIDENCE = ["attn_pool_learned_query", "hierarchical", "lstm"]
 
 
 def train_two_steps(model, tokenizer, folder):
@@ -66,20 +70,27 @@ def run_clean(output: Path, folders: list[Path]) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory, tokenizer):
-    """For each family: the trained model, and what the clean process made of its folder and of its checkpoint."""
+    """For each family: the trained model, and what a clean process made of its folder and of its checkpoint.
+
+    The process is one for all, and reads the folders of earlier versions, too.
+    """
     output = tmp_path_factory.mktemp("roundtrip")
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.model_max_length = PADDED_LENGTH  # as train.py saves it: our models have no limit
     models, folders = {}, []
     for name in FAMILIES:
         models[name] = tiny_model(name)
+        if name in WITH_EVIDENCE:
+            give_evidence(models[name], 2.0)
         folders += train_two_steps(models[name], tokenizer, output / name)
         models[name].eval()
-    process = run_clean(output, folders)
+    recorded = [answers.with_suffix("") for answers in RECORDED]
+    process = run_clean(output, [*folders, *recorded])
     assert process.returncode == 0, process.stderr[-3000:]
-    results = [dict(np.load(output / f"{number}.npz")) for number in range(len(folders))]
-    pairs = zip(results[::2], results[1::2], strict=True)
-    return {name: (models[name], output / name, pair) for name, pair in zip(FAMILIES, pairs, strict=True)}, process
+    results = [dict(np.load(output / f"{number}.npz")) for number in range(len(folders) + len(recorded))]
+    pairs = zip(results[: len(folders) : 2], results[1 : len(folders) : 2], strict=True)
+    found = {name: (models[name], output / name, pair) for name, pair in zip(FAMILIES, pairs, strict=True)}
+    return found, process, dict(zip(RECORDED, results[len(folders) :], strict=True))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -101,6 +112,22 @@ def test_a_clean_process_gives_bit_equal_results(loaded, name, tokenizer):
             "the bank raised its rates", explain=True
         )
         assert np.allclose(result["explained"], [word["weight"] for word in answer["words"]], atol=1e-5)
+
+
+@pytest.mark.parametrize("answers", RECORDED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_folders_own_code_answers_as_recorded(loaded, answers):
+    found, recorded = loaded[2][answers], json.loads(answers.read_text())["logits"]
+    for way in ("classifier", "saved_again"):
+        assert np.allclose(found[way], recorded, atol=1e-6, rtol=0), way
+
+
+@pytest.mark.parametrize("name", WITH_EVIDENCE)
+def test_evidence_of_ngrams_is_saved_again_as_it_was(loaded, name):
+    folder = loaded[0][name][1]
+    again = folder.parent / f"again-{2 * FAMILIES.index(name)}"
+    first, second = (load_file(each / "model.safetensors") for each in (folder, again))
+    assert {"ngrams.key_G", "ngrams.idf_G", "ngrams.weight_GC"} < first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 def test_loading_says_nothing_that_worries(loaded):

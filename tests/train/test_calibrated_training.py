@@ -14,10 +14,11 @@ from salience.eval.scores.predictions import read_predictions
 from salience.train import cli
 from salience.train.building.lora import load_adapter
 from tests.helpers.toy import toy_texts, write_csv, write_jsonl
+from tests.helpers.training import QUIET
 
 QUICK = [
     "--ngram_evidence", "false",
-    "--bf16", "false", "--report_to", "none", "--disable_tqdm", "true", "--num_train_epochs", "2",
+    *QUIET, "--num_train_epochs", "2",
     "--per_device_train_batch_size", "8",
 ]  # fmt: skip
 CNN = ["--model", "cnn", "--embedding_dim", "12", "--num_filters", "8", "--learning_rate", "0.02"]

@@ -14,8 +14,9 @@ from salience.train import cli
 from salience.train.building.evidence import LEARNERS, OF_SEVERAL_LABELS
 from salience.train.building.lora import load_adapter
 from tests.helpers.toy import texts_with_several_labels, toy_texts, write_csv, write_jsonl
+from tests.helpers.training import QUIET
 
-QUICK = ["--bf16", "false", "--report_to", "none", "--disable_tqdm", "true", "--per_device_train_batch_size", "8"]
+QUICK = [*QUIET, "--per_device_train_batch_size", "8"]
 CNN = ["--model", "cnn", "--embedding_dim", "12", "--num_filters", "8"]
 ENCODER = ["--model", "attn_pool", "--encoder", "ENCODER"]
 # Nothing is learned: what is right is right by the counts.

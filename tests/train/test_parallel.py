@@ -18,10 +18,11 @@ from salience.train import cli
 from tests.helpers.paths import TRAIN
 from tests.helpers.tiny import save_tiny_encoder
 from tests.helpers.toy import clean_environment, toy_csv
+from tests.helpers.training import QUIET
 
 CPU_2 = TRAIN.parent / "configuration" / "recipes" / "accelerate" / "cpu_2.yaml"
 FLAGS = [
-    "--bf16", "false", "--report_to", "none", "--disable_tqdm", "true", "--learning_rate", "5e-3",
+    *QUIET, "--learning_rate", "5e-3",
     "--logging_steps", "1",
 ]  # fmt: skip
 SCRATCH = ["--embedding_dim", "12", "--hidden_dim", "16"]

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from transformers import AutoModelForSequenceClassification
 
 from salience.eval import UserError, export_model
 from salience.eval.export import command
@@ -13,13 +14,15 @@ from salience.eval.export.measuring import exported_logits
 from salience.eval.reading.load import load_classifier
 from salience.eval.reading.reader import Reader
 from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION
+from tests.helpers.counting import give_evidence, pack
+from tests.helpers.graphs import LENGTHS, largest_difference
 from tests.helpers.paths import ROOT
 from tests.helpers.predicting import TEXTS, save_model
 from tests.helpers.run_folders import read
-from tests.helpers.tiny import tiny_model
+from tests.helpers.tiny import random_batch, tiny_model
 from tests.helpers.toy import toy_texts, write_csv
 
-pytest.importorskip("onnxruntime")
+onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 GIVEN = [text for text in TEXTS if text is not None]
@@ -28,7 +31,12 @@ NAMES = {"business": "economy", "culture": "science", "sport": "sports"}
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return save_model(tmp_path_factory.mktemp("run"))
+    """A model with all that corrects logits."""
+    folder = save_model(tmp_path_factory.mktemp("run"), prior_correction=[0.1, 0.2, -0.3])
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    give_evidence(model, 0.7)
+    model.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +50,15 @@ def exported(run, test_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported") / "model"
     export_model(run, folder, test_file=test_file, int8=True)
     return folder
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_graph_answers_as_the_model_at_any_size(exported, run, side):
+    session, model = onnxruntime.InferenceSession(str(exported / "model.onnx")), load_classifier(run)[0].eval()
+    for lengths in LENGTHS:
+        batch = random_batch(lengths, side)
+        assert model.ngrams(pack(batch)).abs().max() > 0.01 or lengths == [0]
+        assert largest_difference(model, session, lengths, side) < 1e-5, lengths
 
 
 def own_logits(run, texts):
@@ -121,6 +138,12 @@ def test_answers_below_the_models_threshold_are_for_review(exported, run, kind, 
     assert [answer["action"] for answer in answers] == expected and expected.count("review") == 2
 
 
+def test_a_graph_that_differs_from_its_model_is_refused(run, exported, monkeypatch):
+    monkeypatch.setattr(command, "TOLERANCE", 0.0)
+    with pytest.raises(UserError, match="differs from the model by"):
+        command.measure(Reader(*load_classifier(run)), ["model.onnx"], GIVEN, np.zeros(len(GIVEN), int), exported)
+
+
 def test_refusals_leave_nothing_behind(run, test_file, exported, tmp_path, monkeypatch):
     def failure(model=run, output=tmp_path / "new", **flags):
         with pytest.raises(UserError) as error:
@@ -131,8 +154,6 @@ def test_refusals_leave_nothing_behind(run, test_file, exported, tmp_path, monke
     assert "exists; choose another folder" in failure(output=exported)
     assert "can't be loaded" in failure(model=tmp_path / "none")
     assert "--test_file is missing" in failure(test_file=None)
-    monkeypatch.setattr(command, "TOLERANCE", 0.0)
-    assert "differs from the model by" in failure()
     tiny_model("cnn").save_pretrained(tmp_path / "scratch")
     load_classifier(run)[1].save_pretrained(tmp_path / "scratch")
     assert "has none; leave it out" in failure(model=tmp_path / "scratch", int8=True)

@@ -1,6 +1,8 @@
-"""Graphs answer as their models do, at batch sizes and lengths other than those that they were made from."""
+"""Graphs answer as their models do, at batch sizes and lengths other than those that they were made from.
 
-import numpy as np
+The exporter takes many seconds for each: one is made in the quick tests, in test_export.py.
+"""
+
 import pytest
 import torch
 from transformers import AutoConfig, BertForSequenceClassification
@@ -11,14 +13,12 @@ from salience.eval.export.graph import write_graph, write_int8
 from salience.modeling import AttnPoolForSequenceClassification
 from salience.modeling.ngram_evidence import NgramEvidence
 from salience.modeling.windows import pack_inputs
+from tests.helpers.graphs import LENGTHS, largest_difference
 from tests.helpers.tiny import ENCODER, LABELS, TINY_MODELS, WINDOWS, random_batch, tiny_encoder_config, tiny_model
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
-
-# One text, several windows, several texts, texts of one token and none, and nothing at all.
-LENGTHS = [[5], [100], [2000], [150, 1], [1, 2, 3, 0, 7], [60, 3, 16, 17, 33], [9] * 13, [0]]
-QUICK = ("attn_pool",)  # the exporter takes many seconds for each
+pytestmark = pytest.mark.slow
 
 
 def session_of(model, file):
@@ -26,17 +26,7 @@ def session_of(model, file):
     return onnxruntime.InferenceSession(str(file))
 
 
-@torch.no_grad()
-def largest_difference(model, session, lengths, side):
-    batch = random_batch(lengths, side)
-    found = session.run(None, {name: value.numpy() for name, value in batch.items()})[0]
-    assert found.shape == (len(lengths), 3)
-    return np.abs(found - model(**batch).logits.numpy()).max()
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in TINY_MODELS]
-)
+@pytest.mark.parametrize("name", TINY_MODELS)
 def test_graph_answers_as_the_model_at_any_size(name, tmp_path):
     model = tiny_model(name)
     session = session_of(model, tmp_path / "model.onnx")
@@ -60,7 +50,6 @@ def test_evidence_of_ngrams_and_all_corrections_are_in_the_graph(tmp_path):
         assert largest_difference(model, session, lengths, "left") < 1e-5, lengths
 
 
-@pytest.mark.slow
 def test_int8_is_of_all_products_of_the_encoder_and_of_no_other(tmp_path):
     model = tiny_model("attn_pool")
     session_of(model, tmp_path / "model.onnx")
@@ -71,7 +60,6 @@ def test_int8_is_of_all_products_of_the_encoder_and_of_no_other(tmp_path):
     assert 0 < max(differences) < 0.1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["distilbert", "roberta", "electra", "mpnet", "modernbert"])
 def test_other_encoders_are_exported(kind, tmp_path):
     torch.manual_seed(0)
@@ -84,7 +72,6 @@ def test_other_encoders_are_exported(kind, tmp_path):
         assert largest_difference(model, session, lengths, "right") < 1e-4, lengths
 
 
-@pytest.mark.slow
 def test_plain_head_is_exported(tmp_path):
     torch.manual_seed(0)
     model = BertForSequenceClassification(tiny_encoder_config()).eval()

@@ -16,12 +16,13 @@ from salience.train.loop.losses import LabelStatistics, TrainingLoss
 from salience.train.loop.trainer import SalienceTrainer
 from tests.helpers.tiny import TINY_MODELS, random_batch
 from tests.helpers.toy import toy_csv, toy_texts
+from tests.helpers.training import QUIET
 
 TEXT_LENGTHS = [30, 9, 14, 25]
 SINGLE, MULTI = "single_label_classification", "multi_label_classification"
 LABELS = {SINGLE: [0, 0, 1, 2], MULTI: [[1.0, 0, 0], [1, 1, 0], [0, 0, 0], [0, 1, 1]]}
 PENALTIES = {"entropy_weight": 0.5, "diversity_weight": 0.25, "reconstruction_weight": 2.0}
-RUN = ["--bf16", "false", "--report_to", "none", "--disable_tqdm", "true", "--learning_rate", "5e-3"]
+RUN = [*QUIET, "--learning_rate", "5e-3"]
 
 
 @pytest.fixture(autouse=True)

@@ -22,9 +22,10 @@ from tests.helpers.hub_store import MAIN, Repo
 from tests.helpers.paths import TRAIN
 from tests.helpers.tiny import tiny_model
 from tests.helpers.toy import clean_environment, toy_csv, toy_texts
+from tests.helpers.training import QUIET
 
 FLAGS = [
-    "--lora", "true", "--bf16", "false", "--report_to", "none", "--disable_tqdm", "true", "--learning_rate", "5e-3",
+    *QUIET, "--lora", "true", "--learning_rate", "5e-3",
     "--num_train_epochs", "2",
 ]  # fmt: skip
 MODELS = {

@@ -13,6 +13,7 @@ from salience.modeling import AttnPoolForSequenceClassification
 from salience.train.publish.contents import read_contents
 from tests.helpers.hub_server import Hub
 from tests.helpers.hub_store import MAIN, Repo
+from tests.helpers.paths import ROOT
 from tests.helpers.run_folders import finished_run
 from tests.helpers.toy import clean_environment
 
@@ -34,6 +35,19 @@ def logits(repo, text, **options):
     model = AutoModelForSequenceClassification.from_pretrained(repo, **options)
     return model.eval()(**tokenizer(text, return_tensors="pt")).logits[0].tolist()
 """
+REFUSED = [
+    ("alice/news", None, "no Hub token: run `hf auth login`"),
+    ("alice/news", "hf_wrong", "doesn't accept the token: run `hf auth login`"),
+    ("alice/news", "hf_reader", "the token may not write to alice/news"),
+    ("bob/news", "hf_writer", "the token may not write to bob/news"),
+    ("alice/good+news", "hf_writer", "'alice/good+news' can't be a repo name"),
+    ("alice/news --revision 0123abc", "hf_writer", "--revision 0123abc looks like a commit"),
+    (
+        f"alice/news --revision {40 * '0'}",
+        "hf_writer",
+        "commit, and nothing can be added to one: name a branch",
+    ),
+]
 
 
 @pytest.fixture(scope="module")
@@ -220,26 +234,25 @@ def test_pull_request_and_branch_leave_main_alone(hub, push, run, second_run):
     assert "not both" in push(run, "alice/news", "--create_pr", "--revision", "next", status=2)
 
 
+def test_refusals_are_one_sentence(hub, client, run):
+    given = [(token, words.split()) for words, token, _ in REFUSED]
+    told = json.loads(client(ROOT / "tests" / "helpers" / "pushing_process.py", run, json.dumps(given), token=None))
+    for (status, error), (words, _, sentence) in zip(told, REFUSED, strict=True):
+        errors = [line for line in error.splitlines() if line.startswith("error: ")]
+        assert status == 2 and len(errors) == 1 and "Traceback" not in error, (words, error)
+        assert sentence in errors[0], words
+    assert not hub.repos
+
+
 @pytest.mark.parametrize(
-    ("repo", "options", "sentence"),
+    ("options", "sentence"),
     [
-        ("alice/news", {"token": None}, "no Hub token: run `hf auth login`"),
-        ("alice/news", {"token": "hf_wrong"}, "doesn't accept the token: run `hf auth login`"),
-        ("alice/news", {"token": "hf_reader"}, "the token may not write to alice/news"),
-        ("bob/news", {}, "the token may not write to bob/news"),
-        ("alice/good+news", {}, "'alice/good+news' can't be a repo name"),
-        ("alice/news --revision 0123abc", {}, "--revision 0123abc looks like a commit"),
-        (
-            f"alice/news --revision {'0' * 40}",
-            {},
-            "looks like a commit, and nothing can be added to one: name a branch",
-        ),
-        ("alice/news", {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
-        ("alice/news", {"HF_ENDPOINT": "http://127.0.0.1:9"}, "http://127.0.0.1:9 doesn't answer"),
+        ({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
+        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "http://127.0.0.1:9 doesn't answer"),
     ],
 )
-def test_refusals_are_one_sentence(hub, push, run, repo, options, sentence):
-    assert sentence in push(run, *repo.split(), status=2, **options)
+def test_a_hub_that_is_not_there_is_told(hub, push, run, options, sentence):
+    assert sentence in push(run, "alice/news", status=2, **options)
     assert not hub.repos
 
 
