@@ -19,6 +19,7 @@ from salience.eval.predict.planning import PredictArguments, make_job, plan_of
 from salience.eval.predict.processes import processes
 from salience.eval.predict.rows import Stretch
 from salience.eval.predict.writing import head_of
+from salience.eval.reading.reader import Reader
 from salience.train.data.sources.hub_files import files_of_split
 
 
@@ -88,13 +89,19 @@ def _parser() -> RecipeParser:
     return RecipeParser((PredictArguments, TextArguments), program="eval.py predict")
 
 
-def predict(arguments: PredictArguments, text_args: TextArguments, show_progress: bool = False) -> Predicted | None:
+def predict(
+    arguments: PredictArguments,
+    text_args: TextArguments,
+    show_progress: bool = False,
+    reader: Reader | None = None,
+) -> Predicted | None:
     """See `predict_files`.
 
     Args:
         arguments: The model, the input and the output.
         text_args: How texts are read.
         show_progress: Whether a bar is shown.
+        reader: The model, where it is loaded already.
 
     Returns:
         None in all processes but the first.
@@ -106,7 +113,7 @@ def predict(arguments: PredictArguments, text_args: TextArguments, show_progress
     files, text_args = _find(arguments, text_args)
     place = choose_place(arguments.output, [name for name, _ in files])
     with processes() as team:
-        job = make_job(arguments, text_args, files, place)
+        job = make_job(arguments, text_args, files, place, reader)
         numbers = range(team.process_index, len(job.stretches), team.num_processes)
         if not team.is_main_process:
             team.wait_for_everyone()  # for the first to look at the output

@@ -20,6 +20,7 @@ from salience.eval.predict.output import Place
 from salience.eval.predict.predictor import Predictor
 from salience.eval.predict.writing import added_cells
 from salience.eval.reading.load import ClassifierArguments
+from salience.eval.reading.reader import Reader
 from salience.eval.scores.predictions import MULTI_LABEL
 
 MODEL_FILES = (
@@ -80,7 +81,13 @@ class PredictArguments(HubArguments, ClassifierArguments):
     ray_actors: int = field(default=2, metadata={"help": "How many actors of Ray, each with a GPU if there are any."})
 
 
-def make_job(arguments: PredictArguments, text_args: TextArguments, files: list[tuple[str, Path]], place: Place) -> Job:
+def make_job(
+    arguments: PredictArguments,
+    text_args: TextArguments,
+    files: list[tuple[str, Path]],
+    place: Place,
+    reader: Reader | None,
+) -> Job:
     """Load the model, look at the input, and divide it.
 
     Args:
@@ -88,11 +95,12 @@ def make_job(arguments: PredictArguments, text_args: TextArguments, files: list[
         text_args: How texts are read.
         files: The input.
         place: Where the parts go.
+        reader: The model, where it is loaded already.
 
     Raises:
         UserError: The model can't be loaded, or a file can't be read.
     """
-    predictor = make_predictor(arguments, text_args)
+    predictor = make_predictor(arguments, text_args, reader)
     text_args = replace(
         text_args,
         text_column=predictor.text_arguments.text_column,
@@ -117,8 +125,13 @@ def make_job(arguments: PredictArguments, text_args: TextArguments, files: list[
     return Job(predictor, inputs, stretches, place, arguments.label_separator)
 
 
-def make_predictor(arguments: PredictArguments, text_args: TextArguments) -> Predictor:
+def make_predictor(arguments: PredictArguments, text_args: TextArguments, reader: Reader | None) -> Predictor:
     """The predictor of the flags, which stays what it is on any machine that sees the same files.
+
+    Args:
+        arguments: Of the command.
+        text_args: How texts are read.
+        reader: The model, where it is loaded already.
 
     Raises:
         UserError: The model can't be loaded.
@@ -136,12 +149,12 @@ def make_predictor(arguments: PredictArguments, text_args: TextArguments) -> Pre
         heaviest_words=arguments.heaviest_words,
     )
     name = os.path.expanduser(predictor.model)
-    if Path(name).is_dir():
-        pinned = replace(predictor, model=str(Path(name).absolute()), bf16=predictor.reader.bf16)
-    else:
+    is_folder = Path(name).is_dir()
+    if not is_folder:
         predictor = replace(predictor, revision=_commit(name, arguments.revision) if name else None)
-        pinned = replace(predictor, bf16=predictor.reader.bf16)
-    pinned.__dict__["reader"] = predictor.reader  # it is loaded already
+    reader = reader or predictor.reader
+    pinned = replace(predictor, model=str(Path(name).absolute()) if is_folder else name, bf16=reader.bf16)
+    pinned.__dict__["reader"] = reader  # it is loaded already
     return pinned
 
 

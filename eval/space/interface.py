@@ -11,10 +11,12 @@ import gradio as gr
 from markupsafe import Markup, escape
 
 from salience.configuration.errors import UserError, one_line
+from salience.configuration.flags.data_arguments import TextArguments
 from salience.eval.explain.command import ExplainArguments, explained
 from salience.eval.explain.page import environment
 from salience.eval.explain.telling import about_method
-from salience.eval.predict.command import predict_files
+from salience.eval.predict.command import predict
+from salience.eval.predict.planning import PredictArguments
 from salience.eval.predict.predictor import ACTION, PROBABILITIES, REVIEW, SCORE, Predictor
 from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION
 from salience.model_cards.markdown import MAX_NAME
@@ -34,6 +36,8 @@ STYLE = """
 .why .bars { --for: rgb(239, 68, 60); --against: rgb(128, 90, 213); }
 """
 """Bars have the colours of HighlightedText."""
+ONE_MODEL: Any = {"concurrency_id": "model"}
+"""Of an event: one at a time of all, as an explanation changes what goes into the model meanwhile."""
 LOOKS: dict[str, Any] = {
     "theme": gr.themes.Default(primary_hue="blue", font=FONTS, font_mono=["ui-monospace", "monospace"]),
     "css": STYLE + BARS.style(),
@@ -135,10 +139,11 @@ class Demo:
             raise UserError("Choose a file first.")
         source = Path(file)
         output = Path(tempfile.mkdtemp(dir=source.parent)) / f"labelled_{source.name}"
-        flags: dict[str, Any] = {"text_column": [column]} if column else {}
-        if self.predictor.revision:
-            flags["revision"] = self.predictor.revision
-        found = predict_files(self.predictor.model, source, output, prefix=prefix, **flags)
+        model, revision = str(self.predictor.model), self.predictor.revision
+        files = PredictArguments(model, revision, input=[str(source)], output=str(output), prefix=prefix)
+        texts = TextArguments([column]) if column else TextArguments()
+        found = predict(files, texts, reader=self.predictor.reader)
+        assert found is not None  # one process
         written = [output] if found.rejected_file is None else [output, found.rejected_file]
         return [str(each) for each in written], f"{found.rows:,} rows, {found.rejected:,} of them without an answer"
 
@@ -185,7 +190,14 @@ def text_tab(demo: Demo, names: list[str], kind: str, examples: list[str]) -> No
             scores = gr.Label(label="Scores", num_top_classes=NUM_SCORES, show_heading=kind != MULTI_LABEL)
     words = gr.HighlightedText(label="Words: red speaks for it, violet against it", elem_classes="words")
     why = gr.HTML(elem_classes="why")
-    gr.on([button.click, text.submit], demo.classify, [text, target], [scores, words, why], api_name="classify")
+    gr.on(
+        [button.click, text.submit],
+        demo.classify,
+        [text, target],
+        [scores, words, why],
+        api_name="classify",
+        **ONE_MODEL,
+    )
 
 
 def file_tab(demo: Demo) -> None:
@@ -199,4 +211,5 @@ def file_tab(demo: Demo) -> None:
         with gr.Column():
             labelled = gr.File(label="With label, score and probabilities", file_count="multiple", interactive=False)
             count = gr.Textbox(label="Rows", interactive=False)
-    gr.on([button.click], demo.label_file, [file, column, prefix], [labelled, count], api_name="label_file")
+    results = [labelled, count]
+    gr.on([button.click], demo.label_file, [file, column, prefix], results, api_name="label_file", **ONE_MODEL)

@@ -11,7 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from salience.configuration.flags.data_arguments import TextArguments
+from salience.eval import Predictor
 from salience.eval.cli import main
+from salience.eval.predict import command, predictor
+from salience.eval.predict.planning import PredictArguments
 from tests.helpers.predicting import (
     MANY,
     NUMBERS,
@@ -193,6 +197,15 @@ def test_a_regression_has_one_new_column(tmp_path):
     assert [len(line.split(",")) for line in predict(run, "in.csv", "out.csv").output.read_text().splitlines()] == [
         3
     ] * 3
+
+
+def test_a_model_that_is_loaded_already_is_not_loaded_again(run, monkeypatch):
+    open("in.jsonl", "w").write('{"text": "a goal"}\n')
+    expected = predict(run, "in.jsonl", "out.jsonl").output.read_bytes()
+    reader = Predictor(run, bf16=False).reader
+    monkeypatch.setattr(predictor, "load_reader", None)
+    again = PredictArguments(str(run), input=["in.jsonl"], output="again.jsonl")
+    assert command.predict(again, TextArguments(), reader=reader).output.read_bytes() == expected
 
 
 def test_the_command_tells_where_its_answers_are(run, tmp_path, capsys):

@@ -11,6 +11,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from salience.eval import Predictor, cli, predict_files
+from salience.eval.predict import predictor
 from salience.eval.space.interface import LOOKS, build
 from salience.modeling.attributions import UNMEASURED_METHOD
 from tests.helpers.predicting import MANY, NUMBERS, save_model
@@ -90,9 +91,10 @@ def test_hostile_texts_and_names_come_back_as_text(hostile):
         assert "<script" not in why and "<img" not in why and "{{ 7 }}" in why
 
 
-def test_a_file_comes_back_as_predict_writes_it(served, tmp_path):
+def test_a_file_comes_back_as_predict_writes_it_and_no_model_is_loaded_for_it(served, tmp_path, monkeypatch):
     (tmp_path / "texts.csv").write_text(f'id,text\n1,{TEXT}\n2,"a ""quoted"", text\nof two lines"\n3,\n')
     predict_files(served.model, tmp_path / "texts.csv", tmp_path / "expected.csv")
+    monkeypatch.setattr(predictor, "load_reader", None)
     files, told = served.client.predict(handle_file(tmp_path / "texts.csv"), "", "", api_name="/label_file")
     assert [os.path.basename(each) for each in files] == ["labelled_texts.csv", "labelled_texts.csv.rejected.jsonl"]
     with open(files[0], "rb") as file:
