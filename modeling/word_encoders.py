@@ -7,6 +7,8 @@ Shape suffixes
 import torch
 from torch import Tensor, nn
 
+from .ragged import is_exporting
+
 
 class BiLSTM(nn.Module):
     """Bidirectional LSTM over right-padded sequences whose results don't depend on the padding.
@@ -29,7 +31,16 @@ class BiLSTM(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x_GLE: Tensor, mask_GL: Tensor) -> Tensor:
-        """(G, L, E) -> (G, L, D); what stands on padding is meaningless."""
+        """(G, L, E) -> (G, L, D); what stands on padding is meaningless.
+
+        Raises:
+            ValueError: torch.export looks at it.
+        """
+        if is_exporting() and isinstance(self.forward_layers[0], nn.LSTM):  # `salience export` has put others there
+            raise ValueError(
+                "torch.export unrolls an LSTM to the length of its example, so that a model with a Bi-LSTM can't be "
+                "exported by it alone: `salience export` writes it as ONNX"
+            )
         position_L = torch.arange(mask_GL.shape[1], device=mask_GL.device)
         reverse_GL = torch.where(mask_GL, mask_GL.sum(1, keepdim=True) - 1 - position_L, position_L)
         rows_G1 = torch.arange(mask_GL.shape[0], device=mask_GL.device)[:, None]

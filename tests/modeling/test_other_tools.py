@@ -193,3 +193,9 @@ def test_torch_export_serves_any_batch(name):
         for field in ("logits", "pooling_weights"):
             if ours.get(field) is not None:
                 assert_close(theirs[field], ours[field], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["lstm", "hierarchical"])
+def test_torch_export_of_a_bilstm_is_refused(name):
+    with pytest.raises(ValueError, match="a model with a Bi-LSTM can't be exported by it alone: `salience export`"):
+        torch.export.export(tiny_model(name), (), random_batch([40, 7]), strict=False)
