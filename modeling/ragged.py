@@ -20,8 +20,16 @@ from torch.utils.checkpoint import checkpoint
 CELLS_OF_GROUP = {"cpu": 512, "cuda": 65_536}
 
 
+def is_compiling() -> bool:
+    """Whether torch.export or torch.compile looks at the model: what it does depends then on no numbers of a batch.
+
+    torch.compile would make graphs anew for each number of segments, and of groups.
+    """
+    return torch.compiler.is_compiling()
+
+
 def is_exporting() -> bool:
-    """Whether torch.export looks at the model: nothing may then depend on what numbers a batch holds."""
+    """Whether torch.export looks at the model: not even what is refused may then depend on numbers of a batch."""
     return torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
 
 
@@ -52,7 +60,7 @@ class Groups:
 
     def split(self, x_ND: Tensor) -> list[Tensor]:
         """Items (N, ...) as (G, L, ...) for each group; padding repeats an item."""
-        if is_exporting():  # without any item, the padding has something to repeat
+        if is_compiling() or not x_ND.shape[0]:  # without any item, the padding has something to repeat
             x_ND = torch.cat([x_ND, x_ND.new_zeros(1, *x_ND.shape[1:])])
         cells = x_ND.index_select(0, self.item_C)
         parts = [cells] if len(self.sizes) == 1 else cells.split(self.sizes)
@@ -143,9 +151,10 @@ class Ragged:
         """Non-empty segments in groups of like length, the shortest first.
 
         Args:
-            cells: How many cells of a group a type of device is given, "cuda" for others; empty for one group.
+            cells: How many cells of a group a type of device is given, "cuda" for others; empty for one group, as it is
+                compiled.
         """
-        if is_exporting():
+        if is_compiling():
             return Groups(self, [torch.arange(self.num_segments, device=self.lengths_S.device)])
         limit = cells.get(self.lengths_S.device.type, cells.get("cuda", sys.maxsize))
         order_S = self.lengths_S.argsort(stable=True)
@@ -156,7 +165,7 @@ class Ragged:
     def grid(self, segments_G: Tensor) -> tuple[Tensor, Tensor]:
         """Index and validity of the padded layout of some segments: (items_GL, mask_GL)."""
         lengths_G1 = self.lengths_S[segments_G, None]
-        longest = largest(lengths_G1, 2 if is_exporting() else 0)
+        longest = largest(lengths_G1, 2 if is_compiling() else 0)
         position_1L = torch.arange(longest, device=lengths_G1.device)[None]
         items_GL = self.offsets_S[segments_G, None] + position_1L.minimum((lengths_G1 - 1).clamp(min=0))
         items_GL = items_GL.clamp(max=self.num_items - 1).clamp(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .ragged import Ragged, is_empty, is_exporting, largest, positions, recomputed
+from .ragged import Ragged, is_compiling, is_empty, is_exporting, largest, positions, recomputed
 from .unpadded import NAME as UNPADDED
 from .unpadded import first_position, in_one_row, learned_positions
 
@@ -100,7 +100,7 @@ def pack_inputs(attention_mask: Tensor | None, **tokens: Tensor | None) -> Packe
     if not is_exporting() and width == 0:
         present = {name: value.new_zeros(batch_size, 1, *value.shape[2:]) for name, value in present.items()}
         mask_BT = mask_BT.new_zeros(batch_size, 1)
-    longest = width if is_exporting() else max(largest(mask_BT.sum(1)), 1)
+    longest = mask_BT.shape[1] if is_compiling() else max(largest(mask_BT.sum(1)), 1)
     source_BT = (~mask_BT).to(torch.uint8).argsort(dim=1, stable=True)[:, :longest]
     rows_B1 = torch.arange(batch_size, device=first.device)[:, None]
     packed = {name: value[rows_B1, source_BT] for name, value in present.items()}

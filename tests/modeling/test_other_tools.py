@@ -4,6 +4,7 @@ import peft
 import pytest
 import torch
 from peft import PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig, TaskType, get_peft_model
+from torch._dynamo.testing import CompileCounter
 from torch.testing import assert_close
 from transformers import AutoModel, AutoTokenizer, pipeline
 
@@ -199,3 +200,19 @@ def test_torch_export_serves_any_batch(name):
 def test_torch_export_of_a_bilstm_is_refused(name):
     with pytest.raises(ValueError, match="a model with a Bi-LSTM can't be exported by it alone: `salience export`"):
         torch.export.export(tiny_model(name), (), random_batch([40, 7]), strict=False)
+
+
+@torch.no_grad()
+@pytest.mark.slow
+def test_torch_compile_makes_nothing_anew_for_other_shapes():
+    model, made = tiny_model("attn_pool"), CompileCounter()
+    compiled = torch.compile(model, backend=made, dynamic=True)
+    kinds = [[40, 7, 21], [5], [1, 2, 3, 0, 7], [2_000]]  # several texts, one, an empty one, one of many windows
+    for lengths in kinds:
+        compiled(**random_batch(lengths))
+    graphs = made.frame_count
+    for lengths in ([9] * 13, [150, 1], [60, 3, 16, 17, 33], [700], [3_000, 8], [8, 0, 1_000, 90], [31] * 4):
+        batch = random_batch(lengths, "left")
+        assert_close(compiled(**batch).logits, model(**batch).logits, atol=1e-5, rtol=0)
+        assert made.frame_count == graphs, lengths
+    assert_close(compiled(**random_batch([0, 0])).logits, model(**random_batch([0, 0])).logits)
