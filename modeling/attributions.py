@@ -8,84 +8,21 @@ Shape suffixes
     embedding
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .documents import Document, padded
-from .windows import cells_of_call
+from .subject import Subject
 
-INTEGRATION_STEPS = 32
+INTEGRATION_STEPS = (32, 128)
+"""Points of a path; more where fewer miss its whole change by more than `MAX_MISSED` of it."""
+MAX_MISSED = 0.01
 MAX_PARTS = 256
 """Parts of a text that `leave_one_out` takes out, one at a time: single words, or stretches of a longer text's."""
-
-
-@dataclass
-class Subject:
-    """A text before a classifier.
-
-    Args:
-        model: The classifier, in evaluation mode.
-        tokenizer: Its (fast) tokenizer.
-        document: The text.
-        most_rows: Variants of the text that are read at once, at most; fewer where they would be many tokens. The
-            work on them bounds the memory, however long the text is.
-    """
-
-    model: Any
-    tokenizer: Any
-    document: Document
-    most_rows: int = 512
-
-    @property
-    def rows(self) -> int:
-        """Variants of the text that are read at once."""
-        return max(1, min(self.most_rows, self.cells // max(len(self.document.ids), 1)))
-
-    @property
-    def cells(self) -> int:
-        """Texts times tokens that the device reads at once."""
-        return cells_of_call(self.model.device.type)
-
-    @cached_property
-    def outputs(self) -> Any:
-        """What the model says of the text."""
-        with torch.no_grad():
-            return self.model(**self.inputs([self.document.ids]))
-
-    def inputs(self, ids: Sequence[np.ndarray]) -> Any:
-        """Texts, given as token ids, as inputs of the model."""
-        return padded(self.tokenizer, ids).to(self.model.device)
-
-    def of_tokens(self, name: str) -> np.ndarray | None:
-        """One of the model's outputs for each token, (T,); None where the model has none."""
-        found = self.outputs.get(name)
-        return None if found is None else found[0].float().cpu().numpy()
-
-    def scores(self, ids: Sequence[np.ndarray]) -> np.ndarray:
-        """Probabilities of the classes, or the numbers of a regression, for texts given as token ids: (B, C)."""
-        parts = []
-        for start in range(0, len(ids), self.rows):
-            with torch.no_grad():
-                parts.append(
-                    probabilities(self.model(**self.inputs(ids[start : start + self.rows])), self.model.config)
-                )
-        return np.concatenate(parts)
-
-
-def probabilities(outputs: Any, config: Any) -> np.ndarray:
-    """What a classifier's logits say: probabilities (B, C); the logits themselves where it predicts numbers."""
-    logits_BC = outputs.logits.float()
-    if config.problem_type == "regression" or (config.problem_type is None and config.num_labels == 1):
-        return logits_BC.cpu().numpy()
-    several = config.problem_type == "multi_label_classification" or config.num_labels == 1
-    return (logits_BC.sigmoid() if several else logits_BC.softmax(-1)).cpu().numpy()
 
 
 def attention(subject: Subject, target: int) -> np.ndarray:
@@ -103,47 +40,76 @@ def attention(subject: Subject, target: int) -> np.ndarray:
 def gradient_x_input(subject: Subject, target: int) -> np.ndarray:
     """The gradient of the class's logit, times the embedding that it is taken at, summed over each word: (W,).
 
+    What a word adds to the logit by counts of n-grams, of which there is no gradient, is added to it.
+
     Raises:
         ValueError: See `replaced_embeddings`.
     """
     ids_T = torch.tensor(subject.document.ids, device=subject.model.device)
     embeds_TE = token_embeddings(subject.model, ids_T)
     gradient_TE = logit_gradients(subject, embeds_TE[None], target)[0]
-    return subject.document.per_word((gradient_TE * embeds_TE).sum(-1).cpu().numpy())
+    return subject.document.per_word((gradient_TE * embeds_TE).sum(-1).cpu().numpy()) + counted_words(subject, target)
 
 
 def integrated_gradients(subject: Subject, target: int) -> np.ndarray:
     """Integrated gradients (Sundararajan et al. 2017) of the class's logit, summed over each word: (W,).
 
     The path leads from the text with every word replaced by the embedding of the padding token, special tokens kept,
-    to the text itself, in the points and shares of Gauss and Legendre. A text's importances sum to the difference of
-    the two logits, except for jumps on the way: where a filter drops a word or a boundary moves there is no gradient.
-    What a model reads from token ids alone (counts of n-grams, inverse document frequencies) is the same along the
-    path, and has no part in the importances.
+    to the text itself, in the points and shares of Gauss and Legendre. What the model chooses in the text itself, words
+    that it keeps and sentence boundaries, is held on the way: there is no gradient where a choice jumps. Counts of
+    n-grams are no function of embeddings: what a word adds to the logit by them, exactly, is added to its importance. A
+    text's importances sum to `logit_change`. Inverse document frequencies are read from ids, and stay as they are.
 
     Raises:
         ValueError: See `replaced_embeddings`.
     """
-    document = subject.document
-    if not document.num_words:
-        return np.zeros(0)
+    counts_W, change = counted_words(subject, target), logit_change(subject, target)
+    weights_W = counts_W
+    for num_steps in INTEGRATION_STEPS if len(counts_W) else ():
+        weights_W = path_integral(subject, target, num_steps) + counts_W
+        if abs(weights_W.sum() - change) <= MAX_MISSED * abs(change):
+            break
+    return weights_W
+
+
+def path_integral(subject: Subject, target: int, num_steps: int) -> np.ndarray:
+    """The network's part of `integrated_gradients`, (W,).
+
+    Args:
+        subject: The text before its classifier.
+        target: Number of the class.
+        num_steps: Points of the path.
+    """
     start_TE, end_TE = path_ends(subject)
-    points, shares = np.polynomial.legendre.leggauss(INTEGRATION_STEPS)
+    points, shares = np.polynomial.legendre.leggauss(num_steps)
     point_B = torch.tensor((points + 1) / 2, dtype=torch.float32, device=end_TE.device)
     share_B = torch.tensor(shares / 2, dtype=torch.float32, device=end_TE.device)
     mean_TE = torch.zeros_like(end_TE)
-    for first in range(0, INTEGRATION_STEPS, subject.rows):
+    for first in range(0, num_steps, subject.rows):
         part = slice(first, first + subject.rows)
         embeds_BTE = start_TE + point_B[part, None, None] * (end_TE - start_TE)
-        mean_TE += (share_B[part, None, None] * logit_gradients(subject, embeds_BTE, target)).sum(0)
-    return document.per_word(((end_TE - start_TE) * mean_TE).sum(-1).cpu().numpy())
+        with held_choices(subject, len(embeds_BTE)):
+            mean_TE += (share_B[part, None, None] * logit_gradients(subject, embeds_BTE, target)).sum(0)
+    return subject.document.per_word(((end_TE - start_TE) * mean_TE).sum(-1).cpu().numpy())
+
+
+def counted_words(subject: Subject, target: int) -> np.ndarray:
+    """What each word adds to the class's logit by counts of n-grams, (W,): 0 where the model counts none.
+
+    Args:
+        subject: The text before its classifier.
+        target: Number of the class.
+    """
+    counted_T = subject.counted(target)
+    return np.zeros(subject.document.num_words) if counted_T is None else subject.document.per_word(counted_T)
 
 
 def leave_one_out(subject: Subject, target: int) -> np.ndarray:
     """By how much the class's probability (or the number of a regression) falls when a word is left out: (W,).
 
-    Of a text of more than `MAX_PARTS` words, stretches of equally many words are left out, and the fall is shared
-    among them: else the cost would grow with the square of the length.
+    It is what the model answers to the text without the word, in whose counts the word's neighbours are a pair. Of a
+    text of more than `MAX_PARTS` words, stretches of equally many words are left out, and the fall is shared among
+    them: else the cost would grow with the square of the length.
     """
     document = subject.document
     if not document.num_words:
@@ -179,11 +145,35 @@ def method_named(name: str) -> Method:
 
 
 def logit_change(subject: Subject, target: int) -> float:
-    """The logit of a class, over that of the text without its words: what `integrated_gradients` sum to."""
+    """The logit of a class, over that of the text without its words: what `integrated_gradients` sum to.
+
+    Without its words: with padding in their place, their counts left out, and the model's choices held.
+    """
     batch, ends = subject.inputs([subject.document.ids] * 2), torch.stack(path_ends(subject))
-    with replaced_embeddings(subject.model, ends), torch.no_grad():
+    with held_choices(subject, 2), replaced_embeddings(subject.model, ends), torch.no_grad():
         start, end = subject.model(**batch).logits[:, target].tolist()
-    return end - start
+    return end - start + float(counted_words(subject, target).sum())
+
+
+@contextmanager
+def held_choices(subject: Subject, num_rows: int) -> Iterator[None]:
+    """Let a model keep to what it chooses in the text itself, while it reads the text from other embeddings.
+
+    Args:
+        subject: The text before its classifier.
+        num_rows: How often the text stands in each batch that is read.
+    """
+    choosing = [each for each in subject.model.modules() if getattr(each, "chooses_by_embeddings", False)]
+    chosen: dict[Any, Any] = {}
+    with ExitStack() as hooks:
+        for module in choosing:
+            hooks.enter_context(
+                module.register_forward_hook(lambda module, inputs, output: chosen.setdefault(module, output))
+            )
+        if choosing:
+            with torch.no_grad():
+                subject.model(**subject.inputs([subject.document.ids] * num_rows))
+        yield
 
 
 def path_ends(subject: Subject) -> tuple[Tensor, Tensor]:

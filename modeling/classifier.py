@@ -177,3 +177,16 @@ class ClassifierMixin:
         if config.prior_correction is not None:
             logits_BC = logits_BC - logits_BC.new_tensor(config.prior_correction)
         return logits_BC
+
+    def counted(self, input_ids: Tensor, attention_mask: Tensor, target: int) -> Tensor | None:
+        """What each token adds to a class's logit by the evidence of n-grams, (B, T); None without evidence.
+
+        Args:
+            input_ids: As in `forward`.
+            attention_mask: As in `forward`.
+            target: Number of the class.
+        """
+        if self.ngrams is None:
+            return None
+        packed = pack_inputs(attention_mask, input_ids=input_ids)
+        return self.config.ngram_weight / self.config.logit_temperature * self.ngrams.per_token(packed, target)

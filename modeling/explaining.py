@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .attributions import UNMEASURED_METHOD, Subject, logit_change, method_named
+from .attributions import UNMEASURED_METHOD, counted_words, logit_change, method_named
+from .subject import Subject
 
 _SENTENCE_END = re.compile(r"[.!?\u2026\u061f\u06d4\u0964]+[\"'\u2019\u201d\u00bb)\]]*(?=\s)|[\u3002\uff01\uff1f]+|\n+")
 # What follows a character and is drawn with it: zero-width joiner; skin tones are symbols of their own category.
@@ -23,6 +24,7 @@ class Piece(NamedTuple):
     start: int  # first character
     end: int  # the one behind the last
     weight: float
+    counts: float  # added to the class's logit
     sentence: int  # -1 for none
     is_dropped: bool
 
@@ -37,7 +39,9 @@ def explain(subject: Subject, target: int, method: str) -> dict[str, Any]:
 
     Returns:
         method, target (the class's name), and
-        words      [{word, start, end, weight}], in their order; `text[start:end]` is the word
+        words      [{word, start, end, weight}], in their order; `text[start:end]` is the word. Of a model that counts
+                   n-grams also `counts`: what the word adds to the class's logit by them, which is a part of its weight
+                   by gradients, and no part of it by attention
         sentences  [{sentence, start, end, weight}]: a sentence weighs what its words weigh together. A hierarchical
                    model's are those that it read, others end with a mark or a line
         dropped    [{word, start, end}] of a hierarchical model: the words that its filter has dropped, or that lie
@@ -45,19 +49,23 @@ def explain(subject: Subject, target: int, method: str) -> dict[str, Any]:
         spans      [(text, weight)]: words and, with None, what is between them. Joined they are the text; weights are
                    divided by the largest, so that they lie between -1 and 1
         completeness  of integrated gradients: {sum, logit_change}: what the words weigh together, and by how much the
-                   class's logit is higher than without the words. They are equal but for jumps, see there
+                   class's logit is higher than without the words, see `attributions.logit_change`: nearly the same
+        logit      of a model that counts n-grams: {value, network, counts, bias}: the class's logit, and what it is the
+                   sum of. `counts` are those of the words, `bias` has those of special tokens and the correction for
+                   the prior
         faithfulness  {comprehensiveness, random, texts} as it was measured after training, where it was
 
     Raises:
         ValueError: The method is unknown, or isn't possible with this model.
     """
     weights_W = method_named(method)(subject, target)
-    pieces = words_of(subject, weights_W)
+    pieces = words_of(subject, weights_W, counted_words(subject, target))
     text, config = subject.document.text, subject.model.config
+    logit = parts_of_logit(subject, target)
     found: dict[str, Any] = {
         "method": method,
         "target": config.id2label[target],
-        "words": [{"word": text[each.start : each.end], **_place(each), "weight": each.weight} for each in pieces],
+        "words": [_word(text, each, logit is not None) for each in pieces],
         "sentences": sentences_of(text, pieces),
         "spans": spans_of(text, pieces),
     }
@@ -65,9 +73,32 @@ def explain(subject: Subject, target: int, method: str) -> dict[str, Any]:
         found["dropped"] = [{"word": text[each.start : each.end], **_place(each)} for each in pieces if each.is_dropped]
     if method == "integrated_gradients":
         found["completeness"] = {"sum": float(weights_W.sum()), "logit_change": logit_change(subject, target)}
+    if logit is not None:
+        found["logit"] = logit
     if faithfulness := measured(config, method):
         found["faithfulness"] = faithfulness
     return found
+
+
+def parts_of_logit(subject: Subject, target: int) -> dict[str, float] | None:
+    """What a class's logit is the sum of, see `explain`; None where the model counts no n-grams.
+
+    Args:
+        subject: The text before its classifier.
+        target: Number of the class.
+    """
+    counted_T = subject.counted(target)
+    if counted_T is None:
+        return None
+    is_word_T, prior = subject.document.word_of >= 0, subject.model.config.prior_correction
+    value, counts = subject.outputs.logits[0, target].item(), float(counted_T[is_word_T].sum())
+    bias = float(counted_T[~is_word_T].sum()) - (0 if prior is None else prior[target])
+    return {"value": value, "network": value - counts - bias, "counts": counts, "bias": bias}
+
+
+def _word(text: str, piece: Piece, is_counted: bool) -> dict[str, Any]:
+    counts = {"counts": piece.counts} if is_counted else {}
+    return {"word": text[piece.start : piece.end], **_place(piece), "weight": piece.weight, **counts}
 
 
 def _place(piece: Piece) -> dict[str, int]:
@@ -98,24 +129,27 @@ def measured(config: Any, method: str) -> dict[str, Any] | None:
     return {"comprehensiveness": found, "random": explanation.get("random"), "texts": explanation.get("texts")}
 
 
-def words_of(subject: Subject, weights_W: np.ndarray) -> list[Piece]:
+def words_of(subject: Subject, weights_W: np.ndarray, counts_W: np.ndarray) -> list[Piece]:
     """The words of a text, none within another: those that share a character, or have none, are one.
 
     Args:
         subject: The text before its classifier.
         weights_W: Of the tokenizer's words.
+        counts_W: What they add to the class's logit by counts.
     """
     document = subject.document
     sentence_W, dropped_W = sentence_numbers(subject), dropped_words(subject)
     pieces: list[Piece] = []
     for number, (start, end) in enumerate(document.word_spans.tolist()):
         start, end = drawn_together(document.text, start, end)
-        piece = Piece(start, end, float(weights_W[number]), int(sentence_W[number]), bool(dropped_W[number]))
+        weight, counts = float(weights_W[number]), float(counts_W[number])
+        piece = Piece(start, end, weight, counts, int(sentence_W[number]), bool(dropped_W[number]))
         if pieces and (start < pieces[-1].end or start == end):
             before = pieces.pop()
             piece = before._replace(
                 end=max(before.end, end),
                 weight=before.weight + piece.weight,
+                counts=before.counts + piece.counts,
                 is_dropped=before.is_dropped and piece.is_dropped,
             )
         if piece.start < piece.end:

@@ -9,10 +9,11 @@ from typing import Any
 from transformers import TextClassificationPipeline
 
 # Each file of ours that is needed: transformers 4 loads no others from a folder.
-from .attributions import Subject, method_named
+from .attributions import method_named
 from .documents import Document
 from .explaining import best_method, explain
 from .ragged import Ragged  # noqa: F401
+from .subject import Subject
 from .unpadded import in_one_row  # noqa: F401
 from .windows import cells_of_call  # noqa: F401
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from transformers.utils.generic import can_return_tuple
 
 # A modeling file must itself import each file of ours that it needs: transformers 4 loads no others from a folder.
-from .attributions import Subject  # noqa: F401
+from .attributions import METHODS  # noqa: F401
 from .classifier import ClassifierMixin, ngram_evidence
 from .configuration_attn_pool import AttnPoolConfig
 from .documents import Document  # noqa: F401
@@ -19,6 +19,7 @@ from .ngram_evidence import NgramEvidence  # noqa: F401
 from .pooling import QUERIES, AttentionPooling
 from .ragged import Ragged  # noqa: F401
 from .salience_base import DocumentOutput, registered
+from .subject import Subject  # noqa: F401
 from .unpadded import in_one_row  # noqa: F401
 from .weight_numbers import check_numbers  # noqa: F401
 from .windows import encode_windows

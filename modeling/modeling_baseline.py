@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.utils.generic import can_return_tuple
 
-from .attributions import Subject  # noqa: F401
+from .attributions import METHODS  # noqa: F401
 from .classifier import ClassifierMixin, ngram_evidence
 from .configuration_baseline import BaselineConfig
 from .documents import Document  # noqa: F401
@@ -21,6 +21,7 @@ from .explaining_pipeline import ExplainingPipeline  # noqa: F401
 from .ngram_evidence import NgramEvidence  # noqa: F401
 from .ragged import Ragged, counts, largest, positions
 from .salience_base import DocumentOutput, SaliencePreTrainedModel, registered
+from .subject import Subject  # noqa: F401
 from .unpadded import in_one_row  # noqa: F401
 from .windows import PackedInputs
 from .word_encoders import BiLSTM

@@ -17,7 +17,7 @@ from transformers.utils.generic import can_return_tuple
 
 # A modeling file must itself import each file of ours that it needs: transformers 4 loads no others from a folder.
 from .attention import ATTENTIONS  # noqa: F401
-from .attributions import Subject  # noqa: F401
+from .attributions import METHODS  # noqa: F401
 from .classifier import ClassifierMixin, ngram_evidence
 from .configuration_hierarchical_attn import HierarchicalAttnConfig
 from .cross_attention import CrossAttention
@@ -30,6 +30,7 @@ from .penalties import concentration, entropy
 from .ragged import Ragged, counts, positions, recomputed
 from .salience_base import DocumentOutput, registered
 from .segmentation import SEGMENTATIONS, Sentences
+from .subject import Subject  # noqa: F401
 from .unpadded import in_one_row  # noqa: F401
 from .weight_numbers import check_numbers  # noqa: F401
 from .windows import PackedInputs, encode_windows

@@ -57,20 +57,57 @@ class NgramEvidence(nn.Module):
         other.key_G, other.idf_G, other.weight_GC = self.key_G, self.idf_G, weight_GC.half()
         return other
 
+    def per_token(self, packed: PackedInputs, target: int) -> Tensor:
+        """What each token adds to the evidence for a class, (B, T) in the caller's columns.
+
+        The part of an n-gram is shared equally among its occurrences, and then among their tokens, so that a text's sum
+        is its evidence.
+
+        Args:
+            packed: The texts.
+            target: Number of the class.
+        """
+        text_M, row_M, weight_M = self.tf_idf(packed)
+        cell_N, row_N = self.known(packed)
+        cells = packed.mask_BT.numel()
+        text_N, token_N = cell_N % cells // packed.mask_BT.shape[1], cell_N % cells
+        distinct_N = torch.searchsorted((text_M << 32) + row_M, (text_N << 32) + row_N)
+        part_M = self.weight_GC[row_M, target].float() * weight_M / counts(distinct_N, row_M.shape[0])
+        later_N = cell_N // cells  # tokens behind the first
+        part_N = part_M[distinct_N] / (later_N + 1)
+        found = part_N.new_zeros(cells)
+        for place in range(self.size):
+            inside_N = later_N >= place
+            found.index_add_(0, token_N[inside_N] + place, part_N[inside_N])
+        return packed.unpack(found.unflatten(0, packed.mask_BT.shape))
+
     def tf_idf(self, packed: PackedInputs) -> tuple[Tensor, Tensor, Tensor]:
         """Text, row of the table, and weight of each text's known n-grams, (M,); a text's weights have length 1."""
-        text_N, key_N = self.ngrams(packed)
-        row_N = torch.searchsorted(self.key_G, key_N)
-        known_N = positions(row_N < len(self.key_G))
-        known_N = known_N[positions(self.key_G[row_N[known_N]] == key_N[known_N])]
-        distinct_M, count_M = ((text_N[known_N] << 32) + row_N[known_N]).unique(return_counts=True)
+        cell_N, row_N = self.known(packed)
+        text_N = cell_N // packed.mask_BT.shape[1] % packed.mask_BT.shape[0]
+        distinct_M, count_M = ((text_N << 32) + row_N).unique(return_counts=True)
         text_M, row_M = distinct_M >> 32, distinct_M & 0xFFFFFFFF
         weight_M = (1 + count_M.float().log()) * self.idf_G[row_M].float()
         texts = Ragged(counts(text_M, packed.mask_BT.shape[0]), text_M.shape[0])
         return text_M, row_M, weight_M / texts.sum(weight_M.square()).sqrt()[text_M]
 
+    def known(self, packed: PackedInputs) -> tuple[Tensor, Tensor]:
+        """Cell, see `cells`, and row of the table of every n-gram that stands there, (N,) each."""
+        cell_N, key_N = self.cells(packed)
+        row_N = torch.searchsorted(self.key_G, key_N)
+        known_N = positions(row_N < len(self.key_G))
+        known_N = known_N[positions(self.key_G[row_N[known_N]] == key_N[known_N])]
+        return cell_N[known_N], row_N[known_N]
+
     def ngrams(self, packed: PackedInputs) -> tuple[Tensor, Tensor]:
-        """Text and key of every n-gram, (N,) each. Keys are hashes of 64 bits: two n-grams hardly ever share one.
+        """Text and key of every n-gram, (N,) each."""
+        cell_N, key_N = self.cells(packed)
+        return cell_N // packed.mask_BT.shape[1] % packed.mask_BT.shape[0], key_N
+
+    def cells(self, packed: PackedInputs) -> tuple[Tensor, Tensor]:
+        """Cell of (A, B, T), length by text by first token, and key of every n-gram, (N,) each.
+
+        Keys are hashes of 64 bits: two n-grams hardly ever share one.
 
         Raises:
             ValueError: There are no token ids.
@@ -85,4 +122,4 @@ class NgramEvidence(nn.Module):
             keys.append(key_BT)
         is_whole_ABT = torch.stack([mask_BT[:, last : last + width] for last in range(self.size)])
         cell_N = positions(is_whole_ABT.flatten())
-        return cell_N // width % mask_BT.shape[0], torch.stack(keys).flatten()[cell_N]
+        return cell_N, torch.stack(keys).flatten()[cell_N]

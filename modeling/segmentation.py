@@ -112,6 +112,8 @@ class LearnedBoundaries(nn.Module):
     right on either side of the jump, and doesn't see it. Boundaries that have reached 0 or 1 have no gradient.
     """
 
+    chooses_by_embeddings = True
+
     def __init__(self, vector_size: int, config: Any) -> None:
         super().__init__()
         self.config = config

@@ -86,6 +86,8 @@ def near_boundary(words: Words) -> Tensor:
 class TopK(nn.Module):
     """Keep the words of highest importance: `filter_ratio` of each sentence, rounded up."""
 
+    chooses_by_embeddings = True
+
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.ratio = config.filter_ratio
@@ -107,6 +109,8 @@ class AdaptiveTopK(nn.Module):
     At a ratio that makes 3.4 words of a sentence, the three best are kept whole and the fourth to 0.4: what is kept is
     continuous in the ratio, whose gradient says what a little more of the next word would change.
     """
+
+    chooses_by_embeddings = True
 
     def __init__(self, config: Any) -> None:
         super().__init__()

@@ -11,8 +11,9 @@ import numpy as np
 from salience.configuration.errors import UserError, one_line
 from salience.eval.reading.reader import Reader, Reading
 from salience.eval.scores.predictions import REGRESSION, class_probabilities
-from salience.modeling.attributions import METHODS, Subject, method_named
+from salience.modeling.attributions import METHODS, method_named
 from salience.modeling.documents import Document
+from salience.modeling.subject import Subject
 
 Attribution = Callable[[Reader, Sequence[Document], Sequence[Reading]], list[np.ndarray]]
 """From the classifier, N texts and what it says of them to each text's importances (W,), the highest the most."""

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from salience.configuration.errors import one_line
-from salience.eval.explain.telling import about_method, heaviest
+from salience.eval.explain.telling import about_logit, about_method, counted, heaviest
 from salience.model_cards.markdown import MAX_NAME
 from salience.model_cards.run_folder import write_whole
 
@@ -27,10 +27,10 @@ def write_page(file: Path, content: Mapping[str, Any]) -> None:
 
 def environment() -> Environment:
     """Of the templates that lie here."""
-    counted = partial(heaviest, count=NUM_BARS)
-    return html_environment(
-        Path(__file__).parent, clean=clean, about_method=about_method, heaviest=counted, largest=largest
-    )
+    filters: dict[str, Callable[..., Any]] = {"clean": clean, "largest": largest}
+    filters |= {"heaviest": partial(heaviest, count=NUM_BARS), "counted": counted}
+    filters |= {"about_method": about_method, "about_logit": about_logit}
+    return html_environment(Path(__file__).parent, **filters)
 
 
 def html_environment(folder: Path, **filters: Callable[..., Any]) -> Environment:

@@ -27,15 +27,35 @@ def heaviest(items: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str
     return sorted(items, key=lambda each: -abs(each["weight"]))[:count]
 
 
+def counted(words: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Words with what they add by counts alone as their weights; none of a model that counts none."""
+    return [{**each, "weight": each["counts"]} for each in words if each.get("counts")]
+
+
+def about_logit(answer: Mapping[str, Any]) -> str:
+    """What the logit of an answer of a model that counts n-grams is the sum of."""
+    parts = answer["logit"]
+    return (
+        f"{parts['value']:+.3f} = {parts['network']:+.3f} by the network {parts['counts']:+.3f} by counts of words and "
+        f"word pairs {parts['bias']:+.3f} by what no word adds"
+    )
+
+
 def told(answer: Mapping[str, Any]) -> str:
     """The heaviest words and sentences of an answer, in lines of text."""
-    words = [f"{one_line(each['word'], 40)} {each['weight']:+.3f}" for each in heaviest(answer["words"], NUM_WORDS)]
-    lines = [f"for        {one_line(answer['target'])}", f"words      {' · '.join(words) or 'none'}"]
+    lines = [f"for        {one_line(answer['target'])}", f"words      {_listed(answer['words'])}"]
+    if "logit" in answer:
+        lines += [f"logit      {about_logit(answer)}", f"counts     {_listed(counted(answer['words']))}"]
     for each in heaviest(answer["sentences"], NUM_SENTENCES):
         lines.append(f"sentence   {each['weight']:+.3f} {one_line(each['sentence'], 100)}")
     if "dropped" in answer:
         lines.append(f"dropped    {len(answer['dropped'])} of {len(answer['words'])} words have no part in the answer")
     return "\n".join(lines)
+
+
+def _listed(words: Sequence[Mapping[str, Any]]) -> str:
+    found = [f"{one_line(each['word'], 40)} {each['weight']:+.3f}" for each in heaviest(words, NUM_WORDS)]
+    return " · ".join(found) or "none"
 
 
 def coloured(spans: Sequence[tuple[str, float | None]], harmless: Callable[[str], str]) -> str:

@@ -14,6 +14,8 @@ from transformers import (
 
 from salience.modeling.attributions import METHODS
 from salience.modeling.explaining_pipeline import ExplainingPipeline
+from salience.train.building.evidence import attach
+from tests.helpers.counting import learned
 from tests.helpers.tiny import TINY_MODELS, tiny_encoder_config, tiny_model
 
 TEXTS = [
@@ -76,9 +78,12 @@ def test_explained_answers_are_the_same_and_their_spans_are_the_text(name, metho
     assert explained[6]["words"] == explained[7]["words"] == []
 
 
+@pytest.mark.parametrize("is_counting", [False, True])
 @pytest.mark.parametrize("name", ["attn_pool", "hierarchical", "hierarchical_encoder", "lstm"])
-def test_batches_explain_as_single_texts_do(name, tokenizer):
+def test_batches_explain_as_single_texts_do(name, is_counting, tokenizer):
     ours, _ = pipelines(name, tokenizer)
+    if is_counting:
+        attach(ours.model, learned(tokenizer(TEXTS, return_tensors="pt", padding=True), [0, 1, 2] * 3), 3.0)
     for method in METHODS.keys() - ({"attention"} if name == "lstm" else set()):
         together = ours(TEXTS, explain=True, method=method, batch_size=4)
         for text, each in zip(TEXTS, together, strict=True):
@@ -86,6 +91,8 @@ def test_batches_explain_as_single_texts_do(name, tokenizer):
             assert each["label"] == alone["label"]
             for one, other in zip(each["words"], alone["words"], strict=True):
                 assert one["weight"] == pytest.approx(other["weight"], abs=1e-5)
+                assert ("counts" in one) == is_counting
+                assert one.get("counts") == pytest.approx(other.get("counts"), abs=1e-5)
 
 
 def test_each_answered_label_is_explained_and_any_class_on_demand(tokenizer):

@@ -34,25 +34,6 @@ def test_every_family_has_every_attribution_that_it_can_have(name, tokenizer):
             np.testing.assert_allclose(first, second, atol=1e-6)
 
 
-def test_models_that_count_ngrams_have_integrated_gradients_of_their_network(tokenizer):
-    model = TINY_MODELS["attn_pool"]()
-    reader = Reader(model, tokenizer, batch_size=8)
-    documents, readings = read(reader, TEXTS[:2])
-    plain = integrated_gradients(reader, documents, readings)
-    options = {"ngram_weight": 1.0, "num_ngrams": 2, "ngram_size": 1}
-    counting = type(model)(type(model.config)(**model.config.to_dict() | options)).eval()
-    counting.load_state_dict(model.state_dict(), strict=False)
-    ids = tokenizer.convert_tokens_to_ids(["market", "goal"])
-    keys = sorted(id + 1 for id in ids)
-    counting.ngrams.key_G.copy_(torch.tensor(keys))
-    answer = readings[0].logits.argmax()
-    counting.ngrams.weight_GC[:, answer] = 5.0
-    reader = Reader(counting, tokenizer, batch_size=8)
-    documents, counted = read(reader, TEXTS[:2])
-    assert counted[0].logits[answer] == pytest.approx(readings[0].logits[answer] + 5, abs=0.01)
-    np.testing.assert_allclose(integrated_gradients(reader, documents[:1], counted[:1])[0], plain[0], atol=1e-5)
-
-
 def test_integrated_gradients_of_a_linear_model_are_its_parts(tokenizer):
     strengths = {"market": 1.0, "bank": 0.5, "cat": -0.25}
     reader = bag_reader(tokenizer, strengths, {})

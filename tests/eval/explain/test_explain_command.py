@@ -10,6 +10,8 @@ from salience.configuration.terminal import harmless
 from salience.eval import cli, explain_texts
 from salience.eval.explain.telling import about_method, coloured
 from salience.modeling.attributions import METHODS
+from salience.train.building.evidence import attach
+from tests.helpers.counting import learned
 from tests.helpers.tiny import tiny_model
 
 TEXT = "market rates rose and shares of the bank . a goal in the last minute !"
@@ -105,6 +107,23 @@ def test_what_was_measured_is_told(tokenizer, tmp_path):
     run = folder_of("attn_pool", tokenizer, tmp_path / "run", explanation=measured)
     ((answer,),) = explain_texts(run, [TEXT])
     assert "by 25.0 points, without random words by 10.0 (measured on 16 validation texts)" in about_method(answer)
+
+
+def test_counts_are_told_in_the_terminal_and_on_the_page(tokenizer, tmp_path, capsys):
+    model = tiny_model("attn_pool")
+    texts = tokenizer([TEXT, "the bank of rates", "a cup"], return_tensors="pt", padding=True)
+    attach(model, learned(texts, [0, 1, 2]), 3.0)
+    model.save_pretrained(tmp_path / "run")
+    tokenizer.save_pretrained(tmp_path / "run")
+    page = tmp_path / "page.html"
+    words = ["explain", "--model", str(tmp_path / "run"), "--text", TEXT, "--method", "integrated_gradients"]
+    assert cli.main([*words, "--output", str(page)]) == 0
+    out = capsys.readouterr().out
+    assert "by the network" in out and "by counts of words and word pairs" in out and "\ncounts     " in out
+    html = page.read_text(encoding="utf-8")
+    assert "Counted words" in html and "which is a part of its weight above" in html
+    ((answer,),) = explain_texts(tmp_path / "run", [TEXT])
+    assert f"{answer['logit']['value']:+.3f} = " in html and all("counts" in word for word in answer["words"])
 
 
 @pytest.mark.parametrize(
