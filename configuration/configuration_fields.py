@@ -165,6 +165,14 @@ def check_explanation(explanation: dict[str, Any] | None) -> None:
         is_measured and explanation.get("method") in (figures or {}),
         f"explanation = {explanation!r} must name a method, and the comprehensiveness of each",
     )
+    naopc = explanation.get("naopc")
+    if naopc is not None:
+        methods = naopc.get("methods") if isinstance(naopc, dict) else None
+        numbers = [*methods.values(), naopc.get("random"), naopc.get("texts")] if isinstance(methods, dict) else [None]
+        require(
+            all(type(each) in (int, float) for each in numbers),
+            f"explanation's naopc = {naopc!r} must have numbers: methods by name, random, and texts",
+        )
 
 
 def problem_type_of(config: Any) -> str:

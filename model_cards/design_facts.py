@@ -43,10 +43,25 @@ def explanation(measured: Any) -> str | None:
         return None
     falls = figures | {"random words": measured.get("random")}
     listed = [f"{escape(name)} {100 * fall:.1f}" for name, fall in falls.items() if is_number(fall)]
+    naopc = measured.get("naopc")
+    normalized = _normalized(naopc, measured.get("method")) if isinstance(naopc, dict) else ""
     return (
         f"Measured on {measured.get('texts')} validation texts: points of probability that the answer loses, on "
-        f"average, without the words that a method finds most important: {', '.join(listed)}. Unless `method=` says "
-        f"otherwise, `explain=True` goes by {escape(measured.get('method'))}."
+        f"average, without the words that a method finds most important: {', '.join(listed)}.{normalized} Unless "
+        f"`method=` says otherwise, `explain=True` goes by {escape(measured.get('method'))}."
+    )
+
+
+def _normalized(naopc: dict[str, Any], method: Any) -> str:
+    figures = naopc.get("methods", {}) | {"random orders": naopc.get("random")}
+    listed = [f"{escape(name)} {value:.2f}" for name, value in figures.items() if is_number(value)]
+    own, random = naopc.get("methods", {}).get(method), naopc.get("random")
+    if not (is_number(own) and is_number(random)):
+        return ""
+    beats = "is ahead of" if own > random else "is not ahead of"
+    return (
+        f" On the model's own scale, where the worst order of words has 0 and the best 1 (NAOPC, {naopc.get('texts')} "
+        f"of these texts): {', '.join(listed)}; {escape(method)} {beats} random orders."
     )
 
 

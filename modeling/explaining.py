@@ -53,7 +53,8 @@ def explain(subject: Subject, target: int, method: str) -> dict[str, Any]:
         logit      of a model that counts n-grams: {value, network, counts, bias}: the class's logit, and what it is the
                    sum of. `counts` are those of the words, `bias` has those of special tokens and the correction for
                    the prior
-        faithfulness  {comprehensiveness, random, texts} as it was measured after training, where it was
+        faithfulness  {comprehensiveness, random, texts} as it was measured after training, where it was; and `naopc`,
+                   the same on the model's own scale: {method, random, texts, beats_random}
 
     Raises:
         ValueError: The method is unknown, or isn't possible with this model.
@@ -126,7 +127,12 @@ def measured(config: Any, method: str) -> dict[str, Any] | None:
     found = explanation.get("comprehensiveness", {}).get(method)
     if found is None:
         return None
-    return {"comprehensiveness": found, "random": explanation.get("random"), "texts": explanation.get("texts")}
+    figures = {"comprehensiveness": found, "random": explanation.get("random"), "texts": explanation.get("texts")}
+    naopc = explanation.get("naopc") or {}
+    if method in naopc.get("methods", {}):
+        own, random = naopc["methods"][method], naopc["random"]
+        figures["naopc"] = {"method": own, "random": random, "texts": naopc["texts"], "beats_random": own > random}
+    return figures
 
 
 def words_of(subject: Subject, weights_W: np.ndarray, counts_W: np.ndarray) -> list[Piece]:

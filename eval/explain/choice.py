@@ -1,6 +1,6 @@
 """Which method explains a model most faithfully, measured on texts that it wasn't trained on."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypedDict
 
@@ -11,7 +11,8 @@ from salience.configuration.configuration_salience import SalienceConfig
 from salience.configuration.errors import UserError
 from salience.eval.explain.attributions import ATTRIBUTIONS
 from salience.eval.explain.faithfulness import erasure
-from salience.eval.explain.sampling import draw
+from salience.eval.explain.normalized import Scale
+from salience.eval.explain.sampling import Sample, draw
 from salience.eval.reading.reader import Reader
 from salience.eval.scores.predictions import REGRESSION
 from salience.modeling.attributions import METHODS
@@ -23,6 +24,16 @@ from salience.train.loop.trainer import SalienceTrainer
 
 MAX_TOKENS = 128
 """Of a text, of which the first ones are looked at: `leave_one_out` is quadratic in them."""
+NUM_NORMALIZED = 8
+"""Of the texts, those whose limits are looked for: each is read some hundred times more."""
+
+
+class NormalizedFigures(TypedDict):
+    """What NAOPC says of each method, and of random orders; see `salience.eval.explain.normalized`."""
+
+    methods: dict[str, float]
+    random: float
+    texts: int
 
 
 class Explanation(TypedDict):
@@ -32,6 +43,7 @@ class Explanation(TypedDict):
     comprehensiveness: dict[str, float]
     random: float
     texts: int
+    naopc: NormalizedFigures | None
 
 
 def keep_most_faithful(trainer: SalienceTrainer, data: TextData, num_texts: int, seed: int) -> None:
@@ -78,10 +90,11 @@ def most_faithful(reader: Reader, texts: Sequence[str], num_texts: int, seed: in
     except UserError:
         return None
     falls: dict[str, float] = {}
+    found: dict[str, list[np.ndarray]] = {}
     for name, attribution in ATTRIBUTIONS.items():
         try:
-            importances = attribution(reader, sample.documents, sample.readings)
-            falls[name] = float(erasure(reader, sample.documents, sample.readings, importances, seed)[0].mean())
+            found[name] = attribution(reader, sample.documents, sample.readings)
+            falls[name] = float(erasure(reader, sample.documents, sample.readings, found[name], seed)[0].mean())
         except UserError:
             continue  # not possible with this model
     of_methods = {name: fall for name, fall in falls.items() if name in METHODS}
@@ -93,6 +106,28 @@ def most_faithful(reader: Reader, texts: Sequence[str], num_texts: int, seed: in
         "comprehensiveness": of_methods,
         "random": falls["random"],
         "texts": len(sample.documents),
+        "naopc": normalized_figures(reader, sample, {name: found[name] for name in of_methods}, seed),
+    }
+
+
+def normalized_figures(
+    reader: Reader, sample: Sample, importances: Mapping[str, Sequence[np.ndarray]], seed: int
+) -> NormalizedFigures | None:
+    """NAOPC of each method and of random orders on some of the texts; None where no text has two orders that differ.
+
+    Args:
+        reader: The classifier.
+        sample: The texts.
+        importances: Of the methods, by name.
+        seed: Of the draws.
+    """
+    scale = Scale(reader, sample.documents[:NUM_NORMALIZED], sample.readings[:NUM_NORMALIZED], seed)
+    if not scale.is_defined.any():
+        return None
+    return {
+        "methods": {name: float(scale.naopc(each[:NUM_NORMALIZED]).mean()) for name, each in importances.items()},
+        "random": float(scale.random().mean()),
+        "texts": int(scale.is_defined.sum()),
     }
 
 

@@ -17,6 +17,9 @@
     interventions              null for a model without weights, else permutation and uniform, each with
         total_variation        {mean, low, high}: distance of the probabilities before and after
         flipped                share of texts that got another answer
+    normalized                 the same explanations on the model's own scale, on the first `NUM_NORMALIZED` texts: see
+                               `salience.eval.explain.normalized`; between models, only these compare
+    replacement                the same texts with words replaced by others': see `salience.eval.explain.replacement`
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +30,10 @@ from scipy.stats import kendalltau
 
 from salience.configuration.errors import UserError
 from salience.eval.explain.attributions import ATTRIBUTIONS, Attribution, checked_probabilities, predicted_classes
+from salience.eval.explain.normalized import Normalized, normalized
+from salience.eval.explain.replacement import Replacement, replacement
 from salience.eval.explain.sampling import draw
+from salience.eval.explain.statistics import MeanInterval, mean_interval
 from salience.eval.explain.weight_changes import Change, changed_weights, shuffled, uniform
 from salience.eval.reading.reader import Reader, Reading
 from salience.eval.scores.paired import Difference, bootstrap
@@ -37,15 +43,9 @@ from salience.modeling.documents import Document
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.5)
 """Shares of a text's words: the bins of ERASER (DeYoung et al. 2020, section 4.2)."""
 NUM_PERMUTATIONS = 10
+NUM_NORMALIZED = 16
+"""Of the texts, those whose limits are looked for: each is read some hundred times more."""
 REFERENCES = ("random", "integrated_gradients")
-
-
-class MeanInterval(TypedDict):
-    """A mean over texts with its interval."""
-
-    mean: float
-    low: float
-    high: float
 
 
 class Erasure(MeanInterval):
@@ -108,6 +108,8 @@ class Faithfulness(TypedDict):
     attributions: dict[str, TestedWithAgreement]
     left_out: dict[str, str]
     interventions: WeightChanges | None
+    normalized: Normalized | None
+    replacement: Replacement | None
 
 
 def faithfulness(
@@ -147,6 +149,8 @@ def faithfulness(
         except UserError as error:
             left_out[name] = str(error)
     drops = {name: erasure(reader, documents, readings, each, seed) for name, each in importances.items()}
+    first = {name: each[:NUM_NORMALIZED] for name, each in importances.items()}
+    few = reader, documents[:NUM_NORMALIZED], readings[:NUM_NORMALIZED]
     return {
         "num_documents": len(documents),
         "rows": sample.rows,
@@ -158,6 +162,8 @@ def faithfulness(
         "attributions": {name: _summary(name, drops, importances) for name in importances},
         "left_out": left_out,
         "interventions": interventions(reader, documents, readings, seed),
+        "normalized": normalized(*few, {name: each for name, each in first.items() if name != "random"}, seed),
+        "replacement": replacement(*few, first, seed),
     }
 
 
@@ -222,12 +228,7 @@ def _summary(
 
 
 def _erasure(drops: np.ndarray) -> Erasure:
-    return {**_interval(drops.mean(1)), "curve": drops.mean(0).tolist()}
-
-
-def _interval(values: np.ndarray) -> MeanInterval:
-    found = bootstrap([values])
-    return {"mean": found["difference"], "low": found["low"], "high": found["high"]}
+    return {**mean_interval(drops.mean(1)), "curve": drops.mean(0).tolist()}
 
 
 def _mean_tau(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> Agreement | None:
@@ -237,7 +238,7 @@ def _mean_tau(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> Agree
         for our, their in zip(ours, theirs, strict=True)
         if np.ptp(our) > 0 and np.ptp(their) > 0
     ]
-    return {**_interval(np.array(taus)), "num_documents": len(taus)} if taus else None
+    return {**mean_interval(np.array(taus)), "num_documents": len(taus)} if taus else None
 
 
 def interventions(
@@ -278,4 +279,4 @@ def _effect(
         # With several labels each is a distribution of its own, and the one that moves most counts.
         distances.append(moved.max(1) if reader.problem_type == MULTI_LABEL else moved.sum(1) / 2)
         flipped.append((reader.decide(changed) != answers).any(1))
-    return {"total_variation": _interval(np.mean(distances, axis=0)), "flipped": float(np.mean(flipped))}
+    return {"total_variation": mean_interval(np.mean(distances, axis=0)), "flipped": float(np.mean(flipped))}

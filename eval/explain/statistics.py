@@ -1,7 +1,25 @@
 """Statistics that may be undefined: None then, null in JSON."""
 
+from typing import TypedDict
+
 import numpy as np
 from scipy.stats import mannwhitneyu, spearmanr
+
+from salience.eval.scores.paired import bootstrap
+
+
+class MeanInterval(TypedDict):
+    """A mean over texts with its interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def mean_interval(values: np.ndarray) -> MeanInterval:
+    """The mean of some values, one for each text, with its 95 % interval by bootstrap."""
+    found = bootstrap([values])
+    return {"mean": found["difference"], "low": found["low"], "high": found["high"]}
 
 
 def rank_correlation(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float] | None:

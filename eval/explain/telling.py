@@ -18,8 +18,15 @@ def about_method(answer: Mapping[str, Any]) -> str:
     return (
         f"{answer['method']}; without the words that it finds important the answer's probability falls by "
         f"{100 * found['comprehensiveness']:.1f} points, without random words by {100 * found['random']:.1f} "
-        f"(measured on {found['texts']} validation texts)"
+        f"(measured on {found['texts']} validation texts){_normalized(found.get('naopc'))}"
     )
+
+
+def _normalized(naopc: Mapping[str, Any] | None) -> str:
+    if naopc is None:
+        return ""
+    beats = "ahead of" if naopc["beats_random"] else "not ahead of"
+    return f"; NAOPC {naopc['method']:.2f}, {beats} random orders with {naopc['random']:.2f} ({naopc['texts']} texts)"
 
 
 def heaviest(items: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:

@@ -1,5 +1,6 @@
 """After training, the method that explains the model most faithfully is measured and kept."""
 
+import numpy as np
 import pytest
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -31,22 +32,32 @@ def test_the_method_of_highest_comprehensiveness_is_kept_with_its_figures(run):
     classify = ExplainingPipeline(model=model, tokenizer=tokenizer, device="cpu")
     (answer,) = classify("the bank raised its profit", explain=True)
     assert answer["method"] == found["method"]
+    naopc = found["naopc"]
+    assert naopc["methods"].keys() == METHODS.keys() and naopc["texts"] <= 3
+    own = naopc["methods"][found["method"]]
     assert answer["faithfulness"] == {
         "comprehensiveness": figures[found["method"]], "random": found["random"], "texts": 3,
+        "naopc": {
+            "method": own, "random": naopc["random"], "texts": naopc["texts"], "beats_random": own > naopc["random"],
+        },
     }  # fmt: skip
     card = (run / "README.md").read_text(encoding="utf-8").replace("\\", "")
     assert f"`explain=True` goes by {found['method']}." in card and "random words" in card
+    assert f"{found['method']} is {'ahead' if own > naopc['random'] else 'not ahead'} of random orders" in card
 
 
 def test_the_figures_are_those_of_the_report(run):
     reader = Reader(*load(run))
     texts = [text for text, _ in toy_texts(3, seed=5)]
     found = most_faithful(reader, texts, 3)
-    documents = reader.documents(texts)
+    documents = reader.documents([texts[row] for row in np.random.default_rng(0).permutation(3)])  # ties by place
     readings = reader.read([each.ids for each in documents])
-    reported = faithfulness(reader, documents, readings, num_documents=3, max_tokens=MAX_TOKENS)["attributions"]
+    result = faithfulness(reader, documents, readings, num_documents=3, max_tokens=MAX_TOKENS)
+    reported, normalized = result["attributions"], result["normalized"]["attributions"]
     for name, fall in found["comprehensiveness"].items():
         assert fall == pytest.approx(reported[name]["comprehensiveness"]["mean"], abs=1e-6)
+    for name, figure in (found["naopc"]["methods"] | {"random": found["naopc"]["random"]}).items():
+        assert figure == pytest.approx(normalized[name]["comprehensiveness"]["mean"], abs=1e-6)
     assert most_faithful(reader, ["one", ""], 3) is None
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from salience.configuration.errors import UserError
 from salience.configuration.terminal import harmless
-from salience.eval import cli, explain_texts
+from salience.eval import Predictor, cli, explain_texts
 from salience.eval.explain.telling import about_method, coloured
 from salience.modeling.attributions import METHODS
 from salience.train.building.evidence import attach
@@ -85,6 +85,14 @@ def test_the_numbers_are_those_of_the_pipeline(run, tmp_path, monkeypatch, capsy
     assert "--output out.json exists" in capsys.readouterr().err
 
 
+def test_answers_are_those_of_the_predictor(run):
+    texts = [TEXT, "goal " * 60, "a"]
+    found = Predictor(run).answers(texts)
+    answers = [answer for (answer,) in explain_texts(run, texts)]
+    assert [each["label"] for each in answers] == list(found["label"])
+    assert [each["score"] for each in answers] == pytest.approx(list(found["score"]), abs=1e-6)
+
+
 def test_a_page_holds_the_text_and_executes_nothing(tmp_path, tokenizer, capsys):
     names = {0: "<script>alert(3)</script>", 1: "a\u202eb", 2: "'\"><b onclick=x>"}
     run = folder_of("attn_pool", tokenizer, tmp_path / "run", id2label=names)
@@ -107,6 +115,12 @@ def test_what_was_measured_is_told(tokenizer, tmp_path):
     run = folder_of("attn_pool", tokenizer, tmp_path / "run", explanation=measured)
     ((answer,),) = explain_texts(run, [TEXT])
     assert "by 25.0 points, without random words by 10.0 (measured on 16 validation texts)" in about_method(answer)
+    assert "NAOPC" not in about_method(answer)
+    measured["naopc"] = {"methods": {"attention": 0.4}, "random": 0.45, "texts": 8}
+    run = folder_of("attn_pool", tokenizer, tmp_path / "another", explanation=measured)
+    ((answer,),) = explain_texts(run, [TEXT])
+    assert answer["faithfulness"]["naopc"] == {"method": 0.4, "random": 0.45, "texts": 8, "beats_random": False}
+    assert "NAOPC 0.40, not ahead of random orders with 0.45 (8 texts)" in about_method(answer)
 
 
 def test_counts_are_told_in_the_terminal_and_on_the_page(tokenizer, tmp_path, capsys):

@@ -145,6 +145,12 @@ def test_attention_and_failures_are_told(report):
     assert set(results["faithfulness"]["attributions"]) == {
         "attention", "random", "leave_one_out", "integrated_gradients", "gradient_x_input"
     }  # fmt: skip
+    normalized, replacement = results["faithfulness"]["normalized"], results["faithfulness"]["replacement"]
+    assert normalized["num_documents"] == replacement["num_documents"] == 16
+    assert normalized["attributions"].keys() == replacement["attributions"].keys()
+    assert normalized["lowest"] < normalized["highest"] and len(normalized["control"]["comprehensiveness"]) == 5
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "On this model's own scale" in page and "On texts like those that it knows" in page
     assert failures["applicable"]
     assert len(failures["modes"]) == 5
     for example in results["examples"]:
