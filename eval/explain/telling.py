@@ -43,8 +43,8 @@ def about_logit(answer: Mapping[str, Any]) -> str:
     """What the logit of an answer of a model that counts n-grams is the sum of."""
     parts = answer["logit"]
     return (
-        f"{parts['value']:+.3f} = {parts['network']:+.3f} by the network {parts['counts']:+.3f} by counts of words and "
-        f"word pairs {parts['bias']:+.3f} by what no word adds"
+        f"{parts['value']:+.3f}: {parts['network']:+.3f} by the network, {parts['counts']:+.3f} by counts of words and "
+        f"word pairs, {parts['bias']:+.3f} by what no word adds"
     )
 
 

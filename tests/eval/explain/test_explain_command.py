@@ -137,7 +137,7 @@ def test_counts_are_told_in_the_terminal_and_on_the_page(tokenizer, tmp_path, ca
     html = page.read_text(encoding="utf-8")
     assert "Counted words" in html and "which is a part of its weight above" in html
     ((answer,),) = explain_texts(tmp_path / "run", [TEXT])
-    assert f"{answer['logit']['value']:+.3f} = " in html and all("counts" in word for word in answer["words"])
+    assert f"{answer['logit']['value']:+.3f}: " in html and all("counts" in word for word in answer["words"])
 
 
 @pytest.mark.parametrize(
