@@ -84,7 +84,7 @@ class TuningArguments:
     explained_texts: int = field(
         default=16,
         metadata={
-            "help": "After training, measure on so many validation texts (of each the first 128 tokens) which method "
+            "help": "After training, measure on so many validation texts (of each the first 64 tokens) which method "
             "explains the model's answers most faithfully, and keep it in the model's configuration; 0 for none. Not "
             "for regression, --model sequence_classification, or weights that are spread over processes."
         },

@@ -22,7 +22,7 @@ from salience.train.building.lora import trained_model
 from salience.train.data.load import TextData
 from salience.train.loop.trainer import SalienceTrainer
 
-MAX_TOKENS = 128
+MAX_TOKENS = 64
 """Of a text, of which the first ones are looked at: `leave_one_out` is quadratic in them."""
 NUM_NORMALIZED = 8
 """Of the texts, those whose limits are looked for: each is read some hundred times more."""
