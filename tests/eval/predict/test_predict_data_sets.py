@@ -127,7 +127,7 @@ def test_csv_cells_stay_text_and_the_separator_is_that_of_the_card(run, tmp_path
     ],
 )
 def test_what_can_be_read_in_two_ways_or_none_is_refused(run, tmp_path, monkeypatch, flags, says):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     save_shards(tmp_path / "set")
     for name in ("lines", "packed"):
         (tmp_path / name).mkdir()
