@@ -40,8 +40,8 @@ def evaluate(trainer: SalienceTrainer, texts: PreparedTexts, data: TextData, tun
     """Read the validation split, and then the test split, once; write their results and predictions.
 
     What is written are the answers of the model with its evidence of n-grams, calibrated, by the thresholds of its
-    labels; `eval_results.json` names its
-    `eval_temperature` and `eval_ngrams`, and both files the `review` that --target_accuracy asks for.
+    labels; `eval_results.json` names its `eval_temperature` and `eval_ngrams`, and both files the `review` that
+    --target_accuracy asks for.
 
     Args:
         trainer: Trained.
