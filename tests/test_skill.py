@@ -14,7 +14,7 @@ SKILL = (ROOT / "skills" / "salience" / "SKILL.md").read_text(encoding="utf-8")
 BLOCKS = read_blocks(SKILL)
 RUN = [block for block in BLOCKS if not block.not_run]
 FURTHER_FLAGS = {
-    "train": "--bf16 false --report_to none --disable_tqdm true --max_length 32 --explained_texts 2",
+    "train": "--bf16 false --report_to none --disable_tqdm true --max_length 32 --explained_texts 0",
     "report": "--num_documents 8 --num_explained 2",
 }
 

@@ -19,7 +19,7 @@ from tests.helpers.training import train as train_by_command
 
 FLAGS = {
     "model": "lstm", "embedding_dim": 8, "hidden_dim": 8, "num_train_epochs": 2, "learning_rate": 0.01,
-    "bf16": False, "report_to": "none", "disable_tqdm": True, "explained_texts": 2,
+    "bf16": False, "report_to": "none", "disable_tqdm": True, "explained_texts": 0,
 }  # fmt: skip
 COLUMNS = ("text", "label")
 
