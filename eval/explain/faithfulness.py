@@ -43,7 +43,7 @@ from salience.modeling.documents import Document
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.5)
 """Shares of a text's words: the bins of ERASER (DeYoung et al. 2020, section 4.2)."""
 NUM_PERMUTATIONS = 10
-NUM_NORMALIZED = 16
+NUM_NORMALIZED = 8
 """Of the texts, those whose limits are looked for: each is read some hundred times more."""
 REFERENCES = ("random", "integrated_gradients")
 
