@@ -146,7 +146,7 @@ def test_attention_and_failures_are_told(report):
         "attention", "random", "leave_one_out", "integrated_gradients", "gradient_x_input"
     }  # fmt: skip
     normalized, replacement = results["faithfulness"]["normalized"], results["faithfulness"]["replacement"]
-    assert normalized["num_documents"] == replacement["num_documents"] == 16
+    assert normalized["num_documents"] == replacement["num_documents"] == 8
     assert normalized["attributions"].keys() == replacement["attributions"].keys()
     assert normalized["lowest"] < normalized["highest"] and len(normalized["control"]["comprehensiveness"]) == 5
     page = (folder / "report.html").read_text(encoding="utf-8")
