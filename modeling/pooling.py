@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .ragged import Ragged, is_exporting, positions
+from .ragged import Ragged, is_exporting
 
 # Queries handled at a time, and computed anew for the gradient, so that memory grows with the block, not its square.
 QUERY_CHUNK = 1024
+# Tokens of the blocks that are compared together, by device, others as "cuda": products of this size are efficient.
+CELLS_OF_GROUP = {"cpu": 4_096, "cuda": 65_536}
 
 
 class TokenAttention(nn.Module):
@@ -50,33 +52,35 @@ class SelfQuery(TokenAttention):
 
     def forward(self, hidden_PD: Tensor, texts: Ragged) -> Tensor:
         """Weights (P, N) that sum to 1 over the tokens of each text."""
-        blocks = texts.cut(self.block_size)
-        item_GT, mask_GT = blocks.grid(torch.arange(blocks.num_segments, device=hidden_PD.device))
-
-        def on_grid(x_PE: Tensor) -> Tensor:
-            cells = self.heads(x_PE).index_select(0, item_GT.flatten())
-            return cells.unflatten(0, item_GT.shape).transpose(1, 2)
-
-        received_GNT = self.received(on_grid(self.query(hidden_PD)), on_grid(self.key(hidden_PD)), mask_GT)
-        received_PN = received_GNT.transpose(1, 2).flatten(0, 1)[positions(mask_GT.flatten(), blocks.num_items)]
+        asked_PE = torch.cat([self.query(hidden_PD), self.key(hidden_PD)], dim=-1)
+        received_PN = texts.cut(self.block_size).map_groups(self.received, asked_PE, CELLS_OF_GROUP)
         return received_PN / texts.lengths_S[texts.segment_N, None]
 
-    def received(self, query_GNTK: Tensor, key_GNTK: Tensor, mask_GT: Tensor) -> Tensor:
-        """Attention that each token receives, summed over the queries of its block, (G, N, T)."""
+    def received(self, asked_GTE: Tensor, mask_GT: Tensor) -> Tensor:
+        """Attention that each token receives, summed over the queries of its block, (G, T, N).
+
+        Args:
+            asked_GTE: Queries of all heads and keys of all heads, (G, T, 2 * N * K).
+            mask_GT: Which are tokens and no padding.
+        """
+        query_GNTK, key_GNTK = (self.heads(each).transpose(1, 2) for each in asked_GTE.chunk(2, dim=-1))
         if is_exporting() or mask_GT.shape[1] <= QUERY_CHUNK:
             return self.received_from(query_GNTK, mask_GT, key_GNTK, mask_GT)
-        total_GNT = torch.zeros(query_GNTK.shape[:3], device=query_GNTK.device)
+        total_GTN = torch.zeros(*mask_GT.shape, self.num_heads, device=mask_GT.device)
         for start in range(0, mask_GT.shape[1], QUERY_CHUNK):
             chunk = slice(start, start + QUERY_CHUNK)
             queries = query_GNTK[:, :, chunk], mask_GT[:, chunk]
-            total_GNT = total_GNT + checkpoint(self.received_from, *queries, key_GNTK, mask_GT, use_reentrant=False)
-        return total_GNT
+            total_GTN = total_GTN + checkpoint(self.received_from, *queries, key_GNTK, mask_GT, use_reentrant=False)
+        return total_GTN
 
     def received_from(self, query_GNCK: Tensor, asks_GC: Tensor, key_GNTK: Tensor, mask_GT: Tensor) -> Tensor:
-        """Attention that each token receives from C of the queries, (G, N, T)."""
-        scores_GNCT = query_GNCK @ key_GNTK.transpose(2, 3) / math.sqrt(self.key_dim)
-        scores_GNCT = scores_GNCT.float().masked_fill(~mask_GT[:, None, None], torch.finfo(torch.float32).min)
-        return (scores_GNCT.softmax(-1) * asks_GC[:, None, :, None]).sum(2)
+        """Attention that each token receives from C of the queries, (G, T, N), computed in float32."""
+        with torch.autocast(query_GNCK.device.type, enabled=False):
+            scaled_GNCK = query_GNCK.float() / math.sqrt(self.key_dim)
+            scores_GNCT = scaled_GNCK @ key_GNTK.float().transpose(2, 3)
+            scores_GNCT = scores_GNCT.masked_fill(~mask_GT[:, None, None], torch.finfo(torch.float32).min)
+            received_GN1T = asks_GC[:, None, None].float() @ scores_GNCT.softmax(-1)  # a product sums fastest
+        return received_GN1T.squeeze(2).transpose(1, 2)
 
 
 class LearnedQuery(TokenAttention):

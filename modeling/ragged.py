@@ -173,12 +173,20 @@ class Ragged:
         )  # behind the last item, for an empty last segment
         return items_GL, position_1L < lengths_G1
 
-    def map_groups(self, function: Callable[[Tensor, Tensor], Tensor], x_ND: Tensor) -> Tensor:
-        """Apply `function(x_GLD, mask_GL) -> y_GLE` to each group and return the valid items as y_NE."""
+    def map_groups(
+        self, function: Callable[[Tensor, Tensor], Tensor], x_ND: Tensor, cells: dict[str, int] | None = None
+    ) -> Tensor:
+        """Apply `function(x_GLD, mask_GL) -> y_GLE` to each group and return the valid items as y_NE.
+
+        Args:
+            function: What is done.
+            x_ND: All items.
+            cells: See `in_groups`; None for `groups`.
+        """
         if is_empty(x_ND):
             # One item of padding tells the width of what the function returns.
             return function(x_ND.new_zeros(1, 1, x_ND.shape[1]), self.lengths_S.new_ones(1, 1).bool())[0, :0]
-        groups = self.groups
+        groups = self.groups if cells is None else self.in_groups(cells)
         inputs = zip(groups.split(x_ND), groups.masks, strict=True)
         return groups.join([function(x_GLD, mask_GL) for x_GLD, mask_GL in inputs])
 
