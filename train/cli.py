@@ -42,6 +42,7 @@ from salience.train.loop.assembly import (
 )
 from salience.train.loop.losses import correct_prior
 from salience.train.loop.preparation import prepare_texts
+from salience.train.loop.schedule import choose_schedule
 from salience.train.publish.hub_access import check_access
 from salience.train.publish.push import push_run
 
@@ -171,12 +172,8 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
         model, tokenizer = start.ready(model_args, data)
     else:
         model, tokenizer = build_model(model_args, data.splits["train"]["text"], data.label_names, data.problem_type)
-    check_model(model, model_args, training)
     remember_columns(model.config, tokenizer, data_args)
-    if tuning.freeze_encoder:
-        freeze_encoder(model, model_args.encoder_cache)
-    if tuning.frozen_layers:
-        freeze_layers(model, tuning.frozen_layers)
+    settle_training(model, arguments, len(data.splits["train"]), start is not None or model_args.encoder is not None)
     texts = prepare_texts(model, tokenizer, data, data_args.max_length)
     compute_metrics = make_compute_metrics(data.problem_type, data.label_names)
     trainer = make_trainer(model, tokenizer, data, texts, statistics, loss, tuning, training, compute_metrics)
@@ -207,6 +204,29 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
     split = "test" if "test" in data.splits else "validation"
     scores = read_results(folder, split)
     return TrainedRun(folder, split, scores, trained, tokenizer, example)
+
+
+def settle_training(model: PreTrainedModel, arguments: Arguments, num_texts: int, is_pretrained: bool) -> None:
+    """Freeze what shall stay as it is, and choose and tell what the flags leave open.
+
+    Args:
+        model: As it was built.
+        arguments: Of the run; get what is chosen.
+        num_texts: Training texts.
+        is_pretrained: See `choose_schedule`.
+
+    Raises:
+        UserError: The model has no place for a flag.
+    """
+    model_args, _, tuning, training = arguments
+    if tuning.freeze_encoder:
+        freeze_encoder(model, model_args.encoder_cache)
+    if tuning.frozen_layers:
+        freeze_layers(model, tuning.frozen_layers)
+    chosen = choose_schedule(training, model, num_texts, is_pretrained, tuning.lora)
+    if chosen and speaks():
+        print(f"chosen   {' '.join(chosen)}")
+    check_model(model, model_args, training)
 
 
 def load_start(model_args: Any) -> Start | None:

@@ -77,11 +77,12 @@ TOGETHER = (
         "less than 1",
     ),
     Together(
-        ("num_train_epochs", "max_steps"), lambda f: f.num_train_epochs <= 0 and f.max_steps <= 0,
+        ("num_train_epochs", "max_steps"),
+        lambda f: f.num_train_epochs is not None and f.num_train_epochs <= 0 and f.max_steps <= 0,
         "--num_train_epochs {num_train_epochs} must be a number above 0",
     ),
     Together(
-        ("num_train_epochs",), lambda f: not f.num_train_epochs < 2**31,
+        ("num_train_epochs",), lambda f: f.num_train_epochs is not None and not f.num_train_epochs < 2**31,
         "--num_train_epochs {num_train_epochs} must be less than 2**31",
     ),
     Together(

@@ -30,8 +30,9 @@ def has_accelerator() -> bool:
 class SalienceTrainingArguments(TrainingArguments):
     """Every flag of `TrainingArguments`, with these differences.
 
-    bf16 unset means: where the device does it well. The model is evaluated and saved each epoch, the best checkpoint is
-    kept, curves go to TensorBoard, and the Hub gets the finished model only.
+    bf16 unset means: where the device does it well; epochs and learning rate unset: see `train.loop.schedule`. The
+    model is evaluated and saved each epoch, the best checkpoint is kept, curves go to TensorBoard, and the Hub gets the
+    finished model only.
 
     Raises:
         UserError: `output_dir` is missing, a value is out of its range, or a flag asks for what we don't do; the
@@ -44,9 +45,20 @@ class SalienceTrainingArguments(TrainingArguments):
     bf16: bool | None = field(  # type: ignore[assignment]  # plain after __post_init__, as transformers has it
         default=None, metadata={"help": "Train in bfloat16; unset: where the device does it in hardware."}
     )
-    learning_rate: float = field(default=5e-5, metadata={"help": "Peak learning rate."})
+    num_train_epochs: float | None = field(  # type: ignore[assignment]  # chosen when the texts are known
+        default=None,
+        metadata={"help": "Passes over the training texts; unset: as many as make 300 steps, at least 3, at most 20."},
+    )
+    per_device_train_batch_size: int = field(default=16, metadata={"help": "Training texts of a step, by process."})
+    learning_rate: float | None = field(  # type: ignore[assignment]  # chosen when the model is known
+        default=None,
+        metadata={
+            "help": "Peak learning rate; unset: 1e-3 where all that is trained is new (a network from scratch, "
+            "adapters, what stands on a frozen encoder), else 1e-4 for an encoder of width 384, less for a wider one."
+        },
+    )
     warmup_steps: float = field(
-        default=0, metadata={"help": "Steps over which the learning rate rises; below 1: their share of all steps."}
+        default=0.1, metadata={"help": "Steps over which the learning rate rises; below 1: their share of all steps."}
     )
     lr_scheduler_kwargs: dict | str | None = field(
         default=None, metadata={"help": "Of --lr_scheduler_type, as a JSON object such as '{\"min_lr\": 1e-6}'."}
@@ -106,3 +118,8 @@ class SalienceTrainingArguments(TrainingArguments):
         """Where this process computes; the CPU without a number, to which transformers 4 can't load a checkpoint."""
         device = super().device
         return torch.device("cpu") if device.type == "cpu" else device
+
+    @property
+    def texts_of_step(self) -> int:
+        """Training texts of an optimizer step, on all processes."""
+        return self.train_batch_size * self.gradient_accumulation_steps * self.world_size

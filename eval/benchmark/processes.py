@@ -29,7 +29,7 @@ class Contestant:
         options: Of its job.
         is_peer: Whether it needs packages that only the peers' environment has.
         limit: Tokens at which it cuts texts; None for whole texts.
-        epochs: How often it reads the training texts.
+        epochs: How often it reads the training texts, if its result doesn't tell.
         passes: Passes of the encoder for each of them, a backward one being two; 0 where the encoder isn't run on them.
         in_windows: Whether the encoder reads long texts in windows; else whole ones, down to `limit`.
         model: The contestant whose trained model it predicts with; its own where none is named.

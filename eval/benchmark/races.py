@@ -120,11 +120,12 @@ def measure_training(setting: Setting) -> dict[str, Any]:
         if each.name in found.outcomes:
             outcomes, lengths = found.outcomes[each.name], yardstick.lengths(splits["train"]["text"], each.limit)
             held_out = yardstick.lengths(splits["validation"]["text"], each.limit)
-            num_texts = outcomes[0].result.get("num_texts", len(lengths)) * each.epochs
+            epochs = outcomes[0].result.get("epochs", each.epochs)
+            num_texts = outcomes[0].result.get("num_texts", len(lengths)) * epochs
             row = row_of(each, outcomes, seconds_of(outcomes, but=NOT_TRAINING), num_texts)
             if each.passes:
-                row["tokens"] = float(lengths.sum() * each.epochs)
-                row["operations"] = each.passes * each.epochs * setting.operations(each, lengths)
+                row["tokens"] = float(lengths.sum() * epochs)
+                row["operations"] = each.passes * epochs * setting.operations(each, lengths)
                 row["operations"] += setting.operations(each, held_out)
             for name in ("validation_accuracy", "test_accuracy"):
                 row[name] = float(np.mean([outcome.result[name] for outcome in outcomes]))  # seeds differ

@@ -18,7 +18,8 @@ from tests.helpers.training import QUIET
 from tests.helpers.training import train as train_by_command
 
 FLAGS = {
-    "model": "lstm", "embedding_dim": 8, "hidden_dim": 8, "num_train_epochs": 2, "learning_rate": 0.01,
+    "model": "lstm", "embedding_dim": 8, "hidden_dim": 8, "learning_rate": 0.01,
+    "num_train_epochs": 3, "per_device_train_batch_size": 8,
     "bf16": False, "report_to": "none", "disable_tqdm": True, "explained_texts": 0,
 }  # fmt: skip
 COLUMNS = ("text", "label")

@@ -87,7 +87,7 @@ def run_plan(
         "kind": "model",
         "arguments": tidy(without_secrets(flags)),
         "texts": {split: data.fingerprint(split)["sha256"] for split in data.splits},
-        "batch of a step": training.train_batch_size * training.gradient_accumulation_steps * training.world_size,
+        "batch of a step": training.texts_of_step,
         "model": sha256((model.config.to_json_string() + (start.sha256 if start else "")).encode()).hexdigest(),
     }
     return json.loads(json.dumps(plan, default=str))

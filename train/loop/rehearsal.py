@@ -12,6 +12,7 @@ from transformers.utils import is_liger_kernel_available
 
 from salience.configuration.flags.library_errors import blame
 from salience.configuration.flags.training_arguments import SalienceTrainingArguments
+from salience.train.loop.schedule import FEWEST_EPOCHS, NEW_RATE
 
 TOY_SIZES: dict[str, Any] = {
     "vocab_size": 2, "hidden_size": 2, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 2,
@@ -53,6 +54,10 @@ def _build(training: SalienceTrainingArguments) -> None:
     arguments: Any = copy.copy(training)
     with TemporaryDirectory() as folder:  # Trainer makes it
         arguments.output_dir, arguments.push_to_hub = folder, False
+        if arguments.learning_rate is None:  # chosen later
+            arguments.learning_rate = NEW_RATE
+        if arguments.num_train_epochs is None:
+            arguments.num_train_epochs = FEWEST_EPOCHS
         model, rows = BertForSequenceClassification(BertConfig(**TOY_SIZES)), [{"labels": 0}, {"labels": 1}]
         optimizer = torch.optim.SGD(model.parameters(), lr=arguments.learning_rate)
         toy: dict[str, Any] = {"train_dataset": rows, "eval_dataset": rows, "optimizers": (optimizer, None)}

@@ -15,7 +15,9 @@ def train(job: Job) -> None:
     with job.phase("train"):
         subprocess.run([sys.executable, "-m", "salience.eval.cli", "train", *words], check=True)
 
-    from salience.model_cards.run_folder import read_results
+    from salience.model_cards.run_folder import RUN_FILE, read_json, read_results
+
+    job.found["epochs"] = read_json(Path(job["model"]) / RUN_FILE)["arguments"]["num_train_epochs"]
 
     for split in ("validation", "test"):
         results = read_results(Path(job["model"]), split)

@@ -199,7 +199,7 @@ def trained_weights(folder, tokenizer, loss, batch_size, accumulation, smoothing
     counts = torch.bincount(torch.tensor(TEXT_LABELS), minlength=3)
     statistics = LabelStatistics(counts, len(TEXT_LABELS), SINGLE)
     arguments = SalienceTrainingArguments(
-        output_dir=str(folder), max_steps=1, per_device_train_batch_size=batch_size,
+        output_dir=str(folder), num_train_epochs=1, max_steps=1, per_device_train_batch_size=batch_size,
         gradient_accumulation_steps=accumulation, optim="sgd", learning_rate=0.1, lr_scheduler_type="constant",
         max_grad_norm=1e9, eval_strategy="no", save_strategy="no", load_best_model_at_end=False, report_to="none",
         bf16=False, use_cpu=True, label_smoothing_factor=smoothing, disable_tqdm=True,
