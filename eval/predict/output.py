@@ -23,7 +23,8 @@ from salience.train.data.sources.files import PACKED
 from salience.train.folder.output import check_own_folder, check_writable
 
 KIND = "prediction"
-MANIFEST, REJECTED = "manifest.json", "rejected.jsonl"
+MANIFEST, REJECTED = ".manifest.json", ".rejected.jsonl"
+"""In a folder of parts; whatever reads such a folder as one table passes over names that begin with a dot."""
 ADDRESS = re.compile(r"[A-Za-z][\w+.-]+:/")
 FILE_ENDING = re.compile(r"\.\d*[A-Za-z]\w*")  # not that of v1.2
 ELSEWHERE = "choose another --output, or move it away"
@@ -51,7 +52,7 @@ class Place:
     @property
     def rejected(self) -> Path:
         """The list of rows without an answer."""
-        return self.output.with_name(f"{self.output.name}.{REJECTED}") if self.is_file else self.folder / REJECTED
+        return self.output.with_name(f"{self.output.name}{REJECTED}") if self.is_file else self.folder / REJECTED
 
     @property
     def manifest(self) -> Path:

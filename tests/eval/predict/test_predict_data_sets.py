@@ -72,7 +72,7 @@ def test_a_split_is_labelled_as_its_files_are_and_goes_on_where_it_was(run, tmp_
     assert {name: answered[name] for name in rows.column_names} == rows.to_pydict()
     name = "set/data/test-00001-of-00002.parquet"
     assert read_jsonl(found.rejected_file) == [{"file": name, "row": 20, "reason": "it has no text in column 'text'"}]
-    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    manifest = json.loads((tmp_path / "out" / ".manifest.json").read_text())
     assert [each["name"] for each in manifest["inputs"]] == [name.replace("00001-of", "00000-of"), name]
 
 
@@ -158,5 +158,5 @@ def test_a_data_set_of_the_hub_by_its_name(run, tmp_path):
         assert done.returncode == 0, done.stderr[-3000:]
     predict(run, "set/data/test-*", "by_files")
     assert columns_of(tmp_path / "out") == columns_of(tmp_path / "by_files")
-    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    manifest = json.loads((tmp_path / "out" / ".manifest.json").read_text())
     assert manifest["inputs"][0]["name"] == "alice/texts/data/test-00000-of-00002.parquet"

@@ -154,12 +154,27 @@ def test_several_files_become_one_folder_in_their_order(run, tmp_path):
         out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
         assert predict(run, source, out, rows_per_part=2).rows == 9
         names = [f"part-0000{number}.parquet" for number in range(6)]
-        assert sorted(path.name for path in out.iterdir()) == ["manifest.json", *names]
+        assert sorted(path.name for path in out.iterdir()) == [".manifest.json", *names]
         table = pa.concat_tables(pq.read_table(out / name) for name in names)
         assert table["text"].to_pylist() == expected
-        manifest = json.loads((out / "manifest.json").read_text())
+        manifest = json.loads((out / ".manifest.json").read_text())
         assert (manifest["rows"], manifest["parts"], manifest["finished"]) == (9, 6, True)
         assert [each["rows"] for each in manifest["inputs"]] == [3, 3, 3]
+
+
+def test_a_folder_of_parts_is_one_table_to_others(run, tmp_path):
+    texts = [f"goal {number}" for number in range(5)] + [None]
+    pd.DataFrame({"text": texts}).to_json("in.jsonl", orient="records", lines=True)
+    found = predict(run, "in.jsonl", "out", rows_per_part=2)
+    names = ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
+    assert sorted(path.name for path in found.output.iterdir()) == [".manifest.json", ".rejected.jsonl", *names]
+    frame = pd.read_parquet("out")
+    assert frame["text"].tolist()[:5] == texts[:5] and frame["text"].isna().tolist() == [False] * 5 + [True]
+    assert frame["label"].notna().tolist() == [True] * 5 + [False]
+    assert pq.read_table("out").to_pandas().equals(frame)
+    rows = datasets.load_dataset("parquet", data_dir="out", split="train", cache_dir=str(tmp_path / "cache"))
+    assert list(rows["text"]) == texts and rows["label"][:5] == frame["label"].tolist()[:5]
+    assert predict(run, "out", "again", prefix="again_").rows == 6
 
 
 def test_json_lines_in_a_folder_have_one_type_for_each_key(run):

@@ -123,7 +123,7 @@ def test_a_prediction_that_is_killed_again_and_again_ends_complete(run, tmp_path
             process.send_signal(signal.SIGKILL)
             kills += 1
         process.wait()
-    finished = output.is_file() or (output / "rejected.jsonl").exists()
+    finished = output.is_file() or (output / ".rejected.jsonl").exists()
     assert finished or start(run, source, output, tmp_path).wait() == 0, (tmp_path / "log.txt").read_text()[-2000:]
     assert kills > 2 and files_of(output) == files_of(tmp_path / "whole" / name)
 

@@ -99,7 +99,7 @@ def test_an_empty_file_of_a_class_folder_is_a_missing_text(tmp_path):
 @pytest.mark.parametrize(
     ("names", "named"),
     [
-        (["part-00000.parquet", "manifest.json"], "*.parquet"),
+        (["part-00000.parquet", ".manifest.json"], "*.parquet"),
         (["a.csv.gz", "b.csv.gz", "info.json", "notes.md"], "*.csv.gz"),
         (["a.csv", "b.jsonl", "c.jsonl"], "*.jsonl"),
         (["a.json"], "*.json"),
