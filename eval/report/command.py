@@ -22,7 +22,8 @@ visualizations/ with its figures, failure_analysis.json (see `salience.eval.fail
     thresholds: chosen_on ("validation", or "same" where there are no others than these: too good to be true), and rows:
         wanted_accuracy, threshold (null where none gives it), and on these texts its coverage and accuracy
     label_thresholds: probability from which on each label is given; null where a text has one class, or it is 0.5
-    doubtful_labels: see `salience.eval.scores.doubtful_labels`: estimate (how many labels are wrong) and texts
+    doubtful_labels: see `salience.eval.scores.doubtful_labels`: estimate (how many labels are wrong), texts, and
+        control (how well swapped labels would be found; null where a text can have several classes)
     training: log_history of the run; null for other models
     attention: see `salience.eval.explain.attention_profile`, or only `reason` for a model without such weights
     faithfulness: see `salience.eval.explain.faithfulness`, or only `reason` where nothing can be tested; and verdict,

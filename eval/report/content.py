@@ -146,7 +146,7 @@ def collect(
     documents, readings = [texts.documents[row] for row in rows], [texts.readings[row] for row in rows]
     labels = texts.predictions.labels[rows]
     with tqdm(total=4, desc="report", unit="part") as bar:
-        answers = score(texts, run)
+        answers = score(texts, run, sizes.seed)
         bar.update()
         attention = describe_attention(reader, documents, readings, labels, sizes.seed)
         bar.update()
@@ -161,8 +161,8 @@ def collect(
     return found, failures
 
 
-def score(texts: Texts, run: Run | None) -> AnswerFindings:
-    """What the labels and the model's answers tell."""
+def score(texts: Texts, run: Run | None, seed: int) -> AnswerFindings:
+    """What the labels and the model's answers tell; `seed` is that of draws."""
     predictions = texts.predictions
     names, is_single = predictions.label_names, predictions.problem_type == SINGLE_LABEL
     of_labels = predictions.label_thresholds
@@ -176,7 +176,7 @@ def score(texts: Texts, run: Run | None) -> AnswerFindings:
         "calibration": calibration(predictions),
         "thresholds": thresholds(run if texts.split == "test" else None, predictions),
         "label_thresholds": None if of_labels is None else dict(zip(names, of_labels, strict=True)),
-        "doubtful_labels": doubtful_labels(predictions, texts.raw),
+        "doubtful_labels": doubtful_labels(predictions, texts.raw, seed),
         "training": training_history(run),
     }
 

@@ -46,8 +46,19 @@ def test_swapped_labels_are_listed_on_the_page_and_for_a_spreadsheet(report):
     assert f"The answers contradict {len(rows)} with confidence" in page
 
 
+def test_how_well_wrong_labels_would_be_found_is_told(report):
+    control = read(report / "report.json")["doubtful_labels"]["control"]
+    recall, precision = control["recall"], control["precision"]
+    assert control["swapped"] == 3 and control["draws"] == 20
+    assert recall["mean"] > 0.6 and 0.2 < precision["mean"] < 0.5  # six of the labels listed were wrong before
+    page = (report / "report.html").read_text(encoding="utf-8")
+    assert "3 labels (5.0 %) were swapped for another class at random, 20 times: " in page
+    for each, says in ((recall, "of them stood in the list, and they were "), (precision, "of it (a lower bound")):
+        assert f"{100 * each['mean']:.1f} % (± {100 * each['sd']:.1f}) {says}" in page
+
+
 def test_no_cell_is_a_formula(tmp_path):
     doubt = {"row": 3, "text": '=HYPERLINK("x")', "given": "@a", "predicted": "b", "score": 0.25}
-    write_doubts(tmp_path / "doubts.csv", "a, test", {"estimate": 1, "texts": [doubt]})
+    write_doubts(tmp_path / "doubts.csv", "a, test", {"estimate": 1, "texts": [doubt], "control": None})
     line = (tmp_path / "doubts.csv").read_text().splitlines()[1]
     assert line == '"a, test",3,"\'=HYPERLINK(""x"")",\'@a,b,0.250000'

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from salience.eval.scores.doubtful_labels import confident_learning, doubtful_labels
+from salience.eval.scores.doubtful_labels import confident_learning, doubtful_labels, with_swapped
 from salience.eval.scores.predictions import Predictions
 
 
@@ -38,7 +38,36 @@ def test_swapped_labels_are_found_and_counted():
 def test_right_labels_are_left_alone():
     labels = np.arange(60) % 3
     found = doubtful_labels(single(labels, 8.0 * np.eye(3)[labels]), ["text"] * 60)
-    assert found == {"estimate": 0, "texts": []}
+    assert (found["estimate"], found["texts"]) == (0, [])
+
+
+def test_swapped_labels_are_so_many_of_another_class():
+    labels = np.arange(100) % 3
+    swapped = with_swapped(labels, 4, 30, np.random.default_rng(0))
+    assert (swapped != labels).sum() == 30 and set(swapped[swapped != labels]) == {0, 1, 2, 3}
+    assert (labels == np.arange(100) % 3).all()
+
+
+def test_a_control_says_how_well_wrong_labels_would_be_found():
+    labels = np.arange(60) % 3
+    (every,) = controls(labels, 8.0 * np.eye(3)[labels])
+    assert every == {"swapped": 3, "draws": 20, "recall": {"mean": 1, "sd": 0}, "precision": {"mean": 1, "sd": 0}}
+    (worthless,) = controls(labels, np.zeros((60, 3)))  # it always answers the first class
+    assert worthless["recall"]["mean"] > 0.5 and worthless["precision"]["mean"] < 0.1
+    (nothing,) = controls(np.arange(2), 8.0 * np.eye(2))  # either swap leaves one class alone
+    assert (nothing["recall"]["mean"], nothing["precision"]["mean"]) == (0, None)
+
+    given, logits, is_swapped = answers_to_swapped_labels(share=0.1)
+    found, again, other = controls(given, logits, seeds=(0, 0, 1))
+    assert found == again != other
+    assert found["swapped"] == 30 and found["recall"]["mean"] > 0.85 and 0 < found["recall"]["sd"] < 0.1
+    # The labels that were wrong before are found as well.
+    assert found["precision"]["mean"] == pytest.approx(30 / (30 + is_swapped.sum()), abs=0.05)
+
+
+def controls(labels, logits, seeds=(0,)):
+    texts = ["text"] * len(labels)
+    return [doubtful_labels(single(labels, logits), texts, seed)["control"] for seed in seeds]
 
 
 def test_a_class_that_no_text_has_is_no_answer_to_a_label():
@@ -61,7 +90,7 @@ def test_several_labels_are_questions_of_their_own():
     labels = np.stack([given for given, _, _ in columns], 1)
     logits = np.stack([logits[:, 1] - logits[:, 0] for _, logits, _ in columns], 1)
     found = doubtful_labels(Predictions(labels, logits, "multi_label_classification", ["a", "b"]), ["text"] * 300)
-    assert {each["given"] for each in found["texts"]} == {"a", "b", "not a", "not b"}
+    assert {each["given"] for each in found["texts"]} == {"a", "b", "not a", "not b"} and found["control"] is None
     for each in found["texts"]:
         column = "ab".index(each["given"][-1])
         assert bool(labels[each["row"], column]) == (each["given"] == "ab"[column])
