@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, pipeline
 
 from salience.eval import UserError, export_model
 from salience.eval.export import command
@@ -103,6 +103,29 @@ def test_predict_is_a_program(exported):
     )
     answers = [json.loads(line) for line in process.stdout.splitlines()]
     assert len(answers) == 2 and set(answers[0]) == {"label", "score"}
+
+
+@pytest.mark.slow
+def test_an_environment_of_three_packages_gives_the_labels_of_the_pipeline(exported, run, tmp_path):
+    def python(*words):
+        command = [tmp_path / "environment" / "bin" / "python", "-I", *words]
+        return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300)
+
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "environment")], check=True)
+    needed = ["--constraint", ROOT / "constraints.txt", "onnxruntime", "tokenizers", "numpy"]
+    installed = python("-m", "pip", "install", "--quiet", "--retries", 1, "--timeout", 10, *needed)
+    if installed.returncode and "connection broken" in installed.stderr:
+        pytest.skip("pip reaches no registry of packages")
+    assert installed.returncode == 0, installed.stderr
+    for package in ("torch", "transformers", "salience"):
+        assert f"No module named '{package}'" in python("-c", f"import {package}").stderr
+
+    answered = python(exported / "predict.py", *GIVEN)
+    assert answered.returncode == 0, answered.stderr
+    answers = [json.loads(line) for line in answered.stdout.splitlines()]
+    expected = pipeline("text-classification", model=str(run))(GIVEN)
+    assert [each["label"] for each in answers] == [each["label"] for each in expected]
+    assert [each["score"] for each in answers] == pytest.approx([each["score"] for each in expected], abs=1e-5)
 
 
 @pytest.mark.parametrize("kind", [MULTI_LABEL, REGRESSION])
