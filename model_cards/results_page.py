@@ -178,6 +178,16 @@ def race(name: str, suite: str) -> list[list[str]]:
     return found
 
 
+def started(part: Mapping[str, Any], other: str) -> list[list[str]]:
+    """Of a benchmark of first answers, a row for each program: its seconds, and how many times another's.
+
+    Args:
+        part: `start` of a benchmark.
+        other: The other program.
+    """
+    return [[row["model"], f"{row['seconds']['median']:.2f}", _spread(row["ratios"][other])] for row in part["rows"]]
+
+
 def speeds(name: str) -> list[list[str]]:
     """Of a benchmark on a GPU, a row for each model, mode and kind of batches, those on an encoder only.
 
@@ -241,7 +251,7 @@ def main() -> None:
 
 def _render(name: str) -> str:
     known = {"study": read_study, "benchmark": read_benchmark, "ratio": ratio}
-    known |= {"ratios": ratios, "race": race, "speeds": speeds, "growth": growth, "table": table}
+    known |= {"ratios": ratios, "race": race, "started": started, "speeds": speeds, "growth": growth, "table": table}
     environment = Environment(  # Markdown, so nothing is escaped as HTML; an unknown name is an error
         loader=FileSystemLoader(RESULTS), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
