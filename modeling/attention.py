@@ -6,6 +6,7 @@ Shape suffixes
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from .ragged import Groups, Ragged, is_exporting
 
 # Queries handled at a time, and computed anew for the gradient, so that memory grows with the block, not its square.
 QUERY_CHUNK = 1024
+# Queries of linear attention whose random features are kept for the gradient; those of more are computed anew.
+MOST_KEPT = 8_192
 
 
 class SoftmaxAttention(nn.Module):
@@ -70,13 +73,19 @@ class LinearAttention(nn.Module):
         """Attended values (Q, H, E); see `SoftmaxAttention`."""
         # Without autocast: these are exponentials, and sums over as many as there are keys.
         with torch.autocast(query_QHE.device.type, enabled=False):
-            query_QHM, key_KHM = self.log_features(query_QHE.float()), self.log_features(key_KHE.float())
-            return over_groups(read_sums, query_QHM, queries, keys, key_KHM, value_KHE.float()).to(value_KHE.dtype)
+            given = query_QHE.float(), queries, keys, key_KHE.float(), value_KHE.float()
+            is_long = not is_exporting() and len(query_QHE) > MOST_KEPT
+            read = partial(checkpoint, self.read, use_reentrant=False) if is_long else self.read
+            return over_groups(read, *given).to(value_KHE.dtype)
 
-    def log_features(self, x_XHE: Tensor) -> Tensor:
-        """Logarithm of the random features, (X, H, M), of vectors whose products softmax attention scales."""
-        x_XHE = x_XHE * x_XHE.shape[-1] ** -0.25
-        return x_XHE @ self.projection_EM.float() - x_XHE.square().sum(-1, keepdim=True) / 2
+    def read(self, query_GHLE: Tensor, mask_GJ: Tensor, key_GJHE: Tensor, value_GJHE: Tensor) -> Tensor:
+        """Values (G, H, L, E) read by a group's queries."""
+        return read_sums(self.log_features(query_GHLE), mask_GJ, self.log_features(key_GJHE), value_GJHE)
+
+    def log_features(self, x_XE: Tensor) -> Tensor:
+        """Logarithm of the random features, (..., M), of vectors (..., E) whose products softmax attention scales."""
+        x_XE = x_XE * x_XE.shape[-1] ** -0.25
+        return x_XE @ self.projection_EM.float() - x_XE.square().sum(-1, keepdim=True) / 2
 
 
 def read_sums(query_GHLM: Tensor, mask_GJ: Tensor, key_GJHM: Tensor, value_GJHE: Tensor) -> Tensor:

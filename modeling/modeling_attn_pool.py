@@ -17,7 +17,7 @@ from .explaining import explain  # noqa: F401
 from .explaining_pipeline import ExplainingPipeline  # noqa: F401
 from .ngram_evidence import NgramEvidence  # noqa: F401
 from .pooling import QUERIES, AttentionPooling
-from .ragged import Ragged  # noqa: F401
+from .ragged import Ragged, recomputed  # noqa: F401
 from .salience_base import DocumentOutput, registered
 from .subject import Subject  # noqa: F401
 from .unpadded import in_one_row  # noqa: F401
@@ -70,7 +70,8 @@ class AttnPoolModel(AttnPoolPreTrainedModel):
         self.wants_attentions(output_attentions, output_hidden_states)
         packed = self.pack(input_ids, attention_mask, token_type_ids, inputs_embeds)
         hidden_PD = self.projection(encode_windows(self.pretrained, packed, self.config, self.keep_at_most))
-        pooled_BD, weights_P = self.pooler(hidden_PD, packed.texts)
+        pool = recomputed(self.pooler, hidden_PD.shape[0], self.keep_at_most)
+        pooled_BD, weights_P = pool(hidden_PD, packed.texts)
         return DocumentOutput(
             last_hidden_state=packed.unpack(packed.grid(hidden_PD)) if output_tokens else None,
             pooler_output=pooled_BD,

@@ -121,10 +121,10 @@ class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
         packed = self.pack(input_ids, attention_mask, token_type_ids, inputs_embeds)
         words = self.read_words(packed)
         sentences = words.sentences
-        features_ND, importance_N, share_N = self.word_filter(words)
+        features_ND, importance_N, share_N = self.sparing(self.word_filter, words)(words)
         if sentences.membership_N is not None:
             share_N = share_N * sentences.membership_N
-        vectors_SE = self.sentence_pooling(words.vectors_ND, sentences)
+        vectors_SE = self.sparing(self.sentence_pooling, words)(words.vectors_ND, sentences)
 
         weight_N = importance_N * share_N
         kept_K = positions(share_N > 0)
@@ -133,7 +133,8 @@ class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
         counts_K = weight_N[kept_K]
         if self.config.document_pooling == "mean":
             query_KD, counts_K = query_KD * counts_K[:, None].to(features_ND.dtype), share_N[kept_K]
-        fused_KD = self.cross_attention(query_KD, kept_words, vectors_SE, sentences.documents)
+        read = self.sparing(self.cross_attention, words)
+        fused_KD = read(query_KD, kept_words, vectors_SE, sentences.documents)
         document_BD = kept_words.sum(fused_KD * shares(counts_K, kept_words)[:, None].to(fused_KD.dtype))
 
         attentions = None
@@ -149,13 +150,17 @@ class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
             auxiliary_loss=self.penalties(packed, words, importance_N) if self.training else None,
         )
 
+    def sparing(self, module: nn.Module, words: Words) -> Any:
+        """A component that keeps nothing for the gradient but what it is given, where there are many words."""
+        return recomputed(module, words.sentences.words.num_items, self.keep_at_most)
+
     def read_words(self, packed: PackedInputs) -> Words:
         """Sentences and contextual words: each sentence by the Bi-LSTM, or each document by the pretrained encoder."""
         if self.config.encoder_config is None:
             embeds_PE = self.embed(packed)
             sentences = self.segment(packed, embeds_PE)
             embeds_NE = self.dropout(embeds_PE[packed.number_of(sentences.token_N)])
-            read = recomputed(self.bilstm, self.keep_at_most is not None and len(embeds_NE) > self.keep_at_most)
+            read = recomputed(self.bilstm, embeds_NE.shape[0], self.keep_at_most)
             encoded_ND = sentences.words.map_groups(read, embeds_NE)
             if self.skip is not None:
                 encoded_ND = encoded_ND + self.skip(embeds_NE)

@@ -178,6 +178,5 @@ class AttentionPooling(nn.Module):
         else:
             alpha = self.alpha
             weights_PN = alpha * share_P1 + (1 - alpha) * self.attention(hidden_PD, texts)
-        slices_PNE = hidden_PD.float().unflatten(-1, (self.num_heads, -1))
-        pooled_BD = texts.sum((weights_PN[:, :, None] * slices_PNE).flatten(1))
+        pooled_BD = texts.weighted_sum(weights_PN, hidden_PD.float())
         return pooled_BD.to(hidden_PD.dtype), weights_PN.mean(1)

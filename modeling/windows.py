@@ -211,7 +211,7 @@ def encode_windows(encoder: Any, packed: PackedInputs, config: Any, keep_at_most
         for name, value in encoder_inputs(encoder, packed).items()
     }
     reads = in_one_row(encoder) if encoder.config._attn_implementation == UNPADDED else encoder
-    read = recomputed(reads, keep_at_most is not None and len(plan.token_N) > keep_at_most)
+    read = recomputed(reads, plan.windows.num_items, keep_at_most)
     # The first output by its place: an encoder's configuration may say that it returns a tuple.
     hidden = [
         read(attention_mask=mask_GL.long(), **{name: parts[number] for name, parts in inputs.items()})[0]

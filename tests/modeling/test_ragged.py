@@ -23,9 +23,13 @@ def test_ragged_operations_equal_a_loop(lengths, ratio):
     pieces = items.split(lengths)
     kept = (ragged.rank(items[:, 0]) < k[ragged.segment_N]).split(lengths)
     softmax = ragged.softmax(items).split(lengths)
+    weights = items[:, :2].exp()  # for two slices of two features
+    weighted = ragged.weighted_sum(weights, items[:, [0, 1, 2, 0]])
     zero = torch.zeros(3)
     for row, piece in enumerate(pieces):
         assert_close(ragged.sum(items)[row], piece.sum(0), atol=1e-5, rtol=0)
+        of_slices = weights.split(lengths)[row].repeat_interleave(2, 1)
+        assert_close(weighted[row], (piece[:, [0, 1, 2, 0]] * of_slices).sum(0), atol=1e-4, rtol=1e-5)
         assert_close(ragged.mean(items)[row], piece.mean(0) if len(piece) else zero, atol=1e-5, rtol=0)
         assert_close(ragged.max(items)[row], piece.amax(0) if len(piece) else zero)
         assert_close(softmax[row], piece.softmax(0))

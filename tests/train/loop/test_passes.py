@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from salience.modeling import windows
+from salience.modeling import attention, windows
 from salience.train.loop.passes import in_passes, joined, of_rows, rows_of_passes
 from tests.helpers.tiny import random_batch, tiny_model
+
+RECOMPUTED = ["attn_pool", "hierarchical", "hierarchical_encoder"]
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=12), st.integers(1, 120), st.booleans())
@@ -38,19 +40,23 @@ def test_processes_make_equally_many_passes(sizes, data):
     assert [row for each in divided for row in each] == list(range(sum(sizes)))
 
 
-@pytest.mark.parametrize("name", ["attn_pool", "hierarchical", "hierarchical_encoder"])
-def test_what_is_computed_again_changes_no_gradient(name):
+@pytest.mark.parametrize("name", [*RECOMPUTED, "attn_pool_cls", "hierarchical_all_options"])
+def test_what_is_computed_again_changes_no_loss_and_no_gradient(name, monkeypatch):
     batch, labels, found = random_batch([70, 300]), torch.tensor([0, 1]), []
     for limit in (None, 20):
-        model = tiny_model(name)
+        model = tiny_model(name).train()
         model.base_model.keep_at_most = limit
+        monkeypatch.setattr(attention, "MOST_KEPT", limit or 10**9)
+        torch.manual_seed(0)  # what dropout drops
         output = model(**batch, labels=labels)
         output.loss.backward()
-        found.append([output.logits.detach(), *(each.grad for each in model.parameters() if each.grad is not None)])
-    assert_close(found[1], found[0])
+        gradients = [each.grad for each in model.parameters() if each.grad is not None]
+        found.append([output.loss.detach(), output.logits.detach(), *gradients])
+    assert len(found[0]) > 10
+    assert_close(found[1], found[0], atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["attn_pool", "hierarchical_encoder"])
+@pytest.mark.parametrize("name", RECOMPUTED)
 def test_activations_of_one_group_are_held_at_a_time(name, monkeypatch):
     """Bytes that autograd keeps grow with the text only by what it returns for each token."""
     monkeypatch.setattr(windows, "CELLS_OF_CALL", {"cpu": 64})
