@@ -47,7 +47,7 @@ class SalienceTrainingArguments(TrainingArguments):
     )
     num_train_epochs: float | None = field(  # type: ignore[assignment]  # chosen when the texts are known
         default=None,
-        metadata={"help": "Passes over the training texts; unset: as many as make 300 steps, at least 3, at most 20."},
+        metadata={"help": "Passes over the training texts; unset: as many as make 150 steps, at least 3, at most 20."},
     )
     per_device_train_batch_size: int = field(default=16, metadata={"help": "Training texts of a step, by process."})
     learning_rate: float | None = field(  # type: ignore[assignment]  # chosen when the model is known

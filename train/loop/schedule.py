@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 from salience.configuration.flags.training_arguments import SalienceTrainingArguments
 from salience.modeling.encoders import pretrained_encoder
 
-STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 300, 3, 20
+STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 150, 3, 20
 """Few texts need many passes, until there were about as many steps; many texts need few."""
 NEW_RATE = 1e-3
 TUNING_RATE, ITS_WIDTH = 1e-4, 384

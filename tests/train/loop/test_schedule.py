@@ -12,7 +12,7 @@ LEFT_OPEN = ["--bf16", "false", "--report_to", "none", "--disable_tqdm", "true",
 
 @pytest.mark.parametrize(
     ("texts", "epochs"),
-    [(1, 20), (200, 20), (300, 16), (1_516, 4), (6_000, 3), (10_000_000, 3)],
+    [(1, 20), (200, 12), (300, 8), (1_516, 3), (6_000, 3), (10_000_000, 3)],
 )
 def test_few_texts_are_read_more_often(texts, epochs):
     assert epochs_for(texts, texts_of_step=16) == epochs
