@@ -35,14 +35,12 @@ from salience.train.folder.resuming import check_checkpoint, last_checkpoint, ru
 from salience.train.loop.assembly import (
     CLASS_SCORES,
     REGRESSION_SCORES,
-    freeze_encoder,
-    freeze_layers,
     make_trainer,
     save,
+    settle_training,
 )
 from salience.train.loop.losses import correct_prior
 from salience.train.loop.preparation import prepare_texts
-from salience.train.loop.schedule import choose_schedule
 from salience.train.publish.hub_access import check_access
 from salience.train.publish.push import push_run
 
@@ -173,11 +171,14 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
     else:
         model, tokenizer = build_model(model_args, data.splits["train"]["text"], data.label_names, data.problem_type)
     remember_columns(model.config, tokenizer, data_args)
-    settle_training(model, arguments, len(data.splits["train"]), start is not None or model_args.encoder is not None)
+    is_pretrained = start is not None or model_args.encoder is not None
+    chosen = settle_training(model, arguments, len(data.splits["train"]), is_pretrained)
+    check_model(model, model_args, training)
     texts = prepare_texts(model, tokenizer, data, data_args.max_length)
     compute_metrics = make_compute_metrics(data.problem_type, data.label_names)
     trainer = make_trainer(model, tokenizer, data, texts, statistics, loss, tuning, training, compute_metrics)
     start_or_resume(folder, run_plan(arguments, model, data, start), checkpoint, model, training.process_index == 0)
+    tell_choice(chosen)
 
     num_trainable = trainer.get_num_trainable_parameters()
     if checkpoint == folder:  # it was stopped after its model was saved
@@ -206,27 +207,10 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
     return TrainedRun(folder, split, scores, trained, tokenizer, example)
 
 
-def settle_training(model: PreTrainedModel, arguments: Arguments, num_texts: int, is_pretrained: bool) -> None:
-    """Freeze what shall stay as it is, and choose and tell what the flags leave open.
-
-    Args:
-        model: As it was built.
-        arguments: Of the run; get what is chosen.
-        num_texts: Training texts.
-        is_pretrained: See `choose_schedule`.
-
-    Raises:
-        UserError: The model has no place for a flag.
-    """
-    model_args, _, tuning, training = arguments
-    if tuning.freeze_encoder:
-        freeze_encoder(model, model_args.encoder_cache)
-    if tuning.frozen_layers:
-        freeze_layers(model, tuning.frozen_layers)
-    chosen = choose_schedule(training, model, num_texts, is_pretrained, tuning.lora)
+def tell_choice(chosen: list[str]) -> None:
+    """Say what the flags left open, when nothing can be refused any more."""
     if chosen and speaks():
         print(f"chosen   {' '.join(chosen)}")
-    check_model(model, model_args, training)
 
 
 def load_start(model_args: Any) -> Start | None:

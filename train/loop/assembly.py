@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from salience.configuration.errors import UserError
+from salience.configuration.flags.parser import Arguments
 from salience.configuration.flags.training_arguments import SalienceTrainingArguments
 from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.model_cards.run_folder import ADAPTER_FOLDER
@@ -26,10 +27,34 @@ from salience.train.data.tokens import num_tokens
 from salience.train.folder.marked import SAVING_FOLDER, saved, saving_folder
 from salience.train.loop.losses import LabelStatistics, TrainingLoss
 from salience.train.loop.preparation import PreparedTexts, balancing_weights
+from salience.train.loop.schedule import choose_schedule
 from salience.train.loop.trainer import SalienceTrainer
 
 CLASS_SCORES = ("accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted", "roc_auc")
 REGRESSION_SCORES = ("r2", "mse", "mae", "pearson")
+
+
+def settle_training(model: PreTrainedModel, arguments: Arguments, num_texts: int, is_pretrained: bool) -> list[str]:
+    """Freeze what shall stay as it is, and choose what the flags leave open.
+
+    Args:
+        model: As it was built.
+        arguments: Of the run; get what is chosen.
+        num_texts: Training texts.
+        is_pretrained: See `choose_schedule`.
+
+    Returns:
+        What was chosen, as flags.
+
+    Raises:
+        UserError: The model has no encoder, or not enough of one, to freeze.
+    """
+    model_args, _, tuning, training = arguments
+    if tuning.freeze_encoder:
+        freeze_encoder(model, model_args.encoder_cache)
+    if tuning.frozen_layers:
+        freeze_layers(model, tuning.frozen_layers)
+    return choose_schedule(training, model, num_texts, is_pretrained, tuning.lora)
 
 
 def freeze_encoder(model: PreTrainedModel, cache: str | None) -> None:
