@@ -16,7 +16,7 @@ from .ragged import Ragged, is_exporting
 
 # Queries handled at a time, and computed anew for the gradient, so that memory grows with the block, not its square.
 QUERY_CHUNK = 1024
-# Tokens of the blocks that are compared together, by device, others as "cuda": products of this size are efficient.
+# Tokens of the blocks that are compared together, by device, others as "cuda"; memory grows with them.
 CELLS_OF_GROUP = {"cpu": 4_096, "cuda": 65_536}
 
 
@@ -79,7 +79,7 @@ class SelfQuery(TokenAttention):
             scaled_GNCK = query_GNCK.float() / math.sqrt(self.key_dim)
             scores_GNCT = scaled_GNCK @ key_GNTK.float().transpose(2, 3)
             scores_GNCT = scores_GNCT.masked_fill(~mask_GT[:, None, None], torch.finfo(torch.float32).min)
-            received_GN1T = asks_GC[:, None, None].float() @ scores_GNCT.softmax(-1)  # a product sums fastest
+            received_GN1T = asks_GC[:, None, None].float() @ scores_GNCT.softmax(-1)  # the sum over queries
         return received_GN1T.squeeze(2).transpose(1, 2)
 
 

@@ -114,7 +114,7 @@ def give_back_free_memory() -> None:
     """Let the system have what is free, where the C library is glibc.
 
     By itself it doesn't: the nodes of a graph, which are small and stay, come to lie between large blocks, which don't
-    fit next time where they were freed. Of 30,000 words 700 MB would be held so, beside 120 MB in use.
+    fit next time where they were freed. Of a long text, most of the memory would be held so.
     """
     if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)
