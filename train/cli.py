@@ -174,7 +174,7 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
     is_pretrained = start is not None or model_args.encoder is not None
     chosen = settle_training(model, arguments, len(data.splits["train"]), is_pretrained)
     check_model(model, model_args, training)
-    texts = prepare_texts(model, tokenizer, data, data_args.max_length)
+    texts = prepare_texts(model, tokenizer, data, data_args.max_length, data_args.sampled_parts)
     compute_metrics = make_compute_metrics(data.problem_type, data.label_names)
     trainer = make_trainer(model, tokenizer, data, texts, statistics, loss, tuning, training, compute_metrics)
     start_or_resume(folder, run_plan(arguments, model, data, start), checkpoint, model, training.process_index == 0)
@@ -185,7 +185,7 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
         trained = type(model).from_pretrained(folder)
     else:
         fitted = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        trainer.save_metrics("train", {**fitted.metrics, "train_samples": len(texts.splits["train"])}, combined=False)
+        trainer.save_metrics("train", {**fitted.metrics, "train_samples": len(data.splits["train"])}, combined=False)
         if statistics and tuning.prior_correction:
             correct_prior(trainer.accelerator.unwrap_model(trainer.model), tuning.prior_correction, statistics)
             trainer.evaluated.clear()  # it answers otherwise from now on

@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
+from salience.configuration.errors import UserError
 from salience.modeling.tokenizer_loading import length_limit
 from salience.modeling.windows import PackedInputs, pack_inputs
 
@@ -38,6 +39,41 @@ def tokenize(rows: Rows, tokenizer: PreTrainedTokenizerBase, max_length: int | N
         return {name: ids for name, ids in encoding.items() if name != "attention_mask"}  # padding brings it back
 
     return rows.map(to_ids, batched=True, remove_columns=["text"], desc="tokenizing", load_from_cache_file=False)
+
+
+def tokenize_parts(
+    rows: datasets.Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> tuple[datasets.Dataset, np.ndarray]:
+    """Texts in parts, each with the special tokens that a text of its own would have.
+
+    Args:
+        rows: Column `text`, and any others, which each part gets.
+        tokenizer: The model's.
+        max_length: Tokens of a part at most, special tokens included.
+
+    Returns:
+        `tokenize`'s columns, a row for each part, and of which row of `rows` it is, (parts,), ascending.
+
+    Raises:
+        UserError: The tokenizer is one of Python, which can't go on where it cut.
+    """
+    if not tokenizer.is_fast:
+        raise UserError("--sampled_parts needs a tokenizer of the library tokenizers, and this model's is another one")
+
+    def to_parts(batch: dict[str, list[Any]], texts: list[int]) -> dict[str, list[Any]]:
+        limit = min(max_length, length_limit(tokenizer) or max_length)
+        cut = {"truncation": True, "max_length": limit, "return_overflowing_tokens": True}
+        encoding = tokenizer(batch["text"], **cut, verbose=False)
+        text_P = encoding.pop("overflow_to_sample_mapping")
+        kept = {name: [values[text] for text in text_P] for name, values in batch.items() if name != "text"}
+        ids = {name: values for name, values in encoding.items() if name != "attention_mask"}
+        return {**ids, **kept, "text": [texts[text] for text in text_P]}
+
+    parts = rows.map(
+        to_parts, batched=True, with_indices=True, remove_columns=rows.column_names, desc="tokenizing",
+        load_from_cache_file=False,
+    )  # fmt: skip
+    return parts.remove_columns("text"), parts.data["text"].to_numpy()
 
 
 def num_tokens(rows: datasets.Dataset) -> np.ndarray:

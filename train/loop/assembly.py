@@ -106,6 +106,7 @@ def make_trainer(
     return SalienceTrainer(
         lengths=num_tokens(texts.splits["train"]).tolist() if tuning.length_grouped else None,
         text_weights=balancing_weights(data, statistics) if statistics and tuning.balanced_sampling else None,
+        parts=texts.parts,
         adversarial_size=tuning.adversarial_size,
         max_tokens_per_pass=training.max_tokens_per_pass,
         model=add_adapters(model, tuning) if tuning.lora else model,

@@ -11,8 +11,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from salience.configuration.errors import UserError
 from salience.train.building.counts import known_ids, training_rows
 from salience.train.data.load import TextData
-from salience.train.data.tokens import num_tokens, tokenize
+from salience.train.data.tokens import num_tokens, tokenize, tokenize_parts
 from salience.train.loop.losses import LabelStatistics
+from salience.train.loop.sampling import DrawnParts
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,21 @@ class PreparedTexts:
         splits: The splits of the data, `tokenize`'s columns.
         orders: For each held-out split, which row of the data each of its rows is, (rows,).
         whole_train: Gives the training texts as `splits` has them, but not cut.
+        parts: Where the rows of the training split are parts of texts: how one of each is drawn.
     """
 
     splits: datasets.DatasetDict
     orders: dict[str, np.ndarray]
     whole_train: Callable[[], datasets.Dataset]
+    parts: DrawnParts | None = None
 
 
 def prepare_texts(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: TextData, max_length: int | None
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    data: TextData,
+    max_length: int | None,
+    sampled_parts: bool = False,
 ) -> PreparedTexts:
     """Tokenize all splits, and count of the training texts what the model counts before it is trained.
 
@@ -40,6 +47,7 @@ def prepare_texts(
         tokenizer: The model's.
         data: The texts.
         max_length: Tokens of a text to train on; None for all. Held-out texts are never cut.
+        sampled_parts: Whether those tokens are others in each epoch, and not the first ones.
 
     Raises:
         UserError: `max_length` leaves special tokens only, or the tokenizer is another model's.
@@ -49,11 +57,15 @@ def prepare_texts(
         raise UserError(f"--max_length {max_length} leaves no word beside {num_special} special tokens; raise it")
     held_out = {name: known_ids(model, tokenizer, rows) for name, rows in data.splits.items() if name != "train"}
     train_rows = training_rows(model, tokenizer, data.splits["train"], max_length)
+    parts = None
+    if sampled_parts and max_length is not None:
+        train_rows, text_P = tokenize_parts(data.splits["train"], tokenizer, max_length)
+        parts = DrawnParts(torch.tensor(text_P), torch.tensor(num_tokens(train_rows)))
     # Held-out texts from the longest to the shortest: no score depends on their order, and little is padded.
     orders = {name: np.argsort(-num_tokens(rows), kind="stable") for name, rows in held_out.items()}
     held_out = {name: rows.select(orders[name]) for name, rows in held_out.items()}
     whole_train = lambda: tokenize(data.splits["train"], tokenizer) if max_length else train_rows  # noqa: E731
-    return PreparedTexts(datasets.DatasetDict(train=train_rows, **held_out), orders, whole_train)
+    return PreparedTexts(datasets.DatasetDict(train=train_rows, **held_out), orders, whole_train, parts)
 
 
 def label_statistics(data: TextData) -> LabelStatistics | None:

@@ -8,6 +8,28 @@ from torch.utils.data import Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 
+class DrawnParts:
+    """Of texts that are kept in parts: which part of each is read, all of a text's tokens with the same chance.
+
+    Args:
+        text_P: Of which text each part is, ascending; P = parts.
+        tokens_P: Tokens of each part.
+    """
+
+    def __init__(self, text_P: torch.Tensor, tokens_P: torch.Tensor) -> None:
+        self.end_P = tokens_P.double().cumsum(0)
+        self.size_N = torch.zeros(int(text_P[-1]) + 1, dtype=torch.double).index_add(0, text_P, tokens_P.double())
+        self.start_N = self.size_N.cumsum(0) - self.size_N
+
+    def __len__(self) -> int:
+        return len(self.size_N)
+
+    def draw(self, texts: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """A part of each of these texts."""
+        share = torch.rand(len(texts), generator=generator, dtype=torch.double)
+        return torch.searchsorted(self.end_P, self.start_N[texts] + share * self.size_N[texts], right=True)
+
+
 class EpochSampler(Sampler[int]):
     """An order of texts that depends on the seed and the epoch only: not on what ran before, nor on how many processes.
 
@@ -19,6 +41,8 @@ class EpochSampler(Sampler[int]):
         weights: Chance of each text to be drawn, with replacement; None for each text once an epoch.
         current_epoch: Tells the epoch, counted from 0. `set_epoch`, which Trainer calls, doesn't reach a sampler when
             several processes resume in the middle of an epoch.
+        parts: Where rows are parts of texts, one of which is read in an epoch; None where a row is a text. `lengths`
+            are then those of parts.
     """
 
     def __init__(
@@ -29,9 +53,10 @@ class EpochSampler(Sampler[int]):
         seed: int,
         weights: torch.Tensor | None,
         current_epoch: Callable[[], int],
+        parts: DrawnParts | None = None,
     ) -> None:
         self.num_texts, self.lengths, self.batch_size = num_texts, lengths, batch_size
-        self.seed, self.weights, self.current_epoch = seed, weights, current_epoch
+        self.seed, self.weights, self.current_epoch, self.parts = seed, weights, current_epoch, parts
 
     def __len__(self) -> int:
         return self.num_texts
@@ -42,6 +67,8 @@ class EpochSampler(Sampler[int]):
             drawn = torch.randperm(self.num_texts, generator=generator)
         else:
             drawn = torch.multinomial(self.weights, self.num_texts, replacement=True, generator=generator)
+        if self.parts is not None:
+            drawn = self.parts.draw(drawn, generator)
         if self.lengths is None:
             return iter(drawn.tolist())
         lengths = torch.tensor(self.lengths)[drawn].tolist()

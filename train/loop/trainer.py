@@ -25,7 +25,7 @@ from salience.train.folder.resuming import readable
 from salience.train.loop.adversarial import adversarial_step
 from salience.train.loop.cpu_attention import faster_attention
 from salience.train.loop.passes import joined, of_rows, rows_of_passes
-from salience.train.loop.sampling import EpochSampler, StepBatches
+from salience.train.loop.sampling import DrawnParts, EpochSampler, StepBatches
 from salience.train.publish.push import push_run
 
 # Learned numbers that have no reason to be near zero.
@@ -38,6 +38,7 @@ class SalienceTrainer(Trainer):
     Args:
         lengths: See `EpochSampler`.
         text_weights: See `EpochSampler`.
+        parts: See `EpochSampler`.
         adversarial_size: See `adversarial.worst_changes`; 0 for plain training.
         max_tokens_per_pass: See `passes.rows_of_passes`; 0 for one pass.
         arguments: Everything that `Trainer` takes.
@@ -52,11 +53,13 @@ class SalienceTrainer(Trainer):
         *,
         lengths: list[int] | None = None,
         text_weights: torch.Tensor | None = None,
+        parts: DrawnParts | None = None,
         adversarial_size: float = 0.0,
         max_tokens_per_pass: int = 0,
         **arguments: Any,
     ) -> None:
-        self.lengths, self.text_weights, self.adversarial_size = lengths, text_weights, adversarial_size
+        self.lengths, self.text_weights, self.parts = lengths, text_weights, parts
+        self.adversarial_size = adversarial_size
         self.max_tokens_per_pass = max_tokens_per_pass
         self.evaluated: dict[int, EvalLoopOutput] = {}  # by optimizer step: the last one's, and the best one's
         super().__init__(**arguments)
@@ -74,8 +77,8 @@ class SalienceTrainer(Trainer):
         step_size = batch_size * args.gradient_accumulation_steps * args.world_size
         seed = args.seed if args.data_seed is None else args.data_seed
         order = EpochSampler(
-            len(self.train_dataset), self.lengths, step_size, seed, self.text_weights,
-            current_epoch=lambda: self.state.global_step // max(batches.num_steps, 1),
+            len(self.parts or self.train_dataset), self.lengths, step_size, seed, self.text_weights,
+            current_epoch=lambda: self.state.global_step // max(batches.num_steps, 1), parts=self.parts,
         )  # fmt: skip
         batches = StepBatches(order, batch_size, args.world_size, args.gradient_accumulation_steps)
         loader = DataLoader(
