@@ -47,7 +47,7 @@ def _thresholds(thresholds: dict[str, Any]) -> str:
         if row["threshold"] is not None
     ]
     if not rows:
-        return "No confidence gives an accuracy of 0.9 or more."
+        return "No confidence can be promised to give an accuracy of 0.9 or more."
     where = "on validation texts" if thresholds["chosen_on"] == "validation" else "on these very texts, too well"
     return f"{table(header, rows)}\n\nThresholds were chosen {where}."
 

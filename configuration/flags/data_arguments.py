@@ -210,8 +210,8 @@ class DataArguments(HubArguments, FileArguments):
     sampled_parts: bool = field(
         default=False,
         metadata={
-            "help": "Of a training text longer than --max_length, read a part of that length that is drawn anew in each "
-            "epoch, instead of its beginning."
+            "help": "Of a training text longer than --max_length, read a part of that length that is drawn anew in "
+            "each epoch, instead of its beginning."
         },
     )
 

@@ -61,9 +61,10 @@ class TuningArguments:
     target_accuracy: float | None = field(
         default=None,
         metadata={
-            "help": "After training, find the lowest confidence from which on so large a share of validation texts is "
-            "answered right, and keep it in the model's configuration: `predict` marks less confident answers for "
-            "review. Unset: no answer is marked. Not for regression, nor for --model sequence_classification."
+            "help": "After training, find on the validation texts a low confidence from which on so large a share of "
+            "further texts like them is answered right, with a chance of 95 %, and keep it in the model's "
+            "configuration: `predict` marks less confident answers for review. Unset: no answer is marked. Not for "
+            "regression, nor for --model sequence_classification."
         },
     )
     fit_thresholds: bool = field(

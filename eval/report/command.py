@@ -20,7 +20,8 @@ visualizations/ with its figures, failure_analysis.json (see `salience.eval.fail
     class_frequency: see `salience.eval.scores.breakdown.by_class_frequency`
     calibration: of these texts, see `salience.eval.scores.calibration`
     thresholds: chosen_on ("validation", or "same" where there are no others than these: too good to be true), and rows:
-        wanted_accuracy, threshold (null where none gives it), and on these texts its coverage and accuracy
+        wanted_accuracy, threshold (null where none can be promised to give it), and on these texts its coverage and
+        accuracy
     label_thresholds: probability from which on each label is given; null where a text has one class, or it is 0.5
     doubtful_labels: see `salience.eval.scores.doubtful_labels`: estimate (how many labels are wrong), texts, and
         control (how well swapped labels would be found; null where a text can have several classes)

@@ -16,8 +16,9 @@
                             `coverage` of which the model is surest (confidence of at least `threshold`), the share
                             `risk` of the answers is wrong (Geifman and El-Yaniv 2017)
     aurc                    mean risk over all coverages; lower is better
-    thresholds              a list with wanted_accuracy, and the lowest confidence threshold that gives it, the coverage
-                            and the accuracy there; all three null where no threshold gives it
+    thresholds              a list with wanted_accuracy, and a low confidence threshold from which on it can be promised
+                            of further texts, see `salience.eval.scores.guarantee`; the coverage and the accuracy
+                            there; all three null where there is none
 
 An answer's confidence is the highest probability of a text's classes; where a text can have several, each class of each
 text is an answer, yes from the class's threshold on (0.5 unless another was fitted), with confidence p, or no, with
@@ -28,12 +29,13 @@ Shapes
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypedDict
+from typing import TypedDict
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+from salience.eval.scores.guarantee import Ranked, ThresholdRow, lowest_threshold, rank
 from salience.eval.scores.predictions import Decisions, Predictions
 
 NUM_BINS = 15
@@ -59,15 +61,6 @@ class Curve(TypedDict):
     coverage: list[float]
     risk: list[float]
     threshold: list[float]
-
-
-class ThresholdRow(TypedDict):
-    """The lowest threshold that gives a wanted accuracy, null where none does."""
-
-    wanted_accuracy: float
-    threshold: float | None
-    coverage: float | None
-    accuracy: float | None
 
 
 class CalibrationResult(TypedDict):
@@ -249,22 +242,6 @@ def _true_margins(predictions: Predictions) -> np.ndarray:
     return np.where(truths, logits, -logits) if predictions.is_multi_label else logits[truths] - logits.max(1)
 
 
-class Ranked(NamedTuple):
-    """The distinct confidences, falling, and how many answers are at least so sure, and wrong of them."""
-
-    counts: np.ndarray
-    errors: np.ndarray
-    confidence: np.ndarray
-
-
-def rank(decisions: Decisions) -> Ranked:
-    """Answers by confidence; equal ones are never parted."""
-    confidence, of = np.unique(-decisions.confidence, return_inverse=True)
-    counts = np.bincount(of).cumsum()
-    errors = np.bincount(of, weights=~decisions.is_right).cumsum()
-    return Ranked(counts, errors, -confidence)
-
-
 def _risk_coverage(ranked: Ranked) -> tuple[Curve, float]:
     """`risk_coverage` and `aurc`; within equal confidences, errors come as often as on the average of all orders."""
     total = int(ranked.counts[-1])
@@ -278,18 +255,3 @@ def _risk_coverage(ranked: Ranked) -> tuple[Curve, float]:
         "threshold": thresholds.tolist(),
     }
     return curve, float(risks.mean())
-
-
-def lowest_threshold(wanted: float, ranked: Ranked) -> ThresholdRow:
-    """The row of `thresholds` for a wanted accuracy."""
-    accuracies = (ranked.counts - ranked.errors) / ranked.counts
-    reached = np.flatnonzero(accuracies >= wanted)
-    if len(reached) == 0:
-        return {"wanted_accuracy": wanted, "threshold": None, "coverage": None, "accuracy": None}
-    last = reached[-1]
-    return {
-        "wanted_accuracy": wanted,
-        "threshold": float(ranked.confidence[last]),
-        "coverage": float(ranked.counts[last] / ranked.counts[-1]),
-        "accuracy": float(accuracies[last]),
-    }

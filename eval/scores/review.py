@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-from salience.eval.scores.calibration import lowest_threshold, rank
+from salience.eval.scores.guarantee import lowest_threshold, rank
 from salience.eval.scores.predictions import Decisions, Predictions
 
 
@@ -16,14 +16,16 @@ class Review(TypedDict):
 
 
 def fit_review(predictions: Predictions, target_accuracy: float) -> Review:
-    """The lowest confidence from which on so large a share of texts is answered right; of several labels, all are.
+    """A low confidence from which on so large a share of texts is answered right; of several labels, all are.
+
+    See `guarantee.lowest_threshold`: it is promised of further texts like these.
 
     Args:
         predictions: Of the validation texts, by the model as it is used.
         target_accuracy: Above 0, up to 1.
 
     Returns:
-        A threshold of 1, where none gives it: only what is certain isn't left to people.
+        A threshold of 1, where none can be promised: only what is certain isn't left to people.
     """
     ranked = rank(Decisions(predictions.confidence, predictions.is_right()))
     threshold = lowest_threshold(target_accuracy, ranked)["threshold"]

@@ -6,7 +6,7 @@ from torch.utils.data import BatchSampler
 from transformers import DataCollatorWithPadding
 
 from salience.configuration.flags.training_arguments import SalienceTrainingArguments
-from salience.train.loop.sampling import EpochSampler, StepBatches
+from salience.train.loop.sampling import DrawnParts, EpochSampler, StepBatches
 from salience.train.loop.trainer import SalienceTrainer
 from tests.helpers.tiny import tiny_model
 
@@ -124,3 +124,27 @@ def test_the_trainer_loads_in_this_order(batch_size, accumulation, tmp_path, tok
         trainer.state.global_step = epoch * NUM_TEXTS // 16
         lengths = [length for batch in loader for length in batch["attention_mask"].sum(1).tolist()]
         assert lengths == [LENGTHS[text] for text in sampler("grouped", seed=3, epoch=epoch)]
+
+
+def test_of_each_text_a_part_is_drawn_by_its_tokens():
+    text_P, tokens_P = torch.tensor([0, 1, 1, 1, 2]), torch.tensor([7, 10, 10, 5, 3])
+    parts, drawn = DrawnParts(text_P, tokens_P), []
+    for epoch in range(400):
+        order = list(EpochSampler(len(parts), tokens_P.tolist(), 2, 0, None, lambda epoch=epoch: epoch, parts))
+        assert sorted(text_P[order].tolist()) == [0, 1, 2] == list(range(len(order)))
+        drawn += order
+    counts_P = torch.tensor(drawn).bincount(minlength=5)
+    assert counts_P[0] == counts_P[4] == 400
+    torch.testing.assert_close(counts_P[1:4] / 400, torch.tensor([0.4, 0.4, 0.2]), atol=0.07, rtol=0)
+
+
+def test_parts_are_drawn_by_seed_and_epoch_only():
+    parts = DrawnParts(torch.arange(50).repeat_interleave(3), torch.full((150,), 8))
+    orders = {
+        (seed, epoch): tuple(EpochSampler(50, None, 4, seed, None, lambda epoch=epoch: epoch, parts))
+        for seed in (0, 1)
+        for epoch in (0, 1)
+    }
+    assert len(set(orders.values())) == 4
+    torch.rand(3)
+    assert tuple(EpochSampler(50, None, 4, 1, None, lambda: 1, parts)) == orders[1, 1]

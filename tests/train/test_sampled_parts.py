@@ -1,0 +1,57 @@
+"""--sampled_parts: of a long training text, another part in each epoch."""
+
+import json
+
+import pytest
+
+from salience.train.cli import main
+from tests.helpers.toy import TOPICS, write_csv
+from tests.helpers.training import QUIET
+
+MODELS = {
+    "attn_pool": ["--model", "attn_pool", "--encoder", "ENCODER"],
+    "hierarchical_attn": [
+        "--model",
+        "hierarchical_attn",
+        "--embedding_dim",
+        "12",
+        "--hidden_dim",
+        "8",
+        "--num_heads",
+        "2",
+    ],
+    "cnn": ["--model", "cnn", "--embedding_dim", "12", "--num_filters", "8"],
+}
+
+
+@pytest.fixture
+def train(tmp_path, encoder_folder):
+    """Only the last of each text's five words tells its class; the first four are the same in all."""
+    words = [(word, label) for label in ("business", "sport") for word in TOPICS[label]]
+    rows = [(f"the of and to {word}", label) for word, label in 5 * words]
+    file = write_csv(tmp_path / "late.csv", rows)
+
+    def run(name, *flags):
+        data = ["--train_file", str(file), "--validation_size", "0.3", "--ngram_evidence", "false", "--output_dir"]
+        flags = [str(encoder_folder) if flag == "ENCODER" else flag for flag in flags]
+        return main([*data, str(tmp_path / name), *QUIET, *flags]), tmp_path / name
+
+    return run
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_it_trains_on_what_stands_behind_the_beginning(train, name):
+    flags = [*MODELS[name], "--max_length", "3", "--num_train_epochs", "25", "--learning_rate", "0.01"]
+    accuracies = []
+    for run, more in (("first", []), ("parts", ["--sampled_parts", "true"])):
+        status, folder = train(run, *flags, *more)
+        assert status == 0
+        accuracies.append(json.loads((folder / "eval_results.json").read_text())["eval_accuracy"])
+        assert json.loads((folder / "train_results.json").read_text())["train_samples"] == 49
+    assert accuracies[0] < 0.8 and accuracies[1] == 1
+
+
+def test_without_a_length_it_is_refused(train, capsys):
+    status, folder = train("run", *MODELS["cnn"], "--sampled_parts", "true")
+    assert status == 2 and not folder.exists()
+    assert "--sampled_parts needs --max_length" in capsys.readouterr().err
