@@ -30,6 +30,8 @@ class Measured(TypedDict):
     largest_difference: float | None  # of a logit to torch's; None for torch
     equal_answers: float | None  # share of the texts
     accuracy: float | None  # share of the texts whose labels are all right; None for a regression
+    lost: float | None  # of torch's accuracy; None for torch
+    lost_within: float | None  # half of the 95 % interval of that difference, over the texts
 
 
 def spread(num_texts: int) -> np.ndarray:
@@ -71,12 +73,16 @@ def compared(
     logits, speed = answers
     is_torch = file == "torch"
     chosen = None if reader.problem_type == REGRESSION else reader.decide(logits)
-    equal = accuracy = None
+    equal = accuracy = lost = lost_within = None
     if chosen is not None:
-        equal = float((chosen == reader.decide(torch_logits)).all(1).mean())
+        by_torch = reader.decide(torch_logits)
+        equal = float((chosen == by_torch).all(1).mean())
         true = np.asarray(labels)
         true = np.eye(logits.shape[1], dtype=bool)[true] if true.ndim == 1 else true.astype(bool)
-        accuracy = float((chosen == true).all(1).mean())
+        is_right = (chosen == true).all(1)
+        accuracy = float(is_right.mean())
+        change_N = (by_torch == true).all(1).astype(int) - is_right
+        lost, lost_within = float(change_N.mean()), float(1.96 * change_N.std() / len(change_N) ** 0.5)
     return Measured(
         file=file,
         megabytes=round(num_bytes / 1e6, 2),
@@ -84,15 +90,16 @@ def compared(
         largest_difference=None if is_torch else float(np.abs(logits - torch_logits).max()),
         equal_answers=None if is_torch else equal,
         accuracy=accuracy,
+        lost=None if is_torch else lost,
+        lost_within=None if is_torch else lost_within,
     )
 
 
 def table(measured: Sequence[Measured]) -> str:
     """The figures in columns, as the terminal shows them."""
-    torch_accuracy = measured[0]["accuracy"]
     rows = [["file", "MB", "texts/s", "largest difference", "equal answers", "accuracy", "lost"]]
     for each in measured:
-        lost = None if torch_accuracy is None or each["accuracy"] is None else torch_accuracy - each["accuracy"]
+        lost, within = each["lost"], each["lost_within"]
         rows.append(
             [
                 each["file"],
@@ -101,7 +108,7 @@ def table(measured: Sequence[Measured]) -> str:
                 "" if each["largest_difference"] is None else f"{each['largest_difference']:.1e}",
                 "" if each["equal_answers"] is None else f"{each['equal_answers']:.2%}",
                 "" if each["accuracy"] is None else f"{each['accuracy']:.2%}",
-                "" if lost is None or each is measured[0] else f"{100 * lost:.2f} points",
+                "" if lost is None or within is None else f"{100 * lost:.2f} ± {100 * within:.2f} points",
             ]
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

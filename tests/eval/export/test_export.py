@@ -10,7 +10,7 @@ from transformers import AutoModelForSequenceClassification, pipeline
 
 from salience.eval import UserError, export_model
 from salience.eval.export import command
-from salience.eval.export.measuring import exported_logits
+from salience.eval.export.measuring import compared, exported_logits, table
 from salience.eval.reading.load import load_classifier
 from salience.eval.reading.reader import Reader
 from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION
@@ -61,6 +61,22 @@ def test_graph_answers_as_the_model_at_any_size(exported, run, side):
         assert largest_difference(model, session, lengths, side) < 1e-5, lengths
 
 
+def test_what_is_lost_comes_with_its_interval():
+    """Of 100 texts, ten were right and are wrong, and two the other way round."""
+
+    class Deciding:
+        problem_type = "single_label_classification"
+        decide = staticmethod(lambda logits: np.eye(2, dtype=bool)[logits.argmax(1)])
+
+    right, wrong = np.eye(2)[np.zeros(100, int)], np.eye(2)[np.ones(100, int)]
+    before, after = right.copy(), right.copy()
+    after[:10], before[10:12] = wrong[:10], wrong[10:12]
+    found = compared("model_int8.onnx", 1, (after, 1.0), before, np.zeros(100, int), Deciding)
+    assert found["lost"] == pytest.approx(0.08)
+    assert found["lost_within"] == pytest.approx(1.96 * np.sqrt(0.12 - 0.08**2) / 10)
+    assert "8.00 ± 6.61 points" in table([{**found, "file": "torch", "lost": None}, found])
+
+
 def own_logits(run, texts):
     reader = Reader(*load_classifier(run))
     return reader.logits(reader.token_ids(texts))
@@ -76,6 +92,8 @@ def test_folder_holds_all_that_is_needed_and_what_was_measured(exported, run):
     assert torch_figures["file"] == "torch" and [each["file"] for each in others] == ["model.onnx", "model_int8.onnx"]
     assert others[0]["largest_difference"] < 1e-5 and others[0]["equal_answers"] == 1
     assert others[0]["accuracy"] == torch_figures["accuracy"]
+    assert torch_figures["lost"] is torch_figures["lost_within"] is None and others[0]["lost"] == 0
+    assert others[1]["lost"] == pytest.approx(torch_figures["accuracy"] - others[1]["accuracy"])
     assert 1e-5 < others[1]["largest_difference"] < 0.2
     assert all(each["texts_per_second"] > 0 and each["megabytes"] > 0 for each in results["measured"])
     assert str(ROOT).encode() not in (exported / "model.onnx").read_bytes()
