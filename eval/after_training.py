@@ -17,7 +17,7 @@ from salience.eval.scores.calibration import fit_temperature
 from salience.eval.scores.label_thresholds import fit_label_thresholds, tell_label_thresholds
 from salience.eval.scores.metrics import compute_scores, flat_scores
 from salience.eval.scores.predictions import REGRESSION, Predictions, count_words, write_predictions
-from salience.eval.scores.review import fit_review, reviewed
+from salience.eval.scores.review import fit_review, reviewed, tell_review
 from salience.eval.scores.weighing import Weighed, share_of, weigh
 from salience.model_cards.run_folder import PREFIXES, NgramsRecord, without_prefix, write_results
 from salience.modeling.ngram_evidence import NgramEvidence
@@ -106,7 +106,10 @@ def fit(
             tell_label_thresholds(predictions, config.label_thresholds, tuning.target_precision)
         predictions = replace(predictions, label_thresholds=config.label_thresholds)
     if tuning.target_accuracy is not None:
-        config.review_threshold = fit_review(predictions, tuning.target_accuracy)["threshold"]
+        review = fit_review(predictions, tuning.target_accuracy)
+        config.review_threshold = review["threshold"]
+        if trainer.is_world_process_zero():
+            tell_review(review, len(predictions.confidence))
     return predictions, fitted
 
 

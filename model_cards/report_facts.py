@@ -48,8 +48,9 @@ def _thresholds(thresholds: dict[str, Any]) -> str:
     ]
     if not rows:
         return "No confidence can be promised to give an accuracy of 0.9 or more."
-    where = "on validation texts" if thresholds["chosen_on"] == "validation" else "on these very texts, too well"
-    return f"{table(header, rows)}\n\nThresholds were chosen {where}."
+    where = "validation texts" if thresholds["chosen_on"] == "validation" else "these very texts"
+    promise = "so that the accuracy on texts like them is at least the wanted one, with 95 % confidence"
+    return f"{table(header, rows)}\n\nThresholds were chosen on {where}, {promise}."
 
 
 def _frequency(frequency: dict[str, Any]) -> str:

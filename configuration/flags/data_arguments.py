@@ -210,12 +210,7 @@ class DataArguments(HubArguments, FileArguments):
     sampled_parts: bool = field(
         default=False,
         metadata={
-            "help": "Of a training text longer than --max_length, read a part of that length that is drawn anew in "
+            "help": "Of a training text longer than --max_length, read a part of at most that length, drawn anew in "
             "each epoch, instead of its beginning."
         },
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.sampled_parts and self.max_length is None:
-            raise UserError("--sampled_parts needs --max_length, the tokens of a part")

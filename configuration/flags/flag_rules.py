@@ -64,10 +64,12 @@ VALUES = (
     Values("must lie in [0, 1)", lambda v: 0 <= v < 1, (
         "label_smoothing_factor", "adam_beta1", "adam_beta2", "lora_dropout", "attention_dropout",
     )),
-    Values("must lie between 0 and 1", lambda v: 0 < v < 1, ("class_balanced_beta", "validation_size")),
+    Values("must lie between 0 and 1", lambda v: 0 < v < 1, (
+        "class_balanced_beta", "validation_size", "target_accuracy",
+    )),
     Values("must be at least 0 and less than 1", lambda v: 0 <= v < 1, ("test_size",)),
     Values("must be at least 0 and at most 1", lambda v: 0 <= v <= 1, ("max_rejected",)),
-    Values("must lie above 0, and be at most 1", lambda v: 0 < v <= 1, ("target_accuracy", "target_precision")),
+    Values("must lie above 0, and be at most 1", lambda v: 0 < v <= 1, ("target_precision",)),
     Values("must be at least 0 and less than 2**32", lambda v: 0 <= v < 2**32, ("split_seed", "data_seed")),
     Values("must be less than 2**32", lambda v: v < 2**32, ("seed", "report_seed")),
     Values("must be less than 2**31", lambda v: v < 2**31, (

@@ -72,6 +72,10 @@ TOGETHER = (
         "--minority_ratio needs --minority_labels: name the labels that shall become rare",
     ),
     Together(
+        ("sampled_parts", "max_length"), lambda f: f.sampled_parts and f.max_length is None,
+        "--sampled_parts needs --max_length: the tokens of a part",
+    ),
+    Together(
         ("validation_size", "test_size"), lambda f: f.validation_size + f.test_size >= 1,
         "--validation_size {validation_size} and --test_size {test_size} leave nothing to train on; make their sum "
         "less than 1",

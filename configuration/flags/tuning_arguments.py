@@ -61,10 +61,11 @@ class TuningArguments:
     target_accuracy: float | None = field(
         default=None,
         metadata={
-            "help": "After training, find on the validation texts a low confidence from which on so large a share of "
-            "further texts like them is answered right, with a chance of 95 %, and keep it in the model's "
-            "configuration: `predict` marks less confident answers for review. Unset: no answer is marked. Not for "
-            "regression, nor for --model sequence_classification."
+            "help": "After training, find a low confidence from which on the accuracy is at least so high on texts "
+            "like the validation texts, with 95 % confidence (for 0.95, the 100 surest validation texts must all be "
+            "right, or most of more; for 0.99, 500), and keep it in the model's configuration: `predict` marks less "
+            "confident answers for review. Unset: no answer is marked. Not for regression, nor for --model "
+            "sequence_classification."
         },
     )
     fit_thresholds: bool = field(

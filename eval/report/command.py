@@ -19,7 +19,7 @@ visualizations/ with its figures, failure_analysis.json (see `salience.eval.fail
     length: see `salience.eval.scores.breakdown.by_length`; a text's words are what stands between white space
     class_frequency: see `salience.eval.scores.breakdown.by_class_frequency`
     calibration: of these texts, see `salience.eval.scores.calibration`
-    thresholds: chosen_on ("validation", or "same" where there are no others than these: too good to be true), and rows:
+    thresholds: chosen_on ("validation", or "same" where there are no others than these), and rows:
         wanted_accuracy, threshold (null where none can be promised to give it), and on these texts its coverage and
         accuracy
     label_thresholds: probability from which on each label is given; null where a text has one class, or it is 0.5

@@ -43,7 +43,6 @@ from salience.eval.scores.predictions import (
     predictions_file,
     read_predictions,
 )
-from salience.eval.scores.review import reviewed
 from salience.model_cards.run_folder import read_results
 from salience.modeling.documents import Document
 
@@ -196,7 +195,7 @@ def train_counts(run: Run | None, names: list[str]) -> dict[str, int] | None:
 
 
 def thresholds(run: Run | None, tested: Predictions) -> Thresholds:
-    """Confidence from which on a wanted accuracy is reached on validation texts, and what it gives on these.
+    """Confidence from which on validation texts promise a wanted accuracy, and what it gives on these.
 
     Args:
         run: Whose validation answers are known; None: it is chosen on these texts.
@@ -214,12 +213,8 @@ def thresholds(run: Run | None, tested: Predictions) -> Thresholds:
     }
     own = read_results(run.folder, "validation").get("review") if run else None
     if own:  # what --target_accuracy has put into the model
-        wanted = own["target_accuracy"]
-        given = reviewed(tested, wanted, own["threshold"])
-        rows[wanted] = {
-            "wanted_accuracy": wanted,
-            **{name: given[name] for name in ("threshold", "coverage", "accuracy")},
-        }
+        wanted, threshold = own["target_accuracy"], own["threshold"] if own["threshold"] < 1 else None
+        rows[wanted] = {"wanted_accuracy": wanted, "threshold": threshold, **at_threshold(tested, threshold)}
     return {"chosen_on": "validation" if has_validation else "same", "rows": [rows[each] for each in sorted(rows)]}
 
 

@@ -18,7 +18,7 @@
     aurc                    mean risk over all coverages; lower is better
     thresholds              a list with wanted_accuracy, and a low confidence threshold from which on it can be promised
                             of further texts, see `salience.eval.scores.guarantee`; the coverage and the accuracy
-                            there; all three null where there is none
+                            there, of texts as in `at_threshold`; all three null where there is none
 
 An answer's confidence is the highest probability of a text's classes; where a text can have several, each class of each
 text is an answer, yes from the class's threshold on (0.5 unless another was fitted), with confidence p, or no, with
@@ -35,7 +35,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from salience.eval.scores.guarantee import Ranked, ThresholdRow, lowest_threshold, rank
+from salience.eval.scores.guarantee import Ranked, ThresholdRow, lowest_threshold, rank, rank_texts
 from salience.eval.scores.predictions import Decisions, Predictions
 
 NUM_BINS = 15
@@ -116,8 +116,7 @@ def fit_temperature(predictions: Predictions) -> float:
 def calibration(predictions: Predictions) -> CalibrationResult:
     """How far a classifier's scores are probabilities.
 
-    Compute it on the test split to report it, on the validation split to choose a threshold for use: one chosen on the
-    test split would promise too much.
+    Compute it on the test split to report it, on the validation split to choose a threshold for use.
 
     Args:
         predictions: Of the model as it is used, its temperature included.
@@ -145,7 +144,7 @@ def calibration(predictions: Predictions) -> CalibrationResult:
         "reliability_equal_mass": by_mass,
         "risk_coverage": curve,
         "aurc": aurc,
-        "thresholds": [lowest_threshold(wanted, ranked) for wanted in WANTED_ACCURACIES],
+        "thresholds": [lowest_threshold(wanted, rank_texts(predictions)) for wanted in WANTED_ACCURACIES],
     }
 
 
@@ -157,16 +156,16 @@ def at_threshold(predictions: Predictions, threshold: float | None) -> Answered:
         threshold: Lowest confidence, 0 to 1; None for none.
 
     Returns:
-        coverage, and the accuracy of what is answered: null where nothing is; both null without a threshold.
+        coverage, and the accuracy of the texts that are answered (with several labels, all must be right): null where
+        none is; both null without a threshold.
 
     Raises:
         ValueError: It is regression.
     """
     if threshold is None:
         return {"coverage": None, "accuracy": None}
-    decisions = predictions.decisions()
-    is_answered = decisions.confidence >= threshold
-    accuracy = float(decisions.is_right[is_answered].mean()) if is_answered.any() else None
+    is_answered = predictions.confidence >= threshold
+    accuracy = float(predictions.is_right()[is_answered].mean()) if is_answered.any() else None
     return {"coverage": float(is_answered.mean()), "accuracy": accuracy}
 
 

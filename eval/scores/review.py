@@ -1,9 +1,13 @@
 """When a classifier had better not answer: a threshold of confidence, chosen on validation texts."""
 
+from logging import getLogger
 from typing import TypedDict
 
-from salience.eval.scores.guarantee import lowest_threshold, rank
-from salience.eval.scores.predictions import Decisions, Predictions
+from salience.eval.scores.calibration import at_threshold
+from salience.eval.scores.guarantee import fewest_texts, lowest_threshold, rank_texts
+from salience.eval.scores.predictions import Predictions
+
+logger = getLogger(__name__)
 
 
 class Review(TypedDict):
@@ -16,20 +20,32 @@ class Review(TypedDict):
 
 
 def fit_review(predictions: Predictions, target_accuracy: float) -> Review:
-    """A low confidence from which on so large a share of texts is answered right; of several labels, all are.
-
-    See `guarantee.lowest_threshold`: it is promised of further texts like these.
+    """A confidence from which on so large a share of texts is answered right; see `guarantee.lowest_threshold`.
 
     Args:
         predictions: Of the validation texts, by the model as it is used.
-        target_accuracy: Above 0, up to 1.
+        target_accuracy: Between 0 and 1.
 
     Returns:
         A threshold of 1, where none can be promised: only what is certain isn't left to people.
     """
-    ranked = rank(Decisions(predictions.confidence, predictions.is_right()))
-    threshold = lowest_threshold(target_accuracy, ranked)["threshold"]
+    threshold = lowest_threshold(target_accuracy, rank_texts(predictions))["threshold"]
     return reviewed(predictions, target_accuracy, 1.0 if threshold is None else threshold)
+
+
+def tell_review(review: Review, num_texts: int) -> None:
+    """Warn where nothing can be promised.
+
+    Args:
+        review: From `fit_review`.
+        num_texts: Validation texts that it was fitted to.
+    """
+    if review["threshold"] == 1:
+        logger.warning(
+            "--target_accuracy %s can't be promised by %s validation texts, so all answers are for review: it takes "
+            "%s of the surest without an error, or more",
+            review["target_accuracy"], f"{num_texts:,}", f"{fewest_texts(review['target_accuracy'], num_texts):,}",
+        )  # fmt: skip
 
 
 def reviewed(predictions: Predictions, target_accuracy: float, threshold: float) -> Review:
@@ -40,10 +56,10 @@ def reviewed(predictions: Predictions, target_accuracy: float, threshold: float)
         target_accuracy: What it was chosen for.
         threshold: Lowest confidence of an answer that isn't left to people.
     """
-    is_answered = predictions.confidence >= threshold
+    given = at_threshold(predictions, threshold)
     return {
         "target_accuracy": target_accuracy,
         "threshold": threshold,
-        "coverage": float(is_answered.mean()),
-        "accuracy": float(predictions.is_right()[is_answered].mean()) if is_answered.any() else None,
+        "coverage": given["coverage"] or 0.0,
+        "accuracy": given["accuracy"],
     }

@@ -10,7 +10,7 @@ from salience.eval import Predictor
 from salience.eval.cli import main as evaluate
 from salience.eval.scores.guarantee import CHANCE_OF_LESS, accuracy_bound
 from salience.eval.scores.predictions import read_predictions
-from salience.eval.scores.review import fit_review, reviewed
+from salience.eval.scores.review import fit_review, reviewed, tell_review
 from salience.train.cli import main
 from tests.helpers.toy import toy_texts, write_csv, write_jsonl
 
@@ -75,7 +75,7 @@ def test_report_and_card_tell_what_it_brought(run, tmp_path, monkeypatch):
 def test_of_several_labels_an_answer_is_as_sure_as_its_least_sure_label(tmp_path):
     rows = [(text, [label, "all"]) for text, label in toy_texts(80)]
     data = ["--train_file", str(write_jsonl(tmp_path / "train.jsonl", rows))]
-    assert main(["--output_dir", str(tmp_path / "run"), *QUICK, *data, "--target_accuracy", "1"]) == 0
+    assert main(["--output_dir", str(tmp_path / "run"), *QUICK, *data, "--target_accuracy", "0.9"]) == 0
     threshold = AutoConfig.from_pretrained(tmp_path / "run").review_threshold
     texts = [text for text, _ in toy_texts(12, seed=5)]
     found = Predictor(tmp_path / "run", bf16=False)({"text": texts})
@@ -93,11 +93,19 @@ def test_where_none_can_be_promised_all_but_certain_answers_are_for_people(run):
     assert fit_review(wrong, 0.9) == {"target_accuracy": 0.9, "threshold": 1.0, "coverage": 0.0, "accuracy": None}
 
 
+def test_what_cannot_be_promised_is_told(run, caplog):
+    validation = read_predictions(run, "validation")
+    tell_review(fit_review(validation, 0.99), len(validation.confidence))
+    assert "0.99 can't be promised by 30 validation texts, so all answers are for review: it takes " in caplog.text
+    tell_review(fit_review(validation, WANTED), 30)
+    assert len(caplog.records) == 1
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--target_accuracy", "0"], "--target_accuracy 0.0 must lie above 0"),
-        (["--target_accuracy", "95"], "--target_accuracy 95.0 must lie above 0, and be at most 1"),
+        (["--target_accuracy", "0"], "--target_accuracy 0.0 must lie between 0 and 1"),
+        (["--target_accuracy", "95"], "--target_accuracy 95.0 must lie between 0 and 1"),
         (["--target_accuracy", "0.9", "--problem_type", "regression"], "--target_accuracy needs classes"),
     ],
 )

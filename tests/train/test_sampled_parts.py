@@ -1,11 +1,12 @@
-"""--sampled_parts: of a long training text, another part in each epoch."""
+"""--sampled_parts: of a long training text, a part drawn anew in each epoch."""
 
 import json
 
 import pytest
+from transformers import PreTrainedTokenizerFast
 
 from salience.train.cli import main
-from tests.helpers.toy import TOPICS, write_csv
+from tests.helpers.toy import TOPICS, write_csv, write_jsonl
 from tests.helpers.training import QUIET
 
 MODELS = {
@@ -55,3 +56,23 @@ def test_without_a_length_it_is_refused(train, capsys):
     status, folder = train("run", *MODELS["cnn"], "--sampled_parts", "true")
     assert status == 2 and not folder.exists()
     assert "--sampled_parts needs --max_length" in capsys.readouterr().err
+
+
+def test_empty_texts_and_several_labels_have_parts_too(train, tmp_path, encoder_folder):
+    rows = [
+        ("the of and to goal match team", ["sport"]),
+        ("", ["none"]),
+        ("market of and to the bank goal", ["sport", "money"]),
+    ]
+    file = write_jsonl(tmp_path / "several.jsonl", 8 * rows)
+    for name in ("cnn", "attn_pool"):
+        flags = [str(encoder_folder) if flag == "ENCODER" else flag for flag in MODELS[name]]
+        flags += ["--keep_empty_texts", "true", "--max_length", "3", "--sampled_parts", "true"]
+        given = ["--train_file", str(file), "--validation_size", "0.25", "--output_dir", str(tmp_path / name)]
+        assert main([*given, *QUIET, *flags]) == 0
+
+
+def test_a_slow_tokenizer_is_refused(train, capsys, monkeypatch):
+    monkeypatch.setattr(PreTrainedTokenizerFast, "is_fast", False)
+    status, _ = train("run", *MODELS["attn_pool"], "--max_length", "3", "--sampled_parts", "true")
+    assert status == 2 and "--sampled_parts needs a tokenizer of the library tokenizers" in capsys.readouterr().err

@@ -42,9 +42,18 @@ def known_ids(
         UserError: The tokenizer is another model's.
     """
     rows = tokenize(texts, tokenizer, max_length)
+    check_ids(model, tokenizer, rows)
+    return rows
+
+
+def check_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: datasets.Dataset) -> None:
+    """Refuse token ids that the model doesn't know.
+
+    Raises:
+        UserError: The tokenizer is another model's.
+    """
     if fault := foreign_tokenizer(model, tokenizer, highest_id(rows)):
         raise UserError(f"{tokenizer.name_or_path}: {fault}")
-    return rows
 
 
 def count_documents(idf: InverseDocumentFrequency, rows: datasets.Dataset) -> None:

@@ -11,7 +11,6 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from salience.configuration.errors import UserError
 from salience.modeling.tokenizer_loading import length_limit
 from salience.modeling.windows import PackedInputs, pack_inputs
 
@@ -53,12 +52,7 @@ def tokenize_parts(
 
     Returns:
         `tokenize`'s columns, a row for each part, and of which row of `rows` it is, (parts,), ascending.
-
-    Raises:
-        UserError: The tokenizer is one of Python, which can't go on where it cut.
     """
-    if not tokenizer.is_fast:
-        raise UserError("--sampled_parts needs a tokenizer of the library tokenizers, and this model's is another one")
 
     def to_parts(batch: dict[str, list[Any]], texts: list[int]) -> dict[str, list[Any]]:
         limit = min(max_length, length_limit(tokenizer) or max_length)
@@ -67,13 +61,13 @@ def tokenize_parts(
         text_P = encoding.pop("overflow_to_sample_mapping")
         kept = {name: [values[text] for text in text_P] for name, values in batch.items() if name != "text"}
         ids = {name: values for name, values in encoding.items() if name != "attention_mask"}
-        return {**ids, **kept, "text": [texts[text] for text in text_P]}
+        return {**ids, **kept, "text_number": [texts[text] for text in text_P]}
 
     parts = rows.map(
         to_parts, batched=True, with_indices=True, remove_columns=rows.column_names, desc="tokenizing",
         load_from_cache_file=False,
     )  # fmt: skip
-    return parts.remove_columns("text"), parts.data["text"].to_numpy()
+    return parts.remove_columns("text_number"), parts.data["text_number"].to_numpy()
 
 
 def num_tokens(rows: datasets.Dataset) -> np.ndarray:

@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from salience.configuration.errors import UserError
-from salience.train.building.counts import known_ids, training_rows
+from salience.train.building.counts import check_ids, known_ids, training_rows
 from salience.train.data.load import TextData
 from salience.train.data.tokens import num_tokens, tokenize, tokenize_parts
 from salience.train.loop.losses import LabelStatistics
@@ -47,19 +47,26 @@ def prepare_texts(
         tokenizer: The model's.
         data: The texts.
         max_length: Tokens of a text to train on; None for all. Held-out texts are never cut.
-        sampled_parts: Whether those tokens are others in each epoch, and not the first ones.
+        sampled_parts: Whether those tokens are a part drawn anew in each epoch, and not the first ones.
 
     Raises:
-        UserError: `max_length` leaves special tokens only, or the tokenizer is another model's.
+        UserError: `max_length` leaves special tokens only, the tokenizer is another model's, or it can't go on where it
+            cut.
     """
     num_special = tokenizer.num_special_tokens_to_add()
     if max_length is not None and max_length <= num_special:
         raise UserError(f"--max_length {max_length} leaves no word beside {num_special} special tokens; raise it")
+    if sampled_parts and not tokenizer.is_fast:
+        raise UserError(
+            f"--sampled_parts needs a tokenizer of the library tokenizers, and {type(tokenizer).__name__} isn't; "
+            "leave it out"
+        )
     held_out = {name: known_ids(model, tokenizer, rows) for name, rows in data.splits.items() if name != "train"}
     train_rows = training_rows(model, tokenizer, data.splits["train"], max_length)
     parts = None
     if sampled_parts and max_length is not None:
         train_rows, text_P = tokenize_parts(data.splits["train"], tokenizer, max_length)
+        check_ids(model, tokenizer, train_rows)
         parts = DrawnParts(torch.tensor(text_P), torch.tensor(num_tokens(train_rows)))
     # Held-out texts from the longest to the shortest: no score depends on their order, and little is padded.
     orders = {name: np.argsort(-num_tokens(rows), kind="stable") for name, rows in held_out.items()}

@@ -9,17 +9,20 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 
 
 class DrawnParts:
-    """Of texts that are kept in parts: which part of each is read, all of a text's tokens with the same chance.
+    """Of texts that are kept in parts: which part of each is read, with a chance in proportion to its tokens.
 
     Args:
-        text_P: Of which text each part is, ascending; P = parts.
-        tokens_P: Tokens of each part.
+        text_P: Of which text each part is, ascending, every text with one at least; P = parts.
+        tokens_P: Tokens of each part, special tokens included.
     """
 
     def __init__(self, text_P: torch.Tensor, tokens_P: torch.Tensor) -> None:
         self.end_P = tokens_P.double().cumsum(0)
         self.size_N = torch.zeros(int(text_P[-1]) + 1, dtype=torch.double).index_add(0, text_P, tokens_P.double())
         self.start_N = self.size_N.cumsum(0) - self.size_N
+        count_N = text_P.bincount()
+        self.last_N = count_N.cumsum(0) - 1
+        self.first_N = self.last_N - count_N + 1
 
     def __len__(self) -> int:
         return len(self.size_N)
@@ -27,7 +30,9 @@ class DrawnParts:
     def draw(self, texts: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """A part of each of these texts."""
         share = torch.rand(len(texts), generator=generator, dtype=torch.double)
-        return torch.searchsorted(self.end_P, self.start_N[texts] + share * self.size_N[texts], right=True)
+        found = torch.searchsorted(self.end_P, self.start_N[texts] + share * self.size_N[texts], right=True)
+        # A part without tokens has no place between the ends, and a place may be rounded to the next text's.
+        return torch.minimum(torch.maximum(found, self.first_N[texts]), self.last_N[texts])
 
 
 class EpochSampler(Sampler[int]):

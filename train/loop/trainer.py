@@ -71,13 +71,22 @@ class SalienceTrainer(Trainer):
         with faster_attention(model) if is_slow else nullcontext():
             return super().train(*args, **kwargs)
 
+    @property
+    def num_texts(self) -> int:
+        """Training texts, of which the rows may be parts."""
+        return len(self.train_dataset if self.parts is None else self.parts)
+
+    def num_examples(self, dataloader: DataLoader) -> int:
+        """Texts that a loader gives in an epoch; argument and result are those of `Trainer.num_examples`."""
+        return self.num_texts if dataloader.dataset is self.train_dataset else super().num_examples(dataloader)
+
     def get_train_dataloader(self) -> DataLoader:
         """Batches of the training texts for this process, in the order of `EpochSampler`."""
         args, batch_size = self.args, self._train_batch_size
         step_size = batch_size * args.gradient_accumulation_steps * args.world_size
         seed = args.seed if args.data_seed is None else args.data_seed
         order = EpochSampler(
-            len(self.parts or self.train_dataset), self.lengths, step_size, seed, self.text_weights,
+            self.num_texts, self.lengths, step_size, seed, self.text_weights,
             current_epoch=lambda: self.state.global_step // max(batches.num_steps, 1), parts=self.parts,
         )  # fmt: skip
         batches = StepBatches(order, batch_size, args.world_size, args.gradient_accumulation_steps)

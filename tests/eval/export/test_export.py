@@ -73,8 +73,9 @@ def test_what_is_lost_comes_with_its_interval():
     after[:10], before[10:12] = wrong[:10], wrong[10:12]
     found = compared("model_int8.onnx", 1, (after, 1.0), before, np.zeros(100, int), Deciding)
     assert found["lost"] == pytest.approx(0.08)
-    assert found["lost_within"] == pytest.approx(1.96 * np.sqrt(0.12 - 0.08**2) / 10)
-    assert "8.00 ± 6.61 points" in table([{**found, "file": "torch", "lost": None}, found])
+    assert found["lost_within"] == pytest.approx(1.96 * np.sqrt(13 - 8**2 / 102) / 102)
+    assert 0 < compared("model.onnx", 1, (before, 1.0), before, np.zeros(100, int), Deciding)["lost_within"] < 0.03
+    assert "8.00 ± 6.76 points" in table([{**found, "file": "torch", "lost": None}, found])
 
 
 def own_logits(run, texts):

@@ -21,7 +21,7 @@ from salience.eval.scores.calibration import (
     fit_temperature,
     negative_log_likelihood,
 )
-from salience.eval.scores.guarantee import accuracy_bound, lowest_threshold, rank
+from salience.eval.scores.guarantee import accuracy_bound, fewest_texts, lowest_threshold, rank
 from salience.eval.scores.predictions import Decisions, Predictions
 from salience.modeling import AttnPoolConfig
 from tests.helpers.tiny import random_batch, tiny_model
@@ -149,6 +149,21 @@ def test_a_threshold_leaves_little_unanswered_that_could_be():
         most = max(np.mean(confidence >= t) for t in np.unique(confidence)[::20]
                    if is_right[confidence >= t].mean() >= row["wanted_accuracy"])  # fmt: skip
         assert row["coverage"] > 0.9 * most
+
+
+def test_errors_among_the_least_sure_hide_no_promise():
+    """Of 150 texts the 121 surest are right, the others not: halving would ask 75 next, too few for a promise."""
+    is_right = np.arange(150) < 121
+    row = lowest_threshold(0.95, rank(Decisions(np.linspace(1, 0.3, 150), is_right)))
+    assert row["coverage"] > 0.8 and row["accuracy"] >= 0.95
+
+
+def test_too_few_texts_promise_nothing():
+    fewest = fewest_texts(0.95, 100)
+    assert 99 <= fewest <= 107
+    for count, promised in ((fewest - 1, False), (fewest + 5, True)):
+        row = lowest_threshold(0.95, rank(Decisions(np.linspace(1, 0.5, count), np.ones(count, dtype=bool))))
+        assert (row["threshold"] is not None) == promised
 
 
 def test_the_bound_is_clopper_and_pearsons():

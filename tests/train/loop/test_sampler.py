@@ -148,3 +148,11 @@ def test_parts_are_drawn_by_seed_and_epoch_only():
     assert len(set(orders.values())) == 4
     torch.rand(3)
     assert tuple(EpochSampler(50, None, 4, 1, None, lambda: 1, parts)) == orders[1, 1]
+
+
+def test_a_text_without_tokens_is_drawn_like_others():
+    """Also as the first and the last one, and where the sums of tokens are so large that a share is rounded away."""
+    parts = DrawnParts(torch.tensor([0, 1, 2, 2, 3]), torch.tensor([0, 10**15, 1, 1, 0]))
+    for epoch in range(50):
+        order = sorted(EpochSampler(len(parts), None, 2, 0, None, lambda epoch=epoch: epoch, parts))
+        assert [order[0], order[1], order[3]] == [0, 1, 4] and order[2] in (2, 3)
