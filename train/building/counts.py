@@ -10,33 +10,10 @@ from salience.modeling.word_filter import InverseDocumentFrequency
 from salience.train.data.tokens import highest_id, packed_batches, tokenize
 
 
-def training_rows(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: datasets.Dataset, max_length: int | None
-) -> datasets.Dataset:
-    """Training texts as token ids, and, of whole texts, what the model counts before it is trained.
-
-    Args:
-        model: Its counts are set, if it has any.
-        tokenizer: The model's.
-        texts: The training split: columns `text` and `labels`.
-        max_length: Tokens of a text to train on; None for all.
-
-    Returns:
-        `tokenize`'s columns.
-
-    Raises:
-        UserError: See `known_ids`.
-    """
-    rows = known_ids(model, tokenizer, texts, max_length)
-    if (idf := getattr(model.base_model, "idf", None)) is not None:
-        count_documents(idf, tokenize(texts, tokenizer) if max_length else rows)
-    return rows
-
-
 def known_ids(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: datasets.Dataset, max_length: int | None = None
 ) -> datasets.Dataset:
-    """Texts as token ids that the model knows; arguments and columns are those of `training_rows`.
+    """Texts as token ids that the model knows; arguments and columns are those of `tokenize`.
 
     Raises:
         UserError: The tokenizer is another model's.

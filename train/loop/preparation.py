@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from salience.configuration.errors import UserError
-from salience.train.building.counts import check_ids, known_ids, training_rows
+from salience.train.building.counts import check_ids, count_documents, known_ids
 from salience.train.data.load import TextData
 from salience.train.data.tokens import num_tokens, tokenize, tokenize_parts
 from salience.train.loop.losses import LabelStatistics
@@ -62,16 +62,19 @@ def prepare_texts(
             "leave it out"
         )
     held_out = {name: known_ids(model, tokenizer, rows) for name, rows in data.splits.items() if name != "train"}
-    train_rows = training_rows(model, tokenizer, data.splits["train"], max_length)
-    parts = None
+    texts, parts = data.splits["train"], None
     if sampled_parts and max_length is not None:
-        train_rows, text_P = tokenize_parts(data.splits["train"], tokenizer, max_length)
+        train_rows, text_P = tokenize_parts(texts, tokenizer, max_length)
         check_ids(model, tokenizer, train_rows)
         parts = DrawnParts(torch.tensor(text_P), torch.tensor(num_tokens(train_rows)))
+    else:
+        train_rows = known_ids(model, tokenizer, texts, max_length)
+    whole_train = lambda: tokenize(texts, tokenizer) if max_length else train_rows  # noqa: E731
+    if (idf := getattr(model.base_model, "idf", None)) is not None:
+        count_documents(idf, whole_train())
     # Held-out texts from the longest to the shortest: no score depends on their order, and little is padded.
     orders = {name: np.argsort(-num_tokens(rows), kind="stable") for name, rows in held_out.items()}
     held_out = {name: rows.select(orders[name]) for name, rows in held_out.items()}
-    whole_train = lambda: tokenize(data.splits["train"], tokenizer) if max_length else train_rows  # noqa: E731
     return PreparedTexts(datasets.DatasetDict(train=train_rows, **held_out), orders, whole_train, parts)
 
 
