@@ -62,10 +62,10 @@ class TuningArguments:
         default=None,
         metadata={
             "help": "After training, find a low confidence from which on the accuracy is at least so high on texts "
-            "like the validation texts, with a confidence of 0.95 (for 0.95, the 100 surest validation texts must all be "
-            "right, or most of more; for 0.99, 500), and keep it in the model's configuration: `predict` marks less "
-            "confident answers for review. Unset: no answer is marked. Not for regression, nor for --model "
-            "sequence_classification."
+            "like the validation texts, with a confidence of 0.95 (an accuracy of 0.95 takes 100 of the surest "
+            "validation texts without an error, or more; 0.99 takes 500), and keep it in the model's configuration: "
+            "`predict` marks less confident answers for review. Unset: no answer is marked. Not for regression, nor "
+            "for --model sequence_classification."
         },
     )
     fit_thresholds: bool = field(
