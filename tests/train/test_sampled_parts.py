@@ -48,7 +48,10 @@ def test_it_trains_on_what_stands_behind_the_beginning(train, name):
         status, folder = train(run, *flags, *more)
         assert status == 0
         accuracies.append(json.loads((folder / "eval_results.json").read_text())["eval_accuracy"])
-        assert json.loads((folder / "train_results.json").read_text())["train_samples"] == 49
+        trained = json.loads((folder / "train_results.json").read_text())
+        assert trained["train_samples"] == 49
+        # Texts, not their parts, are counted for the speed, too.
+        assert trained["train_samples_per_second"] * trained["train_runtime"] == pytest.approx(49 * 25, rel=0.02)
     assert accuracies[0] < 0.8 and accuracies[1] == 1
 
 
