@@ -109,9 +109,9 @@ def refuse_lists_as_text(texts: pa.Array | pa.ChunkedArray, where: str) -> None:
 
 
 def whole_number(text: str) -> str | None:
-    """3 and 3.0 as 3; None for anything else."""
-    found = re.fullmatch(r"([+-]?\d+)(\.0)?", text)
-    return found[1] if found else None
+    """3 and 3.0 as 3, 03 as 03; None for anything else, 03.0 too, which no program writes for a number."""
+    found = re.fullmatch(r"([+-]?\d+)|(-?(?:0|[1-9]\d*))\.0", text)
+    return found[1] or found[2] if found else None
 
 
 def truth_value(text: str) -> str | None:

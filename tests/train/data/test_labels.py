@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import Value
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from salience.configuration.errors import UserError
@@ -54,6 +54,7 @@ def test_labels_may_be_written_differently_in_each_file(tmp_path):
         unique=True,
     )
 )
+@example(["0", "00.0"])
 def test_labels_survive_the_round_trip(names):
     # Arrow's idea of white space is wider than Python's by a few control characters.
     names = list(dict.fromkeys(pa.compute.utf8_trim_whitespace(pa.array(names)).to_pylist()))
