@@ -8,7 +8,7 @@ import math
 from typing import NamedTuple, TypedDict
 
 import numpy as np
-from scipy.stats import beta
+from scipy.stats import binomtest
 
 from salience.eval.scores.predictions import Decisions, Predictions
 
@@ -84,7 +84,8 @@ def lowest_threshold(wanted: float, ranked: Ranked) -> ThresholdRow:
 
 def accuracy_bound(count: float, errors: float, chance: float) -> float:
     """What the accuracy lies above, but for this chance, where so many of so many answers were wrong."""
-    return 0.0 if errors == count else float(1 - beta.ppf(1 - chance, errors + 1, count - errors))
+    test = binomtest(int(count - errors), int(count), alternative="greater")
+    return float(test.proportion_ci(1 - chance, method="exact").low)
 
 
 def chance_of_look(num_places: int) -> float:

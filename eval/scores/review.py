@@ -1,22 +1,19 @@
 """When a classifier had better not answer: a threshold of confidence, chosen on validation texts."""
 
 from logging import getLogger
-from typing import TypedDict
 
-from salience.eval.scores.calibration import at_threshold
+from salience.eval.scores.calibration import Answered, at_threshold
 from salience.eval.scores.guarantee import fewest_texts, lowest_threshold, rank_texts
 from salience.eval.scores.predictions import Predictions
 
 logger = getLogger(__name__)
 
 
-class Review(TypedDict):
-    """What leaving less confident answers to people gives."""
+class Review(Answered):
+    """What leaving less confident answers to people gives: coverage and accuracy of what isn't left to them."""
 
     target_accuracy: float
     threshold: float
-    coverage: float
-    accuracy: float | None  # of what isn't left to people; null where all is
 
 
 def fit_review(predictions: Predictions, target_accuracy: float) -> Review:
@@ -56,10 +53,4 @@ def reviewed(predictions: Predictions, target_accuracy: float, threshold: float)
         target_accuracy: What it was chosen for.
         threshold: Lowest confidence of an answer that isn't left to people.
     """
-    given = at_threshold(predictions, threshold)
-    return {
-        "target_accuracy": target_accuracy,
-        "threshold": threshold,
-        "coverage": given["coverage"] or 0.0,
-        "accuracy": given["accuracy"],
-    }
+    return Review(target_accuracy=target_accuracy, threshold=threshold, **at_threshold(predictions, threshold))
