@@ -113,8 +113,9 @@ def recomputed(function: Callable[..., Any], num_items: int, keep_at_most: int |
 def give_back_free_memory() -> None:
     """Let the system have what is free, where the C library is glibc.
 
-    By itself it doesn't: the nodes of a graph, which are small and stay, come to lie between large blocks, which don't
-    fit next time where they were freed. Of a long text, most of the memory would be held so.
+    By itself it doesn't: what is small and stays, as the nodes of a graph, comes to lie between large blocks, which
+    don't fit next time where they were freed. Most of the memory of a long text would be held so, and what batches of
+    different lengths take would grow from one to the next.
     """
     if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)

@@ -19,6 +19,7 @@ from salience.configuration.flags.training_arguments import SalienceTrainingArgu
 from salience.model_cards.card import write_card
 from salience.modeling.encoders import pretrained_encoder
 from salience.modeling.precision import hold_in_bfloat16
+from salience.modeling.ragged import give_back_free_memory
 from salience.train.building.lora import trained_model
 from salience.train.folder.marked import mark_checkpoint
 from salience.train.folder.resuming import readable
@@ -115,6 +116,8 @@ class SalienceTrainer(Trainer):
         """Forward and backward passes on a batch, and with `adversarial_size` on its worst change: the mean of both."""
         rows = rows_of_passes(inputs, self.max_tokens_per_pass, self.accelerator)
         passes = [of_rows(inputs, each) for each in rows] if rows else [inputs]
+        if rows:  # of many sizes, for which what was free before has no place
+            give_back_free_memory()
         train = super().training_step
 
         def step() -> torch.Tensor:
