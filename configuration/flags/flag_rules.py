@@ -40,7 +40,6 @@ VALUES = (
     Values("must be at least 0", lambda v: v >= 0, (
         "learning_rate", "weight_decay", "warmup_steps", "max_grad_norm", "dataloader_num_workers", "seed",
         "adam_epsilon", "eval_delay", "report_seed", "max_tokens_per_pass", "heaviest_words", "explained_texts",
-        "frozen_layers",
     )),
     # Single precision overflows far beyond.
     Values("must lie between 0 and 1000", lambda v: 0 <= v <= 1000, (

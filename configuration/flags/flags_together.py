@@ -7,8 +7,6 @@ from salience.configuration.flags.value_checks import has_doubles
 LEAVE_IT_OUT = "belongs to {}; leave it out"
 TOGETHER = (
     excludes("lora", "freeze_encoder"),
-    excludes("lora", "frozen_layers"),
-    excludes("freeze_encoder", "frozen_layers"),
     excludes("input", "dataset_name"),
     excludes("class_weights", "balanced_sampling"),
     *belongs_to("loss", ("weighted",), "class_weights", says=LEAVE_IT_OUT),
@@ -34,7 +32,7 @@ TOGETHER = (
             lambda f, flag=flag: getattr(f, flag) and f.encoder is None and f.model in FAMILIES,  # type: ignore[misc]
             f"--{flag} needs a pretrained encoder, and --encoder names none",
         )
-        for flag in ("lora", "freeze_encoder", "frozen_layers")
+        for flag in ("lora", "freeze_encoder")
     ),
     Together(
         ("lora", "model"), lambda f: f.lora and f.model not in FAMILIES,

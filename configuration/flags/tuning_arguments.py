@@ -99,13 +99,6 @@ class TuningArguments:
         default=None, metadata={"help": "Stop after this many evaluations without a better one; None never stops."}
     )
     freeze_encoder: bool = field(default=False, metadata={"help": "Train everything but the pretrained encoder."})
-    frozen_layers: int = field(
-        default=0,
-        metadata={
-            "help": "Train all of the pretrained encoder but its embeddings and so many of its lowest layers, which "
-            "saves the way back through them; 0: all of it."
-        },
-    )
     lora: bool = field(
         default=False, metadata={"help": "Train low-rank adapters of the encoder, and all outside of it, with PEFT."}
     )

@@ -142,21 +142,6 @@ def test_a_frozen_encoder_stays_as_it_was(train, data, encoder_folder, name):
     assert 0 < model["trainable_parameters"] < model["parameters"]
 
 
-@pytest.mark.parametrize("name", ["attn_pool", "sequence_classification"])
-def test_lowest_layers_stay_as_they_were(train, data, encoder_folder, name):
-    folder, _ = train(*data, *MODELS[name], "--frozen_layers", 1, "--num_train_epochs", 1)
-    before, after = load_file(encoder_folder / "model.safetensors"), load_file(folder / "model.safetensors")
-    pairs = [(key, other) for key in before for other in after if other.endswith(key) and "pooler" not in key]
-    same = {key for key, other in pairs if torch.equal(before[key], after[other])}
-    assert same == {key for key in before if key.startswith(("embeddings.", "encoder.layer.0."))}
-
-
-def test_a_layer_at_least_is_trained(data, encoder_folder, tmp_path, capsys):
-    flags = [*data, "--encoder", encoder_folder, "--frozen_layers", 2, "--output_dir", tmp_path / "run"]
-    assert cli.main([str(flag) for flag in flags]) == 2
-    assert "--frozen_layers 2: the encoder has 2 layers, and one at least is trained" in capsys.readouterr().err
-
-
 def test_early_stopping_stops(train, data):
     flags = ["--learning_rate", 0, "--early_stopping_patience", 2, "--num_train_epochs", 9]
     folder, _ = train(*data, *MODELS["lstm"], *flags)

@@ -78,7 +78,7 @@ def encoder_of(model: PreTrainedModel) -> nn.Module:
     """
     encoder = pretrained_encoder(model)
     if encoder is None:
-        raise UserError("--lora, --freeze_encoder and --frozen_layers need a pretrained encoder (--encoder)")
+        raise UserError("--lora and --freeze_encoder need a pretrained encoder (--encoder)")
     return encoder
 
 

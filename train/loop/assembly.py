@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import nn
 from transformers import (
     DataCollatorWithPadding,
     EarlyStoppingCallback,
@@ -47,13 +46,11 @@ def settle_training(model: PreTrainedModel, arguments: Arguments, num_texts: int
         What was chosen, as flags.
 
     Raises:
-        UserError: The model has no encoder, or not enough of one, to freeze.
+        UserError: The model has no encoder to freeze.
     """
     model_args, _, tuning, training = arguments
     if tuning.freeze_encoder:
         freeze_encoder(model, model_args.encoder_cache)
-    if tuning.frozen_layers:
-        freeze_layers(model, tuning.frozen_layers)
     return choose_schedule(training, model, num_texts, is_pretrained, tuning.lora)
 
 
@@ -65,28 +62,6 @@ def freeze_encoder(model: PreTrainedModel, cache: str | None) -> None:
     """
     encoder_of(model).requires_grad_(False)
     attach_cache(encoder_of(model), cache)
-
-
-def freeze_layers(model: PreTrainedModel, count: int) -> None:
-    """Leave the encoder's embeddings and lowest layers as they are in training (Lee et al. 2019, arXiv 1911.03090).
-
-    Args:
-        model: A classifier with a pretrained encoder.
-        count: Of its layers, from below.
-
-    Raises:
-        UserError: There is no encoder, or it has no such layer to train above them.
-    """
-    encoder = encoder_of(model)
-    stacks = [module for module in encoder.modules() if isinstance(module, nn.ModuleList)]
-    layers = max(stacks, key=lambda stack: sum(map(torch.numel, stack.parameters())), default=nn.ModuleList())
-    if count >= len(layers):
-        raise UserError(f"--frozen_layers {count}: the encoder has {len(layers)} layers, and one at least is trained")
-    first_trained = next(layers[count].parameters())
-    for parameter in encoder.parameters():  # in the order in which they are read
-        if parameter is first_trained:
-            break
-        parameter.requires_grad_(False)
 
 
 def make_trainer(
