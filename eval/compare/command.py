@@ -1,10 +1,11 @@
 """eval.py compare RUN [RUN ...] [--output_dir OUT] [--flag value ...]: runs on the same test texts, in one table.
 
-RUN is the folder of a finished run of train.py or `eval.py baseline` on texts with exactly one class each. TF-IDF with
-linear SVM, logistic regression and complement naive Bayes always stand beside them: where none of the RUNs is such a
-baseline on the same splits, it is made, from the data that the first run was trained on, and kept in OUT/sparse/NAME
-for the next call. run.json knows no folders of absolute paths: name such data once more behind the RUNs, with the
-flags of train.py (`--train_file my_texts.csv`).
+RUN is the folder of a finished run of train.py or `eval.py baseline` on texts with classes, one or several; with
+several, a text is answered right if all its labels are. TF-IDF with linear SVM and logistic regression always stand
+beside them, and complement naive Bayes where texts have one class: where none of the RUNs is such a baseline on the
+same splits, it is made, from the data that the first run was trained on, and kept in OUT/sparse/NAME for the next
+call. run.json knows no folders of absolute paths: name such data once more behind the RUNs, with the flags of train.py
+(`--train_file my_texts.csv`).
 
 OUT (default runs/comparison) gets model_comparison.md, visualizations/model_comparison.png and, named as in section 9.3
 of the Newsgroups paper, results/model_comparison.json:
@@ -38,12 +39,12 @@ from tqdm import tqdm
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments
 from salience.configuration.flags.parser import RecipeParser
-from salience.eval.baseline.command import make_sparse_run
+from salience.eval.baseline.command import OF_SEVERAL_LABELS, make_sparse_run
 from salience.eval.compare.output import check_out, write
 from salience.eval.compare.page import text_table
 from salience.eval.compare.results import Comparison, collect, reference_run
 from salience.eval.runs import Run, check_same_classes, data_flags, load_data, paired_answers, read_run, read_scores
-from salience.eval.scores.predictions import SINGLE_LABEL, read_predictions
+from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION, read_predictions
 from salience.model_cards.run_folder import RUN_FILE
 from salience.train.folder.output import claimed, held
 
@@ -77,7 +78,7 @@ def compare_runs(runs: Sequence[str | Path], **flags: Any) -> Comparison:
     """Put finished runs on the same test texts into one table and figure, TF-IDF baselines beside them.
 
     Args:
-        runs: Folders of finished runs on texts with exactly one class each.
+        runs: Folders of finished runs on texts with classes, one or several.
         flags: Flags of `eval.py compare` by their names: `output_dir` (default runs/comparison), and the data flags
             where the baselines need data that the first run names by absolute paths.
 
@@ -128,8 +129,8 @@ def check_comparable(runs: Sequence[Run]) -> None:
         runs: At least one.
 
     Raises:
-        UserError: They are of different problem types or classes, or were tested on different texts; texts don't have
-            exactly one class each; a run is given twice, or its results are damaged.
+        UserError: They are of different problem types or classes, or were tested on different texts; labels aren't
+            classes; a run is given twice, or its results are damaged.
     """
     first, *others = runs
     for number, run in enumerate(runs):
@@ -148,8 +149,8 @@ def check_comparable(runs: Sequence[Run]) -> None:
             raise UserError(
                 f"{first.folder} and {run.folder} were tested on different texts: compare runs with the same test split"
             )
-    if kind != SINGLE_LABEL:
-        raise UserError(f"{first.folder} is {kind}, and the baselines need exactly one class for each text")
+    if kind == REGRESSION:
+        raise UserError(f"{first.folder} is {kind}, and the baselines need classes")
     for run in runs:  # before anything is made for them
         read_scores(run.folder)
         paired_answers(first.folder, run.folder)
@@ -169,7 +170,9 @@ def made_baselines(runs: Sequence[Run], out: Path, flags: Sequence[str]) -> list
     """
     reference = reference_run(runs)
     given = {run.family for run in runs if run.splits == reference.splits}
-    folders = {name: out / "sparse" / name for name in BASELINES if name not in given}
+    several = read_predictions(reference.folder, "test").problem_type == MULTI_LABEL
+    names = [name for name in BASELINES if not several or name in OF_SEVERAL_LABELS]
+    folders = {name: out / "sparse" / name for name in names if name not in given}
     missing = [name for name, folder in folders.items() if not (folder / RUN_FILE).exists()]
     for folder in (folder for name, folder in folders.items() if name not in missing):
         if read_run(folder).splits != reference.splits:

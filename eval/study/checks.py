@@ -9,7 +9,7 @@ from salience.configuration.errors import UserError
 from salience.configuration.flags.parser import Arguments, RecipeParser, recipe_tokens
 from salience.eval.baseline.command import build_baseline
 from salience.eval.runs import read_run
-from salience.eval.scores.predictions import SINGLE_LABEL
+from salience.eval.scores.predictions import REGRESSION
 from salience.eval.study.cells import Cell
 from salience.eval.study.file import Study
 from salience.eval.study.scores import GROUP_SCORES
@@ -53,7 +53,7 @@ def check_data(study: Study, cells: Sequence[Cell]) -> None:
     """Make sure that the data can be compared and the models be built, before the first cell is trained.
 
     Raises:
-        UserError: There are no test texts, a text hasn't exactly one class, the data of a cell that is to be run can't
+        UserError: There are no test texts, the labels aren't classes, the data of a cell that is to be run can't
             be read, rows have other test texts, or train.py would refuse a cell for its model or its loss.
     """
     waiting = unfinished(study, cells)
@@ -101,8 +101,8 @@ def load_comparable(data_args: Any) -> TextData:
     data = load_splits(data_args)
     if "test" not in data.splits:
         raise UserError(NO_TEST)
-    if data.problem_type != SINGLE_LABEL:
-        raise UserError(f"a study needs exactly one class for each text; these labels are {data.problem_type}")
+    if data.problem_type == REGRESSION:
+        raise UserError(f"a study compares accuracies, which need classes; these labels are {data.problem_type}")
     return data
 
 
@@ -146,7 +146,7 @@ def check_models(study: Study, group: Sequence[tuple[Cell, Arguments]], data: Te
         cell, (model_args, *_) = alike[0]
         with named(study, cell):
             if study.kind(cell.row) != "model":
-                build_baseline(cell.program[-1], replace(model_args, encoder_cache=None))
+                build_baseline(cell.program[-1], data.problem_type, replace(model_args, encoder_cache=None))
                 continue
             model, _ = build_model(model_args, data.splits["train"]["text"], data.label_names, data.problem_type)
         for cell, arguments in alike:

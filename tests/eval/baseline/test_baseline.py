@@ -10,9 +10,10 @@ from sklearn.pipeline import make_pipeline, make_union
 from sklearn.svm import LinearSVC
 
 from salience.configuration.errors import UserError
-from salience.eval.baseline.command import SPARSE_MODELS, run_sparse
+from salience.eval.baseline.command import SPARSE_MODELS, predictions_of, run_sparse
 from salience.eval.baseline.prior_correction import PriorCorrectedLogistic
 from salience.eval.cli import main
+from salience.eval.scores.label_thresholds import fit_label_thresholds
 from salience.eval.scores.predictions import read_predictions
 from salience.train.data.load import TextData
 from tests.helpers.toy import TOPICS, toy_csv, toy_texts
@@ -87,10 +88,65 @@ def test_a_class_without_training_texts_is_never_answered():
     assert set(run.logits["test"].argmax(1)) == {0, 2}
 
 
-@pytest.mark.parametrize("problem_type", ["multi_label_classification", "regression"])
-def test_other_labels_are_refused(problem_type):
-    with pytest.raises(UserError, match=problem_type):
-        run_sparse("tfidf_svm", noisy_data(problem_type=problem_type))
+def test_numbers_are_refused():
+    with pytest.raises(UserError, match="regression"):
+        run_sparse("tfidf_svm", noisy_data(problem_type="regression"))
+
+
+def data_of_several(num_labels=3):
+    """Each text of `noisy_data` has its label and, if it is long, the last one too."""
+    data = noisy_data(num_labels, problem_type="multi_label_classification")
+
+    def with_long(row):
+        names = {row["labels"], num_labels - 1} if len(row["text"]) % 2 else {row["labels"]}
+        return {"labels": [float(number in names) for number in range(num_labels)]}
+
+    for name, rows in data.splits.items():
+        of_each = [with_long(row) for row in rows]
+        data.splits[name] = rows.remove_columns("labels").add_column("labels", [each["labels"] for each in of_each])
+    return data
+
+
+@pytest.mark.parametrize("name", ["tfidf_svm", "tfidf_logistic", "tfidf_word_char_svm"])
+def test_each_of_several_labels_is_a_classifier_of_scikit_learn(name):
+    data = data_of_several()
+    run = run_sparse(name, data)
+    train, test = data.splits["train"], data.splits["test"]
+    for number, _ in enumerate(data.label_names):
+        is_given = [int(labels[number]) for labels in train["labels"]]
+        expected = BY_HAND[name]().fit(train["text"][:], is_given).decision_function(test["text"][:])
+        assert np.allclose(run.logits["test"][:, number], expected)
+    assert (run.logits["test"] > 0).any(0).all()
+
+
+@pytest.mark.parametrize("num_labels", [1, 3])
+def test_labels_of_no_or_all_training_texts_are_answered_so(num_labels):
+    data = data_of_several()
+    names = data.label_names[-num_labels:]
+    for value in (0.0, 1.0):
+        labels = [[*each[-num_labels:-1], value] for each in data.splits["train"]["labels"]]
+        train = data.splits["train"].remove_columns("labels").add_column("labels", labels)
+        test = data.splits["test"].map(lambda row: {"labels": row["labels"][-num_labels:]})
+        changed = TextData(DatasetDict({"train": train, "test": test}), names, data.problem_type, "toy", "toy")
+        scores = run_sparse("tfidf_svm", changed).logits["test"]
+        assert scores.shape == (40, num_labels)
+        assert ((scores[:, -1] > 0) == bool(value)).all()
+
+
+def test_thresholds_of_several_labels_are_fitted_on_validation():
+    data = data_of_several()
+    found = predictions_of(run_sparse("tfidf_logistic", data), data)
+    expected = fit_label_thresholds(found["validation"])
+    assert found["test"].label_thresholds == expected == found["validation"].label_thresholds
+    assert any(each != 0.5 for each in expected)
+
+
+@pytest.mark.parametrize("name", ["tfidf_complement_nb", "tfidf_logistic_prior"])
+def test_baselines_for_one_class_refuse_several(name):
+    with pytest.raises(
+        UserError, match=f"{name} needs exactly one class for each text; for several take one of tfidf_svm"
+    ):
+        run_sparse(name, data_of_several())
 
 
 def test_texts_without_a_word_are_refused():

@@ -1,5 +1,7 @@
 """Data that a study can't compare is refused before the first cell is trained."""
 
+import json
+
 import pytest
 
 from salience.eval.cli import main
@@ -29,8 +31,7 @@ def several(folder):
             "row tfidf_svm: a study compares scores of test texts, and there are none",
         ),
         (lambda folder: [*toy_csv(folder)[:2], "--test_file", "no.csv"], "no.csv"),
-        (numbers, "exactly one class for each text; these labels are regression"),
-        (several, "exactly one class for each text; these labels are multi_label_classification"),
+        (numbers, "need classes; these labels are regression"),
     ],
 )
 def test_data_that_cannot_be_compared_is_refused_at_the_start(tmp_path, capsys, flags, message):
@@ -90,3 +91,25 @@ def test_rows_that_split_the_same_data_otherwise_are_not_compared(tmp_path, monk
     (tmp_path / "rows.yaml").write_text(f"{start}  b: {{model: tfidf_svm, split_seed: 5}}\n")
     assert main(["study", "rows.yaml", "--output_dir", "out"]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == sentence.format(*"ba")
+
+
+def test_texts_with_several_labels_are_studied(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    several(tmp_path)
+    arguments = "{train_file: several.jsonl, test_size: 0.3, validation_size: 0.3}"
+    (tmp_path / "rows.yaml").write_text(f"arguments: {arguments}\nseeds: [0, 1]\nsparse: [tfidf_svm, tfidf_logistic]\n")
+    assert main(["study", "rows.yaml", "--output_dir", "out"]) == 0
+    rows = json.loads((tmp_path / "out/study.json").read_text())["rows"]
+    assert rows.keys() == {"tfidf_svm", "tfidf_logistic"}
+    assert all(set(row["seeds"]) == {"0", "1"} for row in rows.values())
+
+
+def test_a_baseline_for_one_class_is_refused_at_the_start(tmp_path, capsys):
+    study = write_study(tmp_path, sparse=["tfidf_svm", "tfidf_complement_nb"], rows={}, reference="tfidf_svm")
+    assert main(["study", study, "--output_dir", str(tmp_path / "out"), *several(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(
+        "row tfidf_complement_nb: tfidf_complement_nb needs exactly one class for each text; for several take one of "
+        "tfidf_svm, tfidf_logistic, tfidf_word_char_svm, frozen_logistic"
+    )
+    assert not (tmp_path / "out").exists()

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from salience.configuration.families import is_plain_head
 from salience.configuration.flags.parser import RecipeParser, recipe_tokens
 from salience.eval.study.command import check_cells
 from salience.eval.study.file import read_study
@@ -33,7 +32,6 @@ def test_every_row_starts(file, encoder, tmp_path, monkeypatch):
         model_args, data_args, _, _ = parser.parse(recipe_tokens(cell.recipe))
         assert data_args.dataset_name or data_args.train_file
         if study.kind(cell.row) == "model":
-            assert data_args.max_length or is_plain_head(model_args.model)  # which has a limit of its own
             # Files of other packages aren't needed to see that the flags fit the model.
             model_args.word_vectors = model_args.word_vectors_vocabulary = None
             model_args.encoder = model_args.encoder and encoder
