@@ -17,7 +17,6 @@ from salience.eval.reading.reader import Reader
 from salience.eval.scores.predictions import REGRESSION
 from salience.modeling.attributions import METHODS
 from salience.modeling.encoders import pretrained_encoder
-from salience.modeling.precision import hold_in_bfloat16
 from salience.modeling.windows import is_sharded
 from salience.train.building.lora import trained_model
 from salience.train.data.load import TextData
@@ -66,7 +65,7 @@ def keep_most_faithful(trainer: SalienceTrainer, data: TextData, num_texts: int,
         return
     found = None
     if trainer.is_world_process_zero():
-        with reading_anew(model, trainer.args.bf16):
+        with reading_anew(model):
             reader = Reader(model, tokenizer, trainer.args.per_device_eval_batch_size)
             found = most_faithful(reader, data.splits["validation"]["text"], num_texts, seed)
     config.explanation = broadcast_object_list([found])[0]
@@ -133,19 +132,12 @@ def normalized_figures(
 
 
 @contextmanager
-def reading_anew(model: Any, bf16: bool) -> Iterator[None]:
-    """Let a model's encoder read all texts itself: a cache would keep every part of a text that is looked at.
-
-    Args:
-        model: The classifier.
-        bf16: Read in bfloat16, as the report does.
-    """
+def reading_anew(model: Any) -> Iterator[None]:
+    """Let a model's encoder read all texts itself: a cache would keep every part of a text that is looked at."""
     encoder = pretrained_encoder(model)
     cached = None if encoder is None else encoder.__dict__.pop("forward", None)
-    undo = hold_in_bfloat16(encoder if bf16 else None)
     try:
         yield
     finally:
-        undo()
         if encoder is not None and cached is not None:
             encoder.forward = cached

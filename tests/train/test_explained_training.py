@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from salience.eval.explain.choice import MAX_TOKENS, most_faithful
@@ -70,15 +68,6 @@ def test_nothing_is_measured_where_it_is_switched_off_or_makes_no_sense(tmp_path
     numbers = write_csv(tmp_path / "numbers.csv", [(text, f"{len(text)}.5") for text, _ in toy_texts(40)])
     regression = train(tmp_path / "regression", *WORDS, "--train_file", numbers)
     assert read(regression / "config.json")["explanation"] is None
-
-
-def test_weights_stay_what_was_trained_though_they_are_read_in_bfloat16(tmp_path, encoder_folder):
-    flags = ["--encoder", encoder_folder, "--num_train_epochs", 1, "--bf16", "true", *toy_csv(tmp_path)]
-    off, on = (train(tmp_path / f"explained{number}", *flags, "--explained_texts", number) for number in (0, 3))
-    assert read(on / "config.json")["explanation"]["texts"] == 3
-    expected, found = (load_file(run / "model.safetensors") for run in (off, on))
-    assert expected.keys() == found.keys()
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
 def test_adapters_and_caches_are_measured_and_a_cache_keeps_no_parts_of_texts(tmp_path, encoder_folder):
