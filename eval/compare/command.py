@@ -10,7 +10,8 @@ call. run.json knows no folders of absolute paths: name such data once more behi
 OUT (default runs/comparison) gets model_comparison.md, visualizations/model_comparison.png and, named as in section 9.3
 of the Newsgroups paper, results/model_comparison.json:
 
-    data: name, source and rows {split: number of texts} of the run that the baselines share their splits with
+    data: name, source, problem_type and splits {split: number of texts} of the run that the baselines share their
+        splits with
     test_sha256: fingerprint of the test split
     best_sparse: name of the row that the others are compared with: of the TF-IDF baselines on these splits, the one
         with the highest validation accuracy
@@ -39,7 +40,9 @@ from tqdm import tqdm
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments
 from salience.configuration.flags.parser import RecipeParser
-from salience.eval.baseline.command import OF_SEVERAL_LABELS, make_sparse_run
+from salience.configuration.flags.tuning_arguments import TuningArguments
+from salience.eval.baseline.command import make_sparse_run
+from salience.eval.baseline.models import OF_SEVERAL_LABELS
 from salience.eval.compare.output import check_out, write
 from salience.eval.compare.page import text_table
 from salience.eval.compare.results import Comparison, collect, reference_run
@@ -189,5 +192,5 @@ def made_baselines(runs: Sequence[Run], out: Path, flags: Sequence[str]) -> list
         for name in tqdm(missing, desc="TF-IDF baselines"):
             command = ["eval.py", "baseline", name, *tokens, f"--seed={seed}", f"--output_dir={folders[name]}"]
             with claimed(folders[name], "sparse"):
-                make_sparse_run(name, data, folders[name], command, seed, data_args)
+                make_sparse_run(name, data, folders[name], command, seed, data_args, TuningArguments())
     return [read_run(folder) for folder in folders.values()]

@@ -10,6 +10,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from salience.configuration.errors import one_line
+from salience.eval.runs import OF_SEVERAL_LABELS
+from salience.eval.scores.predictions import MULTI_LABEL
 from salience.model_cards.markdown import aligned_table, difference_text, escape, p_text, table
 
 MAX_NAME = 40  # characters of a name in a table or figure
@@ -131,5 +133,7 @@ def _legend(results: Mapping[str, Any], show: Callable[[str], str]) -> str:
         "and p-value by a paired bootstrap; McNemar's test is the exact one; no p-value is corrected for the "
         "number of rows. Seconds and texts per second were measured where each run ran."
     )
+    if results["data"]["problem_type"] == MULTI_LABEL:
+        legend += f" {OF_SEVERAL_LABELS}"
     others = any(not row["same_training_texts"] for row in results["rows"])
     return legend + (" †: trained on other texts than the baselines." if others else "")

@@ -37,6 +37,7 @@ class ComparedData(TypedDict):
 
     name: str
     source: str
+    problem_type: str
     splits: dict[str, int]
 
 
@@ -95,6 +96,7 @@ def collect(runs: Sequence[Run], baselines: Sequence[Run]) -> Comparison:
         "data": {
             "name": data["name"],
             "source": data["source"],
+            "problem_type": read_answers(reference).problem_type,
             "splits": {split: each["rows"] for split, each in data["splits"].items()},
         },
         "test_sha256": reference.splits["test"],

@@ -24,7 +24,7 @@ def fit_label_thresholds(predictions: Predictions, target_precision: float | Non
             have it, and `NEVER` where there is none; None: that of the best F1, the nearest to 0.5 of equal ones.
 
     Returns:
-        0.5 for a label that no text has.
+        0.5 for a label that no text has, or that all have with the same probability.
     """
     columns = zip(predictions.probabilities.T, predictions.truths.T, strict=True)
     return [_threshold(probability_N, is_true_N, target_precision) for probability_N, is_true_N in columns]
@@ -49,7 +49,7 @@ def tell_label_thresholds(predictions: Predictions, thresholds: list[float], tar
 
 def _threshold(probability_N: np.ndarray, is_true_N: np.ndarray, target_precision: float | None) -> float:
     """See `fit_label_thresholds`, for one label."""
-    if not is_true_N.any():
+    if not is_true_N.any() or np.ptp(probability_N) == 0:
         return THRESHOLD
     falling_P, of_N = np.unique(-probability_N, return_inverse=True)
     given_P = np.bincount(of_N).cumsum()  # texts that get the label, if these probabilities and all above give it

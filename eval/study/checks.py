@@ -7,7 +7,7 @@ from typing import Any
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.parser import Arguments, RecipeParser, recipe_tokens
-from salience.eval.baseline.command import build_baseline
+from salience.eval.baseline.models import build_baseline
 from salience.eval.runs import read_run
 from salience.eval.scores.predictions import REGRESSION
 from salience.eval.study.cells import Cell

@@ -9,7 +9,7 @@ command line count for every row that doesn't take them away (null).
     arguments: {num_train_epochs: 4}  # flags of every row
     seeds: [0, 1, 2]
     reference: full                   # row that the others are compared with
-    sparse: [tfidf_svm]               # TF-IDF baselines of `eval.py baseline`, each a row
+    sparse: [tfidf_svm]               # TF-IDF baselines of `eval.py baseline`, each a row; some take several labels
     scores: [minority_recall]         # further scores of the test texts, beside those below
     rows:
       full: {}
@@ -30,7 +30,7 @@ seed_S.yaml and its log seed_S.log, study.md with the table, study.png (rows cal
 several names have numbers in common), and study.json:
 
     name, seeds, reference, scores (the further ones), best_sparse (of those under `sparse`, by mean validation
-    accuracy; null without), data (name, source, and rows of the splits of one cell)
+    accuracy; null without), data (name, source, problem_type, and rows of the splits of one cell)
     rows: {row: {
         kind: "model", "sparse" (TF-IDF) or "frozen" (vectors of a frozen encoder), flags: {those of the row},
         seeds: {seed: {validation_accuracy, accuracy, f1_macro (test), train_seconds, texts_per_second, parameters,

@@ -11,8 +11,8 @@ from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments
 from salience.configuration.flags.parser import RecipeParser
 from salience.configuration.flags.yaml_files import read_yaml
-from salience.eval.baseline.command import BASELINES, SPARSE_MODELS, baseline_kind
 from salience.eval.baseline.frozen import FROZEN_MODELS
+from salience.eval.baseline.models import BASELINES, SPARSE_MODELS, baseline_kind
 from salience.eval.study.cells import Cell
 from salience.eval.study.scores import KNOWN_SCORES
 

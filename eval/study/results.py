@@ -12,6 +12,7 @@ from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments
 from salience.eval.runs import best_by_validation, paired_answers, read_run, read_scores
 from salience.eval.scores.paired import Difference, McNemar, bootstrap, exact_mcnemar
+from salience.eval.scores.predictions import read_predictions
 from salience.eval.study.cells import Cell
 from salience.eval.study.figure import draw_study
 from salience.eval.study.file import Study
@@ -55,6 +56,7 @@ class StudyData(TypedDict):
 
     name: str
     source: str
+    problem_type: str
     splits: dict[str, int]
 
 
@@ -214,11 +216,12 @@ def check_same_texts(cells: Sequence[Cell]) -> None:
 
 
 def describe_data(cells: Sequence[Cell]) -> StudyData:
-    """Name, source and rows of the splits, as one cell of the first seed had them."""
+    """Name, source, problem type and rows of the splits, as one cell of the first seed had them."""
     first = min(cells, key=lambda cell: (cell.seed, cell.row))
     data = read_run(first.folder).record["data"]
     splits = {split: each["rows"] for split, each in data["splits"].items()}
-    return {"name": data["name"], "source": data["source"], "splits": splits}
+    problem_type = read_predictions(first.folder, "test").problem_type
+    return {"name": data["name"], "source": data["source"], "problem_type": problem_type, "splits": splits}
 
 
 def summarize(cells: Mapping[int, CellScores], measures: Sequence[str] = MEASURES) -> Summary:

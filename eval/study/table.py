@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from salience.eval.runs import OF_SEVERAL_LABELS
+from salience.eval.scores.predictions import MULTI_LABEL
 from salience.eval.study.scores import score_title
 from salience.model_cards.markdown import difference_text, escape, percent_text, table
 
@@ -43,4 +45,6 @@ def render(study: Mapping[str, Any]) -> str:
         lines.append([name, len(row["seeds"]), *scores, parameters, minutes, texts_per_second, *compared])
     found = table([*header, *(f"points against {name}" for name in against)], lines)
     figure = "![Scores of each row, with standard deviations](study.png)"
-    return f"# {escape(study['name'])}\n\n{found}\n\n{LEGEND}\n\n{figure}\n"
+    # Nor does it tell the problem type: all had one label for each text.
+    several = f" {OF_SEVERAL_LABELS}" if study["data"].get("problem_type") == MULTI_LABEL else ""
+    return f"# {escape(study['name'])}\n\n{found}\n\n{LEGEND}{several}\n\n{figure}\n"

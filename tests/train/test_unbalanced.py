@@ -12,8 +12,8 @@ from sklearn.preprocessing import StandardScaler
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments
 from salience.configuration.flags.model_arguments import ModelArguments
-from salience.eval.baseline.command import run_sparse
 from salience.eval.baseline.frozen import LOGISTIC, frozen_vectors
+from salience.eval.baseline.models import run_sparse
 from salience.eval.baseline.prior_correction import PriorCorrectedLogistic
 from salience.eval.cli import main
 from salience.eval.scores.predictions import read_predictions

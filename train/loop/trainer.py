@@ -62,6 +62,7 @@ class SalienceTrainer(Trainer):
         self.lengths, self.text_weights, self.parts = lengths, text_weights, parts
         self.adversarial_size = adversarial_size
         self.max_tokens_per_pass = max_tokens_per_pass
+        self.cells_since_tidy = 0
         self.evaluated: dict[int, EvalLoopOutput] = {}  # by optimizer step: the last one's, and the best one's
         super().__init__(**arguments)
 
@@ -116,8 +117,7 @@ class SalienceTrainer(Trainer):
         """Forward and backward passes on a batch, and with `adversarial_size` on its worst change: the mean of both."""
         rows = rows_of_passes(inputs, self.max_tokens_per_pass, self.accelerator)
         passes = [of_rows(inputs, each) for each in rows] if rows else [inputs]
-        if rows:  # of many sizes, for which what was free before has no place
-            give_back_free_memory()
+        self.tidy_up(inputs["attention_mask"].numel())
         train = super().training_step
 
         def step() -> torch.Tensor:
@@ -129,6 +129,17 @@ class SalienceTrainer(Trainer):
             return step()
         embedding = self.accelerator.unwrap_model(model).get_input_embeddings()
         return adversarial_step(embedding, self.adversarial_size, len(inputs["labels"]), step)
+
+    def tidy_up(self, num_cells: int) -> None:
+        """On a CPU, give free memory back after each `max_tokens_per_pass`: the next batches wouldn't fit into it.
+
+        Args:
+            num_cells: Of the batch that comes next.
+        """
+        self.cells_since_tidy += num_cells
+        if self.args.device.type == "cpu" and 0 < self.max_tokens_per_pass <= self.cells_since_tidy:
+            self.cells_since_tidy = 0
+            give_back_free_memory()
 
     def accumulating(self, model: nn.Module, is_first_part: bool) -> AbstractContextManager:
         """Gradients stay in their process until the last pass; sharded ones would then be held whole."""

@@ -10,7 +10,10 @@ from sklearn.pipeline import make_pipeline, make_union
 from sklearn.svm import LinearSVC
 
 from salience.configuration.errors import UserError
-from salience.eval.baseline.command import SPARSE_MODELS, predictions_of, run_sparse
+from salience.configuration.flags.model_arguments import ModelArguments
+from salience.configuration.flags.tuning_arguments import TuningArguments
+from salience.eval.baseline.command import predictions_of
+from salience.eval.baseline.models import SPARSE_MODELS, build_baseline, run_sparse
 from salience.eval.baseline.prior_correction import PriorCorrectedLogistic
 from salience.eval.cli import main
 from salience.eval.scores.label_thresholds import fit_label_thresholds
@@ -93,52 +96,66 @@ def test_numbers_are_refused():
         run_sparse("tfidf_svm", noisy_data(problem_type="regression"))
 
 
-def data_of_several(num_labels=3):
-    """Each text of `noisy_data` has its label and, if it is long, the last one too."""
-    data = noisy_data(num_labels, problem_type="multi_label_classification")
+def data_of_several(kept=(0, 1, 2), in_training=lambda labels: labels):
+    """Each text of `noisy_data` has its label and, if its length is odd, the last one too; some labels are kept."""
+    data = noisy_data(problem_type="multi_label_classification")
+    splits = {}
+    for split, rows in data.splits.items():
+        has = [{row["labels"], 2} if len(row["text"]) % 2 else {row["labels"]} for row in rows]
+        labels = [[float(number in each) for number in kept] for each in has]
+        labels = list(map(in_training, labels)) if split == "train" else labels
+        splits[split] = rows.remove_columns("labels").add_column("labels", labels)
+    names = [data.label_names[number] for number in kept]
+    return TextData(DatasetDict(splits), names, data.problem_type, "toy", "toy")
 
-    def with_long(row):
-        names = {row["labels"], num_labels - 1} if len(row["text"]) % 2 else {row["labels"]}
-        return {"labels": [float(number in names) for number in range(num_labels)]}
 
-    for name, rows in data.splits.items():
-        of_each = [with_long(row) for row in rows]
-        data.splits[name] = rows.remove_columns("labels").add_column("labels", [each["labels"] for each in of_each])
-    return data
-
-
-@pytest.mark.parametrize("name", ["tfidf_svm", "tfidf_logistic", "tfidf_word_char_svm"])
-def test_each_of_several_labels_is_a_classifier_of_scikit_learn(name):
-    data = data_of_several()
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [("tfidf_svm", (0, 1, 2)), ("tfidf_svm", (2,)), ("tfidf_logistic", (0, 1, 2)), ("tfidf_word_char_svm", (0, 1, 2))],
+)
+def test_each_of_several_labels_is_a_classifier_of_scikit_learn(name, kept):
+    data = data_of_several(kept)
     run = run_sparse(name, data)
     train, test = data.splits["train"], data.splits["test"]
-    for number, _ in enumerate(data.label_names):
+    for number, _ in enumerate(kept):
         is_given = [int(labels[number]) for labels in train["labels"]]
         expected = BY_HAND[name]().fit(train["text"][:], is_given).decision_function(test["text"][:])
         assert np.allclose(run.logits["test"][:, number], expected)
     assert (run.logits["test"] > 0).any(0).all()
 
 
-@pytest.mark.parametrize("num_labels", [1, 3])
-def test_labels_of_no_or_all_training_texts_are_answered_so(num_labels):
-    data = data_of_several()
-    names = data.label_names[-num_labels:]
-    for value in (0.0, 1.0):
-        labels = [[*each[-num_labels:-1], value] for each in data.splits["train"]["labels"]]
-        train = data.splits["train"].remove_columns("labels").add_column("labels", labels)
-        test = data.splits["test"].map(lambda row: {"labels": row["labels"][-num_labels:]})
-        changed = TextData(DatasetDict({"train": train, "test": test}), names, data.problem_type, "toy", "toy")
-        scores = run_sparse("tfidf_svm", changed).logits["test"]
-        assert scores.shape == (40, num_labels)
-        assert ((scores[:, -1] > 0) == bool(value)).all()
+def test_labels_may_be_found_by_the_vectors_of_a_frozen_encoder(encoder_folder):
+    data, arguments = data_of_several(), ModelArguments(model="attn_pool", encoder=str(encoder_folder))
+    run = run_sparse("frozen_logistic", data, arguments)
+    model = build_baseline("frozen_logistic", "single_label_classification", arguments)
+    is_given = [int(labels[0]) for labels in data.splits["train"]["labels"]]
+    expected = model.fit(data.splits["train"]["text"][:], is_given).decision_function(data.splits["test"]["text"][:])
+    assert np.allclose(run.logits["test"][:, 0], expected, atol=1e-5)
+    assert run.num_weights == model[0].num_weights + 3 * model[-1].coef_.size
+
+
+@pytest.mark.parametrize("kept", [(0, 1, 2), (2,)])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_labels_of_no_or_all_training_texts_are_answered_so(kept, value, caplog):
+    data = data_of_several(kept, in_training=lambda labels: [*labels[:-1], value])
+    found = predictions_of(run_sparse("tfidf_svm", data), data, TuningArguments())
+    assert 0 < found["validation"].truths[:, -1].mean() < 1
+    for predictions in found.values():
+        assert (predictions.answers[:, -1] == bool(value)).all()
+    says = "all training texts have these labels, or none, so nothing is learned of them: "
+    assert caplog.messages == [says + data.label_names[-1]]
 
 
 def test_thresholds_of_several_labels_are_fitted_on_validation():
     data = data_of_several()
-    found = predictions_of(run_sparse("tfidf_logistic", data), data)
+    run = run_sparse("tfidf_logistic", data)
+    found = predictions_of(run, data, TuningArguments())
     expected = fit_label_thresholds(found["validation"])
     assert found["test"].label_thresholds == expected == found["validation"].label_thresholds
     assert any(each != 0.5 for each in expected)
+    precise = predictions_of(run, data, TuningArguments(target_precision=0.9))["test"].label_thresholds
+    assert precise == fit_label_thresholds(found["validation"], 0.9) != expected
+    assert predictions_of(run, data, TuningArguments(fit_thresholds=False))["test"].label_thresholds is None
 
 
 @pytest.mark.parametrize("name", ["tfidf_complement_nb", "tfidf_logistic_prior"])

@@ -309,4 +309,13 @@ def test_texts_with_several_labels_are_compared_by_all_their_labels(tmp_path, mo
     assert found.keys() == {"lstm", "tfidf_svm", "tfidf_logistic"}
     answers = read_predictions(tmp_path / "out/sparse/tfidf_svm", "test")
     assert found["tfidf_svm"]["accuracy"] == accuracy_score(answers.truths, answers.answers)
+    ours = read_predictions(tmp_path / "lstm", "test")
+    assert answers.label_thresholds is not None and ours.label_thresholds is not None
+    best = read(tmp_path / "out/results/model_comparison.json")["best_sparse"]
+    theirs = read_predictions(tmp_path / "out/sparse" / best, "test")
+    difference = ours.is_right().mean() - theirs.is_right().mean()
+    assert found["lstm"]["against_best_sparse"]["difference"] == pytest.approx(difference)
+    legend = "an answer is right if it gives all of them and no other"
+    assert legend in capsys.readouterr().out
+    assert legend in (tmp_path / "out/model_comparison.md").read_text(encoding="utf-8")
     assert main(["compare", "lstm", "out/sparse/tfidf_svm", "--output_dir", "out"]) == 0

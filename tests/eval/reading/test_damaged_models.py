@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.parser import RecipeParser
-from salience.eval.baseline.command import baseline_kind
+from salience.eval.baseline.models import baseline_kind
 from salience.eval.cli import main
 from salience.eval.reading.load import load_classifier
 from salience.eval.reading.reader import Reader

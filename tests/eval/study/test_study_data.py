@@ -5,6 +5,7 @@ import json
 import pytest
 
 from salience.eval.cli import main
+from salience.eval.scores.predictions import read_predictions
 from tests.helpers.toy import toy_csv
 from tests.helpers.toy_study import write_study
 
@@ -101,7 +102,12 @@ def test_texts_with_several_labels_are_studied(tmp_path, monkeypatch):
     assert main(["study", "rows.yaml", "--output_dir", "out"]) == 0
     rows = json.loads((tmp_path / "out/study.json").read_text())["rows"]
     assert rows.keys() == {"tfidf_svm", "tfidf_logistic"}
-    assert all(set(row["seeds"]) == {"0", "1"} for row in rows.values())
+    for name, row in rows.items():
+        for seed, scores in row["seeds"].items():
+            answers = read_predictions(tmp_path / f"out/cells/{name}/seed_{seed}", "test")
+            assert answers.label_thresholds is not None
+            assert scores["accuracy"] == (answers.answers == answers.truths).all(1).mean()
+    assert "gives all of them and no other" in (tmp_path / "out/study.md").read_text(encoding="utf-8")
 
 
 def test_a_baseline_for_one_class_is_refused_at_the_start(tmp_path, capsys):

@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 
 from salience.configuration.flags.parser import RecipeParser, recipe_tokens
+from salience.eval.baseline.models import build_baseline
+from salience.eval.scores.predictions import MULTI_LABEL, SINGLE_LABEL
 from salience.eval.study.command import check_cells
 from salience.eval.study.file import read_study
 from salience.train.building.build import build_model
@@ -12,6 +14,7 @@ from tests.helpers.paths import ROOT
 from tests.helpers.tiny import save_tiny_encoder
 from tests.helpers.toy import toy_texts
 
+OF_SEVERAL_LABELS = {"elife"}
 STUDIES = sorted((ROOT / "configuration/studies").glob("*.yaml"))
 
 
@@ -28,17 +31,20 @@ def test_every_row_starts(file, encoder, tmp_path, monkeypatch):
     check_cells(study, cells)
     assert {cell.row for cell in cells} == {*study.sparse, *study.rows}
     texts, parser = [text for text, _ in toy_texts(12)], RecipeParser()
+    problem_type = MULTI_LABEL if file.stem in OF_SEVERAL_LABELS else SINGLE_LABEL
     for cell in cells:
         model_args, data_args, _, _ = parser.parse(recipe_tokens(cell.recipe))
         assert data_args.dataset_name or data_args.train_file
         if study.kind(cell.row) == "model":
-            # Files of other packages aren't needed to see that the flags fit the model.
-            model_args.word_vectors = model_args.word_vectors_vocabulary = None
+            # Files of other packages and many positions aren't needed to see that the flags fit the model.
+            model_args.word_vectors = model_args.word_vectors_vocabulary = model_args.window_size = None
             model_args.encoder = model_args.encoder and encoder
-            model, _ = build_model(model_args, texts, ["no", "yes"], "single_label_classification")
+            model, _ = build_model(model_args, texts, ["no", "yes"], problem_type)
             assert model.config.num_labels == 2
         elif study.kind(cell.row) == "frozen":
             assert model_args.encoder
+        else:
+            build_baseline(cell.program[-1], problem_type)
 
 
 def test_the_grid_of_unbalanced_classes_is_complete():

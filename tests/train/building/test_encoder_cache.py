@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments
 from salience.configuration.flags.model_arguments import ModelArguments
-from salience.eval.baseline.command import run_sparse
+from salience.eval.baseline.models import run_sparse
 from salience.train import cli
 from salience.train.building.encoder_cache import EncoderCache
 from salience.train.data.load import load_splits

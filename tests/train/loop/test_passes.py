@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from salience.modeling import attention, windows
+from salience.train.loop import trainer
 from salience.train.loop.passes import in_passes, joined, of_rows, rows_of_passes
 from tests.helpers.tiny import random_batch, tiny_model
+from tests.helpers.toy import toy_csv
+from tests.helpers.training import train
 
 RECOMPUTED = ["attn_pool", "hierarchical", "hierarchical_encoder"]
 
@@ -73,3 +76,12 @@ def test_activations_of_one_group_are_held_at_a_time(name, monkeypatch):
             model(**random_batch([800])).logits.sum()
         kept[limit] = sum(sizes)
     assert kept[64] < kept[None] / 2
+
+
+@pytest.mark.parametrize(("limit", "times"), [(1, 5), (0, 0), (1_000_000, 0)])
+def test_free_memory_is_given_back_after_so_many_tokens(tmp_path, monkeypatch, limit, times):
+    calls = []
+    monkeypatch.setattr(trainer, "give_back_free_memory", lambda: calls.append(1))
+    sizes = ["--model", "lstm", "--embedding_dim", 8, "--hidden_dim", 8, "--max_steps", 5]
+    train(tmp_path / "run", *sizes, "--max_tokens_per_pass", limit, "--use_cpu", "true", *toy_csv(tmp_path))
+    assert len(calls) == times
