@@ -50,6 +50,9 @@ class SalienceTrainingArguments(TrainingArguments):
         metadata={"help": "Passes over the training texts; unset: as many as make 150 steps, at least 3, at most 20."},
     )
     per_device_train_batch_size: int = field(default=16, metadata={"help": "Training texts of a step, by process."})
+    per_device_eval_batch_size: int = field(
+        default=32, metadata={"help": "Held-out texts that are read together, by process, those of like length."}
+    )
     learning_rate: float | None = field(  # type: ignore[assignment]  # chosen when the model is known
         default=None,
         metadata={
