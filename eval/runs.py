@@ -26,7 +26,7 @@ from salience.model_cards.run_folder import (
 from salience.train.data.labels import LabelScheme
 from salience.train.data.load import TextData, load_splits
 
-OF_SEVERAL_LABELS = (
+HOW_SEVERAL_COUNT = (
     "Where texts have several labels, as here, an answer is right if it gives all of them and no other. Labels are "
     "given from thresholds on that are fitted on validation; by the plain head, and where they aren't fitted, from 0.5."
 )

@@ -10,7 +10,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from salience.configuration.errors import one_line
-from salience.eval.runs import OF_SEVERAL_LABELS
+from salience.eval.runs import HOW_SEVERAL_COUNT
 from salience.eval.scores.predictions import MULTI_LABEL
 from salience.model_cards.markdown import aligned_table, difference_text, escape, p_text, table
 
@@ -134,6 +134,6 @@ def _legend(results: Mapping[str, Any], show: Callable[[str], str]) -> str:
         "number of rows. Seconds and texts per second were measured where each run ran."
     )
     if results["data"]["problem_type"] == MULTI_LABEL:
-        legend += f" {OF_SEVERAL_LABELS}"
+        legend += f" {HOW_SEVERAL_COUNT}"
     others = any(not row["same_training_texts"] for row in results["rows"])
     return legend + (" †: trained on other texts than the baselines." if others else "")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from salience.eval.runs import OF_SEVERAL_LABELS
+from salience.eval.runs import HOW_SEVERAL_COUNT
 from salience.eval.scores.predictions import MULTI_LABEL
 from salience.eval.study.scores import score_title
 from salience.model_cards.markdown import difference_text, escape, percent_text, table
@@ -46,5 +46,5 @@ def render(study: Mapping[str, Any]) -> str:
     found = table([*header, *(f"points against {name}" for name in against)], lines)
     figure = "![Scores of each row, with standard deviations](study.png)"
     # Nor does it tell the problem type: all had one label for each text.
-    several = f" {OF_SEVERAL_LABELS}" if study["data"].get("problem_type") == MULTI_LABEL else ""
+    several = f" {HOW_SEVERAL_COUNT}" if study["data"].get("problem_type") == MULTI_LABEL else ""
     return f"# {escape(study['name'])}\n\n{found}\n\n{LEGEND}{several}\n\n{figure}\n"
