@@ -18,7 +18,7 @@ from salience.eval.cli import main
 from salience.eval.compare.page import MAX_NAME, write_figure
 from salience.eval.scores.predictions import read_predictions
 from salience.train.data.load import load_splits
-from tests.helpers.toy import TOPICS, toy_texts, write_csv, write_jsonl
+from tests.helpers.toy import TOPICS, toy_texts, write_csv
 from tests.helpers.training import read, train
 
 HOSTILE = "$x_{ <script>alert(1)<" + "\x1b[31m" + "very_long_" * 12 + "$ | end"
@@ -296,26 +296,3 @@ def test_a_damaged_run_is_one_sentence(home, tmp_path, capsys, content):
     assert main(["compare", "runs/weak", str(tmp_path / "damaged")]) == 2
     error = capsys.readouterr().err
     assert "make this run again" in error and error.count("\n") == 1
-
-
-def test_texts_with_several_labels_are_compared_by_all_their_labels(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    rows = [(text, [label, "long"] if len(text) % 3 else [label]) for text, label in toy_texts(80, 0)]
-    write_jsonl(tmp_path / "several.jsonl", rows)
-    data = ["--train_file", "several.jsonl", "--test_size", "0.3", "--validation_size", "0.3"]
-    train_lstm(tmp_path / "lstm", *data, "--max_steps", 2)
-    assert main(["compare", "lstm", "--output_dir", "out"]) == 0
-    found = {row["name"]: row for row in read(tmp_path / "out/results/model_comparison.json")["rows"]}
-    assert found.keys() == {"lstm", "tfidf_svm", "tfidf_logistic"}
-    answers = read_predictions(tmp_path / "out/sparse/tfidf_svm", "test")
-    assert found["tfidf_svm"]["accuracy"] == accuracy_score(answers.truths, answers.answers)
-    ours = read_predictions(tmp_path / "lstm", "test")
-    assert answers.label_thresholds is not None and ours.label_thresholds is not None
-    best = read(tmp_path / "out/results/model_comparison.json")["best_sparse"]
-    theirs = read_predictions(tmp_path / "out/sparse" / best, "test")
-    difference = ours.is_right().mean() - theirs.is_right().mean()
-    assert found["lstm"]["against_best_sparse"]["difference"] == pytest.approx(difference)
-    legend = "an answer is right if it gives all of them and no other"
-    assert legend in capsys.readouterr().out
-    assert legend in (tmp_path / "out/model_comparison.md").read_text(encoding="utf-8")
-    assert main(["compare", "lstm", "out/sparse/tfidf_svm", "--output_dir", "out"]) == 0
