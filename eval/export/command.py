@@ -1,8 +1,8 @@
 """eval.py export --model FOLDER_OR_HUB_ID --output DIR --test_file FILE: a model that runs without torch, as ONNX.
 
-The folder gets model.onnx, model_int8.onnx with `--int8`, tokenizer.json, export.json (labels and how they are chosen),
-predict.py, which needs onnxruntime, tokenizers and numpy only, and export_results.json: how each file answers beside
-the model itself, on the texts of `--test_file`.
+The folder gets model.onnx, model_int8.onnx with `--int8`, tokenizer.json, predict.py, which needs onnxruntime,
+tokenizers and numpy only, and export_results.json: how each file answers beside the model itself, on the texts of
+`--test_file`.
 """
 
 import os
@@ -27,7 +27,6 @@ from salience.eval.export.graph import write_graph, write_int8
 from salience.eval.export.measuring import TOLERANCE, Measured, compared, exported_logits, spread, table, timed
 from salience.eval.reading.load import load_classifier
 from salience.eval.reading.reader import Reader
-from salience.eval.scores.predictions import MULTI_LABEL, logit_thresholds
 from salience.model_cards.run_folder import write_json
 from salience.modeling.documents import padded
 from salience.modeling.encoders import pretrained_encoder
@@ -46,6 +45,9 @@ class ExportArguments:
     int8: bool = field(
         default=False,
         metadata={"help": "Also write model_int8.onnx, with the products of the pretrained encoder in int8."},
+    )
+    max_texts: int = field(
+        default=1_000, metadata={"help": "Texts that it is measured on at most, spread evenly over --test_file."}
     )
 
     def __post_init__(self) -> None:
@@ -75,7 +77,7 @@ def export_model(model: str | Path, output: str | Path, test: Any = None, **flag
         model: Folder or Hub id of a classifier: ours, or any text-classification model of transformers.
         output: A new folder.
         test: Labelled texts in memory, in place of `test_file=`: see `salience.train.load_splits`.
-        flags: Flags of `eval.py export` by their names: `int8`, `test_file`, `text_column`, ...
+        flags: Flags of `eval.py export` by their names: `int8`, `max_texts`, `test_file`, `text_column`, ...
 
     Returns:
         The content of export_results.json.
@@ -114,7 +116,7 @@ def export(arguments: ExportArguments, data_args: FileArguments, memory: Any = N
         reader = Reader(*load_classifier(arguments.model, arguments.revision))
         data_args = columns_of_model(data_args, reader.model.config)
         rows = load_test(data_args, reader.label_names, reader.problem_type, memory)
-        rows = rows.select(spread(len(rows)))
+        rows = rows.select(spread(len(rows), arguments.max_texts))
         files = write_files(reader, arguments.int8, folder)
         results = measure(reader, files, list(rows["text"]), np.asarray(rows["labels"]), folder)
         write_json(folder / RESULTS, {"model": arguments.model, "revision": arguments.revision, **results})
@@ -159,18 +161,9 @@ def write_files(reader: Reader, wants_int8: bool, folder: Path) -> list[str]:
     if not tokenizer.is_fast:
         raise UserError(f"--model {model.name_or_path} has a {type(tokenizer).__name__}, which has no tokenizer.json")
     backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())  # type: ignore[attr-defined]  # a fast one has it
-    backend.no_padding()
+    backend.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
     backend.no_truncation() if reader.limit is None else backend.enable_truncation(reader.limit)
     backend.save(str(folder / "tokenizer.json"))
-    facts: dict[str, Any] = {
-        "labels": reader.label_names,
-        "review_threshold": getattr(reader.model.config, "review_threshold", None),
-        "problem_type": reader.problem_type,
-        "pad_id": tokenizer.pad_token_id,
-    }
-    if reader.problem_type == MULTI_LABEL:
-        facts["logit_thresholds"] = logit_thresholds(reader.label_thresholds, len(reader.label_names)).tolist()
-    write_json(folder / "export.json", facts)
     shutil.copy(Path(__file__).with_name("predict.py"), folder / "predict.py")
     example = padded(tokenizer, reader.token_ids(["a b c. d e", "a b c d e f g. h"]))
     write_graph(model, example, folder / GRAPH)

@@ -1,17 +1,21 @@
 """A classifier as an ONNX file, and that file with its encoder's products in int8."""
 
 import copy
+import json
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import BatchEncoding, PreTrainedModel
 
 from salience.configuration.errors import UserError, one_line
+from salience.eval.reading.words import label_names, problem_type
+from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION, logit_thresholds
 from salience.modeling.encoders import pretrained_encoder
 
 SCOPES = "pkg.torch.onnx.name_scopes"
@@ -20,27 +24,54 @@ LARGEST_FILE = 1_900_000_000
 """Bytes of weights that one file holds; those of more lie in a second one beside it."""
 
 
-class Logits(nn.Module):
-    """A classifier of which only the logits are asked."""
+class Answers(nn.Module):
+    """A classifier with what makes its answers of logits, as `salience.eval.scores.predictions` does."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
+        self.problem_type = problem_type(model)
+        self.review_threshold = getattr(model.config, "review_threshold", None)
+        self.outputs = ["logits", "scores", "chosen"] + ["is_sure"] * (self.review_threshold is not None)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
-        """(B, T) each -> (B, C)."""
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """Inputs of (B, T) each.
+
+        Returns:
+            logits and scores (B, C) float32; chosen, the answer's class (B,), or which of several classes or numbers
+            (B, C) bool; and where the model has a threshold, whether it is sure enough, bool (B,).
+        """
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        logits: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask, **types).logits
-        return logits
+        logits_BC = self.model(input_ids=input_ids, attention_mask=attention_mask, **types).logits
+        scores_BC, chosen, sureness_B = self.answers(logits_BC.double())
+        answered = (logits_BC, scores_BC.float(), chosen)
+        if self.review_threshold is None:
+            return answered
+        return *answered, sureness_B.float() >= float(np.float32(self.review_threshold))
+
+    def answers(self, logits_BC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores (B, C), what is chosen, and how sure that is (B,)."""
+        if self.problem_type == MULTI_LABEL:
+            thresholds = getattr(self.model.config, "label_thresholds", None)
+            scores_BC = logits_BC.sigmoid()
+            chosen_BC = logits_BC >= torch.from_numpy(logit_thresholds(thresholds, logits_BC.shape[1]))
+            return scores_BC, chosen_BC, torch.where(chosen_BC, scores_BC, 1 - scores_BC).amin(1)
+        if self.problem_type == REGRESSION and logits_BC.shape[1] > 1:
+            return logits_BC, torch.ones_like(logits_BC, dtype=torch.bool), logits_BC.amax(1)
+        scores_BC = logits_BC if self.problem_type == REGRESSION else logits_BC.softmax(1)
+        sureness_B, chosen_B = scores_BC.max(1)
+        return scores_BC, chosen_B, sureness_B
 
 
 def write_graph(model: PreTrainedModel, example: BatchEncoding, file: Path) -> None:
-    """Write a classifier with all that corrects its logits, for any number of texts of any length.
+    """Write a classifier with all that makes its answers, for any number of texts of any length; see `Answers`.
 
     Args:
         model: The classifier, on the CPU and in float32.
         example: Several texts as its inputs; how many they are and how long doesn't matter.
-        file: Is written.
+        file: Is written. Its metadata has the names of the classes as `labels`, a JSON list.
 
     Raises:
         UserError: The exporter can't do this model.
@@ -52,15 +83,16 @@ def write_graph(model: PreTrainedModel, example: BatchEncoding, file: Path) -> N
     dynamic = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     num_bytes = sum(each.numel() * each.element_size() for each in model.state_dict().values())
     try:
+        answers = Answers(copied).eval()
         with quiet():
             program = torch.onnx.export(
-                Logits(copied).eval(),
+                answers,
                 kwargs=dict(example),
                 dynamic_shapes={name: dynamic for name in example},
                 dynamo=True,
                 opset_version=OPSET,
                 custom_translation_table=TRANSLATIONS,
-                output_names=["logits"],
+                output_names=answers.outputs,
                 verbose=False,
             )
     except Exception as error:  # what it raises for a model that it can't do is of many kinds
@@ -74,6 +106,7 @@ def write_graph(model: PreTrainedModel, example: BatchEncoding, file: Path) -> N
             raise UserError(f"--model {model.name_or_path} adds up by ScatterND, which onnxruntime's threads do wrong")
         for note in set(node.metadata_props) - {SCOPES}:  # they are long, and name files of this machine
             del node.metadata_props[note]
+    program.model.metadata_props["labels"] = json.dumps(label_names(model))
     program.save(file, external_data=num_bytes > LARGEST_FILE)
 
 

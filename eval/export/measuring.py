@@ -15,8 +15,6 @@ import numpy as np
 from salience.eval.reading.reader import Reader
 from salience.eval.scores.predictions import REGRESSION
 
-MOST_TEXTS = 1_000
-"""Texts that are read at most, spread evenly over those that are given."""
 TOLERANCE = 1e-4
 """By which a logit in float32 may differ from torch's."""
 
@@ -34,9 +32,9 @@ class Measured(TypedDict):
     lost_within: float | None  # half of the 95 % interval of that difference, over the texts
 
 
-def spread(num_texts: int) -> np.ndarray:
-    """Which of the texts are read."""
-    return np.unique(np.linspace(0, num_texts - 1, min(num_texts, MOST_TEXTS)).round().astype(int))
+def spread(num_texts: int, most: int) -> np.ndarray:
+    """Which of the texts are read, `most` at most, spread evenly over those that are given."""
+    return np.unique(np.linspace(0, num_texts - 1, min(num_texts, most)).round().astype(int))
 
 
 def exported_logits(folder: Path, file: str) -> Callable[[Sequence[str]], np.ndarray]:
@@ -45,8 +43,17 @@ def exported_logits(folder: Path, file: str) -> Callable[[Sequence[str]], np.nda
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    found: Callable[[Sequence[str]], np.ndarray] = module.Classifier(file).logits
-    return found
+    classifier = module.Classifier(file)
+
+    def logits(texts: Sequence[str]) -> np.ndarray:
+        found = {
+            row: of_text
+            for rows, (of_texts, *_) in classifier.read(texts)
+            for row, of_text in zip(rows, of_texts, strict=True)
+        }
+        return np.stack([found[row] for row in range(len(texts))])
+
+    return logits
 
 
 def timed(logits: Callable[[Sequence[str]], np.ndarray], texts: Sequence[str]) -> tuple[np.ndarray, float]:

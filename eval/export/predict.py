@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,61 +11,38 @@ from onnxruntime import InferenceSession
 from tokenizers import Tokenizer
 
 FOLDER = Path(__file__).parent
+PARTS = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
 
 
 class Classifier:
     """The model beside this file: `Classifier()(["a text"])`; `Classifier("model_int8.onnx")` is the smaller one."""
 
     def __init__(self, model: str = "model.onnx") -> None:
-        self.facts = json.loads((FOLDER / "export.json").read_text("utf-8"))
         self.tokenizer = Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
         self.session = InferenceSession(str(FOLDER / model))
+        self.labels = np.array(json.loads(self.session.get_modelmeta().custom_metadata_map["labels"]))
 
-    def logits(self, texts: Sequence[str]) -> np.ndarray:
-        """Calibrated logits, (texts, classes), as the model gives them; texts of like length are read together."""
-        encodings = self.tokenizer.encode_batch(list(texts))
-        logits = np.zeros((len(texts), len(self.facts["labels"])), np.float32)
-        rows = sorted(range(len(texts)), key=lambda row: len(encodings[row]), reverse=True)
-        while rows:
-            width = max(len(encodings[rows[0]]), 1)
-            count = max(4_096 // width, 1)
-            for row in rows[:count]:
-                encodings[row].pad(width, pad_id=self.facts["pad_id"])
-            batch = [encodings[row] for row in rows[:count]]
-            columns = {
-                "input_ids": [each.ids for each in batch],
-                "attention_mask": [each.attention_mask for each in batch],
-                "token_type_ids": [each.type_ids for each in batch],
-            }
-            inputs = {each.name: np.array(columns[each.name], np.int64) for each in self.session.get_inputs()}
-            logits[rows[:count]] = self.session.run(None, inputs)[0]
-            rows = rows[count:]
-        return logits
+    def read(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+        """Numbers of the texts of a batch, and what the graph says of them; texts of like length are read together."""
+        lengths = np.array([len(text) for text in texts], int)
+        order = lengths.argsort()
+        batches = lengths[order].cumsum() // 16_384  # characters
+        for batch in np.unique(batches):
+            rows = order[batches == batch]
+            read = self.tokenizer.encode_batch([texts[row] for row in rows])
+            inputs = {each.name: [getattr(e, PARTS[each.name]) for e in read] for each in self.session.get_inputs()}
+            yield rows, self.session.run(None, {name: np.array(part, np.int64) for name, part in inputs.items()})
 
     def __call__(self, texts: Sequence[str]) -> list[dict[str, Any]]:
-        """Label and score of each text; of several labels the lists of both; of a regression the number alone.
-
-        Of a model that was trained with a wanted accuracy, `action` too: "predict", or "review" by a person.
-        """
-        logits, labels = self.logits(texts).astype(np.float64), np.array(self.facts["labels"])
-        if self.facts["problem_type"] == "regression":
-            return [{"score": row[0] if len(row) == 1 else row.tolist()} for row in logits]
-        if self.facts["problem_type"] == "multi_label_classification":
-            scores, chosen = 1 / (1 + np.exp(-logits)), logits >= self.facts["logit_thresholds"]
-            found = [{"label": labels[k].tolist(), "score": s[k].tolist()} for s, k in zip(scores, chosen, strict=True)]
-            return self.with_actions(found, np.where(chosen, scores, 1 - scores).min(1))
-        scores = np.exp(logits - logits.max(1, keepdims=True))
-        scores /= scores.sum(1, keepdims=True)
-        found = [{"label": str(labels[row.argmax()]), "score": float(row.max())} for row in scores]
-        return self.with_actions(found, scores.max(1))
-
-    def with_actions(self, found: list[dict[str, Any]], confidences: np.ndarray) -> list[dict[str, Any]]:
-        """The answers, and what to do with each where the model has a threshold for it."""
-        threshold = self.facts["review_threshold"]
-        if threshold is None:
-            return found
-        actions = ["predict" if each >= threshold else "review" for each in confidences]
-        return [answer | {"action": action} for answer, action in zip(found, actions, strict=True)]
+        """Label and score of each text, or lists of them; `action` says "review" where the model isn't sure enough."""
+        answers: dict[int, dict[str, Any]] = {}
+        for rows, (_, scores, chosen, *is_sure) in self.read(texts):
+            for place, row in enumerate(rows):
+                of_label = chosen[place]  # its number, or which of several
+                answers[row] = {"label": self.labels[of_label].tolist(), "score": scores[place][of_label].tolist()}
+                if is_sure:
+                    answers[row]["action"] = "predict" if is_sure[0][place] else "review"
+        return [answers[row] for row in range(len(texts))]
 
 
 if __name__ == "__main__":

@@ -6,18 +6,20 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from transformers import AutoModelForSequenceClassification, pipeline
 
-from salience.eval import UserError, export_model
+from salience.eval import Predictor, UserError, export_model
 from salience.eval.export import command
-from salience.eval.export.measuring import compared, exported_logits, table
+from salience.eval.export.graph import Answers
+from salience.eval.export.measuring import compared, table
 from salience.eval.reading.load import load_classifier
 from salience.eval.reading.reader import Reader
 from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION
 from tests.helpers.counting import give_evidence, pack
 from tests.helpers.graphs import LENGTHS, largest_difference
 from tests.helpers.paths import ROOT
-from tests.helpers.predicting import TEXTS, save_model
+from tests.helpers.predicting import NUMBERS, TEXTS, save_model
 from tests.helpers.run_folders import read
 from tests.helpers.tiny import random_batch, tiny_model
 from tests.helpers.toy import toy_texts, write_csv
@@ -26,13 +28,14 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 GIVEN = [text for text in TEXTS if text is not None]
+READABLE = [text for text in GIVEN if text]  # `predict` gives no answer to an empty one
 NAMES = {"business": "economy", "culture": "science", "sport": "sports"}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A model with all that corrects logits."""
-    folder = save_model(tmp_path_factory.mktemp("run"), prior_correction=[0.1, 0.2, -0.3])
+    folder = save_model(tmp_path_factory.mktemp("run"), prior_correction=[0.1, 0.2, -0.3], review_threshold=0.5)
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     give_evidence(model, 0.7)
     model.save_pretrained(folder)
@@ -48,7 +51,7 @@ def test_file(tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(run, test_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported") / "model"
-    export_model(run, folder, test_file=test_file, int8=True)
+    export_model(run, folder, test_file=test_file, int8=True, max_texts=20)
     return folder
 
 
@@ -78,6 +81,14 @@ def test_what_is_lost_comes_with_its_interval():
     assert "8.00 ± 6.76 points" in table([{**found, "file": "torch", "lost": None}, found])
 
 
+def answers_of_graph(run):
+    """What is exported of a model answers to `READABLE`, by torch."""
+    model, tokenizer = load_classifier(run)
+    answers = Answers(model.eval())
+    outputs = answers(**tokenizer(READABLE, return_tensors="pt", padding=True))
+    return dict(zip(answers.outputs, [each.numpy() for each in outputs], strict=True))
+
+
 def own_logits(run, texts):
     reader = Reader(*load_classifier(run))
     return reader.logits(reader.token_ids(texts))
@@ -86,9 +97,9 @@ def own_logits(run, texts):
 def test_folder_holds_all_that_is_needed_and_what_was_measured(exported, run):
     files = {path.name for path in exported.iterdir()}
     graphs = {"model.onnx", "model_int8.onnx"}
-    assert files == graphs | {"tokenizer.json", "export.json", "predict.py", "export_results.json"}
+    assert files == graphs | {"tokenizer.json", "predict.py", "export_results.json"}
     results = read(exported, "export_results.json")
-    assert results["texts"] == 24 and results["longest"] > 16  # several windows
+    assert results["texts"] == 20 and results["longest"] > 16  # several windows
     torch_figures, *others = results["measured"]
     assert torch_figures["file"] == "torch" and [each["file"] for each in others] == ["model.onnx", "model_int8.onnx"]
     assert others[0]["largest_difference"] < 1e-5 and others[0]["equal_answers"] == 1
@@ -112,6 +123,7 @@ def test_predict_answers_without_torch_as_the_model(exported, run, graph):
     tolerance = 1e-5 if graph == "model.onnx" else 0.05
     for answer, row in zip(json.loads(process.stdout), scores, strict=True):
         assert answer["score"] == pytest.approx(row.max(), abs=tolerance)
+        assert answer["action"] == ("predict" if answer["score"] >= 0.5 else "review")
         if graph == "model.onnx":
             assert answer["label"] == ["economy", "science", "sports"][row.argmax()]
 
@@ -121,7 +133,7 @@ def test_predict_is_a_program(exported):
         [sys.executable, str(exported / "predict.py"), "a goal", "the bank"], capture_output=True, text=True
     )
     answers = [json.loads(line) for line in process.stdout.splitlines()]
-    assert len(answers) == 2 and set(answers[0]) == {"label", "score"}
+    assert len(answers) == 2 and set(answers[0]) == {"label", "score", "action"}
 
 
 @pytest.mark.slow
@@ -147,37 +159,33 @@ def test_an_environment_of_three_packages_gives_the_labels_of_the_pipeline(expor
     assert [each["score"] for each in answers] == pytest.approx([each["score"] for each in expected], abs=1e-5)
 
 
-@pytest.mark.parametrize("kind", [MULTI_LABEL, REGRESSION])
-def test_several_labels_and_numbers(exported, run, kind, tmp_path):
-    for file in exported.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    facts = read(tmp_path, "export.json") | {"problem_type": kind, "logit_thresholds": [0.0, 0.1, 9.0]}
-    (tmp_path / "export.json").write_text(json.dumps(facts))
-    answers = exported_logits(tmp_path, "model.onnx").__self__(GIVEN)
-    for answer, row in zip(answers, own_logits(run, GIVEN), strict=True):
-        if kind == REGRESSION:
-            assert answer["score"] == pytest.approx(row.tolist(), abs=1e-5)
-        else:
-            chosen = [index for index in range(3) if row[index] >= facts["logit_thresholds"][index]]
-            assert answer["label"] == [facts["labels"][index] for index in chosen]
-            assert answer["score"] == pytest.approx([1 / (1 + np.exp(-row[index])) for index in chosen], abs=1e-5)
+@torch.no_grad()
+@pytest.mark.parametrize("kind", [None, MULTI_LABEL, REGRESSION])
+def test_a_graph_answers_as_predict_does(kind, tmp_path):
+    thresholds = {"label_thresholds": [0.5, 0.4, 0.9]} if kind == MULTI_LABEL else {}
+    run = save_model(tmp_path, problem_type=kind, **thresholds)
+    found, expected = answers_of_graph(run), Predictor(run, bf16=False)({"text": READABLE})
+    assert "is_sure" not in found and "action" not in expected
+    names = np.array(["economy", "science", "sports"])
+    for row, chosen in enumerate(found["chosen"]):
+        assert found["scores"][row][chosen] == pytest.approx(expected["score"][row], abs=1e-5)
+        assert kind == REGRESSION or names[chosen].tolist() == expected["label"][row]
 
 
-@pytest.mark.parametrize("kind", ["single_label_classification", MULTI_LABEL])
-def test_answers_below_the_models_threshold_are_for_review(exported, run, kind, tmp_path):
-    for file in exported.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    logits = own_logits(run, GIVEN).astype(np.float64)
-    if kind == MULTI_LABEL:
-        confidences = (1 / (1 + np.exp(-np.abs(logits)))).min(1)
-    else:
-        confidences = (np.exp(logits) / np.exp(logits).sum(1, keepdims=True)).max(1)
-    threshold = float(np.sort(confidences)[[1, 2]].mean())
-    facts = read(tmp_path, "export.json") | {"problem_type": kind, "logit_thresholds": [0.0] * 3}
-    (tmp_path / "export.json").write_text(json.dumps(facts | {"review_threshold": threshold}))
-    answers = exported_logits(tmp_path, "model.onnx").__self__(GIVEN)
-    expected = ["predict" if each >= threshold else "review" for each in confidences]
-    assert [answer["action"] for answer in answers] == expected and expected.count("review") == 2
+@torch.no_grad()
+@pytest.mark.parametrize(("kind", "threshold"), [(None, 0.6), (MULTI_LABEL, 0.62)])
+def test_answers_below_the_models_threshold_are_for_review(kind, threshold, tmp_path):
+    run = save_model(tmp_path, problem_type=kind, review_threshold=threshold)
+    expected = Predictor(run, bf16=False)({"text": READABLE})["action"].tolist()
+    assert np.where(answers_of_graph(run)["is_sure"], "predict", "review").tolist() == expected
+    assert set(expected) == {"review", "predict"}
+
+
+@torch.no_grad()
+def test_a_single_number_is_a_number(tmp_path):
+    run = save_model(tmp_path, **NUMBERS)
+    found, expected = answers_of_graph(run), Predictor(run, bf16=False)({"text": READABLE})["score"]
+    assert found["scores"][range(len(READABLE)), found["chosen"]] == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_graph_that_differs_from_its_model_is_refused(run, exported, monkeypatch):
