@@ -1,6 +1,5 @@
 """What follows training: what the counts of n-grams add, the temperature of the scores, and the scores of the run."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from salience.eval.scores.label_thresholds import fit_label_thresholds, tell_lab
 from salience.eval.scores.metrics import compute_scores, flat_scores
 from salience.eval.scores.predictions import REGRESSION, Predictions, count_words, write_predictions
 from salience.eval.scores.review import fit_review, reviewed, tell_review
-from salience.eval.scores.weighing import Weighed, share_of, weigh
+from salience.eval.scores.weighing import choose, share_of
 from salience.model_cards.run_folder import PREFIXES, NgramsRecord, without_prefix, write_results
 from salience.modeling.ngram_evidence import NgramEvidence
 from salience.train.building.evidence import attach, learn_table, learners_for, tf_idf_matrix
@@ -31,7 +30,7 @@ class Evidence(NamedTuple):
     """What was learned of n-grams, and weighed on the validation texts."""
 
     table: NgramEvidence
-    weighed: Weighed
+    temperature: float  # of the sum
     weighted_NC: np.ndarray  # what it adds to the logits of the N validation texts
     record: NgramsRecord
 
@@ -142,23 +141,22 @@ def fit_logits(
 def decide(
     config: SalienceConfig, texts: PreparedTexts, tuning: TuningArguments, network: Predictions
 ) -> tuple[Evidence | None, float]:
-    """The evidence of n-grams that helps most, if any does, and the temperature; arguments are those of `fit`."""
+    """The evidence of n-grams that helps, if any does, and the temperature; arguments are those of `fit`."""
     if tuning.ngram_evidence:
-        found = all_evidence(config, texts.whole_train(), texts.splits["validation"], network, tuning.calibrate)
-        if helpful := [each for each in found if each.weighed.weight]:
-            best = max(helpful, key=lambda each: each.weighed.gain)
-            return best, best.weighed.temperature
+        whole, validation = texts.whole_train(), texts.splits["validation"]
+        if evidence := find_evidence(config, whole, validation, network, tuning.calibrate):
+            return evidence, evidence.temperature
     return None, fit_temperature(network) if tuning.calibrate else 1.0
 
 
-def all_evidence(
+def find_evidence(
     config: SalienceConfig,
     train_rows: datasets.Dataset,
     validation_rows: datasets.Dataset,
     network: Predictions,
     calibrates: bool,
-) -> Iterator[Evidence]:
-    """All that can be learned of n-grams, weighed.
+) -> Evidence | None:
+    """All that can be learned of n-grams and helps, as one table; None where nothing helps.
 
     Args:
         config: The model's, which says which n-grams count.
@@ -170,18 +168,21 @@ def all_evidence(
     num_classes = network.logits.shape[1]
     table = learn_table(train_rows, num_classes, config.ngram_size, config.max_ngrams)
     if not len(table.key_G):  # no text has a token
-        return
+        return None
     labels = np.asarray(train_rows["labels"])
     truths_NC = labels > 0 if network.is_multi_label else labels[:, None] == np.arange(num_classes)
     train_NG, validation_NG = (tf_idf_matrix(table, rows) for rows in (train_rows, validation_rows))
-    for kind, learn in learners_for(network.is_multi_label):
-        learned = table.with_weights(torch.from_numpy(learn(train_NG, truths_NC)))
-        evidence_NC = validation_NG @ learned.weight_GC.float().numpy()
-        weighed = weigh(network, evidence_NC, calibrates)
-        weighted_NC = weighed.weight * evidence_NC
-        share = share_of(weighted_NC, network.logits)
-        record = NgramsRecord(kind=kind, weight=weighed.weight, num_ngrams=len(table.key_G), share=share)
-        yield Evidence(learned, weighed, weighted_NC, record)
+    learned = {kind: learn(train_NG, truths_NC) for kind, learn in learners_for(network.is_multi_label)}
+    weighed = choose(network, [validation_NG @ weight_GC for weight_GC in learned.values()], calibrates)
+    if weighed is None:
+        return None
+    weight = float(weighed.weights.sum())
+    shares = {kind: share for kind, share in zip(learned, weighed.weights / weight, strict=True) if share}
+    table = table.with_weights(torch.from_numpy(sum(share * learned[kind] for kind, share in shares.items())))
+    weighted_NC = weight * (validation_NG @ table.weight_GC.float().numpy())
+    share = share_of(weighted_NC, network.logits)
+    record = NgramsRecord(kind=" + ".join(shares), weight=weight, num_ngrams=len(table.key_G), share=share)
+    return Evidence(table, weighed.temperature, weighted_NC, record)
 
 
 def scores_of(trainer: SalienceTrainer, predictions: Predictions, labels: np.ndarray) -> dict[str, Any]:

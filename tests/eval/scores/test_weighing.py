@@ -6,7 +6,7 @@ from scipy.special import softmax
 
 from salience.eval.scores.calibration import negative_log_likelihood
 from salience.eval.scores.predictions import MULTI_LABEL, SINGLE_LABEL, Predictions
-from salience.eval.scores.weighing import share_of, weigh
+from salience.eval.scores.weighing import choose, share_of, weigh
 
 NAMES = ["a", "b", "c"]
 
@@ -25,23 +25,23 @@ def two_witnesses(num_texts=4000, seed=0):
 def test_it_finds_how_labels_were_drawn():
     network, evidence = two_witnesses()
     labels = drawn((network + 3 * evidence) / 0.5)
-    found = weigh(Predictions(labels, network, SINGLE_LABEL, NAMES), evidence)
-    assert found.weight == pytest.approx(3, rel=0.1) and found.temperature == pytest.approx(0.5, rel=0.1)
+    found = weigh(Predictions(labels, network, SINGLE_LABEL, NAMES), [evidence])
+    assert found.weights[0] == pytest.approx(3, rel=0.1) and found.temperature == pytest.approx(0.5, rel=0.1)
 
 
 def test_it_finds_how_several_labels_were_drawn():
     network, evidence = two_witnesses()
     chance = 1 / (1 + np.exp(-(network + 3 * evidence) / 2))
     labels = np.random.default_rng(1).random(chance.shape) < chance
-    found = weigh(Predictions(labels.astype(int), network, MULTI_LABEL, NAMES), evidence)
-    assert found.weight == pytest.approx(3, rel=0.1) and found.temperature == pytest.approx(2, rel=0.1)
+    found = weigh(Predictions(labels.astype(int), network, MULTI_LABEL, NAMES), [evidence])
+    assert found.weights[0] == pytest.approx(3, rel=0.1) and found.temperature == pytest.approx(2, rel=0.1)
 
 
 def test_no_other_weights_are_likelier():
     network, evidence = two_witnesses(300)
     labels = drawn(2 * network + evidence)
     predictions = Predictions(labels, network, SINGLE_LABEL, NAMES)
-    weight, temperature, _ = weigh(predictions, evidence)
+    (weight,), temperature, _ = weigh(predictions, [evidence])
 
     def loss(weight, temperature):
         both = Predictions(labels, (network + weight * evidence) / temperature, SINGLE_LABEL, NAMES)
@@ -55,9 +55,21 @@ def test_no_other_weights_are_likelier():
 def test_evidence_of_nothing_weighs_nothing(seed):
     network, evidence = two_witnesses(400, seed)
     predictions = Predictions(drawn(2 * network, seed), network, SINGLE_LABEL, NAMES)
-    assert weigh(predictions, evidence).weight == 0
-    assert weigh(predictions, np.zeros_like(evidence)).weight == 0
-    assert weigh(predictions, -network).weight == 0  # never against what it says
+    assert choose(predictions, [evidence]) is None
+    assert choose(predictions, [np.zeros_like(evidence)]) is None
+    assert choose(predictions, [-network]) is None  # never against what it says
+    assert choose(predictions, [evidence, -network, np.zeros_like(evidence)]) is None
+
+
+def test_of_several_kinds_all_that_help_are_heard_and_no_other():
+    network, first = two_witnesses()
+    second, noise = two_witnesses(seed=1)
+    labels = drawn(network + 3 * first + 2 * second)
+    found = choose(Predictions(labels, network, SINGLE_LABEL, NAMES), [noise, first, first + 1e-3 * noise, second])
+    weights = found.weights
+    assert weights[0] == 0 and (weights[1] == 0) != (weights[2] == 0)  # what says the same is heard once
+    assert weights[1:3].sum() == pytest.approx(3, rel=0.1) and weights[3] == pytest.approx(2, rel=0.1)
+    assert found.temperature == pytest.approx(1, rel=0.1)
 
 
 @pytest.mark.parametrize("is_loud", [False, True])
@@ -65,7 +77,7 @@ def test_a_network_that_knows_nothing_leaves_the_answer_to_the_evidence(is_loud)
     noise, evidence = two_witnesses(400)
     labels = evidence.argmax(1)
     network = noise * 10 if is_loud else np.zeros_like(noise)
-    weight, temperature, _ = weigh(Predictions(labels, network, SINGLE_LABEL, NAMES), evidence)
+    (weight,), temperature, _ = weigh(Predictions(labels, network, SINGLE_LABEL, NAMES), [evidence])
     logits = (network + weight * evidence) / temperature
     assert np.isfinite(logits).all() and (logits.argmax(1) == labels).mean() > 0.97
     assert np.abs(logits).max() < 100  # though no finite weight makes the right answers sure enough
@@ -74,7 +86,7 @@ def test_a_network_that_knows_nothing_leaves_the_answer_to_the_evidence(is_loud)
 def test_a_temperature_that_is_not_fitted_stays_1():
     network, evidence = two_witnesses()
     labels = drawn(network + 3 * evidence)
-    weight, temperature, _ = weigh(Predictions(labels, network, SINGLE_LABEL, NAMES), evidence, calibrates=False)
+    (weight,), temperature, _ = weigh(Predictions(labels, network, SINGLE_LABEL, NAMES), [evidence], calibrates=False)
     assert temperature == 1 and weight == pytest.approx(3, rel=0.1)
 
 
