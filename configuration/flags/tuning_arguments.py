@@ -53,9 +53,9 @@ class TuningArguments:
         default=True,
         metadata={
             "help": "After training, learn what the training texts' n-grams say of the classes by counts alone (naive "
-            "Bayes, logistic regression or a linear SVM on TF-IDF), and add it to the network's answers with the "
-            "weight that the validation texts give it: none where it doesn't help. At most 64 MiB of the model. Not "
-            "for regression, nor for --model sequence_classification."
+            "Bayes, logistic regression and a linear SVM on TF-IDF), and add what helps to the network's answers, each "
+            "with the weight that the validation texts give it. At most 64 MiB of the model. Not for regression, nor "
+            "for --model sequence_classification."
         },
     )
     target_accuracy: float | None = field(
