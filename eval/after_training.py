@@ -172,9 +172,10 @@ def find_evidence(
     labels = np.asarray(train_rows["labels"])
     truths_NC = labels > 0 if network.is_multi_label else labels[:, None] == np.arange(num_classes)
     train_NG, validation_NG = (tf_idf_matrix(table, rows) for rows in (train_rows, validation_rows))
-    learned = {kind: learn(train_NG, truths_NC) for kind, learn in learners_for(network.is_multi_label)}
+    learners = learners_for(network.is_multi_label)
+    learned = {kind: learn(train_NG, truths_NC).astype(np.float32) for kind, learn in learners}
     weighed = choose(network, [validation_NG @ weight_GC for weight_GC in learned.values()], calibrates)
-    if weighed is None:
+    if not weighed.weights.any():
         return None
     weight = float(weighed.weights.sum())
     shares = {kind: share for kind, share in zip(learned, weighed.weights / weight, strict=True) if share}

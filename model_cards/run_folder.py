@@ -56,8 +56,8 @@ class DataRecord(TypedDict):
 class NgramsRecord(TypedDict):
     """Of a model's evidence of n-grams, which is learned apart from its network."""
 
-    kind: str  # how it was learned
-    weight: float
+    kind: str  # how it was learned; of several kinds joined by " + ", their sum
+    weight: float  # of that sum
     num_ngrams: int
     share: float  # of what sets classes apart on the validation texts, the network's part being the rest
 

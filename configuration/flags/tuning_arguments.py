@@ -52,10 +52,10 @@ class TuningArguments:
     ngram_evidence: bool = field(
         default=True,
         metadata={
-            "help": "After training, learn what the training texts' n-grams say of the classes by counts alone (naive "
-            "Bayes, logistic regression and a linear SVM on TF-IDF), and add what helps to the network's answers, each "
-            "with the weight that the validation texts give it. At most 64 MiB of the model. Not for regression, nor "
-            "for --model sequence_classification."
+            "help": "After training, learn what the training texts' n-grams say of the classes by counts alone "
+            "(logistic regression, a linear SVM and, of one label each, naive Bayes on TF-IDF), and add what helps to "
+            "the network's answers, each with the weight that the validation texts give it. At most 64 MiB of the "
+            "model. Not for regression, nor for --model sequence_classification."
         },
     )
     target_accuracy: float | None = field(

@@ -41,7 +41,13 @@ class ExportArguments:
 
     model: str | None = field(default=None, metadata={"help": "Folder or Hub id of a trained classifier."})
     revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of a Hub id."})
-    output: str | None = field(default=None, metadata={"help": "A new folder."})
+    output: str | None = field(
+        default=None,
+        metadata={
+            "help": "A new folder. Its graphs give logits, scores, chosen (the number of the answer's class, or which "
+            "of several), and is_sure where the model has a threshold; the names of the classes are their metadata."
+        },
+    )
     int8: bool = field(
         default=False,
         metadata={"help": "Also write model_int8.onnx, with the products of the pretrained encoder in int8."},

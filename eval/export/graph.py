@@ -17,6 +17,7 @@ from salience.configuration.errors import UserError, one_line
 from salience.eval.reading.words import label_names, problem_type
 from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION, logit_thresholds
 from salience.modeling.encoders import pretrained_encoder
+from salience.modeling.salience_base import SaliencePreTrainedModel
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 """The exporter's note on a node: the modules that it stands in."""
@@ -31,7 +32,8 @@ class Answers(nn.Module):
         super().__init__()
         self.model = model
         self.problem_type = problem_type(model)
-        self.review_threshold = getattr(model.config, "review_threshold", None)
+        threshold = getattr(model.config, "review_threshold", None)
+        self.review_threshold = None if self.problem_type == REGRESSION else threshold
         self.outputs = ["logits", "scores", "chosen"] + ["is_sure"] * (self.review_threshold is not None)
 
     def forward(
@@ -43,26 +45,34 @@ class Answers(nn.Module):
             logits and scores (B, C) float32; chosen, the answer's class (B,), or which of several classes or numbers
             (B, C) bool; and where the model has a threshold, whether it is sure enough, bool (B,).
         """
-        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        logits_BC = self.model(input_ids=input_ids, attention_mask=attention_mask, **types).logits
-        scores_BC, chosen, sureness_B = self.answers(logits_BC.double())
-        answered = (logits_BC, scores_BC.float(), chosen)
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids}
+        given = {name: values for name, values in inputs.items() if values is not None}
+        if isinstance(self.model, SaliencePreTrainedModel):  # no text of a batch may have a token; others have some
+            given = {name: nn.functional.pad(values, (0, 1)) for name, values in given.items()}
+        logits_BC = self.model(**given).logits
+        if self.problem_type == REGRESSION:
+            return logits_BC, logits_BC, self.all_numbers(logits_BC)
+        scores_BC, chosen, sureness_B = self.decided(logits_BC.double())
+        answered = (logits_BC, scores_BC, chosen)
         if self.review_threshold is None:
             return answered
-        return *answered, sureness_B.float() >= float(np.float32(self.review_threshold))
+        return *answered, sureness_B >= float(np.float32(self.review_threshold))
 
-    def answers(self, logits_BC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def all_numbers(self, logits_BC: Tensor) -> Tensor:
+        """Of a regression everything is the answer: its place (B,), or those of several, (B, C)."""
+        if logits_BC.shape[1] == 1:
+            return torch.zeros_like(logits_BC[:, 0], dtype=torch.long)
+        return torch.ones_like(logits_BC, dtype=torch.bool)
+
+    def decided(self, logits_BC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scores (B, C), what is chosen, and how sure that is (B,)."""
         if self.problem_type == MULTI_LABEL:
             thresholds = getattr(self.model.config, "label_thresholds", None)
-            scores_BC = logits_BC.sigmoid()
+            scores_BC = logits_BC.sigmoid().float()
             chosen_BC = logits_BC >= torch.from_numpy(logit_thresholds(thresholds, logits_BC.shape[1]))
             return scores_BC, chosen_BC, torch.where(chosen_BC, scores_BC, 1 - scores_BC).amin(1)
-        if self.problem_type == REGRESSION and logits_BC.shape[1] > 1:
-            return logits_BC, torch.ones_like(logits_BC, dtype=torch.bool), logits_BC.amax(1)
-        scores_BC = logits_BC if self.problem_type == REGRESSION else logits_BC.softmax(1)
-        sureness_B, chosen_B = scores_BC.max(1)
-        return scores_BC, chosen_B, sureness_B
+        scores_BC = logits_BC.softmax(1).float()
+        return scores_BC, logits_BC.argmax(1), scores_BC.amax(1)
 
 
 def write_graph(model: PreTrainedModel, example: BatchEncoding, file: Path) -> None:
@@ -71,7 +81,7 @@ def write_graph(model: PreTrainedModel, example: BatchEncoding, file: Path) -> N
     Args:
         model: The classifier, on the CPU and in float32.
         example: Several texts as its inputs; how many they are and how long doesn't matter.
-        file: Is written. Its metadata has the names of the classes as `labels`, a JSON list.
+        file: Is written. Its metadata has the names of the classes as `labels`, a JSON list, empty for regression.
 
     Raises:
         UserError: The exporter can't do this model.
@@ -106,7 +116,8 @@ def write_graph(model: PreTrainedModel, example: BatchEncoding, file: Path) -> N
             raise UserError(f"--model {model.name_or_path} adds up by ScatterND, which onnxruntime's threads do wrong")
         for note in set(node.metadata_props) - {SCOPES}:  # they are long, and name files of this machine
             del node.metadata_props[note]
-    program.model.metadata_props["labels"] = json.dumps(label_names(model))
+    labels = [] if answers.problem_type == REGRESSION else label_names(model)
+    program.model.metadata_props["labels"] = json.dumps(labels)
     program.save(file, external_data=num_bytes > LARGEST_FILE)
 
 

@@ -46,12 +46,8 @@ def exported_logits(folder: Path, file: str) -> Callable[[Sequence[str]], np.nda
     classifier = module.Classifier(file)
 
     def logits(texts: Sequence[str]) -> np.ndarray:
-        found = {
-            row: of_text
-            for rows, (of_texts, *_) in classifier.read(texts)
-            for row, of_text in zip(rows, of_texts, strict=True)
-        }
-        return np.stack([found[row] for row in range(len(texts))])
+        rows, found = zip(*((rows, answers[0]) for rows, answers in classifier.read(texts)), strict=True)
+        return np.concatenate(found)[np.concatenate(rows).argsort()]
 
     return logits
 

@@ -22,24 +22,25 @@ class Classifier:
         self.session = InferenceSession(str(FOLDER / model))
         self.labels = np.array(json.loads(self.session.get_modelmeta().custom_metadata_map["labels"]))
 
-    def read(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+    def read(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[np.ndarray]]]:
         """Numbers of the texts of a batch, and what the graph says of them; texts of like length are read together."""
-        lengths = np.array([len(text) for text in texts], int)
-        order = lengths.argsort()
-        batches = lengths[order].cumsum() // 16_384  # characters
-        for batch in np.unique(batches):
-            rows = order[batches == batch]
-            read = self.tokenizer.encode_batch([texts[row] for row in rows])
+        texts = list(texts)
+        rows = sorted(range(len(texts)), key=lambda row: len(texts[row]), reverse=True)
+        while rows:
+            count = max(16_384 // (len(texts[rows[0]]) + 8), 1)  # characters, a few for what stands around a text
+            batch, rows = rows[:count], rows[count:]
+            read = self.tokenizer.encode_batch([texts[row] for row in batch])
             inputs = {each.name: [getattr(e, PARTS[each.name]) for e in read] for each in self.session.get_inputs()}
-            yield rows, self.session.run(None, {name: np.array(part, np.int64) for name, part in inputs.items()})
+            yield batch, self.session.run(None, {name: np.array(part, np.int64) for name, part in inputs.items()})
 
     def __call__(self, texts: Sequence[str]) -> list[dict[str, Any]]:
         """Label and score of each text, or lists of them; `action` says "review" where the model isn't sure enough."""
         answers: dict[int, dict[str, Any]] = {}
-        for rows, (_, scores, chosen, *is_sure) in self.read(texts):
-            for place, row in enumerate(rows):
+        for batch, (_, scores, chosen, *is_sure) in self.read(texts):
+            for place, row in enumerate(batch):
                 of_label = chosen[place]  # its number, or which of several
-                answers[row] = {"label": self.labels[of_label].tolist(), "score": scores[place][of_label].tolist()}
+                answers[row] = {"label": self.labels[of_label].tolist()} if self.labels.size else {}
+                answers[row]["score"] = scores[place][of_label].tolist()
                 if is_sure:
                     answers[row]["action"] = "predict" if is_sure[0][place] else "review"
         return [answers[row] for row in range(len(texts))]

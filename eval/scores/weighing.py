@@ -5,6 +5,7 @@ Shapes
 """
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +15,8 @@ from scipy.special import expit, log_expit, log_softmax, softmax
 from salience.eval.scores.calibration import TEMPERATURE_BOUNDS
 from salience.eval.scores.predictions import Predictions
 
-# Evidence that raises the log-likelihood of all validation texts by less is left out: chance alone raises it by one for
-# a number that is fitted (Akaike 1974), and by another for the choice among some kinds of evidence.
+# A kind of evidence that raises the log-likelihood of all validation texts by less is left out: chance alone raises it
+# by one for a number that is fitted (Akaike 1974), and by another for the choice among some kinds.
 LEAST_GAIN = 2.0
 # Of evidence, before the temperature.
 LARGEST_WEIGHT = 1e4
@@ -26,11 +27,11 @@ class Weighed(NamedTuple):
 
     weights: np.ndarray  # (K,), 0 or above
     temperature: float
-    gain: float  # of the log-likelihood of all texts, against the network alone
+    loss: float  # negative log-likelihood of all texts
 
 
-def choose(network: Predictions, evidences: Sequence[np.ndarray], calibrates: bool = True) -> Weighed | None:
-    """Weights of all the evidence that helps: what raises the likelihood most is added, as long as something does.
+def choose(network: Predictions, evidences: Sequence[np.ndarray], calibrates: bool = True) -> Weighed:
+    """The evidence that helps, with its weights: of all combinations the likeliest, each kind at a cost.
 
     Args:
         network: Of texts that neither was trained on: the validation split.
@@ -38,22 +39,15 @@ def choose(network: Predictions, evidences: Sequence[np.ndarray], calibrates: bo
         calibrates: See `weigh`.
 
     Returns:
-        A weight of 0 for what doesn't raise the likelihood by `LEAST_GAIN` beside the others; None where nothing does.
+        A weight of 0 for each kind that doesn't raise the likelihood by `LEAST_GAIN` beside the others.
     """
-    chosen: list[int] = []
-    best = None
-    while len(chosen) < len(evidences):
-        further = [chosen + [index] for index in range(len(evidences)) if index not in chosen]
-        tried = [(weigh(network, [evidences[index] for index in each], calibrates), each) for each in further]
-        found, added = max(tried, key=lambda each: each[0].gain)
-        if found.gain - (best.gain if best else 0.0) < LEAST_GAIN:
-            break
-        best, chosen = found, added
-    if best is None:
-        return None
-    weights = np.zeros(len(evidences))
-    weights[chosen] = best.weights
-    return best._replace(weights=weights)
+    kinds = range(len(evidences))
+    subsets = [subset for size in range(len(evidences) + 1) for subset in combinations(kinds, size)]
+    tried = {subset: weigh(network, [evidences[kind] for kind in subset], calibrates) for subset in subsets}
+    best = min(subsets, key=lambda subset: tried[subset].loss + LEAST_GAIN * len(subset))
+    weights_K = np.zeros(len(evidences))
+    weights_K[list(best)] = tried[best].weights
+    return tried[best]._replace(weights=weights_K)
 
 
 def weigh(network: Predictions, evidences: Sequence[np.ndarray], calibrates: bool = True) -> Weighed:
@@ -70,10 +64,8 @@ def weigh(network: Predictions, evidences: Sequence[np.ndarray], calibrates: boo
     low, high = TEMPERATURE_BOUNDS
     sharpness = (1 / high, 1 / low) if calibrates else (1.0, 1.0)
     scaled = [each / scale for each, scale in zip(evidences, scale_K, strict=True)]
-    alone = _fit(network, [], sharpness, np.zeros(0))
-    together = _fit(network, scaled, sharpness, LARGEST_WEIGHT * scale_K / high)
-    weights_K = together.x[1:] / scale_K / together.x[0]
-    return Weighed(weights_K, float(1 / together.x[0]), alone.fun - together.fun)
+    found = _fit(network, scaled, sharpness, LARGEST_WEIGHT * scale_K / high)
+    return Weighed(found.x[1:] / scale_K / found.x[0], float(1 / found.x[0]), float(found.fun))
 
 
 def share_of(part_NC: np.ndarray, other_NC: np.ndarray) -> float:

@@ -1,5 +1,7 @@
 """Graphs of exported models beside the models."""
 
+import importlib.util
+
 import numpy as np
 import torch
 
@@ -16,3 +18,11 @@ def largest_difference(model, session, lengths, side):
     found = session.run(None, {name: value.numpy() for name, value in batch.items()})[0]
     assert found.shape == (len(lengths), 3)
     return np.abs(found - model(**batch).logits.numpy()).max()
+
+
+def predict_of(folder):
+    """The program of an exported folder, as a module."""
+    spec = importlib.util.spec_from_file_location("exported_predict", folder / "predict.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -9,10 +9,15 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from salience.eval.scores.predictions import read_predictions
+from salience.configuration import AttnPoolConfig
+from salience.eval import after_training
+from salience.eval.scores.predictions import SINGLE_LABEL, Predictions, read_predictions
+from salience.eval.scores.weighing import Weighed
 from salience.train import cli
 from salience.train.building.evidence import LEARNERS, OF_SEVERAL_LABELS
 from salience.train.building.lora import load_adapter
+from tests.helpers.counting import learned, pack, rows_of
+from tests.helpers.tiny import random_batch
 from tests.helpers.toy import texts_with_several_labels, toy_texts, write_csv, write_jsonl
 from tests.helpers.training import QUIET
 
@@ -86,6 +91,21 @@ def test_a_useless_network_ends_with_the_counts(train, data, model):
     if "--lora" in model:
         adapted = load_adapter(folder / "adapter")
         np.testing.assert_allclose(logits_of(adapted, folder, texts), logits, atol=1e-4)
+
+
+def test_kinds_that_help_are_one_table(monkeypatch):
+    weights = np.array([3.0, 0.0, 1.5])
+    monkeypatch.setattr(after_training, "choose", lambda *_: Weighed(weights, 2.0, 0.0))
+    batch, classes = random_batch([9, 12, 20, 15, 11, 8]), [0, 1, 2, 0, 1, 2]
+    rows = rows_of(batch).add_column("labels", classes)
+    network = Predictions(classes, np.eye(3)[classes], SINGLE_LABEL, ["a", "b", "c"])
+    found = after_training.find_evidence(AttnPoolConfig(ngram_size=2), rows, rows, network, True)
+    parts = [learned(batch, classes, kind)(pack(batch)).numpy() for kind in LEARNERS]
+    expected = sum(weight * part for weight, part in zip(weights, parts, strict=True))
+    np.testing.assert_allclose(found.weighted_NC, expected, rtol=0.01, atol=0.01)
+    np.testing.assert_allclose(4.5 * found.table(pack(batch)).numpy(), found.weighted_NC, rtol=1e-4, atol=1e-5)
+    assert (found.record["kind"], found.record["weight"]) == ("naive Bayes + linear SVM", 4.5)
+    assert found.temperature == 2
 
 
 def test_validation_answers_are_those_of_the_saved_model(train, data, tmp_path):

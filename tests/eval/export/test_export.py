@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, pipeline
@@ -17,7 +18,7 @@ from salience.eval.reading.load import load_classifier
 from salience.eval.reading.reader import Reader
 from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION
 from tests.helpers.counting import give_evidence, pack
-from tests.helpers.graphs import LENGTHS, largest_difference
+from tests.helpers.graphs import LENGTHS, largest_difference, predict_of
 from tests.helpers.paths import ROOT
 from tests.helpers.predicting import NUMBERS, TEXTS, save_model
 from tests.helpers.run_folders import read
@@ -126,6 +127,16 @@ def test_predict_answers_without_torch_as_the_model(exported, run, graph):
         assert answer["action"] == ("predict" if answer["score"] >= 0.5 else "review")
         if graph == "model.onnx":
             assert answer["label"] == ["economy", "science", "sports"][row.argmax()]
+
+
+def test_predict_reads_texts_as_they_come_in_batches_of_bounded_size(exported):
+    series = pd.Series(["a goal", "the bank raised its rates", "a film"]).iloc[[2, 0, 1]]
+    classifier = predict_of(exported).Classifier()
+    assert classifier(series) == [classifier([text])[0] for text in series] and classifier([]) == []
+    texts = ["goal"] * 1_000 + ["the bank " * 900] + [""] * 50
+    batches = [batch for batch, _ in classifier.read(texts)]
+    assert sorted(sum(batches, [])) == list(range(len(texts))) and batches[0] == [1_000]
+    assert all(len(batch) * max(len(texts[row]) for row in batch) <= 16_384 for batch in batches)
 
 
 def test_predict_is_a_program(exported):

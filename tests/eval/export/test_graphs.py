@@ -5,15 +5,23 @@ The exporter takes many seconds for each: one is made in the quick tests, in tes
 
 import pytest
 import torch
-from transformers import AutoConfig, BertForSequenceClassification
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import AutoConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import BatchEncoding
 
-from salience.configuration import AttnPoolConfig
+from salience.configuration import AttnPoolConfig, BaselineConfig
+from salience.eval import Predictor
+from salience.eval.export.command import write_files
 from salience.eval.export.graph import write_graph, write_int8
-from salience.modeling import AttnPoolForSequenceClassification
+from salience.eval.reading.reader import Reader
+from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION
+from salience.modeling import AttnPoolForSequenceClassification, BaselineForSequenceClassification
 from salience.modeling.ngram_evidence import NgramEvidence
 from salience.modeling.windows import pack_inputs
-from tests.helpers.graphs import LENGTHS, largest_difference
+from tests.helpers.graphs import LENGTHS, largest_difference, predict_of
+from tests.helpers.predicting import NUMBERS
 from tests.helpers.tiny import ENCODER, LABELS, TINY_MODELS, WINDOWS, random_batch, tiny_encoder_config, tiny_model
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -33,6 +41,38 @@ def test_graph_answers_as_the_model_at_any_size(name, tmp_path):
     for side in ("right", "left"):
         for lengths in LENGTHS:
             assert largest_difference(model, session, lengths, side) < 1e-5, (lengths, side)
+
+
+WORDS = {"[PAD]": 0, "[UNK]": 1, "a": 2, "b": 3, "c": 4}
+ODD_NAMES = ['say "a"', "line\nbreak", "été"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"problem_type": MULTI_LABEL, "label_thresholds": [0.5, 0.4, 0.6], "review_threshold": 0.55},
+        {"problem_type": REGRESSION},
+        NUMBERS,
+    ],
+)
+def test_predict_answers_as_predictor_does_and_to_texts_without_tokens(options, tmp_path):
+    names = {"id2label": dict(enumerate(ODD_NAMES)), "label2id": {name: index for index, name in enumerate(ODD_NAMES)}}
+    torch.manual_seed(0)
+    model = BaselineForSequenceClassification(BaselineConfig("cnn", len(WORDS), **{**names, **options}))
+    words = Tokenizer(WordLevel(WORDS, "[UNK]"))  # adds no token to a text
+    words.pre_tokenizer = WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]")
+    model.save_pretrained(tmp_path / "run")
+    tokenizer.save_pretrained(tmp_path / "run")
+    write_files(Reader(model, tokenizer), False, tmp_path)
+    classifier = predict_of(tmp_path).Classifier()
+    assert classifier([""])[0].keys() == classifier(["a b"])[0].keys()  # a batch without any token
+    texts = ["a b c", "c c", "b"]
+    expected = Predictor(tmp_path / "run", bf16=False)({"text": texts})
+    for row, answer in enumerate(classifier(texts)):
+        assert answer.pop("score") == pytest.approx(expected["score"][row], abs=1e-5)
+        assert answer == {name: expected[name][row] for name in ("label", "action") if name in expected}
 
 
 @torch.no_grad()

@@ -55,10 +55,10 @@ def test_no_other_weights_are_likelier():
 def test_evidence_of_nothing_weighs_nothing(seed):
     network, evidence = two_witnesses(400, seed)
     predictions = Predictions(drawn(2 * network, seed), network, SINGLE_LABEL, NAMES)
-    assert choose(predictions, [evidence]) is None
-    assert choose(predictions, [np.zeros_like(evidence)]) is None
-    assert choose(predictions, [-network]) is None  # never against what it says
-    assert choose(predictions, [evidence, -network, np.zeros_like(evidence)]) is None
+    assert not choose(predictions, [evidence]).weights.any()
+    assert not choose(predictions, [np.zeros_like(evidence)]).weights.any()
+    assert not choose(predictions, [-network]).weights.any()  # never against what it says
+    assert not choose(predictions, [evidence, -network, np.zeros_like(evidence)]).weights.any()
 
 
 def test_of_several_kinds_all_that_help_are_heard_and_no_other():
@@ -70,6 +70,17 @@ def test_of_several_kinds_all_that_help_are_heard_and_no_other():
     assert weights[0] == 0 and (weights[1] == 0) != (weights[2] == 0)  # what says the same is heard once
     assert weights[1:3].sum() == pytest.approx(3, rel=0.1) and weights[3] == pytest.approx(2, rel=0.1)
     assert found.temperature == pytest.approx(1, rel=0.1)
+
+
+def test_a_kind_that_others_make_needless_is_left_out():
+    """Alone it says the most."""
+    first, second = two_witnesses()
+    noise, network = two_witnesses(seed=1)
+    labels = drawn(2 * first + 2 * second)
+    found = choose(
+        Predictions(labels, 1e-3 * network, SINGLE_LABEL, NAMES), [first + second + 0.3 * noise, first, second]
+    )
+    assert found.weights[0] == 0 and (found.weights[1:] > 0).all()
 
 
 @pytest.mark.parametrize("is_loud", [False, True])
