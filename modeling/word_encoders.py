@@ -41,6 +41,13 @@ class BiLSTM(nn.Module):
                 "torch.export unrolls an LSTM to the length of its example, so that a model with a Bi-LSTM can't be "
                 "exported by it alone: `salience export` writes it as ONNX"
             )
+        if not refuses_bfloat16(x_GLE):
+            return self.read(x_GLE, mask_GL)
+        with torch.autocast("cpu", enabled=False):
+            return self.read(x_GLE.to(next(self.parameters()).dtype), mask_GL)
+
+    def read(self, x_GLE: Tensor, mask_GL: Tensor) -> Tensor:
+        """See `forward`."""
         position_L = torch.arange(mask_GL.shape[1], device=mask_GL.device)
         reverse_GL = torch.where(mask_GL, mask_GL.sum(1, keepdim=True) - 1 - position_L, position_L)
         rows_G1 = torch.arange(mask_GL.shape[0], device=mask_GL.device)[:, None]
@@ -49,3 +56,10 @@ class BiLSTM(nn.Module):
             backward = back(x_GLE[rows_G1, reverse_GL])[0][rows_G1, reverse_GL]
             x_GLE = torch.cat([ahead(x_GLE)[0], backward], dim=-1)
         return x_GLE
+
+
+def refuses_bfloat16(x_GLE: Tensor) -> bool:
+    """Whether autocast would have an LSTM fail: oneDNN has none in bfloat16 for CPUs without AVX-512."""
+    if x_GLE.device.type != "cpu" or not torch.is_autocast_enabled("cpu") or not torch.backends.mkldnn.is_available():
+        return False
+    return torch.get_autocast_dtype("cpu") == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
