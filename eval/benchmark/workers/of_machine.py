@@ -23,7 +23,7 @@ def best_seconds(call: Callable[[], object]) -> float:
             torch.cuda.synchronize()
 
     to_the_end()
-    times = []
+    times: list[float] = []
     while len(times) < NUM_RUNS and sum(times) < LONG_ENOUGH:
         start = time.perf_counter()
         to_the_end()
