@@ -135,7 +135,7 @@ def test_predict_reads_texts_as_they_come_in_batches_of_bounded_size(exported):
     assert classifier(series) == [classifier([text])[0] for text in series] and classifier([]) == []
     texts = ["goal"] * 1_000 + ["the bank " * 900] + [""] * 50
     batches = [batch for batch, _ in classifier.read(texts)]
-    assert sorted(sum(batches, [])) == list(range(len(texts))) and batches[0] == [1_000]
+    assert sorted(sum(batches, [])) == list(range(len(texts))) and batches[0][0] == 1_000
     assert all(len(batch) * max(len(texts[row]) for row in batch) <= 16_384 for batch in batches)
 
 
