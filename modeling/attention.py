@@ -6,7 +6,6 @@ Shape suffixes
 """
 
 import math
-from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from .ragged import Groups, Ragged, is_exporting
+from .ragged import Groups, Ragged, is_exporting, recomputed
 
 # Queries handled at a time, and computed anew for the gradient, so that memory grows with the block, not its square.
 QUERY_CHUNK = 1024
@@ -74,8 +73,7 @@ class LinearAttention(nn.Module):
         # Without autocast: these are exponentials, and sums over as many as there are keys.
         with torch.autocast(query_QHE.device.type, enabled=False):
             given = query_QHE.float(), queries, keys, key_KHE.float(), value_KHE.float()
-            is_long = not is_exporting() and len(query_QHE) > MOST_KEPT
-            read = partial(checkpoint, self.read, use_reentrant=False) if is_long else self.read
+            read = self.read if is_exporting() else recomputed(self.read, len(query_QHE), MOST_KEPT)
             return over_groups(read, *given).to(value_KHE.dtype)
 
     def read(self, query_GHLE: Tensor, mask_GJ: Tensor, key_GJHE: Tensor, value_GJHE: Tensor) -> Tensor:

@@ -72,7 +72,10 @@ class CrossAttention(nn.Module):
         self.attention_norm = nn.LayerNorm(width)
         inner_width = config.feed_forward_dim or 2 * width
         self.feed_forward = nn.Sequential(
-            nn.Linear(width, inner_width), nn.ReLU(), nn.Dropout(config.dropout), ZeroStartLinear(inner_width, width)
+            nn.Linear(width, inner_width),
+            nn.ReLU(inplace=True),
+            nn.Dropout(config.dropout),
+            ZeroStartLinear(inner_width, width),
         )
         self.feed_forward_norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(config.dropout)

@@ -4,7 +4,7 @@ All work is on real words: a batch is a flat tensor of words with the lengths of
 
 Shape suffixes
     B = documents, T = tokens of the longest, P = tokens of all documents, padding left out,
-    S = sentences of all documents, N = words of all sentences,
+    S = sentences of all documents, N = words of all sentences, G = sentences of a group, L = words of its longest,
     K = words that the filter keeps, D = hidden width, E = width of a word embedding, H = heads, M = the most sentences
     of a document
 """
@@ -135,7 +135,7 @@ class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
             query_KD, counts_K = query_KD * counts_K[:, None].to(features_ND.dtype), share_N[kept_K]
         read = self.sparing(self.cross_attention, words)
         fused_KD = read(query_KD, kept_words, vectors_SE, sentences.documents)
-        document_BD = kept_words.sum(fused_KD * shares(counts_K, kept_words)[:, None].to(fused_KD.dtype))
+        document_BD = kept_words.weighted_sum(shares(counts_K, kept_words)[:, None].to(fused_KD.dtype), fused_KD)
 
         attentions = None
         if wants_attentions:
@@ -159,11 +159,9 @@ class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
         if self.config.encoder_config is None:
             embeds_PE = self.embed(packed)
             sentences = self.segment(packed, embeds_PE)
-            embeds_NE = self.dropout(embeds_PE[packed.number_of(sentences.token_N)])
-            read = recomputed(self.bilstm, embeds_NE.shape[0], self.keep_at_most)
+            embeds_NE = embeds_PE[packed.number_of(sentences.token_N)]
+            read = recomputed(self.read_sentences, embeds_NE.shape[0], self.keep_at_most)
             encoded_ND = sentences.words.map_groups(read, embeds_NE)
-            if self.skip is not None:
-                encoded_ND = encoded_ND + self.skip(embeds_NE)
         else:
             hidden_PD = encode_windows(self.pretrained, packed, self.config, self.keep_at_most)
             sentences = self.segment(packed, hidden_PD)
@@ -172,8 +170,9 @@ class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
         id_N = None if ids_BT is None else ids_BT.flatten()[sentences.token_N]
         if self.idf is not None and id_N is None:
             raise ValueError("inverse document frequencies need input_ids, too, beside inputs_embeds")
+        normalize = recomputed(self.normalized, encoded_ND.shape[0], self.keep_at_most)
         return Words(
-            vectors_ND=self.dropout(self.encoder_norm(encoded_ND)),
+            vectors_ND=normalize(encoded_ND),
             sentences=sentences,
             by_document=Ragged(sentences.documents.sum(sentences.words.lengths_S), sentences.words.num_items),
             id_N=id_N,
@@ -181,6 +180,16 @@ class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
             position_N=sentences.token_N % packed.mask_BT.shape[1],
             idf_N=None if self.idf is None else self.idf(id_N),
         )
+
+    def read_sentences(self, embeds_GLE: Tensor, mask_GL: Tensor) -> Tensor:
+        """Words in the context of their sentences, by the Bi-LSTM and, with `embedding_skip`, themselves: (G, L, D)."""
+        embeds_GLE = self.dropout(embeds_GLE)
+        encoded_GLD = self.bilstm(embeds_GLE, mask_GL)
+        return encoded_GLD if self.skip is None else encoded_GLD + self.skip(embeds_GLE)
+
+    def normalized(self, encoded_ND: Tensor) -> Tensor:
+        """What the encoder says of words, as all that follows reads it, (N, D)."""
+        return self.dropout(self.encoder_norm(encoded_ND))
 
     def embed(self, packed: PackedInputs) -> Tensor:
         """Embeddings of the tokens themselves, out of context: (P, E)."""

@@ -92,6 +92,11 @@ def like_lengths(lengths: list[int], limit: int) -> Iterator[slice]:
         start += fit
 
 
+def is_recomputed(num_items: int, keep_at_most: int | None) -> bool:
+    """Whether these are more items than those whose inner results may be kept for the gradient; None for no limit."""
+    return keep_at_most is not None and num_items > keep_at_most and torch.is_grad_enabled()
+
+
 def recomputed(function: Callable[..., Any], num_items: int, keep_at_most: int | None) -> Callable[..., Any]:
     """The same function; for more items than may be kept, what it computes is computed again for the gradient.
 
@@ -100,7 +105,7 @@ def recomputed(function: Callable[..., Any], num_items: int, keep_at_most: int |
         num_items: In all.
         keep_at_most: Items whose inner results may be kept; None for no limit.
     """
-    if keep_at_most is None or num_items <= keep_at_most or not torch.is_grad_enabled():
+    if not is_recomputed(num_items, keep_at_most):
         return function
 
     def tidy(*inputs: Any, **named: Any) -> Any:

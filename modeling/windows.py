@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .ragged import Ragged, is_compiling, is_empty, is_exporting, largest, positions, recomputed
+from .ragged import Ragged, is_compiling, is_empty, is_exporting, is_recomputed, largest, positions, recomputed
 from .unpadded import NAME as UNPADDED
 from .unpadded import first_position, in_one_row, learned_positions
 
@@ -205,7 +205,11 @@ def encode_windows(encoder: Any, packed: PackedInputs, config: Any, keep_at_most
     rows = None if config.window_size else position_rows(encoder)
     if rows is not None and not is_exporting() and (longest := int(plan.windows.lengths_S.max())) > rows:
         raise ValueError(f"a text of {longest} tokens is more than the encoder's {rows} positions; set window_size")
-    groups = plan.windows.in_groups({} if is_sharded(encoder) else CELLS_OF_CALL)
+    cells = {} if is_sharded(encoder) else CELLS_OF_CALL
+    if is_recomputed(plan.windows.num_items, keep_at_most):
+        # What one call keeps while it is computed again is most of a long text's memory.
+        cells = {device: number // 2 for device, number in cells.items()}
+    groups = plan.windows.in_groups(cells)
     inputs = {
         name: groups.split(value.flatten(0, 1).index_select(0, plan.token_N))
         for name, value in encoder_inputs(encoder, packed).items()

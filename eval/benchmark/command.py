@@ -28,7 +28,7 @@ from salience.eval.benchmark.races import (
     measure_start,
     measure_training,
 )
-from salience.eval.benchmark.scaling import measure_growth
+from salience.eval.benchmark.variants import measure_growth
 from salience.eval.benchmark.steps import measure_batches, measure_steps
 from salience.eval.benchmark.tables import TABLES, busy_text, environment_text
 from salience.eval.benchmark.texts import check_data_flags, read_data, read_texts
@@ -44,17 +44,19 @@ RACES: dict[str, Callable[[Setting], Part]] = {
 }
 STEPS: dict[str, dict[str, Callable[[Corpus, Any, torch.device], Part]]] = {
     "hierarchical": {"steps": measure_steps, "batches": measure_batches},
-    "scaling": {"pooling": measure_pooling, "growth": measure_growth},
+    "scaling": {"pooling": measure_pooling},
+    "growth": {"growth": measure_growth},
 }
 SUITES = (*RACES, *STEPS)
 # Flag -> the suites in which it has an effect; others have one in all.
 HEEDED = {
     **dict.fromkeys(("peers", "contestants", "train_flags"), ("train", "predict")),
-    "encoder": (*RACES, "scaling"),
-    **dict.fromkeys(("batch_size", "num_batches", "model_options"), tuple(STEPS)),
+    "encoder": (*RACES, "scaling", "growth"),
+    "model_options": tuple(STEPS),
+    **dict.fromkeys(("batch_size", "num_batches"), ("hierarchical", "scaling")),
     "lengths": ("predict", "scaling"),
     "num_pieces": ("predict",),
-    **dict.fromkeys(("words", "point_seconds", "point_megabytes"), ("scaling",)),
+    **dict.fromkeys(("words", "point_seconds", "point_megabytes"), ("growth",)),
     **dict.fromkeys(("batch_sizes", "num_documents"), ("hierarchical",)),
 }
 REPETITIONS = {"train": 3}
@@ -77,7 +79,8 @@ class BenchmarkArguments:
         default="train",
         metadata={
             "help": "train, predict or start: whole programs, ours beside others; hierarchical: training step and "
-            "inference of the model from scratch beside others; scaling: time and memory by length of a text."
+            "inference of the model from scratch beside others; scaling: what attention pooling costs by length of the "
+            "texts; growth: time and memory of one document by its length."
         },
     )
     peers: str | None = field(

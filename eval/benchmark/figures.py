@@ -13,8 +13,8 @@ BARS = "benchmark.png"
 GROWTH = {"seconds": "growth_seconds.png", "megabytes": "growth_megabytes.png"}
 # By suite, the files that it draws.
 FIGURES = {
-    **dict.fromkeys(("train", "predict", "start", "hierarchical"), (BARS,)),
-    "scaling": (BARS, *GROWTH.values()),
+    **dict.fromkeys(("train", "predict", "start", "hierarchical", "scaling"), (BARS,)),
+    "growth": tuple(GROWTH.values()),
 }
 
 

@@ -1,4 +1,4 @@
-"""The suite `scaling`: how time and memory grow with a document, and what attention pooling costs by length."""
+"""The suite `growth`: how time and memory grow with a document."""
 
 from dataclasses import fields
 from typing import Any
