@@ -210,10 +210,15 @@ def speeds(name: str) -> list[list[str]]:
 
 
 def growth(part: Mapping[str, Any]) -> list[list[Any]]:
-    """Each way of attending, its longest document, and the exponents with which its time and memory grow."""
+    """Each way of attending, its longest document, exponents of time and memory, and its process's peak in MB."""
     names = [f"{what}_exponent{start}" for what in ("time", "memory") for start in ("", "_from_10000")]
     return [
-        [f"{row['variant']}, {row['mode']}", max(row["words"]), *(f"{row[name]:.2f}" for name in names)]
+        [
+            f"{row['variant']}, {row['mode']}",
+            max(row["words"]),
+            *(f"{row[name]:.2f}" for name in names),
+            f"{row['peak_megabytes'][-1]:,.0f}",
+        ]
         for row in part["rows"]
     ]
 

@@ -237,9 +237,11 @@ class Ragged:
         # Rows C are slices of items; in the order of bags, those of one segment's one slice stand side by side.
         row_C = (self.segment_N[:, None] * num_slices + slice_H).flatten().argsort(stable=True)
         start_SH = self.offsets_S[:, None] * num_slices + self.lengths_S[:, None] * slice_H
+        # Of all features no view is made: to a view's gradient nothing is added in place.
+        rows = x_ND if num_slices == 1 else x_ND.reshape(-1, x_ND.shape[1] // num_slices)
         summed = F.embedding_bag(
             row_C,
-            x_ND.reshape(-1, x_ND.shape[1] // num_slices),
+            rows,
             start_SH.flatten(),
             mode="sum",
             per_sample_weights=weights_NH.flatten()[row_C],

@@ -78,6 +78,43 @@ def test_activations_of_one_group_are_held_at_a_time(name, monkeypatch):
     assert kept[64] < kept[None] / 2
 
 
+def test_a_long_text_is_read_in_calls_of_half_the_size(monkeypatch):
+    """What a call keeps while it is computed again is most of a long text's memory."""
+    monkeypatch.setattr(windows, "CELLS_OF_CALL", {"cpu": 64})
+    model, largest = tiny_model("attn_pool"), {}
+    batch = random_batch([800])
+    for limit in (None, 64):
+        model.base_model.keep_at_most = limit
+        sizes = []
+        hook = model.encoder.register_forward_hook(
+            lambda module, given, answer, sizes=sizes: sizes.append(answer[0].shape[:2].numel())
+        )
+        model(**batch)
+        hook.remove()
+        largest[limit] = max(sizes)
+    assert largest[64] <= 32 < largest[None] <= 64
+
+
+@pytest.mark.parametrize(("name", "most"), [("attn_pool", 1.2), ("hierarchical", 2.5)])
+def test_few_vectors_are_kept_for_each_token_of_a_long_text(name, most, monkeypatch):
+    """Hidden vectors that lie between forward and backward, of all tokens; without a limit it would be dozens."""
+    monkeypatch.setattr(attention, "MOST_KEPT", 64)
+    model, num_tokens, kept = tiny_model(name).train(), 4_000, {}
+    model.base_model.keep_at_most = 64
+
+    def note(tensor):
+        if tensor.is_floating_point() and tensor.untyped_storage().data_ptr() not in weights:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    weights = {each.untyped_storage().data_ptr() for each in model.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss = model(**random_batch([num_tokens])).logits.sum()
+    vectors = sum(kept.values()) / (num_tokens * model.config.hidden_size * 4)
+    loss.backward()
+    assert 0 < vectors < most, vectors
+
+
 @pytest.mark.parametrize(("limit", "times"), [(1, 5), (0, 0), (1_000_000, 0)])
 def test_free_memory_is_given_back_after_so_many_tokens(tmp_path, monkeypatch, limit, times):
     calls = []
