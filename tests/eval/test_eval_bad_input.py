@@ -20,7 +20,7 @@ COMMANDS = {
     "baseline": "baseline tfidf_svm --train_file train.csv --test_file test.csv",
     "score": "score --model run --test_file test.csv",
     "report": "report --model run --test_file test.csv",
-    "benchmark": "benchmark --suite scaling --test_file test.csv",
+    "benchmark": "benchmark --suite growth --test_file test.csv",
     "compare": "compare runs/a",
 }
 
@@ -85,7 +85,7 @@ TAKEN = {
     "study": ("study.json", "study.md", "study.png", "run.json"),
     "baseline": ("test_results.json", "eval_results.json", "test_predictions.parquet", "started.json", "run.json"),
     "score": ("scores.json",),
-    "benchmark": ("benchmark.json", "benchmark.png", "growth_seconds.png", "growth_megabytes.png"),
+    "benchmark": ("benchmark.json", "growth_seconds.png", "growth_megabytes.png"),
 }
 
 
