@@ -42,7 +42,8 @@ def batches(corpus, count=8, size=4):
 
 def run(tmp_path, *flags):
     texts = write_csv(tmp_path / "texts.csv", toy_texts(24))
-    fast = ["--repetitions", "2", "--num_batches", "2", "--batch_size", "4", "--model_options", json.dumps(TINY)]
+    batches = [] if "growth" in flags else ["--num_batches", "2", "--batch_size", "4"]
+    fast = ["--repetitions", "2", *batches, "--model_options", json.dumps(TINY)]
     return main(["benchmark", "--test_file", str(texts), *fast, *flags])
 
 
