@@ -18,14 +18,15 @@ from .configuration_fields import (
 logger = logging.get_logger(__name__)
 IS_VERSION_4 = transformers.__version__.startswith("4.")
 
-# Of the folders that this code writes. It goes up when the same weights would give other answers; the code then reads
-# every format up to its own, and a folder without a number has format 1.
-FORMAT = 1
+# Of the folders that this code writes. It goes up when older code would give other answers; the code then reads every
+# format up to its own, and a folder without a number has format 1. Format 2 may have an `ngram_damping`.
+FORMAT = 2
 # What was fitted for a model's classes, and its value before that.
 FITTED: dict[str, Any] = {
     "logit_temperature": 1.0,
     "prior_correction": None,
     "ngram_weight": 0.0,
+    "ngram_damping": 0.0,
     "num_ngrams": 0,
     "explanation": None,
     "review_threshold": None,
@@ -56,6 +57,8 @@ class SalienceConfig(PretrainedConfig):
             None for no correction.
         ngram_weight: Weight of the evidence of token n-grams (`NgramEvidence`), which is added to the logits outside of
             training, before the temperature; 0 for none. Fitted on validation texts after training.
+        ngram_damping: Evidence that is k times as strong counts for k^(1 - damping), see `damping_factor`; 0 for none,
+            below 1. Fitted together with the weight.
         ngram_size: Longest n-gram of that evidence, in tokens.
         max_ngrams: N-grams of that evidence at most, those of most training texts; never more than fill 64 MiB, at
             12 + 2 x classes bytes each.
@@ -88,6 +91,7 @@ class SalienceConfig(PretrainedConfig):
         logit_temperature: float = 1.0,
         prior_correction: list[float] | None = None,
         ngram_weight: float = 0.0,
+        ngram_damping: float = 0.0,
         ngram_size: int = 2,
         max_ngrams: int = 2**19,
         num_ngrams: int = 0,
@@ -120,6 +124,7 @@ class SalienceConfig(PretrainedConfig):
         self.logit_temperature = logit_temperature
         self.prior_correction = prior_correction
         self.ngram_weight = ngram_weight
+        self.ngram_damping = ngram_damping
         self.ngram_size = ngram_size
         self.max_ngrams = max_ngrams
         self.num_ngrams = num_ngrams
@@ -131,6 +136,7 @@ class SalienceConfig(PretrainedConfig):
         super().__init__(**kwargs)
         require(0 < logit_temperature < float("inf"), f"logit_temperature = {logit_temperature} must be above 0")
         require(0 <= ngram_weight < float("inf"), f"ngram_weight = {ngram_weight} must be 0 (none) or more")
+        require(0 <= ngram_damping < 1, f"ngram_damping = {ngram_damping} must be 0 (none) or more, and below 1")
         require(ngram_size > 0, f"ngram_size = {ngram_size} must be at least 1")
         require(0 < max_ngrams < 2**31, f"max_ngrams = {max_ngrams} must lie between 1 and 2^31 - 1")
         check_fitted(self)

@@ -19,8 +19,8 @@ from salience.eval.scores.predictions import REGRESSION, Predictions, count_word
 from salience.eval.scores.review import fit_review, reviewed, tell_review
 from salience.eval.scores.weighing import choose, share_of
 from salience.model_cards.run_folder import PREFIXES, NgramsRecord, without_prefix, write_results
-from salience.modeling.ngram_evidence import NgramEvidence
-from salience.train.building.evidence import attach, learn_table, learners_for, tf_idf_matrix
+from salience.modeling.ngram_evidence import NgramEvidence, damping_factor
+from salience.train.building.evidence import attach, learn_all, learn_table, tf_idf_matrix
 from salience.train.data.load import TextData
 from salience.train.loop.preparation import PreparedTexts
 from salience.train.loop.trainer import SalienceTrainer
@@ -170,19 +170,23 @@ def find_evidence(
     if not len(table.key_G):  # no text has a token
         return None
     labels = np.asarray(train_rows["labels"])
-    truths_NC = labels > 0 if network.is_multi_label else labels[:, None] == np.arange(num_classes)
+    is_multi_label = network.is_multi_label
+    truths_NC = labels > 0 if is_multi_label else labels[:, None] == np.arange(num_classes)
     train_NG, validation_NG = (tf_idf_matrix(table, rows) for rows in (train_rows, validation_rows))
-    learners = learners_for(network.is_multi_label)
-    learned = {kind: learn(train_NG, truths_NC).astype(np.float32) for kind, learn in learners}
+    learned = learn_all(train_NG, truths_NC, is_multi_label)
     weighed = choose(network, [validation_NG @ weight_GC for weight_GC in learned.values()], calibrates)
     if not weighed.weights.any():
         return None
-    weight = float(weighed.weights.sum())
-    shares = {kind: share for kind, share in zip(learned, weighed.weights / weight, strict=True) if share}
-    table = table.with_weights(torch.from_numpy(sum(share * learned[kind] for kind, share in shares.items())))
-    weighted_NC = weight * (validation_NG @ table.weight_GC.float().numpy())
-    share = share_of(weighted_NC, network.logits)
-    record = NgramsRecord(kind=" + ".join(shares), weight=weight, num_ngrams=len(table.key_G), share=share)
+    total, damping = float(weighed.weights.sum()), weighed.damping
+    shares = {kind: share for kind, share in zip(learned, weighed.weights / total, strict=True) if share}
+    sum_GC = torch.from_numpy(sum(share * learned[kind] for kind, share in shares.items()))
+    table, weight = table.with_weights(sum_GC, damping), total ** (1 - damping)
+    evidence_NC = torch.from_numpy(validation_NG @ table.weight_GC.float().numpy())
+    weighted_NC = (weight * evidence_NC * damping_factor(evidence_NC, damping)).numpy()
+    record = NgramsRecord(
+        kind=" + ".join(shares), weight=weight, damping=damping, num_ngrams=len(table.key_G),
+        share=share_of(weighted_NC, network.logits),
+    )  # fmt: skip
     return Evidence(table, weighed.temperature, weighted_NC, record)
 
 

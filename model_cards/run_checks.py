@@ -35,7 +35,7 @@ EVERY = "*"
 Shape = dict[str, Any]
 """What an object holds, by key: a `Rule`, or a `Shape` again. A key with `?` behind it may be missing."""
 
-NGRAMS: Shape = {"kind": TEXT, "weight": AMOUNT, "num_ngrams": COUNT, "share": SHARE}
+NGRAMS: Shape = {"kind": TEXT, "weight": AMOUNT, "damping?": SHARE, "num_ngrams": COUNT, "share": SHARE}
 REVIEW: Shape = {"target_accuracy": SHARE, "threshold": SHARE, "coverage": SHARE}
 START: Shape = {"name": TEXT, "sha256": TEXT}
 SPLIT: Shape = {"rows": COUNT, "sha256": TEXT, "labels?": {EVERY: COUNT}}

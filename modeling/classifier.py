@@ -91,7 +91,7 @@ def ngram_evidence(config: PretrainedConfig) -> NgramEvidence | None:
     if not config.ngram_weight:
         return None
     num_classes: int = config.num_labels  # type: ignore[assignment]  # never None here
-    return NgramEvidence(num_classes, config.num_ngrams, config.ngram_size)
+    return NgramEvidence(num_classes, config.num_ngrams, config.ngram_size, config.ngram_damping)
 
 
 class ClassifierMixin:

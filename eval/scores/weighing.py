@@ -9,23 +9,29 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from scipy.optimize import OptimizeResult, minimize
-from scipy.special import expit, log_expit, log_softmax, softmax
+from torch import Tensor
+from torch.nn import functional as F
 
 from salience.eval.scores.calibration import TEMPERATURE_BOUNDS
 from salience.eval.scores.predictions import Predictions
+from salience.modeling.ngram_evidence import damping_factor
 
 # A kind of evidence that raises the log-likelihood of all validation texts by less is left out: chance alone raises it
 # by one for a number that is fitted (Akaike 1974), and by another for the choice among some kinds.
 LEAST_GAIN = 2.0
-# Of evidence, before the temperature.
+# Of evidence of each kind, in its standard deviations, before it is damped.
 LARGEST_WEIGHT = 1e4
+# At 1 the strength of evidence says nothing any more, and no weight could make it count for more.
+LARGEST_DAMPING = 0.8
 
 
 class Weighed(NamedTuple):
-    """Logits are (network + the sum of weights * evidence) / temperature."""
+    """Logits are (network + the sum of weights * evidence, damped) / temperature."""
 
     weights: np.ndarray  # (K,), 0 or above
+    damping: float  # see `damping_factor`
     temperature: float
     loss: float  # negative log-likelihood of all texts
 
@@ -51,9 +57,9 @@ def choose(network: Predictions, evidences: Sequence[np.ndarray], calibrates: bo
 
 
 def weigh(network: Predictions, evidences: Sequence[np.ndarray], calibrates: bool = True) -> Weighed:
-    """Weights of the evidence and temperature of the sum, fitted together.
+    """Weights of the evidence, their damping, and temperature of the sum, fitted together.
 
-    The likelihood has one text more, of no known class: it bounds both where they would make every answer right.
+    The likelihood has one text more, of no known class: it bounds them where they would make every answer right.
 
     Args:
         network: See `choose`.
@@ -64,8 +70,11 @@ def weigh(network: Predictions, evidences: Sequence[np.ndarray], calibrates: boo
     low, high = TEMPERATURE_BOUNDS
     sharpness = (1 / high, 1 / low) if calibrates else (1.0, 1.0)
     scaled = [each / scale for each, scale in zip(evidences, scale_K, strict=True)]
-    found = _fit(network, scaled, sharpness, LARGEST_WEIGHT * scale_K / high)
-    return Weighed(found.x[1:] / scale_K / found.x[0], float(1 / found.x[0]), float(found.fun))
+    found = _fit(network, scaled, sharpness)
+    sharpness_found, damping, *counts = found.x
+    # Damped, a factor on all weights counts for its power of 1 - damping.
+    weights_K = np.array(counts) / scale_K / sharpness_found ** (1 / (1 - damping))
+    return Weighed(weights_K, float(damping) if evidences else 0.0, float(1 / sharpness_found), float(found.fun))
 
 
 def share_of(part_NC: np.ndarray, other_NC: np.ndarray) -> float:
@@ -79,26 +88,29 @@ def share_of(part_NC: np.ndarray, other_NC: np.ndarray) -> float:
     return float(ours / (ours + theirs)) if ours else 0.0
 
 
-def _fit(
-    network: Predictions, evidences: Sequence[np.ndarray], sharpness: tuple[float, float], most_K: np.ndarray
-) -> OptimizeResult:
-    """The least loss over how much network and evidence count, which is convex in all."""
+def _fit(network: Predictions, evidences: Sequence[np.ndarray], sharpness: tuple[float, float]) -> OptimizeResult:
+    """The least loss over how much the network counts, the damping, and how much each kind of evidence does."""
     num_texts, num_classes = network.logits.shape
     doubt = 1 / (num_texts + 1)
     is_multi_label = network.is_multi_label
-    truths_NC = (1 - doubt) * network.truths + doubt * (0.5 if is_multi_label else 1 / num_classes)
-    parts = [network.logits, *evidences]
+    truths_NC = torch.from_numpy((1 - doubt) * network.truths + doubt * (0.5 if is_multi_label else 1 / num_classes))
+    network_NC = torch.from_numpy(network.logits.astype(np.float64))
+    evidence_KNC = torch.from_numpy(np.array(evidences, dtype=np.float64).reshape(-1, num_texts, num_classes))
 
-    def loss(counts: np.ndarray) -> tuple[float, np.ndarray]:
-        logits_NC = sum(count * part for count, part in zip(counts, parts, strict=True))
-        if is_multi_label:
-            value = -(truths_NC * log_expit(logits_NC) + (1 - truths_NC) * log_expit(-logits_NC)).sum()
-            slope_NC = expit(logits_NC) - truths_NC
-        else:
-            value = -(truths_NC * log_softmax(logits_NC, axis=1)).sum()
-            slope_NC = softmax(logits_NC, axis=1) - truths_NC
-        return value, np.array([(slope_NC * part).sum() for part in parts])
+    def loss(numbers: np.ndarray) -> tuple[float, np.ndarray]:
+        found = torch.from_numpy(numbers).requires_grad_()
+        sum_NC = torch.tensordot(found[2:], evidence_KNC, 1)
+        logits_NC = found[0] * network_NC + sum_NC * damping_factor(sum_NC, found[1])
+        value = _negative_log_likelihood(logits_NC, truths_NC, is_multi_label)
+        (slope,) = torch.autograd.grad(value, found)
+        return value.item(), slope.numpy()
 
-    start = np.array([np.clip(1.0, *sharpness), *np.zeros(len(evidences))])
-    bounds = [sharpness, *((0.0, most) for most in most_K)]
+    start = np.array([np.clip(1.0, *sharpness), 0.5, *np.ones(len(evidences))])
+    bounds = [sharpness, (0.0, LARGEST_DAMPING), *((0.0, LARGEST_WEIGHT) for _ in evidences)]
     return minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B")
+
+
+def _negative_log_likelihood(logits_NC: Tensor, truths_NC: Tensor, is_multi_label: bool) -> Tensor:
+    if is_multi_label:
+        return F.binary_cross_entropy_with_logits(logits_NC, truths_NC, reduction="sum")
+    return F.cross_entropy(logits_NC, truths_NC, reduction="sum")

@@ -42,6 +42,7 @@ OF_OURS = {
         "logit_temperature": ("x", None),
         "prior_correction": ("abc", ["a", "b", "c"], 5, [float("nan"), 0, 0]),
         "ngram_weight": ("x", float("nan")),
+        "ngram_damping": ("x", float("nan")),
         "num_ngrams": ("x", None),
     },
     "lstm": {

@@ -6,7 +6,7 @@ import torch
 
 from salience.modeling.ngram_evidence import NgramEvidence
 from salience.modeling.windows import PackedInputs, pack_inputs
-from salience.train.building.evidence import LEARNERS, attach, learn_table, tf_idf_matrix
+from salience.train.building.evidence import attach, learn, learn_table, tf_idf_matrix
 from tests.helpers.tiny import random_batch
 
 
@@ -22,7 +22,12 @@ def rows_of(batch: dict[str, torch.Tensor]) -> datasets.Dataset:
 
 
 def learned(
-    batch: dict[str, torch.Tensor], classes: list[int], kind: str = "naive Bayes", size: int = 2, limit: int = 10**6
+    batch: dict[str, torch.Tensor],
+    classes: list[int],
+    kind: str = "naive Bayes",
+    size: int = 2,
+    limit: int = 10**6,
+    damping: float = 0.0,
 ) -> NgramEvidence:
     """Evidence of three classes, learned of a batch.
 
@@ -32,13 +37,14 @@ def learned(
         kind: One of `LEARNERS`.
         size: Longest n-gram.
         limit: N-grams at most.
+        damping: Of the evidence.
     """
     rows = rows_of(batch)
     table = learn_table(rows, 3, size, limit)
     truths = np.array(classes)[:, None] == np.arange(3)
-    return table.with_weights(torch.from_numpy(LEARNERS[kind](tf_idf_matrix(table, rows), truths)))
+    return table.with_weights(torch.from_numpy(learn(kind, tf_idf_matrix(table, rows), truths)), damping)
 
 
-def give_evidence(model: torch.nn.Module, weight: float) -> None:
+def give_evidence(model: torch.nn.Module, weight: float, damping: float = 0.5) -> None:
     """Evidence of three random texts, for a tiny model."""
-    attach(model, learned(random_batch([9, 12, 20]), [0, 1, 2]), weight)
+    attach(model, learned(random_batch([9, 12, 20]), [0, 1, 2], damping=damping), weight)

@@ -78,7 +78,8 @@ def test_a_useless_network_ends_with_the_counts(train, data, model):
     config, record = AutoConfig.from_pretrained(folder), read(folder, "run.json")["model"]
     found = read(folder, "eval_results.json")["eval_ngrams"]
     assert found == record["ngrams"] and set(found["kind"].split(" + ")) <= set(LEARNERS)
-    assert (config.ngram_weight, config.num_ngrams) == (found["weight"], found["num_ngrams"])
+    fitted = config.ngram_weight, config.ngram_damping, config.num_ngrams
+    assert fitted == tuple(found[name] for name in ("weight", "damping", "num_ngrams"))
     assert found["share"] > 0.5
     card = (folder / "README.md").read_text()
     assert f"{found['kind']}, weight {found['weight']:.3g}), and are {100 * found['share']:.0f} % of what" in card
@@ -95,7 +96,7 @@ def test_a_useless_network_ends_with_the_counts(train, data, model):
 
 def test_kinds_that_help_are_one_table(monkeypatch):
     weights = np.array([3.0, 0.0, 1.5])
-    monkeypatch.setattr(after_training, "choose", lambda *_: Weighed(weights, 2.0, 0.0))
+    monkeypatch.setattr(after_training, "choose", lambda *_: Weighed(weights, 0.0, 2.0, 0.0))
     batch, classes = random_batch([9, 12, 20, 15, 11, 8]), [0, 1, 2, 0, 1, 2]
     rows = rows_of(batch).add_column("labels", classes)
     network = Predictions(classes, np.eye(3)[classes], SINGLE_LABEL, ["a", "b", "c"])

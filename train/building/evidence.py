@@ -4,7 +4,7 @@ Shape suffixes
     N = texts, C = classes, G = n-grams of the table, M = n-grams of a batch
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import datasets
 import numpy as np
@@ -16,6 +16,7 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from salience.configuration.configuration_salience import FORMAT
 from salience.modeling.ngram_evidence import NgramEvidence
 from salience.modeling.windows import PackedInputs
 from salience.train.building.lora import beside_adapters, trained_model
@@ -68,10 +69,12 @@ def attach(model: PreTrainedModel, table: NgramEvidence, weight: float) -> None:
     Args:
         model: A classifier of ours, perhaps with adapters.
         table: Its evidence.
-        weight: Of the evidence.
+        weight: Of the evidence, damped.
     """
     classifier = trained_model(model)
-    classifier.config.ngram_weight, classifier.config.num_ngrams = weight, len(table.key_G)
+    config = classifier.config
+    config.ngram_weight, config.ngram_damping, config.num_ngrams = weight, table.damping, len(table.key_G)
+    config.salience_format = FORMAT  # where an older model is trained on
     classifier.ngrams = beside_adapters(model, "ngrams", table.to(classifier.device))
 
 
@@ -117,8 +120,7 @@ def naive_bayes(matrix_NG: csr_matrix, truths_NC: np.ndarray) -> np.ndarray:
     """
     classes = range(truths_NC.shape[1])
     bayes = ComplementNB(alpha=SMOOTHING).partial_fit(matrix_NG, truths_NC.argmax(1), classes=classes)
-    weight_GC = bayes.feature_log_prob_.T
-    return weight_GC - weight_GC.mean(1, keepdims=True)
+    return bayes.feature_log_prob_.T
 
 
 def logistic_regression(matrix_NG: csr_matrix, truths_NC: np.ndarray) -> np.ndarray:
@@ -166,6 +168,21 @@ LEARNERS: dict[str, Learner] = {
 OF_SEVERAL_LABELS = ("logistic regression", "linear SVM")
 
 
-def learners_for(is_multi_label: bool) -> Iterable[tuple[str, Learner]]:
-    """Names and functions of what can be learned from labels: one for each text, or several."""
-    return [(name, each) for name, each in LEARNERS.items() if not is_multi_label or name in OF_SEVERAL_LABELS]
+def learn_all(matrix_NG: csr_matrix, truths_NC: np.ndarray, is_multi_label: bool) -> dict[str, np.ndarray]:
+    """Weights (G, C) of each kind of evidence, by its name.
+
+    Args:
+        matrix_NG: TF-IDF of the training texts.
+        truths_NC: Zeros and ones.
+        is_multi_label: A text can have several labels; else the weights say how a class differs from the mean of all.
+    """
+    kinds = OF_SEVERAL_LABELS if is_multi_label else tuple(LEARNERS)
+    return {kind: learn(kind, matrix_NG, truths_NC, is_multi_label) for kind in kinds}
+
+
+def learn(kind: str, matrix_NG: csr_matrix, truths_NC: np.ndarray, is_multi_label: bool = False) -> np.ndarray:
+    """Weights (G, C) of one kind of evidence, a key of `LEARNERS`; see `learn_all`."""
+    weight_GC = LEARNERS[kind](matrix_NG, truths_NC)
+    if not is_multi_label:
+        weight_GC = weight_GC - weight_GC.mean(1, keepdims=True)
+    return weight_GC.astype(np.float32)

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.special import softmax
 
 from salience.eval.scores.calibration import negative_log_likelihood
 from salience.eval.scores.predictions import MULTI_LABEL, SINGLE_LABEL, Predictions
 from salience.eval.scores.weighing import choose, share_of, weigh
+from salience.modeling.ngram_evidence import damping_factor
 
 NAMES = ["a", "b", "c"]
 
@@ -15,6 +17,10 @@ def drawn(logits, seed=0):
     """Classes, as often as these logits say."""
     draw = np.random.default_rng(seed).random((len(logits), 1))
     return (softmax(logits, axis=1).cumsum(1) < draw).sum(1)
+
+
+def damped(evidence, damping):
+    return evidence * damping_factor(torch.from_numpy(evidence), damping).numpy()
 
 
 def two_witnesses(num_texts=4000, seed=0):
@@ -41,14 +47,36 @@ def test_no_other_weights_are_likelier():
     network, evidence = two_witnesses(300)
     labels = drawn(2 * network + evidence)
     predictions = Predictions(labels, network, SINGLE_LABEL, NAMES)
-    (weight,), temperature, _ = weigh(predictions, [evidence])
+    (weight,), damping, temperature, _ = weigh(predictions, [evidence])
 
-    def loss(weight, temperature):
-        both = Predictions(labels, (network + weight * evidence) / temperature, SINGLE_LABEL, NAMES)
-        return negative_log_likelihood(both)
+    def loss(weight, damping, temperature):
+        logits = (network + damped(weight * evidence, damping)) / temperature
+        return negative_log_likelihood(Predictions(labels, logits, SINGLE_LABEL, NAMES))
 
+    least = loss(weight, damping, temperature)
     for factor in (0.8, 1.25):
-        assert loss(weight, temperature) < min(loss(factor * weight, temperature), loss(weight, factor * temperature))
+        assert least < min(loss(factor * weight, damping, temperature), loss(weight, damping, factor * temperature))
+    assert least <= min(loss(weight, max(damping - 0.1, 0), temperature), loss(weight, damping + 0.1, temperature))
+
+
+@pytest.mark.parametrize("truth", [0.0, 0.3, 0.6])
+def test_it_finds_how_evidence_was_damped(truth):
+    network, evidence = two_witnesses(8000)
+    evidence *= np.random.default_rng(2).uniform(0.1, 10, (8000, 1))
+    predictions = Predictions(drawn(network + damped(3 * evidence, truth)), network, SINGLE_LABEL, NAMES)
+    (weight,), damping, temperature, loss = choose(predictions, [evidence])
+    assert damping == pytest.approx(truth, abs=0.05) and temperature == pytest.approx(1, rel=0.1)
+    logits = (network + damped(weight * evidence, damping)) / temperature
+    expected = negative_log_likelihood(Predictions(predictions.labels, logits, SINGLE_LABEL, NAMES))
+    assert loss / 8000 == pytest.approx(expected, rel=1e-2)  # there is one text more, of no known class
+
+
+def test_a_damping_factor_by_hand():
+    evidence = torch.tensor([[3.0, -3.0], [0.0, 0.0], [1e-3, 0.0]])
+    found = evidence * damping_factor(evidence, 0.5)
+    torch.testing.assert_close(found[0], torch.tensor([3**0.5, -(3**0.5)]))
+    assert not found[1].any() and found[2, 0] == pytest.approx(1e-3**0.5 * 2**0.25, rel=1e-4)
+    assert torch.equal(damping_factor(evidence, 0.0), torch.ones(3, 1))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -88,8 +116,8 @@ def test_a_network_that_knows_nothing_leaves_the_answer_to_the_evidence(is_loud)
     noise, evidence = two_witnesses(400)
     labels = evidence.argmax(1)
     network = noise * 10 if is_loud else np.zeros_like(noise)
-    (weight,), temperature, _ = weigh(Predictions(labels, network, SINGLE_LABEL, NAMES), [evidence])
-    logits = (network + weight * evidence) / temperature
+    (weight,), damping, temperature, _ = weigh(Predictions(labels, network, SINGLE_LABEL, NAMES), [evidence])
+    logits = (network + damped(weight * evidence, damping)) / temperature
     assert np.isfinite(logits).all() and (logits.argmax(1) == labels).mean() > 0.97
     assert np.abs(logits).max() < 100  # though no finite weight makes the right answers sure enough
 
@@ -97,8 +125,8 @@ def test_a_network_that_knows_nothing_leaves_the_answer_to_the_evidence(is_loud)
 def test_a_temperature_that_is_not_fitted_stays_1():
     network, evidence = two_witnesses()
     labels = drawn(network + 3 * evidence)
-    (weight,), temperature, _ = weigh(Predictions(labels, network, SINGLE_LABEL, NAMES), [evidence], calibrates=False)
-    assert temperature == 1 and weight == pytest.approx(3, rel=0.1)
+    found = weigh(Predictions(labels, network, SINGLE_LABEL, NAMES), [evidence], calibrates=False)
+    assert found.temperature == 1 and found.weights[0] == pytest.approx(3, rel=0.1)
 
 
 def test_shares_of_two_summands():
