@@ -17,7 +17,7 @@ from salience.eval.scores.label_thresholds import fit_label_thresholds, tell_lab
 from salience.eval.scores.metrics import compute_scores, flat_scores
 from salience.eval.scores.predictions import REGRESSION, Predictions, count_words, write_predictions
 from salience.eval.scores.review import fit_review, reviewed, tell_review
-from salience.eval.scores.weighing import choose, share_of
+from salience.eval.weighing import choose, share_of
 from salience.model_cards.run_folder import PREFIXES, NgramsRecord, without_prefix, write_results
 from salience.modeling.ngram_evidence import NgramEvidence, damping_factor
 from salience.train.building.evidence import attach, learn_all, learn_table, tf_idf_matrix

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from .ragged import Ragged, counts, positions
 from .windows import PackedInputs
 
-# Added to a mean of squares, for texts without evidence.
+# Least mean square of a text's evidence that is told from none.
 TINY = 1e-12
 # An odd number whose multiples spread over all 64 bits (2^64 over the golden ratio).
 MULTIPLIER = 0x9E3779B97F4A7C15 - 2**64
@@ -28,7 +28,7 @@ def damping_factor(evidence_BC: Tensor, damping: float | Tensor) -> Tensor:
         evidence_BC: Evidence for each class.
         damping: 0 for none, to below 1.
     """
-    return (evidence_BC.square().mean(1, keepdim=True) + TINY) ** (-0.5 * damping)
+    return evidence_BC.square().mean(1, keepdim=True).clamp(min=TINY) ** (-0.5 * damping)
 
 
 class NgramEvidence(nn.Module):

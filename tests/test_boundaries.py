@@ -31,6 +31,7 @@ ALLOWED = {
     "eval.reading": ["configuration", "modeling", "model_cards", "eval.scores"],
     "eval.score": [], "eval.explain": [], "eval.failures": [], "eval.benchmark": [], "eval.baseline": [],
     "eval.predict": [], "eval.export": [],
+    "eval.after_training": ["eval.weighing"],
     "eval.space": ["eval.explain", "eval.predict"],
     "eval.report": ["eval.explain", "eval.failures"],
     "eval.study": ["eval.baseline"],

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from salience.configuration import AttnPoolConfig
 from salience.eval import after_training
 from salience.eval.scores.predictions import SINGLE_LABEL, Predictions, read_predictions
-from salience.eval.scores.weighing import Weighed
+from salience.eval.weighing import Weighed
 from salience.train import cli
 from salience.train.building.evidence import LEARNERS, OF_SEVERAL_LABELS
 from salience.train.building.lora import load_adapter

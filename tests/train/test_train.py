@@ -246,7 +246,7 @@ def test_a_seed_decides_every_weight(train, data, name):
         for run, seed in enumerate([3, 3, 4])
     )
     assert all(torch.equal(first[key], second[key]) for key in first)
-    assert any(not torch.equal(first[key], other[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first if "ngrams" not in key)
 
 
 @pytest.mark.parametrize("name", ["attn_pool", "lstm"])

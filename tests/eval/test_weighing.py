@@ -7,7 +7,7 @@ from scipy.special import softmax
 
 from salience.eval.scores.calibration import negative_log_likelihood
 from salience.eval.scores.predictions import MULTI_LABEL, SINGLE_LABEL, Predictions
-from salience.eval.scores.weighing import choose, share_of, weigh
+from salience.eval.weighing import choose, share_of, weigh
 from salience.modeling.ngram_evidence import damping_factor
 
 NAMES = ["a", "b", "c"]
