@@ -185,6 +185,8 @@ class SalienceConfig(PretrainedConfig):
                 super().__setattr__("label2id", {name: index for index, name in names_by_id(value).items()})
         if name == "problem_type" and None not in (old := self.__dict__.get(name), value) and old != value:
             self.drop_fitted(tuple(FITTED), "the model's problem type has changed")
+        if name == "ngram_damping" and value:
+            super().__setattr__("salience_format", FORMAT)  # a model of before may be trained on
         super().__setattr__(name, value)
 
     def begin_training(self) -> None:

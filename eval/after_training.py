@@ -19,7 +19,7 @@ from salience.eval.scores.predictions import REGRESSION, Predictions, count_word
 from salience.eval.scores.review import fit_review, reviewed, tell_review
 from salience.eval.weighing import choose, share_of
 from salience.model_cards.run_folder import PREFIXES, NgramsRecord, without_prefix, write_results
-from salience.modeling.ngram_evidence import NgramEvidence, damping_factor
+from salience.modeling.ngram_evidence import NgramEvidence, damped
 from salience.train.building.evidence import attach, learn_all, learn_table, tf_idf_matrix
 from salience.train.data.load import TextData
 from salience.train.loop.preparation import PreparedTexts
@@ -131,7 +131,7 @@ def fit_logits(
     evidence, config.logit_temperature = broadcast_object_list(decided)[0]
     fitted: dict[str, Any] = {"temperature": config.logit_temperature} if tuning.calibrate else {}
     if evidence is not None:
-        attach(model, evidence.table, evidence.record["weight"])
+        attach(model, evidence.table, evidence.record["weight"], evidence.record["damping"])
         uncorrected = uncorrected + evidence.weighted_NC
         fitted["ngrams"] = evidence.record
     logits = (uncorrected / config.logit_temperature - correction_C).astype(np.float32)
@@ -177,14 +177,13 @@ def find_evidence(
     weighed = choose(network, [validation_NG @ weight_GC for weight_GC in learned.values()], calibrates)
     if not weighed.weights.any():
         return None
-    total, damping = float(weighed.weights.sum()), weighed.damping
-    shares = {kind: share for kind, share in zip(learned, weighed.weights / total, strict=True) if share}
-    sum_GC = torch.from_numpy(sum(share * learned[kind] for kind, share in shares.items()))
-    table, weight = table.with_weights(sum_GC, damping), total ** (1 - damping)
+    weight = float(weighed.weights.sum())
+    shares = {kind: share for kind, share in zip(learned, weighed.weights / weight, strict=True) if share}
+    table = table.with_weights(torch.from_numpy(sum(share * learned[kind] for kind, share in shares.items())))
     evidence_NC = torch.from_numpy(validation_NG @ table.weight_GC.float().numpy())
-    weighted_NC = (weight * evidence_NC * damping_factor(evidence_NC, damping)).numpy()
+    weighted_NC = weight * damped(evidence_NC, weighed.damping).numpy()
     record = NgramsRecord(
-        kind=" + ".join(shares), weight=weight, damping=damping, num_ngrams=len(table.key_G),
+        kind=" + ".join(shares), weight=weight, damping=weighed.damping, num_ngrams=len(table.key_G),
         share=share_of(weighted_NC, network.logits),
     )  # fmt: skip
     return Evidence(table, weighed.temperature, weighted_NC, record)

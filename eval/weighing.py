@@ -16,22 +16,24 @@ from torch.nn import functional as F
 
 from salience.eval.scores.calibration import TEMPERATURE_BOUNDS
 from salience.eval.scores.predictions import Predictions
-from salience.modeling.ngram_evidence import damping_factor
+from salience.modeling.ngram_evidence import damped
 
 # A kind of evidence that raises the log-likelihood of all validation texts by less is left out: chance alone raises it
-# by one for a number that is fitted (Akaike 1974), and by another for the choice among some kinds.
+# by one for a number that is fitted (Akaike 1974), and by about another for the choice among some kinds, and damping.
 LEAST_GAIN = 2.0
-# Of evidence of each kind, in its standard deviations, before it is damped.
+# Of evidence of each kind, in its standard deviations.
 LARGEST_WEIGHT = 1e4
-# At 1 the strength of evidence says nothing any more, and no weight could make it count for more.
+# At 1 the strength of a text's evidence would say nothing any more.
 LARGEST_DAMPING = 0.8
+# The likelihood can have several peaks.
+FIRST_DAMPINGS = (0.1, 0.5, 0.8)
 
 
 class Weighed(NamedTuple):
-    """Logits are (network + the sum of weights * evidence, damped) / temperature."""
+    """Logits are (network + W * damped(the sum of weights * evidence / W)) / temperature, W the sum of the weights."""
 
     weights: np.ndarray  # (K,), 0 or above
-    damping: float  # see `damping_factor`
+    damping: float  # 0 without evidence
     temperature: float
     loss: float  # negative log-likelihood of all texts
 
@@ -70,11 +72,14 @@ def weigh(network: Predictions, evidences: Sequence[np.ndarray], calibrates: boo
     low, high = TEMPERATURE_BOUNDS
     sharpness = (1 / high, 1 / low) if calibrates else (1.0, 1.0)
     scaled = [each / scale for each, scale in zip(evidences, scale_K, strict=True)]
-    found = _fit(network, scaled, sharpness)
-    sharpness_found, damping, *counts = found.x
-    # Damped, a factor on all weights counts for its power of 1 - damping.
-    weights_K = np.array(counts) / scale_K / sharpness_found ** (1 / (1 - damping))
-    return Weighed(weights_K, float(damping) if evidences else 0.0, float(1 / sharpness_found), float(found.fun))
+    found = min((_fit(network, scaled, sharpness, first) for first in FIRST_DAMPINGS), key=lambda each: each.fun)
+    sharpness_found, damping, counts_K = found.x[0], found.x[1], found.x[2:]
+    if not counts_K.any():
+        return Weighed(np.zeros(len(evidences)), 0.0, float(1 / sharpness_found), float(found.fun))
+    weights_K = counts_K / scale_K
+    # A mean of unscaled evidence is a constant times that of scaled; damped, it is a power of the constant.
+    weights_K *= (counts_K.sum() / weights_K.sum()) ** damping / sharpness_found
+    return Weighed(weights_K, float(damping), float(1 / sharpness_found), float(found.fun))
 
 
 def share_of(part_NC: np.ndarray, other_NC: np.ndarray) -> float:
@@ -88,8 +93,10 @@ def share_of(part_NC: np.ndarray, other_NC: np.ndarray) -> float:
     return float(ours / (ours + theirs)) if ours else 0.0
 
 
-def _fit(network: Predictions, evidences: Sequence[np.ndarray], sharpness: tuple[float, float]) -> OptimizeResult:
-    """The least loss over how much the network counts, the damping, and how much each kind of evidence does."""
+def _fit(
+    network: Predictions, evidences: Sequence[np.ndarray], sharpness: tuple[float, float], first_damping: float
+) -> OptimizeResult:
+    """A least loss over how much the network counts, the damping, and how much each kind of evidence does."""
     num_texts, num_classes = network.logits.shape
     doubt = 1 / (num_texts + 1)
     is_multi_label = network.is_multi_label
@@ -99,13 +106,14 @@ def _fit(network: Predictions, evidences: Sequence[np.ndarray], sharpness: tuple
 
     def loss(numbers: np.ndarray) -> tuple[float, np.ndarray]:
         found = torch.from_numpy(numbers).requires_grad_()
-        sum_NC = torch.tensordot(found[2:], evidence_KNC, 1)
-        logits_NC = found[0] * network_NC + sum_NC * damping_factor(sum_NC, found[1])
+        counts_K, total = found[2:], found[2:].sum()
+        mean_NC = torch.tensordot(counts_K / total.clamp(min=1e-9), evidence_KNC, 1)
+        logits_NC = found[0] * network_NC + total * damped(mean_NC, found[1])
         value = _negative_log_likelihood(logits_NC, truths_NC, is_multi_label)
         (slope,) = torch.autograd.grad(value, found)
         return value.item(), slope.numpy()
 
-    start = np.array([np.clip(1.0, *sharpness), 0.5, *np.ones(len(evidences))])
+    start = np.array([np.clip(1.0, *sharpness), first_damping, *np.ones(len(evidences))])
     bounds = [sharpness, (0.0, LARGEST_DAMPING), *((0.0, LARGEST_WEIGHT) for _ in evidences)]
     return minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B")
 

@@ -25,7 +25,7 @@ def design(files: RunFolder) -> str:
     if start := model.get("start"):
         parts.append(f"its training went on from {escape(start['name'])}")
     if is_number(weight := files.config.get("ngram_weight")) and weight > 0:
-        parts.append(_ngrams(model.get("ngrams", {}), weight))
+        parts.append(_ngrams(model.get("ngrams", {}), weight, files.config.get("ngram_damping")))
     if thresholds := files.config.get("label_thresholds"):
         parts.append(_label_thresholds(thresholds, files.run.get("arguments", {}).get("target_precision")))
     if is_number(threshold := files.config.get("review_threshold")):
@@ -71,9 +71,10 @@ def _label_thresholds(thresholds: list[float], target_precision: Any) -> str:
     return f"each label is given from a probability of its own on ({span}), chosen for {chosen} on the validation texts"
 
 
-def _ngrams(record: dict[str, Any], weight: float) -> str:
+def _ngrams(record: dict[str, Any], weight: float, damping: Any) -> str:
     kind = escape(record.get("kind", "naive Bayes"))  # without a record, the run is of a version that knew no other
-    sentence = f"counts of the training texts' n-grams weigh in beside it ({kind}, weight {weight:.3g})"
+    weighed = f"weight {weight:.3g}" + (f", damping {damping:.2g}" if is_number(damping) and damping > 0 else "")
+    sentence = f"counts of the training texts' n-grams weigh in beside it ({kind}, {weighed})"
     if not is_number(share := record.get("share")):
         return sentence
     return f"{sentence}, and are {100 * share:.0f} % of what tells the classes of the validation texts apart"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, TypedDict, cast
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
@@ -58,7 +58,7 @@ class NgramsRecord(TypedDict):
 
     kind: str  # how it was learned; of several kinds joined by " + ", their sum
     weight: float  # of that sum, damped
-    damping: NotRequired[float]  # see `damping_factor`; runs before it have none
+    damping: float  # see `damping_factor`; runs of before have none
     num_ngrams: int
     share: float  # of what sets classes apart on the validation texts, the network's part being the rest
 

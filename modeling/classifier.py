@@ -14,7 +14,7 @@ from transformers import PretrainedConfig
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
-from .ngram_evidence import NgramEvidence
+from .ngram_evidence import NgramEvidence, damped, damping_factor
 from .salience_base import SaliencePreTrainedModel
 from .windows import pack_inputs
 
@@ -91,7 +91,7 @@ def ngram_evidence(config: PretrainedConfig) -> NgramEvidence | None:
     if not config.ngram_weight:
         return None
     num_classes: int = config.num_labels  # type: ignore[assignment]  # never None here
-    return NgramEvidence(num_classes, config.num_ngrams, config.ngram_size, config.ngram_damping)
+    return NgramEvidence(num_classes, config.num_ngrams, config.ngram_size)
 
 
 class ClassifierMixin:
@@ -170,7 +170,7 @@ class ClassifierMixin:
         config = self.config
         if self.ngrams is not None:
             packed = pack_inputs(attention_mask, input_ids=input_ids, inputs_embeds=inputs_embeds)
-            logits_BC = logits_BC + config.ngram_weight * self.ngrams(packed)
+            logits_BC = logits_BC + config.ngram_weight * damped(self.ngrams(packed), config.ngram_damping)
         if config.logit_temperature != 1:
             # Not in bfloat16, which would round some classes to a tie and so change answers.
             logits_BC = logits_BC.to(torch.promote_types(logits_BC.dtype, torch.float32)) / config.logit_temperature
@@ -188,5 +188,6 @@ class ClassifierMixin:
         """
         if self.ngrams is None:
             return None
-        packed = pack_inputs(attention_mask, input_ids=input_ids)
-        return self.config.ngram_weight / self.config.logit_temperature * self.ngrams.per_token(packed, target)
+        packed, config = pack_inputs(attention_mask, input_ids=input_ids), self.config
+        factor_B1 = damping_factor(self.ngrams(packed), config.ngram_damping)
+        return config.ngram_weight / config.logit_temperature * factor_B1 * self.ngrams.per_token(packed, target)

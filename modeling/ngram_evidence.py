@@ -1,4 +1,4 @@
-"""What the words and word pairs of a text say of its class by counts alone: a linear classifier beside the network.
+"""What the words and word pairs of a text say of its class by counts alone, beside the network.
 
 Shape suffixes
     B = texts, T = tokens, A = lengths of n-grams, C = classes, G = n-grams of the table, N = n-grams of all texts,
@@ -19,10 +19,9 @@ MULTIPLIER = 0x9E3779B97F4A7C15 - 2**64
 
 
 def damping_factor(evidence_BC: Tensor, damping: float | Tensor) -> Tensor:
-    """What a text's evidence is multiplied by, (B, 1): a power of its own root mean square.
+    """What damping multiplies a text's evidence by, (B, 1): a power of the evidence's own root mean square.
 
-    Evidence that is k times as strong then counts for k^(1 - damping): in a text with few n-grams each of them has much
-    weight, so that the sum is larger than what is known.
+    Evidence that is k times as strong then counts for k^(1 - damping).
 
     Args:
         evidence_BC: Evidence for each class.
@@ -31,26 +30,30 @@ def damping_factor(evidence_BC: Tensor, damping: float | Tensor) -> Tensor:
     return evidence_BC.square().mean(1, keepdim=True).clamp(min=TINY) ** (-0.5 * damping)
 
 
+def damped(evidence_BC: Tensor, damping: float | Tensor) -> Tensor:
+    """Evidence for each class, (B, C), times its `damping_factor`."""
+    return evidence_BC * damping_factor(evidence_BC, damping)
+
+
 class NgramEvidence(nn.Module):
     """A weight for each n-gram of tokens and each class, on the TF-IDF of a text's n-grams.
 
-    The weights are learned from the training texts apart from the network. Each n-gram adds its own part, and all are
-    multiplied by one factor, so that the sum is its own explanation.
+    The weights are learned from the training texts apart from the network. Each n-gram adds its own part, so that the
+    sum is its own explanation.
 
     Args:
         num_classes: C.
         num_ngrams: G.
         size: Longest n-gram, in tokens.
-        damping: See `damping_factor`.
     """
 
     key_G: Tensor
     idf_G: Tensor
     weight_GC: Tensor
 
-    def __init__(self, num_classes: int, num_ngrams: int, size: int, damping: float = 0.0) -> None:
+    def __init__(self, num_classes: int, num_ngrams: int, size: int) -> None:
         super().__init__()
-        self.size, self.damping = size, damping
+        self.size = size
         self.register_buffer("key_G", torch.empty(num_ngrams, dtype=torch.long))  # ascending
         self.register_buffer("idf_G", torch.empty(num_ngrams))
         self.register_buffer("weight_GC", torch.empty(num_ngrams, num_classes, dtype=torch.float16))
@@ -63,18 +66,13 @@ class NgramEvidence(nn.Module):
 
     def forward(self, packed: PackedInputs) -> Tensor:
         """Evidence for each class, (B, C); 0 for a text without known n-grams."""
-        evidence_BC = self.sums(packed)
-        return evidence_BC * damping_factor(evidence_BC, self.damping)
-
-    def sums(self, packed: PackedInputs) -> Tensor:
-        """Evidence for each class before it is damped, (B, C)."""
         text_M, row_M, weight_M = self.tf_idf(packed)
         parts_MC = self.weight_GC[row_M].float() * weight_M[:, None]
         return parts_MC.new_zeros(packed.mask_BT.shape[0], parts_MC.shape[1]).index_add(0, text_M, parts_MC)
 
-    def with_weights(self, weight_GC: Tensor, damping: float = 0.0) -> "NgramEvidence":
+    def with_weights(self, weight_GC: Tensor) -> "NgramEvidence":
         """The same n-grams with these weights, in half precision."""
-        other = NgramEvidence(weight_GC.shape[1], len(self.key_G), self.size, damping)
+        other = NgramEvidence(weight_GC.shape[1], len(self.key_G), self.size)
         other.key_G, other.idf_G, other.weight_GC = self.key_G, self.idf_G, weight_GC.half()
         return other
 
@@ -100,8 +98,7 @@ class NgramEvidence(nn.Module):
         for place in range(self.size):
             inside_N = later_N >= place
             found.index_add_(0, token_N[inside_N] + place, part_N[inside_N])
-        found_BT = found.unflatten(0, packed.mask_BT.shape) * damping_factor(self.sums(packed), self.damping)
-        return packed.unpack(found_BT)
+        return packed.unpack(found.unflatten(0, packed.mask_BT.shape))
 
     def tf_idf(self, packed: PackedInputs) -> tuple[Tensor, Tensor, Tensor]:
         """Text, row of the table, and weight of each text's known n-grams, (M,); a text's weights have length 1."""

@@ -54,7 +54,8 @@ class TuningArguments:
         metadata={
             "help": "After training, learn what the training texts' n-grams say of the classes by counts alone "
             "(logistic regression, a linear SVM and, of one label each, naive Bayes on TF-IDF), and add what helps to "
-            "the network's answers, each with the weight that the validation texts give it. At most 64 MiB of the "
+            "the network's answers, each with the weight that the validation texts give it, and damped as they say "
+            "(evidence k times as strong counts for k^(1 - damping)). At most 64 MiB of the "
             "model. Not for regression, nor for --model sequence_classification."
         },
     )

@@ -8,7 +8,7 @@ from scipy.special import softmax
 from salience.eval.scores.calibration import negative_log_likelihood
 from salience.eval.scores.predictions import MULTI_LABEL, SINGLE_LABEL, Predictions
 from salience.eval.weighing import choose, share_of, weigh
-from salience.modeling.ngram_evidence import damping_factor
+from salience.modeling.ngram_evidence import damped, damping_factor
 
 NAMES = ["a", "b", "c"]
 
@@ -19,8 +19,11 @@ def drawn(logits, seed=0):
     return (softmax(logits, axis=1).cumsum(1) < draw).sum(1)
 
 
-def damped(evidence, damping):
-    return evidence * damping_factor(torch.from_numpy(evidence), damping).numpy()
+def sum_of(weights, evidences, damping):
+    """What `Weighed` says of evidence, damped."""
+    total = sum(weights)
+    mean = sum(weight / total * evidence for weight, evidence in zip(weights, evidences, strict=True))
+    return total * damped(torch.from_numpy(mean), damping).numpy()
 
 
 def two_witnesses(num_texts=4000, seed=0):
@@ -50,7 +53,7 @@ def test_no_other_weights_are_likelier():
     (weight,), damping, temperature, _ = weigh(predictions, [evidence])
 
     def loss(weight, damping, temperature):
-        logits = (network + damped(weight * evidence, damping)) / temperature
+        logits = (network + sum_of([weight], [evidence], damping)) / temperature
         return negative_log_likelihood(Predictions(labels, logits, SINGLE_LABEL, NAMES))
 
     least = loss(weight, damping, temperature)
@@ -62,13 +65,47 @@ def test_no_other_weights_are_likelier():
 @pytest.mark.parametrize("truth", [0.0, 0.3, 0.6])
 def test_it_finds_how_evidence_was_damped(truth):
     network, evidence = two_witnesses(8000)
-    evidence *= np.random.default_rng(2).uniform(0.1, 10, (8000, 1))
-    predictions = Predictions(drawn(network + damped(3 * evidence, truth)), network, SINGLE_LABEL, NAMES)
+    evidence *= np.random.default_rng(2).uniform(0.1, 3, (8000, 1))
+    predictions = Predictions(drawn(network + sum_of([3], [evidence], truth)), network, SINGLE_LABEL, NAMES)
     (weight,), damping, temperature, loss = choose(predictions, [evidence])
     assert damping == pytest.approx(truth, abs=0.05) and temperature == pytest.approx(1, rel=0.1)
-    logits = (network + damped(weight * evidence, damping)) / temperature
+    assert weight == pytest.approx(3, rel=0.15)
+    logits = (network + sum_of([weight], [evidence], damping)) / temperature
     expected = negative_log_likelihood(Predictions(predictions.labels, logits, SINGLE_LABEL, NAMES))
     assert loss / 8000 == pytest.approx(expected, rel=1e-2)  # there is one text more, of no known class
+
+
+def test_two_kinds_are_damped_as_one():
+    network, first = two_witnesses(8000)
+    second, _ = two_witnesses(8000, seed=1)
+    first, second = 0.1 * first, second * np.random.default_rng(2).uniform(0.1, 3, (8000, 1))
+    truth = network + sum_of([5, 1], [first, second], 0.5)
+    found = choose(Predictions(drawn(truth / 2), network, SINGLE_LABEL, NAMES), [first, second])
+    assert found.damping == pytest.approx(0.5, abs=0.1) and found.temperature == pytest.approx(2, rel=0.1)
+    logits = (network + sum_of(found.weights, [first, second], found.damping)) / found.temperature
+    assert np.abs(logits - truth / 2).mean() < 0.1 * np.abs(truth / 2).mean()
+
+
+@pytest.mark.parametrize("calibrates", [True, False])
+def test_several_labels_are_damped_too(calibrates):
+    network, evidence = two_witnesses(8000)
+    evidence = evidence * np.random.default_rng(2).uniform(0.1, 10, (8000, 1)) - 1  # not centred
+    chance = 1 / (1 + np.exp(-(network + sum_of([1.5], [evidence], 0.4))))
+    labels = np.random.default_rng(1).random(chance.shape) < chance
+    found = choose(Predictions(labels.astype(int), network, MULTI_LABEL, NAMES), [evidence], calibrates)
+    assert found.damping == pytest.approx(0.4, abs=0.05) and found.weights[0] == pytest.approx(1.5, rel=0.15)
+    assert found.temperature == (pytest.approx(1, rel=0.1) if calibrates else 1)
+
+
+@pytest.mark.parametrize("seed", [*range(20), 62, 127])
+def test_evidence_never_makes_the_fit_worse(seed):
+    random = np.random.default_rng(seed)
+    network = random.normal(size=(300, 3))
+    evidence = random.normal(size=(300, 3)) * np.exp(random.normal(size=(300, 1)))
+    evidence -= evidence.mean(1, keepdims=True)
+    labels = (softmax(2 * network, axis=1).cumsum(1) < random.random((300, 1))).sum(1)
+    predictions = Predictions(labels, network, SINGLE_LABEL, NAMES)
+    assert weigh(predictions, [evidence]).loss <= weigh(predictions, []).loss + 0.01
 
 
 def test_a_damping_factor_by_hand():
@@ -117,7 +154,7 @@ def test_a_network_that_knows_nothing_leaves_the_answer_to_the_evidence(is_loud)
     labels = evidence.argmax(1)
     network = noise * 10 if is_loud else np.zeros_like(noise)
     (weight,), damping, temperature, _ = weigh(Predictions(labels, network, SINGLE_LABEL, NAMES), [evidence])
-    logits = (network + damped(weight * evidence, damping)) / temperature
+    logits = (network + sum_of([weight], [evidence], damping)) / temperature
     assert np.isfinite(logits).all() and (logits.argmax(1) == labels).mean() > 0.97
     assert np.abs(logits).max() < 100  # though no finite weight makes the right answers sure enough
 

@@ -22,12 +22,7 @@ def rows_of(batch: dict[str, torch.Tensor]) -> datasets.Dataset:
 
 
 def learned(
-    batch: dict[str, torch.Tensor],
-    classes: list[int],
-    kind: str = "naive Bayes",
-    size: int = 2,
-    limit: int = 10**6,
-    damping: float = 0.0,
+    batch: dict[str, torch.Tensor], classes: list[int], kind: str = "naive Bayes", size: int = 2, limit: int = 10**6
 ) -> NgramEvidence:
     """Evidence of three classes, learned of a batch.
 
@@ -37,14 +32,13 @@ def learned(
         kind: One of `LEARNERS`.
         size: Longest n-gram.
         limit: N-grams at most.
-        damping: Of the evidence.
     """
     rows = rows_of(batch)
     table = learn_table(rows, 3, size, limit)
     truths = np.array(classes)[:, None] == np.arange(3)
-    return table.with_weights(torch.from_numpy(learn(kind, tf_idf_matrix(table, rows), truths)), damping)
+    return table.with_weights(torch.from_numpy(learn(kind, tf_idf_matrix(table, rows), truths, False)))
 
 
 def give_evidence(model: torch.nn.Module, weight: float, damping: float = 0.5) -> None:
     """Evidence of three random texts, for a tiny model."""
-    attach(model, learned(random_batch([9, 12, 20]), [0, 1, 2], damping=damping), weight)
+    attach(model, learned(random_batch([9, 12, 20]), [0, 1, 2]), weight, damping)

@@ -65,7 +65,7 @@ def counting(name, tokenizer, **fields):
         for field, value in {"logit_temperature": 1.5, "prior_correction": [0.1, 0.4, -0.3], **fields}.items():
             setattr(model.config, field, value)
     texts = [LONG, "market bank rates . cup", "the crowd was loud and a goal"]
-    attach(models[0], learned(tokenizer(texts, return_tensors="pt", padding=True), [0, 1, 2]), 3.0)
+    attach(models[0], learned(tokenizer(texts, return_tensors="pt", padding=True), [0, 1, 2]), 3.0, 0.5)
     return models[0].eval(), models[1]
 
 
@@ -123,11 +123,6 @@ def test_an_ngram_is_shared_equally_among_its_tokens_by_hand():
     found = evidence.per_token(packed, 1)
     np.testing.assert_allclose(found[0], expected, atol=1e-6)
     np.testing.assert_allclose(found.sum(1), evidence(packed)[:, 1], atol=1e-6)
-    evidence.damping = 0.5
-    damped = evidence.per_token(packed, 1)
-    strength = evidence.sums(packed)[0].square().mean() ** 0.5
-    np.testing.assert_allclose(damped[0], found[0] / strength**0.5, atol=1e-6)
-    np.testing.assert_allclose(damped.sum(1), evidence(packed)[:, 1], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["attn_pool", "hierarchical"])

@@ -83,7 +83,7 @@ def test_explained_answers_are_the_same_and_their_spans_are_the_text(name, metho
 def test_batches_explain_as_single_texts_do(name, is_counting, tokenizer):
     ours, _ = pipelines(name, tokenizer)
     if is_counting:
-        attach(ours.model, learned(tokenizer(TEXTS, return_tensors="pt", padding=True), [0, 1, 2] * 3), 3.0)
+        attach(ours.model, learned(tokenizer(TEXTS, return_tensors="pt", padding=True), [0, 1, 2] * 3), 3.0, 0.5)
     for method in METHODS.keys() - ({"attention"} if name == "lstm" else set()):
         together = ours(TEXTS, explain=True, method=method, batch_size=4)
         for text, each in zip(TEXTS, together, strict=True):

@@ -41,6 +41,22 @@ def test_a_folder_without_a_number_has_format_1(tmp_path):
     assert AutoConfig.from_pretrained(tmp_path / "run").salience_format == 1
 
 
+def test_an_old_folder_that_learns_what_is_new_has_the_new_format(tmp_path):
+    folder = RECORDED[0].with_suffix("")
+    for damping, number in ((0.0, 1), (0.5, FORMAT)):
+        config = AutoConfig.from_pretrained(folder)
+        config.ngram_damping = damping
+        config.save_pretrained(tmp_path)
+        saved = json.loads((tmp_path / "config.json").read_text())
+        assert (saved["salience_format"], AutoConfig.from_pretrained(tmp_path).ngram_damping) == (number, damping)
+
+
+@pytest.mark.parametrize("damping", [1.0, -0.1, float("inf")])
+def test_a_damping_out_of_its_range_is_refused(damping):
+    with pytest.raises(ValueError, match="ngram_damping = .* must be 0"):
+        AttnPoolConfig(ngram_damping=damping)
+
+
 @pytest.mark.parametrize("number", [FORMAT + 1, 10**6, 0, -1, "1", 1.0, True, None])
 @pytest.mark.parametrize("name", ["attn_pool", "hierarchical", "lstm"])
 def test_a_format_that_this_code_does_not_know_is_refused(name, number, tmp_path):

@@ -13,6 +13,7 @@ from salience.configuration import AttnPoolConfig
 from salience.eval import after_training
 from salience.eval.scores.predictions import SINGLE_LABEL, Predictions, read_predictions
 from salience.eval.weighing import Weighed
+from salience.modeling.ngram_evidence import damped
 from salience.train import cli
 from salience.train.building.evidence import LEARNERS, OF_SEVERAL_LABELS
 from salience.train.building.lora import load_adapter
@@ -82,7 +83,9 @@ def test_a_useless_network_ends_with_the_counts(train, data, model):
     assert fitted == tuple(found[name] for name in ("weight", "damping", "num_ngrams"))
     assert found["share"] > 0.5
     card = (folder / "README.md").read_text()
-    assert f"{found['kind']}, weight {found['weight']:.3g}), and are {100 * found['share']:.0f} % of what" in card
+    damping = f", damping {found['damping']:.2g}" if found["damping"] else ""
+    weighed = f"weight {found['weight']:.3g}{damping}), and are {100 * found['share']:.0f} % of what"
+    assert f"{found['kind']}, {weighed}" in card
     saved = AutoModelForSequenceClassification.from_pretrained(folder)
     counts = saved.ngrams.weight_GC.numel()
     assert record["parameters"] == saved.num_parameters() + counts
@@ -94,18 +97,22 @@ def test_a_useless_network_ends_with_the_counts(train, data, model):
         np.testing.assert_allclose(logits_of(adapted, folder, texts), logits, atol=1e-4)
 
 
-def test_kinds_that_help_are_one_table(monkeypatch):
+@pytest.mark.parametrize("damping", [0.0, 0.5])
+def test_kinds_that_help_are_one_table(monkeypatch, damping):
     weights = np.array([3.0, 0.0, 1.5])
-    monkeypatch.setattr(after_training, "choose", lambda *_: Weighed(weights, 0.0, 2.0, 0.0))
+    monkeypatch.setattr(after_training, "choose", lambda *_: Weighed(weights, damping, 2.0, 0.0))
     batch, classes = random_batch([9, 12, 20, 15, 11, 8]), [0, 1, 2, 0, 1, 2]
     rows = rows_of(batch).add_column("labels", classes)
     network = Predictions(classes, np.eye(3)[classes], SINGLE_LABEL, ["a", "b", "c"])
     found = after_training.find_evidence(AttnPoolConfig(ngram_size=2), rows, rows, network, True)
-    parts = [learned(batch, classes, kind)(pack(batch)).numpy() for kind in LEARNERS]
-    expected = sum(weight * part for weight, part in zip(weights, parts, strict=True))
+    parts = [learned(batch, classes, kind)(pack(batch)) for kind in LEARNERS]
+    mean = sum(weight / 4.5 * part for weight, part in zip(weights, parts, strict=True))
+    expected = 4.5 * damped(mean, damping).numpy()
     np.testing.assert_allclose(found.weighted_NC, expected, rtol=0.01, atol=0.01)
-    np.testing.assert_allclose(4.5 * found.table(pack(batch)).numpy(), found.weighted_NC, rtol=1e-4, atol=1e-5)
-    assert (found.record["kind"], found.record["weight"]) == ("naive Bayes + linear SVM", 4.5)
+    counted = 4.5 * damped(found.table(pack(batch)), damping).numpy()
+    np.testing.assert_allclose(counted, found.weighted_NC, rtol=1e-4, atol=1e-5)
+    assert found.record["kind"] == "naive Bayes + linear SVM"
+    assert (found.record["weight"], found.record["damping"]) == (4.5, damping)
     assert found.temperature == 2
 
 

@@ -16,7 +16,6 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from salience.configuration.configuration_salience import FORMAT
 from salience.modeling.ngram_evidence import NgramEvidence
 from salience.modeling.windows import PackedInputs
 from salience.train.building.lora import beside_adapters, trained_model
@@ -63,18 +62,18 @@ def learn_table(rows: datasets.Dataset, num_classes: int, size: int, max_ngrams:
     return table
 
 
-def attach(model: PreTrainedModel, table: NgramEvidence, weight: float) -> None:
+def attach(model: PreTrainedModel, table: NgramEvidence, weight: float, damping: float) -> None:
     """Give a trained model evidence of n-grams.
 
     Args:
         model: A classifier of ours, perhaps with adapters.
         table: Its evidence.
         weight: Of the evidence, damped.
+        damping: See `damping_factor`.
     """
     classifier = trained_model(model)
     config = classifier.config
-    config.ngram_weight, config.ngram_damping, config.num_ngrams = weight, table.damping, len(table.key_G)
-    config.salience_format = FORMAT  # where an older model is trained on
+    config.ngram_weight, config.ngram_damping, config.num_ngrams = weight, damping, len(table.key_G)
     classifier.ngrams = beside_adapters(model, "ngrams", table.to(classifier.device))
 
 
@@ -180,7 +179,7 @@ def learn_all(matrix_NG: csr_matrix, truths_NC: np.ndarray, is_multi_label: bool
     return {kind: learn(kind, matrix_NG, truths_NC, is_multi_label) for kind in kinds}
 
 
-def learn(kind: str, matrix_NG: csr_matrix, truths_NC: np.ndarray, is_multi_label: bool = False) -> np.ndarray:
+def learn(kind: str, matrix_NG: csr_matrix, truths_NC: np.ndarray, is_multi_label: bool) -> np.ndarray:
     """Weights (G, C) of one kind of evidence, a key of `LEARNERS`; see `learn_all`."""
     weight_GC = LEARNERS[kind](matrix_NG, truths_NC)
     if not is_multi_label:

@@ -126,7 +126,7 @@ def test_what_was_measured_is_told(tokenizer, tmp_path):
 def test_counts_are_told_in_the_terminal_and_on_the_page(tokenizer, tmp_path, capsys):
     model = tiny_model("attn_pool")
     texts = tokenizer([TEXT, "the bank of rates", "a cup"], return_tensors="pt", padding=True)
-    attach(model, learned(texts, [0, 1, 2]), 3.0)
+    attach(model, learned(texts, [0, 1, 2]), 3.0, 0.5)
     model.save_pretrained(tmp_path / "run")
     tokenizer.save_pretrained(tmp_path / "run")
     page = tmp_path / "page.html"

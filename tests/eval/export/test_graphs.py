@@ -83,7 +83,7 @@ def test_evidence_of_ngrams_and_all_corrections_are_in_the_graph(tmp_path):
     model.config.update(
         {"ngram_weight": 0.7, "ngram_damping": 0.5, "logit_temperature": 1.7, "prior_correction": [0.1, 0.2, -0.3]}
     )
-    model.ngrams = NgramEvidence(3, len(keys), 2, 0.5)
+    model.ngrams = NgramEvidence(3, len(keys), 2)
     model.ngrams.key_G, model.ngrams.idf_G = keys, torch.linspace(1, 3, len(keys))
     model.ngrams.weight_GC = torch.randn(len(keys), 3, generator=torch.Generator().manual_seed(0)).half()
     assert model.ngrams(pack_inputs(**batch)).abs().min() > 0.01
