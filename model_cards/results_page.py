@@ -25,6 +25,7 @@ TITLES = {
     "ece": "ECE",
     "validation_accuracy": "validation accuracy",
     "recall_macro": "macro recall",
+    "validation_recall_macro": "validation macro recall",
     "minority_precision": "precision of the rare classes",
     "minority_recall": "recall of the rare classes",
     "accuracy_short": "below 100 words",
