@@ -193,7 +193,7 @@ def measure(reader: Reader, files: list[str], texts: list[str], labels: np.ndarr
         UserError: A logit of the graph in float32 differs too much from the model's.
     """
     ids = reader.token_ids(texts)
-    own = timed(lambda given: reader.logits(reader.token_ids(given)), texts)
+    own = timed(lambda given: reader.logits(reader.token_ids(given), "measuring torch"), texts)
     num_bytes = sum(each.numel() * each.element_size() for each in reader.model.state_dict().values())
     measured: list[Measured] = [compared("torch", num_bytes, own, own[0], labels, reader)]
     for file in files:

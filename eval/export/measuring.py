@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
+from tqdm import tqdm
 
 from salience.eval.reading.reader import Reader
 from salience.eval.scores.predictions import REGRESSION
@@ -46,8 +47,14 @@ def exported_logits(folder: Path, file: str) -> Callable[[Sequence[str]], np.nda
     classifier = module.Classifier(file)
 
     def logits(texts: Sequence[str]) -> np.ndarray:
-        rows, found = zip(*((rows, answers[0]) for rows, answers in classifier.read(texts)), strict=True)
-        return np.concatenate(found)[np.concatenate(rows).argsort()]
+        order: list[int] = []
+        found = []
+        with tqdm(total=len(texts), desc=f"measuring {file}", unit="text") as bar:
+            for rows, answers in classifier.read(texts):
+                order += rows
+                found.append(answers[0])
+                bar.update(len(rows))
+        return np.concatenate(found)[np.argsort(order)]
 
     return logits
 
