@@ -23,6 +23,8 @@ from salience.modeling.ngram_evidence import damped
 LEAST_GAIN = 2.0
 # Of evidence of each kind, in its standard deviations.
 LARGEST_WEIGHT = 1e4
+# As little stands for none: at 0 the fit would see no slope.
+LEAST_WEIGHT = 1e-6
 # At 1 the strength of a text's evidence would say nothing any more.
 LARGEST_DAMPING = 0.8
 # The likelihood can have several peaks.
@@ -73,7 +75,7 @@ def weigh(network: Predictions, evidences: Sequence[np.ndarray], calibrates: boo
     sharpness = (1 / high, 1 / low) if calibrates else (1.0, 1.0)
     scaled = [each / scale for each, scale in zip(evidences, scale_K, strict=True)]
     found = min((_fit(network, scaled, sharpness, first) for first in FIRST_DAMPINGS), key=lambda each: each.fun)
-    sharpness_found, damping, counts_K = found.x[0], found.x[1], found.x[2:]
+    sharpness_found, damping, counts_K = found.x[0], found.x[1], np.where(found.x[2:] > LEAST_WEIGHT, found.x[2:], 0.0)
     if not counts_K.any():
         return Weighed(np.zeros(len(evidences)), 0.0, float(1 / sharpness_found), float(found.fun))
     weights_K = counts_K / scale_K
@@ -107,14 +109,14 @@ def _fit(
     def loss(numbers: np.ndarray) -> tuple[float, np.ndarray]:
         found = torch.from_numpy(numbers).requires_grad_()
         counts_K, total = found[2:], found[2:].sum()
-        mean_NC = torch.tensordot(counts_K / total.clamp(min=1e-9), evidence_KNC, 1)
+        mean_NC = torch.tensordot(counts_K / total, evidence_KNC, 1)
         logits_NC = found[0] * network_NC + total * damped(mean_NC, found[1])
         value = _negative_log_likelihood(logits_NC, truths_NC, is_multi_label)
         (slope,) = torch.autograd.grad(value, found)
         return value.item(), slope.numpy()
 
     start = np.array([np.clip(1.0, *sharpness), first_damping, *np.ones(len(evidences))])
-    bounds = [sharpness, (0.0, LARGEST_DAMPING), *((0.0, LARGEST_WEIGHT) for _ in evidences)]
+    bounds = [sharpness, (0.0, LARGEST_DAMPING), *((LEAST_WEIGHT, LARGEST_WEIGHT) for _ in evidences)]
     return minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B")
 
 

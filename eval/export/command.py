@@ -193,11 +193,11 @@ def measure(reader: Reader, files: list[str], texts: list[str], labels: np.ndarr
         UserError: A logit of the graph in float32 differs too much from the model's.
     """
     ids = reader.token_ids(texts)
-    own = timed(lambda given: reader.logits(reader.token_ids(given), "measuring torch"), texts)
+    own = timed(lambda given, progress: reader.logits(reader.token_ids(given), progress), texts, "torch")
     num_bytes = sum(each.numel() * each.element_size() for each in reader.model.state_dict().values())
     measured: list[Measured] = [compared("torch", num_bytes, own, own[0], labels, reader)]
     for file in files:
-        found = timed(exported_logits(folder, file), texts)
+        found = timed(exported_logits(folder, file), texts, file)
         size = sum(each.stat().st_size for each in folder.glob(f"{file}*"))
         measured.append(compared(file, size, found, own[0], labels, reader))
     largest = measured[1]["largest_difference"]

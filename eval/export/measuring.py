@@ -20,6 +20,10 @@ TOLERANCE = 1e-4
 """By which a logit in float32 may differ from torch's."""
 
 
+# Logits (N, C) of texts; the second argument is what a progress bar says, None for no bar.
+Answering = Callable[[Sequence[str], str | None], np.ndarray]
+
+
 class Measured(TypedDict):
     """One file of a model, or the model itself ("torch")."""
 
@@ -38,7 +42,7 @@ def spread(num_texts: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, num_texts - 1, min(num_texts, most)).round().astype(int))
 
 
-def exported_logits(folder: Path, file: str) -> Callable[[Sequence[str]], np.ndarray]:
+def exported_logits(folder: Path, file: str) -> Answering:
     """What gives the logits (N, C) of texts in an exported folder: its own predict.py."""
     spec = importlib.util.spec_from_file_location("exported_predict", folder / "predict.py")
     assert spec is not None and spec.loader is not None
@@ -46,10 +50,10 @@ def exported_logits(folder: Path, file: str) -> Callable[[Sequence[str]], np.nda
     spec.loader.exec_module(module)
     classifier = module.Classifier(file)
 
-    def logits(texts: Sequence[str]) -> np.ndarray:
+    def logits(texts: Sequence[str], progress: str | None) -> np.ndarray:
         order: list[int] = []
         found = []
-        with tqdm(total=len(texts), desc=f"measuring {file}", unit="text") as bar:
+        with tqdm(total=len(texts), desc=progress, unit="text", disable=progress is None) as bar:
             for rows, answers in classifier.read(texts):
                 order += rows
                 found.append(answers[0])
@@ -59,11 +63,11 @@ def exported_logits(folder: Path, file: str) -> Callable[[Sequence[str]], np.nda
     return logits
 
 
-def timed(logits: Callable[[Sequence[str]], np.ndarray], texts: Sequence[str]) -> tuple[np.ndarray, float]:
+def timed(logits: Answering, texts: Sequence[str], name: str) -> tuple[np.ndarray, float]:
     """Logits (N, C) of texts, and texts per second; what is done once only has been done before."""
-    logits(texts[:8])
+    logits(texts[:8], None)
     start = time.perf_counter()
-    found = logits(texts)
+    found = logits(texts, f"measuring {name}")
     return found, len(texts) / (time.perf_counter() - start)
 
 

@@ -108,6 +108,14 @@ def test_evidence_never_makes_the_fit_worse(seed):
     assert weigh(predictions, [evidence]).loss <= weigh(predictions, []).loss + 0.01
 
 
+@pytest.mark.parametrize("weight", [0.15, 0.3])
+def test_a_small_weight_is_found(weight):
+    network, evidence = two_witnesses(8000)
+    labels = drawn(network + weight * evidence)
+    found = choose(Predictions(labels, network, SINGLE_LABEL, NAMES), [evidence], calibrates=False)
+    assert found.weights[0] == pytest.approx(weight, abs=0.06)
+
+
 def test_a_damping_factor_by_hand():
     evidence = torch.tensor([[3.0, -3.0], [0.0, 0.0], [1e-3, 0.0]])
     found = evidence * damping_factor(evidence, 0.5)
