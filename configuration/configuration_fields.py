@@ -162,8 +162,10 @@ def check_explanation(explanation: dict[str, Any] | None) -> None:
     figures = explanation.get("comprehensiveness")
     is_measured = isinstance(figures, dict) and all(type(each) in (int, float) for each in figures.values())
     require(
-        is_measured and explanation.get("method") in (figures or {}),
-        f"explanation = {explanation!r} must name a method, and the comprehensiveness of each",
+        is_measured
+        and explanation.get("method") in (figures or {})
+        and all(type(explanation.get(name)) in (int, float) for name in ("random", "texts")),
+        f"explanation = {explanation!r} must name a method, the comprehensiveness of each, of random words, and texts",
     )
     naopc = explanation.get("naopc")
     if naopc is not None:

@@ -1,6 +1,8 @@
 """What follows training: what the counts of n-grams add, the temperature of the scores, and the scores of the run."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,19 +10,20 @@ import datasets
 import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list
-from transformers import PretrainedConfig
+from transformers import EvalPrediction, PretrainedConfig
 
 from salience.configuration.configuration_salience import SalienceConfig
 from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.eval.scores.calibration import fit_temperature
 from salience.eval.scores.label_thresholds import fit_label_thresholds, tell_label_thresholds
-from salience.eval.scores.metrics import compute_scores, flat_scores
-from salience.eval.scores.predictions import REGRESSION, Predictions, count_words, write_predictions
+from salience.eval.scores.metrics import compute_scores, flat_scores, make_compute_metrics
+from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION, Predictions, count_words, write_predictions
 from salience.eval.scores.review import fit_review, reviewed, tell_review
 from salience.eval.weighing import choose, share_of
 from salience.model_cards.run_folder import PREFIXES, NgramsRecord, without_prefix, write_results
 from salience.modeling.ngram_evidence import NgramEvidence, damped
 from salience.train.building.evidence import attach, learn_all, learn_table, tf_idf_matrix
+from salience.train.data.encoded import labels_of
 from salience.train.data.load import TextData
 from salience.train.loop.preparation import PreparedTexts
 from salience.train.loop.trainer import SalienceTrainer
@@ -33,6 +36,21 @@ class Evidence(NamedTuple):
     temperature: float  # of the sum
     weighted_NC: np.ndarray  # what it adds to the logits of the N validation texts
     record: NgramsRecord
+
+
+def metrics_in_training(
+    config: PretrainedConfig, data: TextData, tuning: TuningArguments
+) -> Callable[[EvalPrediction], dict[str, float]]:
+    """How validation texts are scored after each epoch: by thresholds as they are fitted in the end, where they are.
+
+    Args:
+        config: The model's.
+        data: Names the labels.
+        tuning: Says what is fitted.
+    """
+    fits = tuning.fit_thresholds and data.problem_type == MULTI_LABEL and isinstance(config, SalienceConfig)
+    fit_thresholds = partial(fit_label_thresholds, target_precision=tuning.target_precision) if fits else None
+    return make_compute_metrics(data.problem_type, data.label_names, fit_thresholds)
 
 
 def evaluate(trainer: SalienceTrainer, texts: PreparedTexts, data: TextData, tuning: TuningArguments) -> None:
@@ -169,7 +187,7 @@ def find_evidence(
     table = learn_table(train_rows, num_classes, config.ngram_size, config.max_ngrams)
     if not len(table.key_G):  # no text has a token
         return None
-    labels = np.asarray(train_rows["labels"])
+    labels = labels_of(train_rows)
     is_multi_label = network.is_multi_label
     truths_NC = labels > 0 if is_multi_label else labels[:, None] == np.arange(num_classes)
     train_NG, validation_NG = (tf_idf_matrix(table, rows) for rows in (train_rows, validation_rows))

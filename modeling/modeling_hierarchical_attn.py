@@ -129,7 +129,7 @@ class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
         weight_N = importance_N * share_N
         kept_K = positions(share_N > 0)
         kept_words = Ragged(counts(words.by_document.segment_N[kept_K], packed.mask_BT.shape[0]), kept_K.shape[0])
-        query_KD = features_ND[kept_K]
+        query_KD = features_ND.index_select(0, kept_K)
         counts_K = weight_N[kept_K]
         if self.config.document_pooling == "mean":
             query_KD, counts_K = query_KD * counts_K[:, None].to(features_ND.dtype), share_N[kept_K]
@@ -159,13 +159,13 @@ class HierarchicalAttnModel(HierarchicalAttnPreTrainedModel):
         if self.config.encoder_config is None:
             embeds_PE = self.embed(packed)
             sentences = self.segment(packed, embeds_PE)
-            embeds_NE = embeds_PE[packed.number_of(sentences.token_N)]
+            embeds_NE = embeds_PE.index_select(0, packed.number_of(sentences.token_N))
             read = recomputed(self.read_sentences, embeds_NE.shape[0], self.keep_at_most)
             encoded_ND = sentences.words.map_groups(read, embeds_NE)
         else:
             hidden_PD = encode_windows(self.pretrained, packed, self.config, self.keep_at_most)
             sentences = self.segment(packed, hidden_PD)
-            encoded_ND = hidden_PD[packed.number_of(sentences.token_N)]
+            encoded_ND = hidden_PD.index_select(0, packed.number_of(sentences.token_N))
         ids_BT = packed.tokens.get("input_ids")
         id_N = None if ids_BT is None else ids_BT.flatten()[sentences.token_N]
         if self.idf is not None and id_N is None:

@@ -17,7 +17,7 @@ from .ragged import Ragged, is_exporting
 # Queries handled at a time, and computed anew for the gradient, so that memory grows with the block, not its square.
 QUERY_CHUNK = 1024
 # Tokens of the blocks that are compared together, by device, others as "cuda"; memory grows with them.
-CELLS_OF_GROUP = {"cpu": 4_096, "cuda": 65_536}
+CELLS_OF_GROUP = {"cpu": 1_024, "cuda": 65_536}
 
 
 class TokenAttention(nn.Module):

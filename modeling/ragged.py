@@ -71,7 +71,8 @@ class Groups:
     def join(self, results: list[Tensor], items: Tensor | None = None) -> Tensor:
         """Results (G, L, ...) of each group as items (N, ...), in the items' order; or of these items only."""
         cells = self.cell_N if items is None else self.cell_N[items]
-        return torch.cat([each.flatten(0, 1) for each in results]).index_select(0, cells)
+        parts = [each.flatten(0, 1) for each in results]
+        return (parts[0] if len(parts) == 1 else torch.cat(parts)).index_select(0, cells)
 
 
 def like_lengths(lengths: list[int], limit: int) -> Iterator[slice]:

@@ -154,6 +154,10 @@ def plan_windows(
         num_suffix: Special tokens at its end.
     """
     length_B, device = texts.lengths_S, texts.lengths_S.device
+    if not is_compiling() and (size is None or width <= size) and bool((length_B > 0).all()):  # nothing is cut
+        return WindowPlan(
+            texts, texts.segment_N * width + texts.position_N, torch.arange(texts.num_items, device=device)
+        )
     inner_size = (size or max(width, num_prefix + num_suffix + 1)) - num_prefix - num_suffix
     stride = stride or inner_size
     inner_B = (length_B - num_prefix - num_suffix).clamp(min=0)

@@ -50,12 +50,18 @@ class BiLSTM(nn.Module):
         """See `forward`."""
         position_L = torch.arange(mask_GL.shape[1], device=mask_GL.device)
         reverse_GL = torch.where(mask_GL, mask_GL.sum(1, keepdim=True) - 1 - position_L, position_L)
-        rows_G1 = torch.arange(mask_GL.shape[0], device=mask_GL.device)[:, None]
+        rows_G1 = torch.arange(mask_GL.shape[0], device=mask_GL.device)[:, None] * mask_GL.shape[1]
+        reverse_C = (rows_G1 + reverse_GL).flatten()
         for layer, (ahead, back) in enumerate(zip(self.forward_layers, self.backward_layers, strict=True)):
             x_GLE = self.dropout(x_GLE) if layer else x_GLE
-            backward = back(x_GLE[rows_G1, reverse_GL])[0][rows_G1, reverse_GL]
+            backward = reordered(back(reordered(x_GLE, reverse_C))[0], reverse_C)
             x_GLE = torch.cat([ahead(x_GLE)[0], backward], dim=-1)
         return x_GLE
+
+
+def reordered(x_GLE: Tensor, cell_C: Tensor) -> Tensor:
+    """The cells of a grid in another order, C = G * L."""
+    return x_GLE.flatten(0, 1).index_select(0, cell_C).view_as(x_GLE)
 
 
 def refuses_bfloat16(x_GLE: Tensor) -> bool:

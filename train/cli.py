@@ -17,11 +17,10 @@ from salience.configuration.errors import one_line
 from salience.configuration.families import names_a_run
 from salience.configuration.flags.parser import Arguments, RecipeParser
 from salience.configuration.terminal import run_program, speaks
-from salience.eval.after_training import evaluate
+from salience.eval.after_training import evaluate, metrics_in_training
 from salience.eval.explain.choice import keep_most_faithful
 from salience.eval.reading.load import load_classifier
 from salience.eval.reading.words import Reading, read_text
-from salience.eval.scores.metrics import make_compute_metrics
 from salience.model_cards.card import write_card
 from salience.model_cards.run_folder import ADAPTER_FOLDER, CARD_FILE, RUN_FILE, read_results, write_json
 from salience.train.building.build import build_model
@@ -173,9 +172,9 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
     remember_columns(model.config, tokenizer, data_args)
     is_pretrained = start is not None or model_args.encoder is not None
     chosen = settle_training(model, arguments, len(data.splits["train"]), is_pretrained)
-    check_model(model, model_args, training)
+    check_model(model, model_args, tuning, training)
     texts = prepare_texts(model, tokenizer, data, data_args.max_length, data_args.sampled_parts)
-    compute_metrics = make_compute_metrics(data.problem_type, data.label_names)
+    compute_metrics = metrics_in_training(model.config, data, tuning)
     trainer = make_trainer(model, tokenizer, data, texts, statistics, loss, tuning, training, compute_metrics)
     start_or_resume(folder, run_plan(arguments, model, data, start), checkpoint, model, training.process_index == 0)
     tell_choice(chosen)

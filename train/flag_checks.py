@@ -3,6 +3,7 @@
 What flags alone can tell stands in `salience.configuration.flags.flag_rules`.
 """
 
+import logging
 from copy import copy
 from typing import Any
 
@@ -15,11 +16,15 @@ from salience.configuration.flags.model_arguments import chosen_options
 from salience.configuration.flags.training_arguments import SalienceTrainingArguments
 from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.model_cards.run_folder import is_hub_id
+from salience.modeling.encoders import pretrained_encoder
+from salience.modeling.windows import takes_embeddings
 from salience.train.data.load import TextData
 from salience.train.loop.assembly import name_best_metric
 from salience.train.loop.losses import BALANCING_LOSSES, LabelStatistics, TrainingLoss
 from salience.train.loop.preparation import label_statistics
 from salience.train.loop.rehearsal import rehearse
+
+logger = logging.getLogger(__name__)
 
 
 def check_flags(model_args: Any, tuning: TuningArguments, training: SalienceTrainingArguments) -> None:
@@ -45,6 +50,8 @@ def loss_on(
         UserError: The labels have no place for a flag.
     """
     statistics = label_statistics(data)
+    if statistics and (unseen := [data.label_names[place] for place in (statistics.seen_C == 0).nonzero().flatten()]):
+        logger.warning("no training text has these labels, so that nothing is learned of them: %s", ", ".join(unseen))
     if statistics is None and tuning.prior_correction:
         raise UserError("--prior_correction needs classes, and the labels are numbers")
     if statistics is None and tuning.target_accuracy is not None:
@@ -60,10 +67,15 @@ def loss_on(
     return TrainingLoss(tuning, data.problem_type, statistics, training.label_smoothing_factor), statistics
 
 
-def check_model(model: PreTrainedModel, model_args: Any, training: SalienceTrainingArguments) -> None:
+def check_model(
+    model: PreTrainedModel, model_args: Any, tuning: TuningArguments, training: SalienceTrainingArguments
+) -> None:
     """Refuse flags that the model, once built, has no place for."""
     if training.gradient_checkpointing and not any(hasattr(part, "gradient_checkpointing") for part in model.modules()):
         raise UserError(f"--gradient_checkpointing is for Transformers; leave it out with --model {model_args.model}")
+    encoder = pretrained_encoder(model)
+    if tuning.adversarial_size and encoder is not None and not takes_embeddings(encoder):
+        raise UserError(f"--adversarial_size needs an encoder that reads embeddings; {type(encoder).__name__} doesn't")
     _check_optimizer(model, training)
 
 

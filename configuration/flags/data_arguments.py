@@ -185,7 +185,7 @@ class DataArguments(HubArguments, FileArguments):
     )
     drop_leaked: bool = field(
         default=False,
-        metadata={"help": "Drop training texts that also stand in a held-out split, word for word."},
+        metadata={"help": "Drop training and validation texts that also stand in a later split, word for word."},
     )
     split_seed: int = field(default=0, metadata={"help": "Seed of the held-out parts and of --max_train_samples."})
     max_train_samples: int | None = field(

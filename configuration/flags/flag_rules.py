@@ -81,7 +81,8 @@ VALUES = (
         "embedding_dim", "hidden_dim", "key_dim", "projection_dim", "feed_forward_dim", "classifier_hidden_dim",
         "linear_features", "num_filters", "kernel_sizes", "lora_r", "lora_alpha",
     )),
-    Values("must be at most 1000", lambda v: v <= 1000, ("num_layers", "num_heads", "ngram_size")),
+    Values("must be at most 1000", lambda v: v <= 1000, ("num_layers", "num_heads")),
+    Values("must be at most 10", lambda v: v <= 10, ("ngram_size",)),
     Values("""is not a JSON object such as '{"key": 1}'""", is_json_object, (
         "lr_scheduler_kwargs", "gradient_checkpointing_kwargs", "activation_checkpointing_kwargs", "model_options",
         "train_flags",

@@ -94,6 +94,13 @@ TOGETHER = (
         "{save_strategy}; set both, or add --load_best_model_at_end false",
     ),
     Together(
+        ("load_best_model_at_end", "eval_strategy", "save_strategy", "eval_steps", "save_steps", "logging_steps"),
+        lambda f: f.load_best_model_at_end and f.eval_strategy == f.save_strategy == "steps"
+        and f.save_steps != (f.eval_steps or f.logging_steps),
+        "--load_best_model_at_end needs what is evaluated to be saved, and --save_steps {save_steps} is another number "
+        "than --eval_steps; set both to one, or take --save_strategy best",
+    ),
+    Together(
         ("early_stopping_patience", "eval_strategy"), lambda f: f.early_stopping_patience and f.eval_strategy == "no",
         "--early_stopping_patience needs evaluations: set --eval_strategy to epoch or steps",
     ),

@@ -80,7 +80,10 @@ class SalienceTrainingArguments(TrainingArguments):
     load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the best checkpoint's weights."})
     metric_for_best_model: str | None = field(
         default=None,
-        metadata={"help": "Validation metric of the best checkpoint; unset: f1_macro, or loss for regression."},
+        metadata={
+            "help": "Validation metric of the best checkpoint; unset: f1_macro (of several labels by thresholds "
+            "fitted to it), or loss for regression."
+        },
     )
     logging_steps: float = field(default=10, metadata={"help": "Steps between two points of the training curve."})
     report_to: None | str | list[str] = field(default="tensorboard", metadata={"help": "Where curves go, or none."})
@@ -108,6 +111,8 @@ class SalienceTrainingArguments(TrainingArguments):
         self.label_names = ["labels"]
         self.remove_unused_columns = False  # the data sets hold what the model takes and nothing else
         self.chooses_best_metric = self.metric_for_best_model is None
+        if self.chooses_best_metric and self.greater_is_better is not None:
+            raise UserError("--greater_is_better belongs to --metric_for_best_model; leave it out")
         if self.greater_is_better is None and self.metric_for_best_model is not None:
             self.greater_is_better = self.metric_for_best_model.removeprefix("eval_") not in LOWER_IS_BETTER
         if Version(transformers.__version__).major < 5:  # two fields: a whole number of steps, and a share

@@ -27,6 +27,7 @@ from salience.eval.scores.metrics import compute_scores
 from salience.eval.scores.predictions import MULTI_LABEL, Predictions, count_words, write_predictions
 from salience.model_cards.run_folder import RUN_FILE, STARTED_FILE, TRAIN_RESULTS_FILE, write_json, write_results
 from salience.train.building.encoder_loading import public_name
+from salience.train.data.encoded import labels_of
 from salience.train.data.load import TextData, load_splits
 from salience.train.folder.output import claimed, start
 from salience.train.folder.record import changed_arguments, describe_data, make_record
@@ -129,7 +130,7 @@ def predictions_of(run: SparseRun, data: TextData, tuning: TuningArguments) -> d
     """
     found = {}
     for split, logits in run.logits.items():
-        labels, num_words = np.asarray(data.splits[split]["labels"]), count_words(data.splits[split]["text"])
+        labels, num_words = labels_of(data.splits[split]), count_words(data.splits[split]["text"])
         logits = logits.astype(np.float32)  # as they are kept, so that their scores can be counted again
         found[split] = Predictions(labels, logits, data.problem_type, data.label_names, num_words)
     if data.problem_type == MULTI_LABEL and tuning.fit_thresholds and "validation" in found:

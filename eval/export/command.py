@@ -30,6 +30,7 @@ from salience.eval.reading.reader import Reader
 from salience.model_cards.run_folder import write_json
 from salience.modeling.documents import padded
 from salience.modeling.encoders import pretrained_encoder
+from salience.train.data.encoded import labels_of
 from salience.train.data.load import columns_of_model, load_test
 
 GRAPH, GRAPH_INT8, RESULTS = "model.onnx", "model_int8.onnx", "export_results.json"
@@ -124,7 +125,7 @@ def export(arguments: ExportArguments, data_args: FileArguments, memory: Any = N
         rows = load_test(data_args, reader.label_names, reader.problem_type, memory)
         rows = rows.select(spread(len(rows), arguments.max_texts))
         files = write_files(reader, arguments.int8, folder)
-        results = measure(reader, files, list(rows["text"]), np.asarray(rows["labels"]), folder)
+        results = measure(reader, files, list(rows["text"]), labels_of(rows), folder)
         write_json(folder / RESULTS, {"model": arguments.model, "revision": arguments.revision, **results})
     return results
 

@@ -15,7 +15,7 @@ from transformers import BatchEncoding, PreTrainedModel
 
 from salience.configuration.errors import UserError, one_line
 from salience.eval.reading.words import label_names, problem_type
-from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION, logit_thresholds
+from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION, least_confidence, logit_thresholds
 from salience.modeling.encoders import pretrained_encoder
 from salience.modeling.salience_base import SaliencePreTrainedModel
 
@@ -56,7 +56,7 @@ class Answers(nn.Module):
         answered = (logits_BC, scores_BC, chosen)
         if self.review_threshold is None:
             return answered
-        return *answered, sureness_B >= float(np.float32(self.review_threshold))
+        return *answered, sureness_B >= float(np.float32(least_confidence(self.review_threshold)))
 
     def all_numbers(self, logits_BC: Tensor) -> Tensor:
         """Of a regression everything is the answer: its place (B,), or those of several, (B, C)."""

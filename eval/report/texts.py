@@ -7,6 +7,7 @@ import numpy as np
 from salience.eval.reading.reader import Reader, Reading
 from salience.eval.scores.predictions import Predictions, count_words
 from salience.modeling.documents import Document
+from salience.train.data.encoded import labels_of
 from salience.train.data.load import TextData
 
 
@@ -46,7 +47,7 @@ class Texts:
     @classmethod
     def of(cls, data: TextData, split: str, reader: Reader) -> "Texts":
         """Read one split of the data."""
-        raw, labels = list(data.splits[split]["text"]), np.array(data.splits[split]["labels"])
+        raw, labels = list(data.splits[split]["text"]), labels_of(data.splits[split])
         documents = reader.documents(raw)
         readings = reader.read([each.ids for each in documents], progress="reading texts")
         logits = np.array([each.logits for each in readings])

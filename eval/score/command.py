@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from salience.configuration.flags.data_arguments import FileArguments
 from salience.configuration.flags.parser import RecipeParser
 from salience.eval.reading.load import ClassifierArguments, load_reader
 from salience.eval.scores.metrics import Scores, compute_scores
 from salience.model_cards.run_folder import write_json
+from salience.train.data.encoded import labels_of
 from salience.train.data.load import columns_of_model, load_test
 from salience.train.folder.output import new_files
 
@@ -77,7 +76,7 @@ def score(arguments: ScoreArguments, data_args: FileArguments, memory: Any = Non
         data_args = columns_of_model(data_args, reader.model.config)
         rows = load_test(data_args, reader.label_names, reader.problem_type, memory)
         logits = reader.logits(reader.token_ids(rows["text"]), progress="reading texts")
-        scores = compute_scores(reader.predictions(np.asarray(rows["labels"]), logits))
+        scores = compute_scores(reader.predictions(labels_of(rows), logits))
         if folder:
             about = {"model": arguments.model, "revision": arguments.revision, "rows": len(rows)}
             write_json(folder / "scores.json", {**about, **scores})

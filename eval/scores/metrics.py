@@ -1,6 +1,7 @@
 """From labels and answers to scores, as the `evaluate` metric that ships with the package computes them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import numpy as np
@@ -72,12 +73,18 @@ def flat_scores(predictions: Predictions) -> dict[str, float]:
     return {name: score for name, score in compute_scores(predictions).items() if isinstance(score, float)}
 
 
-def make_compute_metrics(problem_type: str, label_names: list[str]) -> Callable[["EvalPrediction"], dict[str, float]]:
+def make_compute_metrics(
+    problem_type: str,
+    label_names: list[str],
+    fit_thresholds: Callable[[Predictions], list[float]] | None = None,
+) -> Callable[["EvalPrediction"], dict[str, float]]:
     """Build the `compute_metrics` of a `transformers.Trainer`.
 
     Args:
         problem_type: See `Predictions`.
         label_names: See `Predictions`.
+        fit_thresholds: Thresholds of several labels, fitted to the predictions themselves; None for .5, by which an
+            epoch that knows nothing yet can look better than one that knows what is rare.
 
     Returns:
         A function from an EvalPrediction (a tuple of predictions has the logits first) to its `flat_scores`.
@@ -86,7 +93,10 @@ def make_compute_metrics(problem_type: str, label_names: list[str]) -> Callable[
     def compute_metrics(prediction: "EvalPrediction") -> dict[str, float]:
         outputs: Any = prediction.predictions
         logits = outputs[0] if isinstance(outputs, tuple | list) else outputs
-        return flat_scores(Predictions(np.asarray(prediction.label_ids), logits, problem_type, label_names))
+        predictions = Predictions(np.asarray(prediction.label_ids), logits, problem_type, label_names)
+        if fit_thresholds is not None:
+            predictions = replace(predictions, label_thresholds=fit_thresholds(predictions))
+        return flat_scores(predictions)
 
     return compute_metrics
 

@@ -86,6 +86,11 @@ def confidence(probabilities: np.ndarray, answers: np.ndarray, problem_type: str
     return probabilities.max(1)
 
 
+def least_confidence(threshold: float) -> float:
+    """What an answer's confidence must reach by a threshold; nothing reaches 1, to which a score may be rounded."""
+    return threshold if threshold < 1 else np.inf
+
+
 class Decisions(NamedTuple):
     """Single decisions of a classifier."""
 

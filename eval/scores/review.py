@@ -4,7 +4,7 @@ from logging import getLogger
 
 from salience.eval.scores.calibration import Answered, at_threshold
 from salience.eval.scores.guarantee import fewest_texts, lowest_threshold, rank_texts
-from salience.eval.scores.predictions import Predictions
+from salience.eval.scores.predictions import Predictions, least_confidence
 
 logger = getLogger(__name__)
 
@@ -24,7 +24,7 @@ def fit_review(predictions: Predictions, target_accuracy: float) -> Review:
         target_accuracy: Between 0 and 1.
 
     Returns:
-        A threshold of 1, where none can be promised: only what is certain isn't left to people.
+        A threshold of 1, where none can be promised: everything is left to people.
     """
     threshold = lowest_threshold(target_accuracy, rank_texts(predictions))["threshold"]
     return reviewed(predictions, target_accuracy, 1.0 if threshold is None else threshold)
@@ -53,4 +53,5 @@ def reviewed(predictions: Predictions, target_accuracy: float, threshold: float)
         target_accuracy: What it was chosen for.
         threshold: Lowest confidence of an answer that isn't left to people.
     """
-    return Review(target_accuracy=target_accuracy, threshold=threshold, **at_threshold(predictions, threshold))
+    least = least_confidence(threshold)
+    return Review(target_accuracy=target_accuracy, threshold=threshold, **at_threshold(predictions, least))

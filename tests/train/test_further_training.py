@@ -98,7 +98,8 @@ def test_what_was_fitted_is_dropped_and_fitted_anew(folder, here, tmp_path, capl
 def test_fewer_labels_are_still_those_of_the_model(folder, here, tmp_path, caplog):
     run = train(tmp_path / "run", "--model", folder / "cnn", "--train_file", "fewer.csv", "--test_size", "0.2", *QUICK)
     assert list(AutoConfig.from_pretrained(run).id2label.values()) == TOPICS
-    assert "no training text has these: culture" in caplog.text and "new output layer" not in caplog.text
+    told = "no training text has these labels, so that nothing is learned of them: culture"
+    assert told in caplog.text and "new output layer" not in caplog.text
     assert read(run, "run.json")["data"]["splits"]["train"]["labels"]["culture"] == 0
     flags = ["--train_file", "fewer.csv", "--num_documents", "8", "--num_explained", "2"]
     assert evaluate(["report", "--model", str(run), *flags]) == 0  # it finds the same splits again

@@ -71,6 +71,15 @@ def test_they_are_fitted_on_validation_alone(run, data, capsys):
     assert "each given from a probability of its own on" in capsys.readouterr().out
 
 
+def test_epochs_are_compared_by_them(run, data):
+    scores = {}
+    for fit in ("true", "false"):
+        folder = run if fit == "true" else train(data, "not_fitted", "--fit_thresholds", fit)
+        history = read(folder, "trainer_state.json")["log_history"]
+        scores[fit] = [each["eval_f1_macro"] for each in history if "eval_f1_macro" in each][:2]
+    assert all(fitted > at_half for fitted, at_half in zip(scores["true"], scores["false"], strict=True))
+
+
 def test_scores_predict_and_score_decide_by_them(run, data):
     thresholds, names = AutoConfig.from_pretrained(run).label_thresholds, names_of(run)
     test = pd.read_json(data / "test.jsonl", lines=True)

@@ -1,6 +1,7 @@
 """The confidence below which answers are left to people: fitted on validation, kept in the model, used by predict."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from salience.eval.scores.guarantee import CHANCE_OF_LESS, accuracy_bound
 from salience.eval.scores.predictions import read_predictions
 from salience.eval.scores.review import fit_review, reviewed, tell_review
 from salience.train.cli import main
+from tests.helpers.predicting import save_model
 from tests.helpers.toy import toy_texts, write_csv, write_jsonl
 
 WANTED = 0.6
@@ -84,13 +86,23 @@ def test_of_several_labels_an_answer_is_as_sure_as_its_least_sure_label(tmp_path
         assert action == ("predict" if np.float32(confidence) >= np.float32(threshold) else "review")
 
 
-def test_where_none_can_be_promised_all_but_certain_answers_are_for_people(run):
+def test_where_none_can_be_promised_all_answers_are_for_people(run):
     validation = read_predictions(run, "validation")
     wrong = type(validation)(
         (validation.logits.argmax(1) + 1) % validation.logits.shape[1], validation.logits, validation.problem_type,
         validation.label_names,
     )  # fmt: skip
     assert fit_review(wrong, 0.9) == {"target_accuracy": 0.9, "threshold": 1.0, "coverage": 0.0, "accuracy": None}
+    certain = replace(wrong, logits=1e3 * wrong.logits)  # scores of 1
+    assert certain.confidence.max() == 1 and reviewed(certain, 0.9, 1.0)["coverage"] == 0
+
+
+def test_nothing_is_sure_enough_for_a_threshold_of_one(tmp_path):
+    run = save_model(tmp_path, review_threshold=1.0)
+    config = read(run, "config.json") | {"logit_temperature": 1e-3}
+    (run / "config.json").write_text(json.dumps(config))
+    found = Predictor(run, bf16=False)({"text": ["a goal", "the bank raised its rates"]})
+    assert found["score"].max() == 1 and list(found["action"]) == ["review"] * 2
 
 
 def test_what_cannot_be_promised_is_told(run, caplog):

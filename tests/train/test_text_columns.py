@@ -44,6 +44,17 @@ def run(files, encoder_folder):
     return train(files / "run", *flags, *COLUMNS, *SMALL)
 
 
+def test_columns_of_other_names_are_joined_as_in_training(run, tmp_path):
+    rows = [("a market", "the game"), ("won", "rates rose")]
+    write_csv(tmp_path / "own.csv", rows, HEADER[:2])
+    write_csv(tmp_path / "other.csv", rows, ("headline", "story"))
+    own = pd.read_csv(tmp_path / "own.csv").to_dict("list")
+    other = pd.read_csv(tmp_path / "other.csv").to_dict("list")
+    expected = Predictor(run, bf16=False)(own)["probabilities"]
+    found = Predictor(run, bf16=False, text_column=["headline", "story"])(other)["probabilities"]
+    assert [list(each) for each in found] == [list(each) for each in expected]
+
+
 def test_the_separator_makes_what_the_tokenizer_makes_of_a_pair():
     tokenizer = AutoTokenizer.from_pretrained(TINY_TOKENIZER)
     separator = separator_of(tokenizer)

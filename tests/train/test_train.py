@@ -131,6 +131,14 @@ def test_regression(train, tmp_path, name, capsys):
     ModelCard.load(folder / "README.md")
 
 
+def test_a_number_by_which_transformers_marks_no_label_is_one(train, tmp_path):
+    rows = [(text, -100 if number % 4 else 99.5) for number, (text, _) in enumerate(toy_texts(40))]
+    file = write_csv(tmp_path / "train.csv", rows)
+    folder, _ = train("--train_file", file, *MODELS["cnn"], "--num_train_epochs", 1, "--logging_steps", 1)
+    losses = [each["loss"] for each in read(folder, "trainer_state.json")["log_history"] if "loss" in each]
+    assert losses == pytest.approx([1e4] * len(losses), rel=0.05)
+
+
 @pytest.mark.parametrize("name", ["attn_pool", "sequence_classification"])
 def test_a_frozen_encoder_stays_as_it_was(train, data, encoder_folder, name):
     folder, _ = train(*data, *MODELS[name], "--freeze_encoder", "true", "--num_train_epochs", 1)

@@ -4,7 +4,7 @@ Shape suffixes
     N = texts, C = classes, G = n-grams of the table, M = n-grams of a batch
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import datasets
 import numpy as np
@@ -46,15 +46,14 @@ def learn_table(rows: datasets.Dataset, num_classes: int, size: int, max_ngrams:
     """
     limit = table_size(max_ngrams, num_classes)
     reader = NgramEvidence(num_classes, 0, size)
-    key_G = torch.zeros(0, dtype=torch.long)
-    texts_G = torch.zeros_like(key_G)
+    found = [(torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long))]
     for packed, _ in packed_batches(rows, "counting n-grams"):
-        key_M, count_M = texts_of_ngrams(reader, packed)
-        key_G, same = torch.cat([key_G, key_M]).unique(return_inverse=True)
-        texts_G = torch.zeros_like(key_G).index_add(0, same, torch.cat([texts_G, count_M]))
-        if len(key_G) > 16 * limit:  # what is rare so far makes room
-            key_G, texts_G = most_frequent(key_G, texts_G, 8 * limit)
-    key_G, texts_G = most_frequent(key_G, texts_G, limit)
+        found.append(texts_of_ngrams(reader, packed))
+        if sum(len(key_M) for key_M, _ in found[1:]) > len(found[0][0]):  # sorted anew only as often as it doubles
+            found = [added(found)]
+            if len(found[0][0]) > 16 * limit:  # what is rare so far makes room
+                found = [most_frequent(*found[0], 8 * limit)]
+    key_G, texts_G = most_frequent(*added(found), limit)
     table = NgramEvidence(num_classes, len(key_G), size)
     table.key_G = key_G
     table.idf_G = ((1 + len(rows)) / (1 + texts_G.double())).log().float() + 1
@@ -85,6 +84,13 @@ def texts_of_ngrams(reader: NgramEvidence, packed: PackedInputs) -> tuple[Tensor
     is_new_N = torch.ones_like(key_N, dtype=torch.bool)
     is_new_N[1:] = (key_N[1:] != key_N[:-1]) | (text_N[1:] != text_N[:-1])
     return key_N[is_new_N].unique(return_counts=True)
+
+
+def added(counted: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """The distinct keys of several counts, ascending, and in how many texts of all they stand, (G,)."""
+    keys, counts = zip(*counted, strict=True)
+    key_G, same = torch.cat(keys).unique(return_inverse=True)
+    return key_G, torch.zeros_like(key_G).index_add(0, same, torch.cat(counts))
 
 
 def most_frequent(key_G: Tensor, texts_G: Tensor, limit: int) -> tuple[Tensor, Tensor]:

@@ -1,14 +1,14 @@
 """A trained model as the start of further training: on the labels that it knows, or on others with a new output."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
@@ -25,7 +25,7 @@ from salience.train.building.builders import Built
 from salience.train.building.encoder_loading import public_name
 from salience.train.building.text_columns import separator_of
 from salience.train.building.word_tokenizer import portable_tokenizer
-from salience.train.data.labels import LabelScheme, count_classes
+from salience.train.data.labels import LabelScheme
 from salience.train.data.load import TextData, columns_of_model
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class Start:
                 f"--model {name} is a {config.model_type} model and none of ours: give --model sequence_classification "
                 f"--encoder {name} for a plain head on its encoder"
             )
-        weights, recorded = fingerprint(model), _recorded(name, model_args.model_revision)
+        weights, recorded = fingerprint(model.state_dict()), _recorded(name, model_args.model_revision)
         config.drop_fitted(tuple(FITTED), f"--model {name} is trained on")
         model.ngrams = None  # type: ignore[assignment]  # a module or nothing
         config._name_or_path = ""  # what is saved doesn't say where it lay here
@@ -140,9 +140,7 @@ class Start:
         """
         config, labels = self.model.config, self.labels
         wanted = data.label_names or labels.names[:1]  # numbers have no names
-        if data.problem_type == labels.problem_type and wanted == labels.names:
-            self._tell_unused(data)
-        else:
+        if data.problem_type != labels.problem_type or wanted != labels.names:
             self._renew_output(data)
         for name, value in chosen_options(model_args).items():
             setattr(config, name, value)
@@ -151,13 +149,6 @@ class Start:
         except ValueError as error:
             raise UserError(f"--model {self.name}: {one_line(error)}") from error
         return self.model, self.tokenizer
-
-    def _tell_unused(self, data: TextData) -> None:
-        labels = np.asarray(data.splits["train"]["labels"])
-        counts = count_classes(labels, data.problem_type, len(data.label_names))
-        if unused := [name for name, count in zip(data.label_names, counts, strict=True) if not count]:
-            says = "--model %s keeps its labels, and no training text has these: %s"
-            logger.warning(says, self.name, ", ".join(unused))
 
     def _renew_output(self, data: TextData) -> None:
         """Give it an output layer with fresh weights, one output for each label of the data."""
@@ -179,12 +170,12 @@ class Start:
         model.config.label2id = {name: index for index, name in enumerate(names)}
 
 
-def fingerprint(model: PreTrainedModel) -> str:
-    """SHA-256 over the names and the weights of a model."""
+def fingerprint(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 over weights and their names."""
     digest = sha256()
-    for name, weight in sorted(model.state_dict().items()):
+    for name, weight in sorted(weights.items()):
         digest.update(name.encode())
-        digest.update(memoryview(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()))
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

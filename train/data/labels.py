@@ -280,21 +280,3 @@ class LabelScheme:
         text = texts[bad].as_py()
         reason = unknown_label(text, self.names, self.is_of_model, self.number_names == self.names)
         raise UserError(f"row {rows[bad] + 1} of {where} has {reason}")
-
-
-def label_array(labels: pa.ChunkedArray) -> np.ndarray:
-    """Encoded labels as an array: (N,), or (N * C,) if each text has a list."""
-    return (pc.list_flatten(labels) if pa.types.is_nested(labels.type) else labels).to_numpy()
-
-
-def count_classes(labels: np.ndarray, problem_type: str, num_classes: int) -> np.ndarray:
-    """Texts of each class, (C,) int64; nothing for regression.
-
-    Args:
-        labels: What `label_array` gives.
-        problem_type: Of the labels.
-        num_classes: C.
-    """
-    if problem_type == MULTI_LABEL:
-        return labels.reshape(-1, num_classes).sum(0).astype(np.int64)
-    return np.bincount(labels, minlength=num_classes) if problem_type == ONE_LABEL else np.zeros(num_classes, np.int64)

@@ -8,11 +8,10 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from salience.configuration.errors import UserError
-from salience.train.data.labels import LabelScheme, count_classes, label_array
+from salience.train.data.encoded import ROWS_PER_BATCH, count_classes, labels_of
+from salience.train.data.labels import LabelScheme
 
 logger = logging.getLogger(__name__)
-
-ROWS_PER_BATCH = 100_000
 
 
 def without_leaks(splits: dict[str, Dataset], scheme: LabelScheme, drop: bool) -> dict[str, Dataset]:
@@ -56,12 +55,7 @@ def _refuse_losses(rows: Dataset, kept: Dataset, split: str, scheme: LabelScheme
 
 
 def _class_counts(rows: Dataset, scheme: LabelScheme) -> np.ndarray:
-    batches = rows.with_format("arrow").iter(ROWS_PER_BATCH)
-    size = len(scheme.names)
-    return sum(
-        (count_classes(label_array(batch["labels"]), scheme.problem_type, size) for batch in batches),
-        np.zeros(size, np.int64),
-    )
+    return count_classes(labels_of(rows), scheme.problem_type, len(scheme.names))
 
 
 def _leaked(rows: Dataset, held_out: list[Dataset]) -> np.ndarray:

@@ -18,7 +18,8 @@ from sklearn.datasets._twenty_newsgroups import strip_newsgroup_footer, strip_ne
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments, FileArguments, ModelsColumns, TextArguments
 from salience.configuration.flags.rule_kinds import changed_flags
-from salience.train.data.labels import LabelScheme, count_classes, label_array
+from salience.train.data.encoded import count_classes, label_array, labels_of
+from salience.train.data.labels import LabelScheme
 from salience.train.data.leaks import without_leaks
 from salience.train.data.paths import resolve_path
 from salience.train.data.sources.files import FORMAT_FLAGS, read_file, reader_of, refuse_unused
@@ -120,6 +121,8 @@ def load_splits(args: DataArguments, given: Any = None, known: LabelScheme | Non
     given = None if given is None else as_splits(given, args)
     parts = read_parts(args, given)
     if args.resplit:
+        if parts.keys() == {"train"}:
+            raise UserError("--resplit true has no effect here: there is nothing but training data; leave it out")
         if "test" in parts and not args.test_size:
             raise UserError(
                 "--resplit true puts the test data into the training data; say how much to hold out again "
@@ -185,6 +188,8 @@ def columns_of_model(args: Flags, config: Any) -> Flags:
     if args.text_column != list(columns):
         says = "texts are read from the column %s (--text_column), and the model was trained on %s"
         logger.warning(says, " + ".join(args.text_column), " + ".join(columns))
+    if len(args.text_column) > 1 and args.text_separator is None:
+        return replace(args, text_separator=getattr(config, "text_separator", None))
     return args
 
 
@@ -255,4 +260,4 @@ def _class_ids(names: list[str], scheme: LabelScheme) -> list[int]:
 def _classes(rows: Dataset, scheme: LabelScheme) -> np.ndarray | None:
     if scheme.problem_type != "single_label_classification":
         return None
-    return np.concatenate([label_array(batch["labels"]) for batch in rows.with_format("arrow").iter(ROWS_PER_BATCH)])
+    return labels_of(rows)

@@ -117,7 +117,7 @@ def _is_alone(part: Part) -> bool:
 def _holds(separator: str, part: Part) -> bool:
     """Whether a label of a file holds the separator, or is empty, as a text without labels has it."""
     if not pa.types.is_string(part.label.type):
-        return True
+        return False
     found = pc.or_(pc.match_substring(part.label, separator), pc.equal(pc.utf8_trim_whitespace(part.label), ""))
     return bool(pc.any(found).as_py())
 

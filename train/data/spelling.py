@@ -16,8 +16,7 @@ _LIST_AS_TEXT = re.compile(
     r"""|[a-z_][\w.]*\([\[({].*\)|[\[({]\s*(np|numpy)\.\w+\(.*[\])}]""",
     re.DOTALL | re.IGNORECASE,
 )
-# What may be a list and may be a name; (18, 25] is a span of numbers.
-_MAYBE_LIST = re.compile(r"\[.*,.*\]|\(.*,.*\)|\{.*,.*\}|\{[-+\d.e\s]*\}", re.DOTALL | re.IGNORECASE)
+_SET_OF_A_NUMBER = re.compile(r"\{[-+\d.e\s]*\}", re.IGNORECASE)
 _EXACT = 2.0**53  # a double can't hold every whole number beyond
 _MINUS_ZERO = r"^-(0(\.0)?)$"
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?)?")
@@ -98,7 +97,7 @@ def refuse_lists_as_text(texts: pa.Array | pa.ChunkedArray, where: str) -> None:
     """
     labels = [text for text in pc.unique(texts).to_pylist() if text]
     found = [text for text in labels if _LIST_AS_TEXT.fullmatch(text)]
-    doubtful = [text for text in labels if _MAYBE_LIST.fullmatch(text)]
+    doubtful = [text for text in labels if _may_be_list(text)]
     if 2 * len(doubtful) > len(labels) or all(text[0] == "[" and text[-1] == "]" for text in labels):
         found += doubtful
     if found:
@@ -106,6 +105,12 @@ def refuse_lists_as_text(texts: pa.Array | pa.ChunkedArray, where: str) -> None:
             f"the label {found[0][:80]} of {where} is a list written as text; write the file as json lines or "
             "parquet, or the labels with one character between them, as in oven;hobby, and --label_separator"
         )
+
+
+def _may_be_list(text: str) -> bool:
+    """Whether a text may be a list and may be a name; (18, 25] is a span of numbers."""
+    in_brackets = text[0] + text[-1] in ("[]", "()", "{}")
+    return in_brackets and "," in text or _SET_OF_A_NUMBER.fullmatch(text) is not None
 
 
 def whole_number(text: str) -> str | None:

@@ -19,6 +19,8 @@ Rows = TypeVar("Rows", datasets.Dataset, datasets.DatasetDict)
 # Of a batch that is counted: texts, and texts times tokens of the longest, as one can be as long as a book.
 TEXTS_AT_A_TIME = 256
 CELLS_AT_A_TIME = 2**21
+# Whose lengths are read together.
+ROWS_AT_A_TIME = 10_000
 
 
 def tokenize(rows: Rows, tokenizer: PreTrainedTokenizerBase, max_length: int | None = None) -> Rows:
@@ -72,7 +74,9 @@ def tokenize_parts(
 
 def num_tokens(rows: datasets.Dataset) -> np.ndarray:
     """Tokens of each row, (rows,)."""
-    return pc.list_value_length(rows.data["input_ids"]).to_numpy()
+    batches = rows.select_columns("input_ids").with_format("arrow").iter(ROWS_AT_A_TIME)
+    lengths = [pc.list_value_length(batch["input_ids"]).to_numpy() for batch in batches]
+    return np.concatenate([np.zeros(0, np.int64), *lengths])
 
 
 def highest_id(rows: datasets.Dataset) -> int:

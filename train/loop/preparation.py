@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from salience.configuration.errors import UserError
 from salience.train.building.counts import check_ids, count_documents, known_ids
+from salience.train.data.encoded import count_classes, labels_of
 from salience.train.data.load import TextData
 from salience.train.data.tokens import num_tokens, tokenize, tokenize_parts
 from salience.train.loop.losses import LabelStatistics
@@ -82,12 +83,11 @@ def label_statistics(data: TextData) -> LabelStatistics | None:
     """Texts of each class in the training split; None for regression."""
     if data.problem_type == "regression":
         return None
-    labels = np.asarray(data.splits["train"]["labels"])
-    is_multi_label = data.problem_type == "multi_label_classification"
-    counts = labels.sum(0) if is_multi_label else np.bincount(labels, minlength=len(data.label_names))
-    return LabelStatistics(torch.tensor(counts), len(labels), data.problem_type, data.label_names)
+    train = data.splits["train"]
+    counts = count_classes(labels_of(train), data.problem_type, len(data.label_names))
+    return LabelStatistics(torch.tensor(counts), len(train), data.problem_type, data.label_names)
 
 
 def balancing_weights(data: TextData, statistics: LabelStatistics) -> torch.Tensor:
     """Chance of each training text to be drawn, the same in sum for every class."""
-    return (1 / statistics.counts_C.double())[torch.tensor(data.splits["train"]["labels"])]
+    return (1 / statistics.counts_C.double())[torch.from_numpy(labels_of(data.splits["train"]))]

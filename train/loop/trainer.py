@@ -165,6 +165,11 @@ class SalienceTrainer(Trainer):
         labels = inputs["labels"].to(losses[0].device)
         return (torch.stack(losses) * texts).sum() / texts.sum(), joined(answers, rows), labels
 
+    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> Any:
+        """All labels count: to Trainer -100 is none, and it may be a number of a regression."""
+        present = [{"labels": torch.ones_like(batch["labels"])} for batch in batch_samples]
+        return super()._get_num_items_in_batch(present, device)
+
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """The loss of a batch; in adversarial training half of it, as each batch is trained twice."""
         loss: Any = super().compute_loss(model, inputs, *args, **kwargs)

@@ -72,6 +72,7 @@ COMMANDS = {
     "--max_length 99999999999": "--max_length 99999999999 must be less than 2**31",
     "--embedding_dim 10000000000": "--embedding_dim 10000000000 must be at most 65536",
     "--num_layers 1000000": "--num_layers 1000000 must be at most 1000",
+    "--ngram_size 11": "--ngram_size 11 must be at most 10",
     "--train_file=": "--train_file names no file",
     "--data_name \udce9": "--data_name isn't valid UTF-8; rename it",
     "--quoting some": "--quoting some is unknown; choose from checked, trusted, none",
@@ -118,6 +119,9 @@ COMMANDS = {
     "--learning_rate inf": "--learning_rate inf must be a finite number",
     "--num_train_epochs 1e300": "--num_train_epochs 1e+300 must be less than 2**31",
     "--save_strategy steps": "--load_best_model_at_end needs --eval_strategy and --save_strategy to be the same",
+    "--eval_strategy steps --save_strategy steps --eval_steps 5 --save_steps 20": "--load_best_model_at_end needs what "
+    "is evaluated to be saved, and --save_steps 20.0 is another number than --eval_steps; set both to one",
+    "--greater_is_better false": "--greater_is_better belongs to --metric_for_best_model; leave it out",
     "--early_stopping_patience 1 --eval_strategy no --save_strategy no": "--early_stopping_patience needs",
     "--model sequence_classification --encoder a/b --freeze_encoder true --encoder_cache x": "--encoder_cache is for",
     f"{ENCODER} --freeze_encoder true --encoder_cache x --torch_compile true": "--encoder_cache is not offered",

@@ -13,6 +13,7 @@ from sklearn import metrics
 from transformers import EvalPrediction
 
 from salience.configuration.errors import UserError
+from salience.eval.scores.label_thresholds import fit_label_thresholds
 from salience.eval.scores.metrics import compute_scores, make_compute_metrics
 from salience.eval.scores.predictions import Predictions
 
@@ -163,6 +164,15 @@ def test_compute_metrics_takes_the_trainers_predictions():
     assert flat["accuracy"] == pytest.approx(2 / 3)
     assert all(isinstance(score, float) for score in flat.values())
     assert compute_metrics(EvalPrediction(predictions=(logits, np.ones((3, 8))), label_ids=labels)) == flat
+
+
+def test_in_training_rare_labels_are_scored_by_thresholds_as_they_are_fitted():
+    truths = np.eye(2)[[0, 1, 1, 1]][:, :1]  # a quarter has the label
+    knows, knows_nothing = np.array([[-1.0], [-3], [-3], [-3]]), np.array([[0.1], [0.1], [-0.1], [-0.1]])
+    by_half, fitted = (make_compute_metrics(MULTI, ["rare"], fit) for fit in (None, fit_label_thresholds))
+    f1 = {each: [each(EvalPrediction(logits, truths))["f1_macro"] for logits in (knows, knows_nothing)]
+          for each in (by_half, fitted)}  # fmt: skip
+    assert f1[by_half][0] < f1[by_half][1] and f1[fitted] == [1, pytest.approx(2 / 3)]
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf])

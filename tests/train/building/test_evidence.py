@@ -18,7 +18,7 @@ from salience.train.building.evidence import (
     table_size,
     tf_idf_matrix,
 )
-from salience.train.data.tokens import packed_batches
+from salience.train.data.tokens import num_tokens, packed_batches
 from tests.helpers.counting import learned, pack, rows_of
 from tests.helpers.tiny import random_batch
 
@@ -79,6 +79,21 @@ def test_the_matrix_has_the_order_of_the_rows_and_the_models_own_weights():
     evidence = learned(batch, CLASSES)
     by_matrix = tf_idf_matrix(evidence, rows_of(batch)) @ evidence.weight_GC.float().numpy()
     assert_close(evidence(pack(batch)), torch.from_numpy(by_matrix), atol=1e-6, rtol=0)
+
+
+def test_texts_of_many_batches_are_counted_as_those_of_one(monkeypatch):
+    rows = rows_of(random_batch(LENGTHS))
+    whole = learn_table(rows, 2, 2, 1000)
+    monkeypatch.setattr("salience.train.data.tokens.TEXTS_AT_A_TIME", 1)
+    one_by_one = learn_table(rows, 2, 2, 1000)
+    assert torch.equal(whole.key_G, one_by_one.key_G) and torch.equal(whole.idf_G, one_by_one.idf_G)
+
+
+def test_texts_in_another_order_are_as_long_as_they_are():
+    rows = rows_of(random_batch(LENGTHS))
+    order = np.argsort([-length for length in LENGTHS])
+    assert num_tokens(rows.select(order)).tolist() == np.array(LENGTHS)[order].tolist()
+    assert num_tokens(rows.select([])).tolist() == []
 
 
 def test_a_limit_keeps_the_ngrams_of_most_texts():

@@ -94,6 +94,13 @@ def test_multi_label_by_separator(tmp_path):
     assert data.splits["train"].features["labels"].feature == Value("float32")
 
 
+@pytest.mark.parametrize("labels", [[0, 1, 2], [["a"], ["a", "b"], []]])
+def test_a_separator_is_for_labels_of_text(labels, tmp_path):
+    rows = [{"text": f"t{i}", "label": labels[i % 3]} for i in range(12)]
+    message = failure(write_jsonl(tmp_path / "a.jsonl", rows), label_separator="|")
+    assert "holds the --label_separator '|'; leave it out" in message
+
+
 def test_multi_label_integers_sort_by_number(tmp_path):
     rows = [{"text": f"t{i}", "label": [i % 3, 10]} for i in range(10)]
     data = load(write_jsonl(tmp_path / "a.jsonl", rows))

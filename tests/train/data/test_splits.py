@@ -32,6 +32,7 @@ def test_held_out_test_split_and_resplit(tmp_path):
     other = load([a, b], test_size=0.2, validation_size=0.2, split_seed=1)
     assert other.fingerprint("test")["sha256"] != data.fingerprint("test")["sha256"]
     assert "--test_size" in failure(a, test_file=b, resplit=True)
+    assert "--resplit true has no effect here" in failure(a, resplit=True, test_size=0.2)
 
 
 def test_single_examples_stay_in_train(tmp_path, caplog):

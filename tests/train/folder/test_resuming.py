@@ -17,6 +17,7 @@ from salience.train.folder.marked import SAVING_FOLDER
 from salience.train.folder.output import checkpoints, claimed, holds_model
 from salience.train.loop.trainer import SalienceTrainer
 from salience.train.publish.contents import read_contents
+from tests.helpers.tiny import save_tiny_encoder
 from tests.helpers.toy import toy_csv
 from tests.helpers.training import QUIET, train
 
@@ -29,7 +30,7 @@ def data(tmp_path_factory):
     return toy_csv(tmp_path_factory.mktemp("data"))
 
 
-def stop(folder, data, step, *flags):
+def stop(folder, data, step, *flags, tiny=TINY):
     """A run that is stopped where it begins a step."""
 
     def interrupt(*_, **__):
@@ -38,7 +39,7 @@ def stop(folder, data, step, *flags):
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(cli, step, interrupt)
         patch.setenv("ACCELERATE_MIXED_PRECISION", "no")
-        cli.run_command(["--output_dir", str(folder), *QUIET, *TINY, *data, *flags])
+        cli.run_command(["--output_dir", str(folder), *QUIET, *tiny, *data, *flags])
     return folder
 
 
@@ -151,7 +152,7 @@ CHANGES = {
     "--prior_correction": ["1"],
     "--calibrate": ["false"],
     "--early_stopping_patience": ["1"],
-    "--eval_strategy": ["steps", "--save_strategy", "steps"],
+    "--eval_strategy": ["steps", "--save_strategy", "steps", "--eval_steps", "5", "--save_steps", "5"],
     "--optim": ["adafactor"],
     "--per_device_train_batch_size": ["4"],
 }
@@ -162,6 +163,19 @@ def test_a_flag_that_decides_the_result_must_be_what_it_was(copy, data, capsys, 
     line = refusal(copy, [*TINY, *data, *RESUME, flag, *CHANGES[flag]], capsys)
     assert "holds a run with another " in line and flag in line
     assert "--resume_from_checkpoint last" in line.split("another", 1)[1]
+
+
+def test_adapters_go_on_beside_the_weights_that_they_were_trained_beside(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    flags = [*data, "--encoder", "encoder", "--lora", "true", "--num_train_epochs", "2"]
+    save_tiny_encoder(tmp_path / "encoder")
+    folder = stop(tmp_path / "run", flags, "evaluate", tiny=[])
+    weights = load_file("encoder/model.safetensors")
+    changed = {name: weight + 0.1 for name, weight in weights.items()}
+    save_file(changed, "encoder/model.safetensors", {"format": "pt"})
+    assert "holds a run with another model: repeat" in refusal(folder, [*flags, *RESUME], capsys)
+    save_file(weights, "encoder/model.safetensors", {"format": "pt"})
+    assert (train(folder, *flags, *RESUME) / "run.json").exists()
 
 
 @pytest.mark.parametrize(("flag", "texts"), [("--train_file", "train texts"), ("--test_file", "test texts")])

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +106,8 @@ class _Object(dict[str, Any]):
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
-        keys = [key for key, _ in pairs] if len(pairs) > len(self) else []
-        self.repeated = {key for key in keys if keys.count(key) > 1}
+        times = Counter(key for key, _ in pairs) if len(pairs) > len(self) else {}
+        self.repeated = {key for key, count in times.items() if count > 1}
 
 
 def parse(data: bytes | str, name: str, where: str) -> object:
