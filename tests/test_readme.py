@@ -23,6 +23,7 @@ FURTHER_FLAGS = {
     "train configuration/recipes/bbc_news/": FEW_TEXTS,
     "train.py configuration/recipes/bbc_news/": FEW_TEXTS,
     "study configuration/studies/bbc_news.yaml": FEW_TEXTS,
+    "train --train_file": "--num_train_epochs 1 --report_to none --explained_texts 1",  # so few texts get 20
     "report": "--num_documents 8 --num_explained 2",
 }
 SLOW = ("accelerate launch", "salience study")  # processes of their own

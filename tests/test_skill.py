@@ -14,7 +14,8 @@ SKILL = (ROOT / "skills" / "salience" / "SKILL.md").read_text(encoding="utf-8")
 BLOCKS = read_blocks(SKILL)
 RUN = [block for block in BLOCKS if not block.not_run]
 FURTHER_FLAGS = {
-    "train": "--bf16 false --report_to none --disable_tqdm true --max_length 32 --explained_texts 0",
+    "train": "--bf16 false --report_to none --disable_tqdm true --max_length 32 --explained_texts 0 "
+    "--num_train_epochs 1",
     "report": "--num_documents 8 --num_explained 2",
 }
 

@@ -206,9 +206,11 @@ def parts(
         return
     texts = read_texts(data_args, arguments.max_texts, seed)
     corpus = Corpus(texts, seed, arguments.options.get("vocab_size", VOCAB_SIZE))
-    environment["limits"] = measure_limits(Field(folder, None))
     for name, measure in STEPS[suite].items():
-        yield name, measure(corpus, arguments, torch.device(environment["device"]))
+        part = measure(corpus, arguments, torch.device(environment["device"]))
+        if "limits" not in environment:  # only now: the first part refuses wrong options at once
+            environment["limits"] = measure_limits(Field(folder, None))
+        yield name, part
 
 
 def describe(arguments: BenchmarkArguments, device: torch.device) -> dict[str, Any]:

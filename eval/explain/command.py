@@ -5,10 +5,13 @@ writes a page that needs no network (.html), or everything in numbers (.json).
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.data_arguments import FileArguments
@@ -16,9 +19,10 @@ from salience.configuration.flags.flag_rules import check
 from salience.configuration.flags.parser import RecipeParser
 from salience.configuration.terminal import harmless, is_coloured, print_coloured
 from salience.eval.explain.page import write_page
-from salience.eval.explain.telling import about_method, coloured, told
+from salience.eval.explain.telling import about_method, about_score, coloured, told
 from salience.eval.reading.load import ClassifierArguments, load_reader
 from salience.eval.reading.reader import Reader
+from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION, class_probabilities
 from salience.model_cards.run_folder import write_json
 from salience.modeling.attributions import METHODS
 from salience.modeling.explaining_pipeline import ExplainingPipeline
@@ -44,7 +48,13 @@ class ExplainArguments(ClassifierArguments):
     target: str | None = field(
         default=None, metadata={"help": "Class whose score is explained; unset: that of the answer."}
     )
-    top_k: int = field(default=1, metadata={"help": "Answers that are explained, the surest first."})
+    top_k: int | None = field(
+        default=None,
+        metadata={
+            "help": "Answers that are explained, the surest first; unset: one, or all labels that a text gets where it "
+            "can have several."
+        },
+    )
     output: str | None = field(
         default=None, metadata={"help": "A page (.html) or numbers (.json); unset: the explanation is printed."}
     )
@@ -53,7 +63,7 @@ class ExplainArguments(ClassifierArguments):
         check(self)
         if self.method is not None and self.method not in METHODS:
             raise UserError(f"--method {one_line(self.method)} is unknown; choose from {', '.join(METHODS)}")
-        if self.top_k < 1:
+        if self.top_k is not None and self.top_k < 1:
             raise UserError(f"--top_k {self.top_k} must be at least 1")
 
 
@@ -77,7 +87,7 @@ def main(argv: list[str]) -> None:
     elif output:
         write_page(output, content)
     for answer in answers:
-        print(f"label      {one_line(answer['label'])} ({answer['score']:.3f})\nmethod     {about_method(answer)}")
+        print(f"label      {one_line(answer['label'])} {about_score(answer)}\nmethod     {about_method(answer)}")
         if is_coloured():
             print_coloured(coloured(answer["spans"], harmless))
         print(told(answer))
@@ -94,7 +104,8 @@ def explain_texts(model: str | Path, texts: Sequence[str], **flags: Any) -> list
         flags: Flags of `eval.py explain` by their names: `method`, `target`, `top_k`, `revision`, ...
 
     Returns:
-        For each text its answers: a label with its score, and what `salience.modeling.explaining.explain` returns.
+        For each text its answers: a label with its score, and what `salience.modeling.explaining.explain` returns;
+        where a text can have several labels, also whether it `is_given`.
 
     Raises:
         UserError: There is no such model or class, or the method isn't possible.
@@ -121,15 +132,39 @@ def explained(reader: Reader, texts: Sequence[str], arguments: ExplainArguments)
         texts: The texts.
         arguments: `method`, `target` and `top_k`.
     """
+    if isinstance(texts, str):
+        raise UserError("texts are one string, and must be a list of texts: write [text]")
+    if not texts:
+        return []
     classify = ExplainingPipeline(model=reader.model, tokenizer=reader.tokenizer, device=reader.model.device)
-    options = {"method": arguments.method, "target": arguments.target, "top_k": arguments.top_k}
-    cut = {"truncation": reader.limit is not None, "max_length": reader.limit}
+    options: dict[str, Any] = {"method": arguments.method, "explain": True}
+    options |= {"truncation": reader.limit is not None, "max_length": reader.limit}
+    if reader.problem_type == REGRESSION:
+        options["function_to_apply"] = "none"  # transformers has a probability of an only label
     reader.documents(texts)  # looks whether the tokenizer is the model's
     try:
-        answers: Any = classify(list(texts), explain=True, **options, **cut)
+        if reader.problem_type == MULTI_LABEL and arguments.target is None:
+            return [_explained_labels(reader, text, arguments.top_k, partial(classify, **options)) for text in texts]
+        answers: Any = classify(list(texts), target=arguments.target, top_k=arguments.top_k or 1, **options)
     except ValueError as error:
         raise UserError(f"--model {arguments.model}: {one_line(error)}") from error
     return answers
+
+
+def _explained_labels(reader: Reader, text: str, top_k: int | None, explain: Callable[..., Any]) -> list[Answer]:
+    """The labels that a text gets, the surest first, and behind them others, each with its explanation."""
+    logits_C = reader.logits(reader.token_ids([text]))[0]
+    is_given_C, scores_C = reader.decide(logits_C[None])[0], class_probabilities(logits_C, MULTI_LABEL)
+    order = np.lexsort((-scores_C, ~is_given_C))[: top_k or max(int(is_given_C.sum()), 1)]
+    return [
+        explain(text, target=int(number), top_k=1)[0]
+        | {
+            "label": reader.label_names[number],
+            "score": float(scores_C[number]),
+            "is_given": bool(is_given_C[number]),
+        }
+        for number in order
+    ]
 
 
 def given_text(arguments: ExplainArguments) -> str:
@@ -141,6 +176,8 @@ def given_text(arguments: ExplainArguments) -> str:
     if (arguments.text is None) == (arguments.file is None):
         raise UserError("name one text: --text TEXT, or --file FILE")
     if arguments.text is not None:
+        if not arguments.text.strip():
+            raise UserError("--text is blank; write a text")
         return arguments.text
     file = Path(os.path.expanduser(str(arguments.file)))
     if not file.is_file():

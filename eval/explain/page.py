@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from salience.configuration.errors import one_line
-from salience.eval.explain.telling import about_logit, about_method, counted, heaviest
+from salience.eval.explain.telling import about_logit, about_method, about_score, counted, heaviest
 from salience.model_cards.markdown import MAX_NAME
 from salience.model_cards.run_folder import write_whole
 
@@ -29,7 +29,7 @@ def environment() -> Environment:
     """Of the templates that lie here."""
     filters: dict[str, Callable[..., Any]] = {"clean": clean, "largest": largest}
     filters |= {"heaviest": partial(heaviest, count=NUM_BARS), "counted": counted}
-    filters |= {"about_method": about_method, "about_logit": about_logit}
+    filters |= {"about_method": about_method, "about_logit": about_logit, "about_score": about_score}
     return html_environment(Path(__file__).parent, **filters)
 
 

@@ -22,6 +22,12 @@ def about_method(answer: Mapping[str, Any]) -> str:
     )
 
 
+def about_score(answer: Mapping[str, Any]) -> str:
+    """How sure an answer is, and whether it is one, where a text can have several labels."""
+    none = "" if answer.get("is_given", True) else ", below its threshold: not given"
+    return f"({answer['score']:.3f}{none})"
+
+
 def _normalized(naopc: Mapping[str, Any] | None) -> str:
     if naopc is None:
         return ""

@@ -124,6 +124,9 @@ def predict(
             team.wait_for_everyone()
             work(job, numbers, arguments, show_progress)
             team.wait_for_everyone()
+            of_all = Tally(arguments.max_rejected, job)  # of several processes each has seen its own
+            for number in range(len(job.stretches)):
+                of_all.add(number, job.rejected(number))
             head = head_of(job.inputs[0], list(job.predictor.added)) if place.is_file else ""
             rejected = finish(place, len(job.stretches), head)
     return Predicted(place.output, _num_rows(job.stretches), rejected, place.rejected if rejected else None)
@@ -150,10 +153,10 @@ def work(job: Job, numbers: Iterable[int], arguments: PredictArguments, show_pro
     Raises:
         UserError: Too many rows are rejected.
     """
-    tally, todo = Tally(arguments.max_rejected), []
+    tally, todo = Tally(arguments.max_rejected, job), []
     for number in numbers:
         if found := job.found(number):
-            tally.add(found, job, number)
+            tally.add(number, found.rejected)
         else:
             todo.append(number)
     total = _num_rows([job.stretches[number] for number in todo])
@@ -161,10 +164,10 @@ def work(job: Job, numbers: Iterable[int], arguments: PredictArguments, show_pro
         if arguments.ray:
             for number, done in done_on_ray(job, todo, arguments.ray, arguments.ray_actors):
                 bar.update(done.rows)
-                tally.add(done, job, number)
+                tally.add(number, done.rejected)
             return
         for number in todo:
-            tally.add(job.run(number, bar.update), job, number)
+            tally.add(number, job.run(number, bar.update).rejected)
 
 
 def _num_rows(stretches: Sequence[Stretch]) -> int:

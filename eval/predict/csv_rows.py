@@ -1,7 +1,7 @@
 """Rows of .csv and .tsv files, each kept as it stands in its file."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -38,6 +38,17 @@ class Record(NamedTuple):
     raw: str
     cells: list[str] | None
     reason: str = ""
+
+
+def without_rests(records: Iterable[Record]) -> list[Record]:
+    """The same rows; one that may be the rest of a row before it, whose quotes are broken, can't be read either."""
+    found: list[Record] = []
+    for record in records:
+        follows_broken = bool(found) and found[-1].cells is None
+        if record.cells is not None and follows_broken and record.raw.count('"') % 2:
+            record = record._replace(cells=None, reason=f"it may be the rest of the row in line {found[-1].line}")
+        found.append(record)
+    return found
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,7 @@ class CsvInput(TextInput):
 
     def read(self, stretch: Stretch) -> Rows:
         """Read one, and look for cells that swallowed rows where `--quoting` is checked."""
-        records = list(islice(self._records(stretch.offset, stretch.line), stretch.rows))
+        records = without_rests(islice(self._records(stretch.offset, stretch.line), stretch.rows))
         if self.args.quoting == "checked":
             records = self._without_swallowed(records)
         good, rejected = [], []

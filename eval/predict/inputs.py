@@ -109,6 +109,9 @@ def _files_of(name: str) -> list[tuple[str, Path]]:
         raise UserError(f"folder '{name}' has no file that ends in {', '.join(ENDINGS)}")
     if others := [each.name for each in inside if each not in known]:
         logger.warning("%d files of the folder '%s' are not read, such as %s", len(others), name, others[0])
+    if deeper := next((each for each in sorted(path.glob("*/**/*")) if each.is_file() and kind_of(each.name)), None):
+        says = "folders inside of the folder '%s' are not read, as with '%s'; to read them, name '%s/**/*%s'"
+        logger.warning(says, name, deeper.relative_to(path), name.rstrip("/"), kind_of(deeper.name))
     return [(f"{name.rstrip('/')}/{each.name}", each) for each in known]
 
 

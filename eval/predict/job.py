@@ -13,7 +13,7 @@ from salience.eval.predict.rows import Input, Rejected, Stretch
 from salience.eval.predict.writing import whole_file, write_part
 
 FEW_REJECTED = 10
-"""So many never stop a prediction, unless they are all rows."""
+"""So many never stop a prediction, unless they are all rows of the input."""
 
 
 class Done(NamedTuple):
@@ -50,6 +50,10 @@ class Job:
             return Done(known["rows"], known["rejected"]) if is_whole else None
         except (OSError, ValueError, KeyError):  # a file isn't there, or the record itself is damaged
             return None
+
+    def rejected(self, number: int) -> int:
+        """Rows without an answer of a stretch that is done, by whichever process."""
+        return int(json.loads(self.place.record(number).read_bytes())["rejected"])
 
     def run(self, number: int, advance: Callable[[int], object] | None = None) -> Done:
         """Label the rows of a stretch, and write them and those that got no answer.
@@ -91,31 +95,35 @@ class Job:
 
 
 class Tally:
-    """Counts rows, and stops where too many are rejected.
+    """Counts rejected rows, and stops as soon as they are too many of all that there are.
 
     Args:
         share: Of the rows that may be.
+        job: The prediction.
     """
 
-    def __init__(self, share: float) -> None:
-        self.share, self.rows, self.rejected = share, 0, 0
+    def __init__(self, share: float, job: Job) -> None:
+        self.share, self.job, self.rejected = share, job, 0
+        self.rows = sum(each.rows for each in job.stretches)
 
-    def add(self, done: Done, job: Job, number: int) -> None:
+    def add(self, number: int, rejected: int) -> None:
         """Count a stretch.
 
+        Args:
+            number: Of it.
+            rejected: Its rows that got no answer.
+
         Raises:
-            UserError: More than the share were rejected.
+            UserError: More than the share of all rows were rejected.
         """
-        self.rows += done.rows
-        self.rejected += done.rejected
+        self.rejected += rejected
         allowed = max(self.share * self.rows, FEW_REJECTED)
-        if self.share < 1 and (self.rejected > allowed or self.rejected == self.rows):
-            file = job.place.rejected_part(number)
-            first = json.loads(file.read_text(encoding="utf-8").split("\n")[0]) if done.rejected else {}
-            told = f", as row {first['row']} of '{first['file']}': {first['reason']}" if first else ""
+        if rejected and self.share < 1 and (self.rejected > allowed or self.rejected == self.rows):
+            file = self.job.place.rejected_part(number)
+            first = json.loads(file.read_text(encoding="utf-8").split("\n")[0])
             raise UserError(
-                f"{self.rejected} of {self.rows} rows are rejected{told}; look at {file}; mend the input or its flags, "
-                "or go on with a higher --max_rejected"
+                f"{self.rejected} of {self.rows} rows are rejected, as row {first['row']} of '{first['file']}': "
+                f"{first['reason']}; look at {file}; mend the input or its flags, or go on with a higher --max_rejected"
             )
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from salience.configuration.errors import UserError
 from salience.eval.predict.columns import refuse_taken
-from salience.eval.predict.lines import TextInput, encoding_of, size_of
+from salience.eval.predict.lines import TextInput, encoding_of, pieces, size_of
 from salience.eval.predict.rows import Input, Rejected, Rows, Stretch, Survey, divided
 from salience.train.data.formats.json import check_record, parse, refuse_loss
 from salience.train.data.tables import check_columns
@@ -47,9 +47,11 @@ class JsonInput(TextInput):
     def looked_at(self) -> "JsonInput":
         """See `Input`; it may be one list."""
         found = replace(self, encoding=encoding_of(self.path, self.name, self.args))
-        rows = list(islice(found._lines(0, 1), FIRST_ROWS))
-        if not rows or rows[0][2].startswith("["):
-            what = "one JSON list, which can't be read in parts" if rows else "no row"
+        start = next(pieces(self.path, self.name), b"").decode(found.encoding, errors="ignore")
+        is_list = start.lstrip("\ufeff \t\r\n").startswith("[")  # perhaps of one line, which is as long as the file
+        rows = [] if is_list else list(islice(found._lines(0, 1), FIRST_ROWS))
+        if not rows:
+            what = "one JSON list, which can't be read in parts" if is_list else "no row"
             raise UserError(f"'{self.name}' is {what}; write one object in each line, as .jsonl")
         # Of a name that is taken, the file is told, and not its first row.
         parsed = [replace(found, added=())._parse(text, line) for _, line, text in rows]

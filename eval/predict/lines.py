@@ -21,6 +21,9 @@ from salience.train.data.formats.decoding import (
     open_unpacked,
 )
 
+LONGEST_LINE = 64 * 2**20
+"""Characters: a file without line breaks would be read whole."""
+
 
 def pieces(path: Path, name: str) -> Iterator[bytes]:
     """The content of a file, unpacked, some megabytes at a time.
@@ -104,7 +107,12 @@ class Lines:
         """
         try:
             text = self._go_to(offset)
-            while line := text.readline():
+            while line := text.readline(LONGEST_LINE):
+                if len(line) == LONGEST_LINE and not line.endswith(("\n", "\r")):
+                    raise UserError(
+                        f"'{self.name}' has a line of more than {LONGEST_LINE // 2**20:,} million characters, which is "
+                        "no row; put each row on a line of its own"
+                    )
                 at = self._position
                 self._position += size_of(line)
                 yield at, line

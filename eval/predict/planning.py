@@ -22,7 +22,10 @@ from salience.eval.predict.writing import added_cells
 from salience.eval.reading.load import ClassifierArguments
 from salience.eval.reading.reader import Reader
 from salience.eval.scores.predictions import MULTI_LABEL
+from salience.train.folder.record import versions
 
+DECIDING = ("salience", "torch", "transformers", "tokenizers")
+"""On whose versions answers depend."""
 MODEL_FILES = (
     "config.json", "*.safetensors", "*.safetensors.index.json", "pytorch_model*", "tokenizer*", "vocab*", "merges.txt",
     "special_tokens_map.json", "added_tokens.json", "*.model",
@@ -189,6 +192,7 @@ def plan_of(job: Job, arguments: PredictArguments) -> dict[str, Any]:
         "inputs": inputs,
         "flags": {**read, **flags},
         "columns": {name: str(kind) for name, kind in predictor.added.items()},
+        "versions": {name: known for name, known in versions().items() if name in DECIDING},
         "parts": len(job.stretches),
         "rows": rows.total(),
     }
@@ -208,9 +212,11 @@ def fingerprint(model: str | Path) -> str | None:
 def _refuse_unwritable(source: CsvInput, predictor: Predictor, between: str) -> None:
     """Refuse names of classes that a csv file can't hold, before the work."""
     names, kind = predictor.reader.label_names, predictor.reader.problem_type
+    if set(between) & set("0123456789.+-e"):
+        raise UserError(f"--label_separator {between} stands in numbers, too, and separates them; choose another")
     if kind == MULTI_LABEL and (bad := next((each for each in names if between in each), None)):
         raise UserError(
             f"the class '{bad}' has {between} in its name, which stands between several labels in a .csv: choose "
             "another --label_separator"
         )
-    added_cells(source, [[name] for name in names])
+    added_cells(source, [[name] for name in (*names, *predictor.added)])

@@ -23,7 +23,13 @@ from salience.eval.predict.columns import as_arrays, as_lists, refuse_taken, spr
 from salience.eval.reading.load import ClassifierArguments, load_reader
 from salience.eval.reading.reader import Reader
 from salience.eval.reading.words import heaviest_words
-from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION, class_probabilities, confidence
+from salience.eval.scores.predictions import (
+    MULTI_LABEL,
+    REGRESSION,
+    class_probabilities,
+    confidence,
+    least_confidence,
+)
 from salience.train.data.load import clean_texts, columns_of_model
 
 LABEL, SCORE, PROBABILITIES, ACTION, WORDS = "label", "score", "probabilities", "action", "heaviest_words"
@@ -211,7 +217,7 @@ class Predictor(PickledAsFields):
             label, score = list(names[is_answer.argmax(1)]), probabilities[is_answer]
         found = {LABEL: label, SCORE: score, PROBABILITIES: as_lists(probabilities)}
         if self.review_threshold is not None:
-            is_sure = confidence(probabilities, is_answer, kind) >= np.float32(self.review_threshold)
+            is_sure = confidence(probabilities, is_answer, kind) >= np.float32(least_confidence(self.review_threshold))
             found[ACTION] = [PREDICT if each else REVIEW for each in is_sure]
         return found
 

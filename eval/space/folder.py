@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from salience.configuration.errors import one_line
 from salience.eval.predict.planning import MODEL_FILES
 from salience.model_cards.markdown import escape
-from salience.model_cards.run_folder import write_json
+from salience.model_cards.run_folder import RUN_FILE, read_json, write_json
 
 GRADIO = "6.31.0"
 PARTS = ("configuration", "modeling", "model_cards", "train", "eval")
@@ -69,6 +69,13 @@ def requirements() -> Iterator[str]:
     yield from (f"{name}=={number}" for name, number in pinned.items())
 
 
+def _license(run: Path) -> str | None:
+    """The licence that a run was given for its model, if any."""
+    arguments = read_json(run / RUN_FILE).get("arguments") if (run / RUN_FILE).is_file() else None
+    license = arguments.get("license") if isinstance(arguments, dict) else None
+    return one_line(license) if isinstance(license, str) else None
+
+
 def readme(title: str, model: str, revision: str | None) -> str:
     """The Space's README, in whose front matter the Hub reads how it is started.
 
@@ -87,11 +94,12 @@ def readme(title: str, model: str, revision: str | None) -> str:
         "python_version": f"{sys.version_info.major}.{sys.version_info.minor}",
         "app_file": "app.py",
         "short_description": "Labels texts, and shows which words decided",
-        "license": "apache-2.0",
         "tags": ["salience", "text-classification"],
     }
     if revision is not None:
-        front_matter["models"] = [model]
+        front_matter |= {"models": [model], "license": "apache-2.0"}  # of the code: the weights stay where they are
+    elif license := _license(Path(model)):
+        front_matter["license"] = license
     shown = "this model" if revision is None else f"{model} (commit {revision})"
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, autoescape=False

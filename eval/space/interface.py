@@ -17,7 +17,7 @@ from salience.eval.explain.page import environment
 from salience.eval.explain.telling import about_method
 from salience.eval.predict.command import predict
 from salience.eval.predict.planning import PredictArguments
-from salience.eval.predict.predictor import ACTION, PROBABILITIES, REVIEW, SCORE, Predictor
+from salience.eval.predict.predictor import ACTION, LABEL, PROBABILITIES, REVIEW, SCORE, Predictor
 from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION
 from salience.model_cards.markdown import MAX_NAME
 from salience.model_cards.run_folder import read_json
@@ -87,9 +87,16 @@ class Demo:
             raise UserError("Write a text first.")
         reader = self.predictor.reader
         arguments = ExplainArguments(model=str(self.predictor.model), target=target or None)
-        (((answer,),)) = explained(reader, [text], arguments)
+        answer = explained(reader, [text], arguments)[0][0]
         found = self.predictor.answers([text])
-        return self.scores(found), answer["spans"], self.review(found) + self.why(answer)
+        return self.scores(found), answer["spans"], self.review(found) + self.given(found) + self.why(answer)
+
+    def given(self, found: Mapping[str, Any]) -> str:
+        """Which labels a text gets, where it can have several, as HTML."""
+        if self.predictor.reader.problem_type != MULTI_LABEL:
+            return ""
+        names = " · ".join(one_line(name, MAX_NAME) for name in found[LABEL][0]) or "none reaches its threshold"
+        return str(Markup("<p><b>Labels:</b> <bdi>{}</bdi></p>").format(names))
 
     def review(self, found: Mapping[str, Any]) -> str:
         """What is said above an answer that the model isn't sure enough of, as HTML."""

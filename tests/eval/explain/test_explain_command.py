@@ -12,6 +12,7 @@ from salience.eval.explain.telling import about_method, coloured
 from salience.modeling.attributions import METHODS
 from salience.train.building.evidence import attach
 from tests.helpers.counting import learned
+from tests.helpers.predicting import MANY, save_model
 from tests.helpers.tiny import tiny_model
 
 TEXT = "market rates rose and shares of the bank . a goal in the last minute !"
@@ -151,6 +152,8 @@ def test_counts_are_told_in_the_terminal_and_on_the_page(tokenizer, tmp_path, ca
         (["--text", "a", "--output", "page.pdf"], "must end in .html (a page) or .json (numbers)"),
         (["--text", "a", "--output", "nowhere/page.html"], "nowhere is no folder"),
         (["--text", "a", "--top_k", "0"], "--top_k 0 must be at least 1"),
+        (["--text", " "], "--text is blank; write a text"),
+        (["--text", "caf\udce9 a"], "the text 'caf\\udce9 a' has half a character; write texts in UTF-8"),
     ],
 )
 def test_what_cant_be_explained_is_one_sentence(run, capsys, monkeypatch, tmp_path, words, sentence):
@@ -159,6 +162,40 @@ def test_what_cant_be_explained_is_one_sentence(run, capsys, monkeypatch, tmp_pa
     (line,) = [each for each in capsys.readouterr().err.splitlines() if each.startswith("error:")]
     assert sentence in line
     assert not list(tmp_path.iterdir())
+
+
+def test_texts_are_a_list(run):
+    with pytest.raises(UserError, match="must be a list of texts"):
+        explain_texts(run, "the bank")
+    with pytest.raises(UserError, match="has half a character"):
+        explain_texts(run, ["a goal", "the bank \ud83d"])
+    assert explain_texts(run, []) == []
+
+
+def test_of_several_labels_those_that_a_text_gets_are_explained(tmp_path, capsys):
+    thresholds = [0.99, 0.01, 0.02]
+    run = save_model(tmp_path / "run", **MANY, label_thresholds=thresholds)
+    texts = ["a goal in the last minute", "the bank raised its rates"]
+    predicted = Predictor(run, bf16=False).answers(texts)
+    for answers, labels in zip(explain_texts(run, texts, method="gradient_x_input"), predicted["label"], strict=True):
+        assert {answer["label"] for answer in answers} == set(labels) == {answer["target"] for answer in answers}
+        scores = [answer["score"] for answer in answers]
+        assert scores == sorted(scores, reverse=True) and all(answer["is_given"] for answer in answers)
+    (answers,) = explain_texts(run, texts[:1], top_k=3)
+    assert [answer["is_given"] for answer in answers] == [True, True, False]
+    nothing = save_model(tmp_path / "nothing", **MANY, label_thresholds=[0.99] * 3)
+    assert cli.main(["explain", "--model", str(nothing), "--text", texts[0], "--output", str(tmp_path / "a.html")]) == 0
+    assert ", below its threshold: not given)" in capsys.readouterr().out
+    assert ", below its threshold: not given)" in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
+def test_the_score_of_a_number_is_the_number(tmp_path):
+    run = save_model(tmp_path / "run", id2label={0: "value"}, label2id={"value": 0}, problem_type=None)
+    config = json.loads((run / "config.json").read_text())
+    assert config.get("problem_type") is None
+    (number,) = Predictor(run, bf16=False).answers(["a goal"])["score"]
+    (((answer,),)) = explain_texts(run, ["a goal"], method="gradient_x_input")
+    assert answer["score"] == pytest.approx(number, abs=1e-5)
 
 
 def test_an_empty_file_is_called_so(run, capsys, tmp_path):

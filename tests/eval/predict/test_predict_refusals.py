@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -87,6 +88,43 @@ def test_too_many_rejected_rows_stop_it(run):
     assert predict(run, "all.csv", "all_out.csv", max_rejected=1).rejected == 1
 
 
+def test_too_many_are_too_many_of_all_rows_in_any_order(run):
+    for name, bad, good in (("a", 12, 38), ("b", 0, 200), ("c", 12, 38)):
+        with open(f"{name}.csv", "w") as file:
+            file.write("id,text\n" + "1,\n" * bad + "1,a goal\n" * good)
+    for number, order in enumerate((["a.csv", "b.csv"], ["b.csv", "a.csv"])):
+        assert predict(run, order, f"out_{number}").rejected == 12
+    for number, order in enumerate((["a.csv", "c.csv"], ["c.csv", "a.csv"])):
+        assert failure(run, order, f"none_{number}").startswith("12 of 100 rows are rejected, as row 1 of")
+
+
+def test_the_rest_of_a_row_whose_quotes_are_broken_is_no_row(run):
+    good = ["a goal,0\n"] * 20
+    with open("in.csv", "w", newline="") as file:
+        file.write("".join(["text,id\n", *good, '"He said "no"\nand left",1\n', *good]))
+    found = predict(run, "in.csv", "out.csv")
+    assert [row["id"] for row in csv.DictReader(found.output.open())] == ["0"] * 40
+    told = [each["reason"] for each in read_jsonl(found.rejected_file)]
+    assert len(told) == 2 and told[1] == "it may be the rest of the row in line 22"
+
+
+def test_folders_inside_of_a_folder_are_told(run, tmp_path, caplog):
+    (tmp_path / "in" / "2026" / "may").mkdir(parents=True)
+    for place in ("in/a.csv", "in/2026/may/b.csv"):
+        (tmp_path / place).write_text("text\na goal\n")
+    assert predict(run, "in", "out").rows == 1
+    assert "inside of the folder 'in' are not read, as with '2026/may/b.csv'" in caplog.text
+    assert "name 'in/**/*.csv'" in caplog.text and predict(run, "in/**/*.csv", "all").rows == 2
+
+
+@pytest.mark.parametrize(("name", "told"), [("in.jsonl", "'in.jsonl' is one JSON list"), ("in.csv", "a line of more")])
+def test_a_line_as_long_as_a_file_is_not_read(run, tmp_path, monkeypatch, name, told):
+    monkeypatch.setattr("salience.eval.predict.lines.LONGEST_LINE", 1000)
+    content = json.dumps([{"text": "a goal"}] * 100) if name == "in.jsonl" else "text\n" + "goal " * 400
+    (tmp_path / name).write_text(content)
+    assert told in failure(run, name, "out")
+
+
 REFUSED = {
     ("in.csv", "out.jsonl"): "--output out.jsonl must end as 'in.csv' does, or be a folder",
     (
@@ -165,6 +203,12 @@ def test_flags_that_have_no_effect_or_are_wrong_are_refused(run, tmp_path, capsy
         assert main([*words, *flags.split()]) == 2
         assert told in capsys.readouterr().err
     assert main(words[:5]) == 2 and "--output is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("separator", [".", "0", "e", " - "])
+def test_what_stands_in_numbers_separates_none(run, tmp_path, separator):
+    (tmp_path / "in.csv").write_text("text\na goal\n")
+    assert "stands in numbers, too" in failure(run, "in.csv", "out.csv", label_separator=separator)
 
 
 def test_a_file_may_lie_in_the_home_folder_and_a_folder_of_parts_may_not_be_it(run, tmp_path, monkeypatch):

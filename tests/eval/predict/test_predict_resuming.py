@@ -12,6 +12,7 @@ import pytest
 
 from salience.eval import UserError, predict_files
 from salience.eval.predict.job import Job
+from salience.train.folder.record import versions
 from tests.helpers.paths import EVAL
 from tests.helpers.predicting import Stopped, files_of, many_texts, read_jsonl, save_model, stop_before, write_texts
 from tests.helpers.toy import clean_environment
@@ -52,6 +53,17 @@ def test_going_on_gives_the_same_bytes(run, source, tmp_path, monkeypatch, name)
     with pytest.raises(UserError, match="exists|holds a finished prediction"):
         predict_files(run, source, output, **flags)
     assert files_of(output) == files_of(whole.output)
+
+
+def test_other_versions_do_not_go_on(run, source, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_before(patch, 2)
+        with pytest.raises(Stopped):
+            predict_files(run, source, tmp_path / "out", bf16=False, rows_per_part=15)
+    known = versions()
+    monkeypatch.setattr("salience.eval.predict.planning.versions", lambda: {**known, "torch": "0.1"})
+    with pytest.raises(UserError, match="was begun with other versions of the packages"):
+        predict_files(run, source, tmp_path / "out", bf16=False, rows_per_part=15)
 
 
 def test_other_flags_model_or_input_do_not_go_on(run, source, tmp_path, monkeypatch):

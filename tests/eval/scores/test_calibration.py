@@ -122,18 +122,18 @@ def believable(seed, num_texts):
 
 
 def test_thresholds_keep_on_further_texts_what_they_promise():
-    """Of 200 draws of validation texts, one in twenty may promise too much."""
-    logits, labels = believable(0, 200_000)
+    """Of 100 draws of validation texts, one in twenty may promise too much."""
+    logits, labels = believable(0, 50_000)
     confidence, is_right = softmax(logits, axis=1).max(1), logits.argmax(1) == labels
     random, broken = np.random.default_rng(0), {0.9: 0, 0.95: 0}
-    for _ in range(200):
+    for _ in range(100):
         drawn = random.choice(len(labels), 1_000, replace=False)
         ranked = rank(Decisions(confidence[drawn], is_right[drawn]))
         for wanted in broken:
             threshold = lowest_threshold(wanted, ranked)["threshold"]
             assert threshold is not None or wanted > 0.9
             broken[wanted] += threshold is not None and is_right[confidence >= threshold].mean() < wanted
-    assert max(broken.values()) <= 10
+    assert max(broken.values()) <= 5
 
 
 def test_a_threshold_leaves_little_unanswered_that_could_be():
