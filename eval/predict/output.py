@@ -212,9 +212,7 @@ def _refuse_other_plan(place: Place, old: Mapping[str, Any], new: Mapping[str, A
         name = next((mine["name"] for theirs, mine in pairs if theirs != mine), "their number")
         raise UserError(f"{begun_with} other input ({name} differs); give the same, or choose another --output")
     if old.get("versions") != new["versions"]:
-        raise UserError(
-            f"{begun_with} other versions of the packages; go on with those, or choose another --output"
-        )
+        raise UserError(f"{begun_with} other versions of the packages; go on with those, or choose another --output")
     for flag, value in new["flags"].items():
         before = old.get("flags", {}).get(flag)
         if before != value:
