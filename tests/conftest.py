@@ -30,6 +30,14 @@ def seed():
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def no_launcher():
+    """What transformers tells accelerate of a run with FSDP would stay for the next run in this process."""
+    yield
+    for name in [name for name in os.environ if name.startswith("ACCELERATE_USE_")]:
+        del os.environ[name]
+
+
 @pytest.fixture
 def in_tmp_path(tmp_path, monkeypatch):
     """Names of files without a folder lie in the test's own."""

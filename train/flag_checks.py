@@ -7,6 +7,7 @@ import logging
 from copy import copy
 from typing import Any
 
+from accelerate.utils import parse_flag_from_env
 from transformers import PreTrainedModel, Trainer
 from transformers.training_args import OptimizerNames
 
@@ -38,7 +39,19 @@ def check_flags(model_args: Any, tuning: TuningArguments, training: SalienceTrai
         raise UserError("--push_to_hub with --lora needs --base_model USER/NAME: the adapter names its base on the Hub")
     if tuning.adversarial_size and training.n_gpu > 1:  # replicas of one process would mix up their embeddings
         raise UserError("--adversarial_size needs a process for each GPU: start it with accelerate launch")
+    _check_launcher(model_args, tuning)
     rehearse(training)
+
+
+def _check_launcher(model_args: Any, tuning: TuningArguments) -> None:
+    """Refuse what isn't offered with that for which `accelerate launch` is configured, and which no flag names."""
+    for name, variable, flags in (
+        ("FSDP", "ACCELERATE_USE_FSDP", ("lora", "adversarial_size", "encoder_cache")),
+        ("DeepSpeed", "ACCELERATE_USE_DEEPSPEED", ("adversarial_size",)),
+    ):
+        given = [flag for flag in flags if getattr(model_args, flag, None) or getattr(tuning, flag, None)]
+        if given and parse_flag_from_env(variable):
+            raise UserError(f"--{given[0]} is not offered with {name}, for which accelerate is configured")
 
 
 def loss_on(

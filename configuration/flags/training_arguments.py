@@ -82,7 +82,7 @@ class SalienceTrainingArguments(TrainingArguments):
         default=None,
         metadata={
             "help": "Validation metric of the best checkpoint; unset: f1_macro (of several labels by thresholds "
-            "fitted to it), or loss for regression."
+            "that are fitted), or loss for regression."
         },
     )
     logging_steps: float = field(default=10, metadata={"help": "Steps between two points of the training curve."})

@@ -21,7 +21,14 @@ from salience.configuration.flags.data_arguments import DataArguments
 from salience.configuration.flags.parser import RecipeParser
 from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.eval.baseline.frozen import FROZEN_MODELS
-from salience.eval.baseline.models import BASELINES, OF_SEVERAL_LABELS, SparseRun, baseline_kind, run_sparse
+from salience.eval.baseline.models import (
+    BASELINES,
+    OF_SEVERAL_LABELS,
+    THRESHOLD_FLAGS,
+    SparseRun,
+    baseline_kind,
+    run_sparse,
+)
 from salience.eval.scores.label_thresholds import fit_label_thresholds, tell_label_thresholds
 from salience.eval.scores.metrics import compute_scores
 from salience.eval.scores.predictions import MULTI_LABEL, Predictions, count_words, write_predictions
@@ -37,7 +44,6 @@ HELP = """usage: eval.py baseline NAME [RECIPE.yaml ...] --output_dir OUT [--fla
 NAME is one of {}; where texts have several labels, of {}.
 Recipes and flags are those of train.py; only the data flags count, --encoder for frozen_..., and for several labels
 --fit_thresholds and --target_precision; what asks for a model, such as --push_to_hub, is refused."""
-THRESHOLD_FLAGS = ("fit_thresholds", "target_precision")
 
 
 def main(argv: list[str]) -> None:

@@ -21,6 +21,7 @@ from salience.configuration.errors import UserError, one_line
 from salience.eval.baseline.frozen import FROZEN_MODELS, frozen_vectors
 from salience.eval.baseline.prior_correction import PriorCorrectedLogistic
 from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION
+from salience.train.data.encoded import labels_of
 from salience.train.data.load import TextData
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ C and alpha differ from scikit-learn's defaults where that is worth 2 points or 
 BASELINES = (*SPARSE_MODELS, *FROZEN_MODELS)
 """What `eval.py baseline` runs."""
 OF_SEVERAL_LABELS = ("tfidf_svm", "tfidf_logistic", "tfidf_word_char_svm", "frozen_logistic")
+THRESHOLD_FLAGS = ("fit_thresholds", "target_precision")
+"""How they give labels, as in training."""
 """Those of them for texts that can have several labels."""
 
 
@@ -116,7 +119,7 @@ def run_sparse(name: str, data: TextData, model_args: Any = None) -> SparseRun:
     """
     model = build_baseline(name, data.problem_type, model_args)
     train, several = data.splits["train"], data.problem_type == MULTI_LABEL
-    labels = np.asarray(train["labels"], int)
+    labels = labels_of(train).astype(int)
     if several:
         tell_constant_labels(labels, data.label_names)
     started = time.perf_counter()

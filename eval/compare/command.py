@@ -42,7 +42,7 @@ from salience.configuration.flags.data_arguments import DataArguments
 from salience.configuration.flags.parser import RecipeParser
 from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.eval.baseline.command import make_sparse_run
-from salience.eval.baseline.models import OF_SEVERAL_LABELS
+from salience.eval.baseline.models import OF_SEVERAL_LABELS, THRESHOLD_FLAGS
 from salience.eval.compare.output import check_out, write
 from salience.eval.compare.page import text_table
 from salience.eval.compare.results import Comparison, collect, reference_run
@@ -159,6 +159,11 @@ def check_comparable(runs: Sequence[Run]) -> None:
         paired_answers(first.folder, run.folder)
 
 
+def thresholds_of(run: Run) -> dict[str, Any]:
+    """The flags of a run by which a text gets its labels, where it can have several."""
+    return {flag: value for flag, value in run.record["arguments"].items() if flag in THRESHOLD_FLAGS}
+
+
 def made_baselines(runs: Sequence[Run], out: Path, flags: Sequence[str]) -> list[Run]:
     """The TF-IDF baselines that aren't among the runs: those that an earlier call kept, or new ones.
 
@@ -182,15 +187,20 @@ def made_baselines(runs: Sequence[Run], out: Path, flags: Sequence[str]) -> list
             raise UserError(
                 f"{folder} was trained or tested on other texts: choose another --output_dir, or move it away"
             )
+        if thresholds_of(read_run(folder)) != thresholds_of(reference):
+            raise UserError(
+                f"{folder} gives labels by another --fit_thresholds or --target_precision than {reference.folder}: "
+                "choose another --output_dir, or move it away"
+            )
         read_scores(folder)
         paired_answers(reference.folder, folder)
     if missing or _parser().parse(flags)[1] != DataArguments():  # data that are named are those of the runs
         tokens = [*data_flags(reference, flags), *flags]
         data_args = _parser().parse(tokens)[1]
         data = load_data(reference, data_args, "the TF-IDF baselines")
-        seed = reference.record["seed"]
+        seed, tuning = reference.record["seed"], TuningArguments(**thresholds_of(reference))
         for name in tqdm(missing, desc="TF-IDF baselines"):
             command = ["eval.py", "baseline", name, *tokens, f"--seed={seed}", f"--output_dir={folders[name]}"]
             with claimed(folders[name], "sparse"):
-                make_sparse_run(name, data, folders[name], command, seed, data_args, TuningArguments())
+                make_sparse_run(name, data, folders[name], command, seed, data_args, tuning)
     return [read_run(folder) for folder in folders.values()]

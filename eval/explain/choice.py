@@ -10,7 +10,7 @@ from accelerate.utils import broadcast_object_list
 from salience.configuration.configuration_salience import SalienceConfig
 from salience.configuration.errors import UserError
 from salience.eval.explain.attributions import ATTRIBUTIONS
-from salience.eval.explain.faithfulness import erasure
+from salience.eval.explain.faithfulness import NUM_NORMALIZED, erasure
 from salience.eval.explain.normalized import Scale
 from salience.eval.explain.sampling import Sample, draw
 from salience.eval.reading.reader import Reader
@@ -24,8 +24,6 @@ from salience.train.loop.trainer import SalienceTrainer
 
 MAX_TOKENS = 64
 """Of a text, of which the first ones are looked at: `leave_one_out` is quadratic in them."""
-NUM_NORMALIZED = 8
-"""Of the texts, those whose limits are looked for: each is read some hundred times more."""
 
 
 class NormalizedFigures(TypedDict):

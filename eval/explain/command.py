@@ -143,21 +143,24 @@ def explained(reader: Reader, texts: Sequence[str], arguments: ExplainArguments)
         options["function_to_apply"] = "none"  # transformers has a probability of an only label
     reader.documents(texts)  # looks whether the tokenizer is the model's
     try:
-        if reader.problem_type == MULTI_LABEL and arguments.target is None:
-            return [_explained_labels(reader, text, arguments.top_k, partial(classify, **options)) for text in texts]
+        if reader.problem_type == MULTI_LABEL:
+            return [_explained_labels(reader, text, arguments, partial(classify, **options)) for text in texts]
         answers: Any = classify(list(texts), target=arguments.target, top_k=arguments.top_k or 1, **options)
     except ValueError as error:
         raise UserError(f"--model {arguments.model}: {one_line(error)}") from error
     return answers
 
 
-def _explained_labels(reader: Reader, text: str, top_k: int | None, explain: Callable[..., Any]) -> list[Answer]:
+def _explained_labels(
+    reader: Reader, text: str, arguments: ExplainArguments, explain: Callable[..., Any]
+) -> list[Answer]:
     """The labels that a text gets, the surest first, and behind them others, each with its explanation."""
     logits_C = reader.logits(reader.token_ids([text]))[0]
     is_given_C, scores_C = reader.decide(logits_C[None])[0], class_probabilities(logits_C, MULTI_LABEL)
-    order = np.lexsort((-scores_C, ~is_given_C))[: top_k or max(int(is_given_C.sum()), 1)]
+    target, is_one = arguments.target, arguments.target is not None or not is_given_C.any()
+    order = np.lexsort((-scores_C, ~is_given_C))[: arguments.top_k or (1 if is_one else is_given_C.sum())]
     return [
-        explain(text, target=int(number), top_k=1)[0]
+        explain(text, target=int(number) if target is None else target, top_k=1)[0]
         | {
             "label": reader.label_names[number],
             "score": float(scores_C[number]),

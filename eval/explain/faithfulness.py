@@ -149,8 +149,10 @@ def faithfulness(
         except UserError as error:
             left_out[name] = str(error)
     drops = {name: erasure(reader, documents, readings, each, seed) for name, each in importances.items()}
-    first = {name: each[:NUM_NORMALIZED] for name, each in importances.items()}
-    few = reader, documents[:NUM_NORMALIZED], readings[:NUM_NORMALIZED]
+    # Texts lie in the order of their file, often class by class: the first ones would be of one class.
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(documents))[:NUM_NORMALIZED]).tolist()
+    of_few = {name: [each[row] for row in chosen] for name, each in importances.items()}
+    few = reader, [documents[row] for row in chosen], [readings[row] for row in chosen]
     return {
         "num_documents": len(documents),
         "rows": sample.rows,
@@ -162,8 +164,8 @@ def faithfulness(
         "attributions": {name: _summary(name, drops, importances) for name in importances},
         "left_out": left_out,
         "interventions": interventions(reader, documents, readings, seed),
-        "normalized": normalized(*few, {name: each for name, each in first.items() if name != "random"}, seed),
-        "replacement": replacement(*few, first, seed),
+        "normalized": normalized(*few, {name: each for name, each in of_few.items() if name != "random"}, seed),
+        "replacement": replacement(*few, of_few, seed),
     }
 
 

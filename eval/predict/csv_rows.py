@@ -40,15 +40,15 @@ class Record(NamedTuple):
     reason: str = ""
 
 
-def without_rests(records: Iterable[Record]) -> list[Record]:
+def without_rests(records: Iterable[Record]) -> Iterator[Record]:
     """The same rows; one that may be the rest of a row before it, whose quotes are broken, can't be read either."""
-    found: list[Record] = []
+    before: Record | None = None
     for record in records:
-        follows_broken = bool(found) and found[-1].cells is None
-        if record.cells is not None and follows_broken and record.raw.count('"') % 2:
-            record = record._replace(cells=None, reason=f"it may be the rest of the row in line {found[-1].line}")
-        found.append(record)
-    return found
+        follows_broken = before is not None and before.cells is None
+        if before and follows_broken and record.cells is not None and record.raw.count('"') % 2:
+            record = record._replace(cells=None, reason=f"it may be the rest of the row in line {before.line}")
+        yield record
+        before = record
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,12 @@ class CsvInput(TextInput):
 
     def survey(self, file: int, rows: int) -> Survey:
         """See `Input`; a quote may never be closed, or a row be too long to be one."""
-        return Survey(divided(file, rows, ((each.offset, each.line, size_of(each.raw)) for each in self._body())), {})
+        found = without_rests(self._body())
+        return Survey(divided(file, rows, ((*each[:2], size_of(each.raw), each.cells is None) for each in found)), {})
 
     def read(self, stretch: Stretch) -> Rows:
         """Read one, and look for cells that swallowed rows where `--quoting` is checked."""
-        records = without_rests(islice(self._records(stretch.offset, stretch.line), stretch.rows))
+        records = list(islice(without_rests(self._records(stretch.offset, stretch.line)), stretch.rows))
         if self.args.quoting == "checked":
             records = self._without_swallowed(records)
         good, rejected = [], []

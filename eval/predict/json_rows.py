@@ -66,11 +66,11 @@ class JsonInput(TextInput):
         """See `Input`."""
         kinds: dict[str, set[type]] = {}
 
-        def noted() -> Iterator[tuple[int, int, int]]:
+        def noted() -> Iterator[tuple[int, int, int, bool]]:
             for offset, line, text in self._lines(0, 1):
                 for key, value in (self._parse(text, line)[0] or {}).items() if self.to_parquet else ():
                     kinds.setdefault(key, set()).add(_kind(value))
-                yield offset, line, size_of(text)
+                yield offset, line, size_of(text), False
 
         return Survey(divided(file, rows, noted()), kinds)
 

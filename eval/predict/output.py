@@ -120,7 +120,7 @@ def begun(place: Place, plan: Mapping[str, Any]) -> Iterator[None]:
 
     Args:
         place: Where it goes.
-        plan: What its parts are parts of: `model`, `inputs` and `flags`, and more that isn't compared.
+        plan: What its parts are parts of: `model`, `inputs`, `flags` and `versions`, and more that isn't compared.
 
     Raises:
         UserError: It is finished, is being made, is of another plan, or something else is there.
@@ -211,7 +211,7 @@ def _refuse_other_plan(place: Place, old: Mapping[str, Any], new: Mapping[str, A
         pairs = zip(old.get("inputs", []), new["inputs"], strict=False)
         name = next((mine["name"] for theirs, mine in pairs if theirs != mine), "their number")
         raise UserError(f"{begun_with} other input ({name} differs); give the same, or choose another --output")
-    if old.get("versions") != new["versions"]:
+    if old.get("versions", new["versions"]) != new["versions"]:
         raise UserError(f"{begun_with} other versions of the packages; go on with those, or choose another --output")
     for flag, value in new["flags"].items():
         before = old.get("flags", {}).get(flag)

@@ -182,21 +182,22 @@ def state_of(path: Path) -> tuple[int, int] | None:
     return found.st_size, found.st_mtime_ns
 
 
-def divided(file: int, rows: int, found: Iterable[tuple[int, int, int]]) -> list[Stretch]:
+def divided(file: int, rows: int, found: Iterable[tuple[int, int, int, bool]]) -> list[Stretch]:
     """Stretches of the rows of a text file.
 
     Args:
         file: Its number among the inputs.
         rows: Of a stretch; fewer where they are long.
-        found: Where each row begins, its first line, and its bytes.
+        found: Where each row begins, its first line, its bytes, and whether the next one must be read with it.
     """
     stretches: list[Stretch] = []
-    begin, count, size, number = (0, 0), 0, 0, 1
-    for offset, line, num_bytes in found:
-        if count == rows or size >= STRETCH_BYTES:
+    begin, count, size, number, holds_on = (0, 0), 0, 0, 1, False
+    for offset, line, num_bytes, holds_next in found:
+        is_full = count >= rows or size >= STRETCH_BYTES
+        if is_full and (not holds_on or size >= 2 * STRETCH_BYTES):
             stretches.append(Stretch(file, number, count, *begin))
             number, count, size = number + count, 0, 0
         if count == 0:
             begin = line, offset
-        count, size = count + 1, size + num_bytes
+        count, size, holds_on = count + 1, size + num_bytes, holds_next
     return [*stretches, Stretch(file, number, count, *begin)] if count else stretches

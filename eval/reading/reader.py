@@ -28,6 +28,8 @@ from salience.train.data.formats.json import has_half_a_character
 
 logger = logging.getLogger(__name__)
 
+TEXTS_AT_A_TIME = 1_000
+"""That are tokenized together."""
 FEW_TOKENS = 100
 """Of fewer, no share is told."""
 
@@ -71,6 +73,11 @@ def batches(ids: Sequence[Sequence[int] | np.ndarray], batch_size: int, cells: i
     for rows in reversed([order[part][::-1] for part in parts]):
         for start in range(0, len(rows), batch_size):
             yield rows[start : start + batch_size]
+
+
+def portions(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Some texts at a time: what a tokenizer says of a text takes ten times its memory."""
+    return (texts[start : start + TEXTS_AT_A_TIME] for start in range(0, len(texts), TEXTS_AT_A_TIME))
 
 
 @dataclass
@@ -134,15 +141,16 @@ class Reader:
         if not self.tokenizer.is_fast:
             name = type(self.tokenizer).__name__
             raise UserError(f"{name} doesn't tell where tokens stand in a text: a fast tokenizer is needed")
-        if not texts:
-            return []
-        encoding = self._encode(texts, return_offsets_mapping=True)
-        spans = encoding["offset_mapping"]
-        return [Document.of(text, encoding, row, spans[row]) for row, text in enumerate(texts)]
+        found: list[Document] = []
+        for part in portions(texts):
+            encoding = self._encode(part, return_offsets_mapping=True)
+            spans = encoding["offset_mapping"]
+            found += [Document.of(text, encoding, row, spans[row]) for row, text in enumerate(part)]
+        return found
 
     def token_ids(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Tokenize texts, cut at `limit`: each (T,), special tokens included. Any tokenizer of the model will do."""
-        return [np.array(ids, dtype=int) for ids in self._encode(texts)["input_ids"]] if texts else []
+        return [np.array(ids, dtype=int) for part in portions(texts) for ids in self._encode(part)["input_ids"]]
 
     def _encode(self, texts: Sequence[str], **options: bool) -> BatchEncoding:
         cut = {"truncation": self.limit is not None, "max_length": self.limit}

@@ -176,7 +176,9 @@ def _report(
 def source_of(data_args: DataArguments, data: TextData, split: str) -> str:
     """The file that a split is, or the data of which it is a part."""
     file = data_args.test_file if split == "test" else data_args.validation_file
-    return Path(str(file)).name if file else f"{data.name}, {split}"
+    loses_rows = split == "validation" and (data_args.drop_leaked or data_args.minority_labels)
+    is_whole = file and not data_args.resplit and not loses_rows
+    return Path(str(file)).name if is_whole else f"{data.name}, {split}"
 
 
 def finished_run(model: str | None) -> Run | None:

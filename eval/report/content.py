@@ -144,6 +144,7 @@ def collect(
     rows = texts.sample(sizes.documents, sizes.seed)
     documents, readings = [texts.documents[row] for row in rows], [texts.readings[row] for row in rows]
     labels = texts.predictions.labels[rows]
+    mixed = np.random.default_rng(sizes.seed).permutation(rows)  # a file may go class by class
     with tqdm(total=4, desc="report", unit="part") as bar:
         answers = score(texts, run, sizes.seed)
         bar.update()
@@ -156,7 +157,7 @@ def collect(
     for mode in (failures["modes"] or {}).values():
         if mode:  # rows of the sample become rows of the texts
             mode["examples"] = [int(rows[row]) for row in mode["examples"]]
-    found: Findings = {**answers, "attention": attention, "faithfulness": tested, "examples": examples(texts, rows)}
+    found: Findings = {**answers, "attention": attention, "faithfulness": tested, "examples": examples(texts, mixed)}
     return found, failures
 
 
@@ -258,7 +259,7 @@ def examples(texts: Texts, rows: np.ndarray) -> list[Example]:
 
     Args:
         texts: All texts.
-        rows: Those to choose from, the first ones of which are taken.
+        rows: Those to choose from, in the order in which they are taken.
     """
     is_right = texts.predictions.is_right()
     rows = rows[[texts.documents[row].num_words >= 5 for row in rows]]

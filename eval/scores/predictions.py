@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from scipy.special import expit, logit, softmax
 
@@ -265,9 +266,9 @@ def read_predictions(folder: str | Path, split: str) -> Predictions:
             table = pq.read_table(source)
         about = (table.schema.metadata or {}).get(METADATA)
         table = table.sort_by("row")
-        if table["row"].to_pylist() != list(range(len(table))):
+        if not np.array_equal(table["row"].to_numpy(), np.arange(len(table))):
             raise ValueError("its rows aren't those of a split, each once")
-        labels, logits = np.array(table["label"].to_pylist()), np.array(table["logits"].to_pylist(), np.float32)
+        labels, logits = _array(table["label"]), _array(table["logits"]).astype(np.float32)
         num_words = table["words"].to_numpy() if "words" in table.column_names else None
         described: dict[str, Any] = json.loads(about) if about else _described_by_run(Path(folder), labels)
         names = described["label_names"]
@@ -283,6 +284,15 @@ def read_predictions(folder: str | Path, split: str) -> Predictions:
         raise
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise UserError(f"{file} is damaged: train again, or name another run ({one_line(error)})") from error
+
+
+def _array(column: pa.ChunkedArray) -> np.ndarray:
+    """Numbers (N,), or lists of equally many (N, C)."""
+    if not pa.types.is_list(column.type):
+        return column.to_numpy()
+    if len(pc.unique(pc.list_value_length(column))) > 1:
+        raise ValueError("its lists aren't equally long")
+    return pc.list_flatten(column).to_numpy().reshape(len(column), -1)
 
 
 def _described_by_run(folder: Path, labels: np.ndarray) -> dict[str, Any]:

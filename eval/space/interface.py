@@ -86,7 +86,7 @@ class Demo:
         if not text or not text.strip():
             raise UserError("Write a text first.")
         reader = self.predictor.reader
-        arguments = ExplainArguments(model=str(self.predictor.model), target=target or None)
+        arguments = ExplainArguments(model=str(self.predictor.model), target=target or None, top_k=1)
         answer = explained(reader, [text], arguments)[0][0]
         found = self.predictor.answers([text])
         return self.scores(found), answer["spans"], self.review(found) + self.given(found) + self.why(answer)

@@ -12,7 +12,7 @@ from salience.configuration.flags.data_arguments import DataArguments
 from salience.configuration.flags.parser import RecipeParser
 from salience.configuration.flags.yaml_files import read_yaml
 from salience.eval.baseline.frozen import FROZEN_MODELS
-from salience.eval.baseline.models import BASELINES, SPARSE_MODELS, baseline_kind
+from salience.eval.baseline.models import BASELINES, OF_SEVERAL_LABELS, SPARSE_MODELS, THRESHOLD_FLAGS, baseline_kind
 from salience.eval.study.cells import Cell
 from salience.eval.study.scores import KNOWN_SCORES
 
@@ -156,7 +156,8 @@ class Study:
 
 def baseline_flags(name: str) -> set[str]:
     """The flags that count for a baseline of `eval.py baseline`."""
-    return DATA_FLAGS | ENCODER_FLAGS if name in FROZEN_MODELS else DATA_FLAGS
+    flags = DATA_FLAGS | set(THRESHOLD_FLAGS if name in OF_SEVERAL_LABELS else ())
+    return flags | ENCODER_FLAGS if name in FROZEN_MODELS else flags
 
 
 def read_study(file: str, overrides: dict[str, Any]) -> Study:

@@ -1,5 +1,6 @@
 """From the finished cells of a study to study.json and study.md."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -20,6 +21,8 @@ from salience.eval.study.scores import further_scores
 from salience.eval.study.table import render
 from salience.model_cards.run_folder import RUN_FILE, STARTED_FILE, is_whole, read_json, write_json
 from salience.train.folder.output import check_places, check_unfinished
+
+logger = logging.getLogger(__name__)
 
 DPI = 120
 RESULTS_FILES = ("study.json", "study.md", "study.png")
@@ -155,7 +158,7 @@ def collect(study: Study, cells: Sequence[Cell]) -> StudyResults:
         compared = {other: compare(folders[name], folders[other]) for other in others}
         rows[name] = {
             "kind": study.kind(name),
-            "flags": study.rows.get(name, {}),
+            "flags": {**study.rows.get(name, {}), **overridden(study, name)},
             "seeds": found,
             **summaries[name],
             "against": {other: each for other, each in compared.items() if each},
@@ -171,6 +174,12 @@ def collect(study: Study, cells: Sequence[Cell]) -> StudyResults:
     }
 
 
+def overridden(study: Study, name: str) -> dict[str, Any]:
+    """The flags of a row that the command line sets otherwise; what a row takes away stays away."""
+    return {flag: study.overrides[flag] for flag, own in study.rows.get(name, {}).items()
+            if own is not None and flag in study.overrides}  # fmt: skip
+
+
 def check_records(cells: Sequence[Cell]) -> None:
     """Make sure that runs are of the seeds of their cells, and all of a seed of the same test texts.
 
@@ -181,6 +190,9 @@ def check_records(cells: Sequence[Cell]) -> None:
         UserError: They are not.
     """
     tests: dict[int, tuple[Cell, str]] = {}
+    versions = sorted({str(read_run(cell.folder).record.get("salience_version")) for cell in cells})
+    if len(versions) > 1:
+        logger.warning("cells were made by several versions of salience: %s", ", ".join(versions))
     for cell in cells:
         run = read_run(cell.folder)
         if (seed := run.record["seed"]) != cell.seed:
@@ -206,7 +218,7 @@ def check_same_texts(cells: Sequence[Cell]) -> None:
     seen: dict[str, tuple[Cell, dict[str, str]]] = {}
     for cell in cells:
         found = read_run(cell.folder).splits
-        flags = repr((cell.seed, [cell.recipe.get(name) for name in names]))
+        flags = repr([cell.recipe.get(name) for name in names])  # `split_seed` among them
         first, splits = seen.setdefault(flags, (cell, found))
         if found != splits:
             raise UserError(

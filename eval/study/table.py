@@ -10,9 +10,10 @@ from salience.model_cards.markdown import difference_text, escape, percent_text,
 
 LEGEND = (
     "Mean ± standard deviation over the seeds, in percent. Points: difference of the test accuracies, with its 95 % "
-    "interval and p-value by a paired bootstrap over the test texts. Minutes: of cells that were not stopped. "
-    "Texts per second: test texts, read whole; minutes and these depend on what else the machine did, and with an "
-    "encoder_cache they are those of looking up what the encoder said."
+    "interval and p-value by a paired bootstrap over the test texts; where each seed splits the data anew, a text that "
+    "several splits share is drawn as if it were several, which makes them somewhat too narrow. Minutes: of cells that "
+    "were not stopped. Texts per second: test texts, read whole; minutes and these depend on what else the machine "
+    "did, and with an encoder_cache they are those of looking up what the encoder said."
 )
 
 

@@ -1,14 +1,13 @@
 """A trained model as the start of further training: on the labels that it knows, or on others with a new output."""
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
@@ -91,7 +90,7 @@ class Start:
                 f"--model {name} is a {config.model_type} model and none of ours: give --model sequence_classification "
                 f"--encoder {name} for a plain head on its encoder"
             )
-        weights, recorded = fingerprint(model.state_dict()), _recorded(name, model_args.model_revision)
+        weights, recorded = fingerprint(model), _recorded(name, model_args.model_revision)
         config.drop_fitted(tuple(FITTED), f"--model {name} is trained on")
         model.ngrams = None  # type: ignore[assignment]  # a module or nothing
         config._name_or_path = ""  # what is saved doesn't say where it lay here
@@ -170,10 +169,10 @@ class Start:
         model.config.label2id = {name: index for index, name in enumerate(names)}
 
 
-def fingerprint(weights: Mapping[str, Tensor]) -> str:
-    """SHA-256 over weights and their names."""
+def fingerprint(model: PreTrainedModel) -> str:
+    """SHA-256 over the names and the weights of a model."""
     digest = sha256()
-    for name, weight in sorted(weights.items()):
+    for name, weight in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -140,20 +140,20 @@ def save_merged(adapted: PeftModel, folder: Path, base_name: str, base_revision:
     (folder / ADAPTER_FOLDER / CARD_FILE).unlink(missing_ok=True)  # PEFT's; ours is written when there are results
     config = deepcopy(base.config)
     forget_origin(config)  # the adapter's folder gets the configuration's code and no model's
-    setattr(config, BASE_FINGERPRINT, base_fingerprint(adapted))
+    setattr(config, BASE_FINGERPRINT, base_fingerprint(cast(PreTrainedModel, adapted.get_base_model())))
     config.save_pretrained(folder / ADAPTER_FOLDER)
     merged: PreTrainedModel = adapted.merge_and_unload()  # type: ignore[operator]  # the tuner's, by __getattr__
     merged.save_pretrained(folder)
     return merged
 
 
-def base_fingerprint(adapted: PeftModel) -> str:
-    """SHA-256 of the weights that the adapters change or leave as they are, whatever their names and order.
+def base_fingerprint(classifier: PreTrainedModel) -> str:
+    """SHA-256 of the weights that adapters change or leave as they are, whatever their names and order.
 
     Args:
-        adapted: With adapters that are not merged.
+        classifier: Perhaps with adapters in it, that are not merged.
     """
-    encoder = encoder_of(cast(PreTrainedModel, adapted.get_base_model()))
+    encoder = encoder_of(classifier)
     of_adapters = ("lora_", "modules_to_save.", "original_module.")
     weights = [weight for name, weight in encoder.named_parameters() if not any(part in name for part in of_adapters)]
     plain: Iterator[Any] = (
@@ -200,7 +200,7 @@ def load_adapter(name_or_path: str | Path, revision: str | None = None, encoder:
     if other := places ^ weights.keys():
         what = "lacks weights" if other & places else "has weights without a place"
         raise UserError(f"the adapter {name} {what} ({min(other)}): it is damaged, or of another model")
-    if expected not in (None, base_fingerprint(adapted)):
+    if expected not in (None, base_fingerprint(cast(PreTrainedModel, adapted.get_base_model()))):
         raise UserError(f"{encoder} has other weights than the base of {name} had; name that one with encoder=...")
     return adapted
 

@@ -3,14 +3,14 @@
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 REDACTED = "REDACTED"
 # hub_token, push-to-hub-token, token_file; not tokenizer, max_tokens
 SECRET_NAME = re.compile(r"token(?!iz|s)", re.IGNORECASE)
 # A Hub token wherever it stands, and the password in https://user:password@host
-SECRET_VALUE = re.compile(r"\bhf_[A-Za-z0-9]{8,}|(?<=://)[^/\s@]+(?=@)")
+SECRET_VALUE = re.compile(r"\bhf_[A-Za-z0-9]{8,}|(?<=://)[^/\s@]+(?=@)|(?<=://)[^\s@/:]+:[^\s@]+(?=@)")
 # /folder/name or ~/folder/name where a word begins; not the path of an address such as https://hf.co/a/b
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/~-])~?(?:/[\w.+@~-]+){2,}/?")
 
@@ -35,7 +35,7 @@ def redact_command(command: Sequence[str]) -> str:
         secret = word.startswith("-") and bool(SECRET_NAME.search(flag))
         words.append(f"{flag}={REDACTED}" if secret and equals else word)
         secret = secret and not equals
-    return clean(shlex.join(words))
+    return clean(shlex.join(map(_named, words)))
 
 
 def without_secrets(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,7 +55,15 @@ def tidy(value: Any) -> Any:
         return {str(key): tidy(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [tidy(item) for item in value]
-    return clean(str(value)) if isinstance(value, str | Path) else value
+    return clean(_named(str(value))) if isinstance(value, str | Path) else value
+
+
+def _named(word: str) -> str:
+    """A path, or a flag's, without its folders, which may have any characters in their names; others as they are."""
+    flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    path = value.removeprefix("file://")
+    is_path = re.match(r"~?/[^/]+/.", path) and "\n" not in path
+    return f"{flag}{equals}{PurePosixPath(path).name}" if is_path else word
 
 
 def clean(text: str) -> str:

@@ -21,7 +21,8 @@ from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.parser import Arguments
 from salience.model_cards.run_checks import COUNT, EVERY, NUMBER, Rule, Shape, fault
 from salience.model_cards.run_folder import STARTED_FILE, STATE_FILE, read_json, write_json
-from salience.train.building.further import Start, fingerprint
+from salience.train.building.further import Start
+from salience.train.building.lora import base_fingerprint
 from salience.train.data.load import TextData
 from salience.train.folder.output import checkpoints, holds_model, start
 from salience.train.folder.record import changed_arguments
@@ -84,7 +85,7 @@ def run_plan(
     tuning, training = arguments[2], arguments[3]
     flags = {name: value for name, value in changed_arguments(arguments).items() if name not in MAY_CHANGE}
     # Checkpoints of adapters don't hold what these are trained beside.
-    weights = start.sha256 if start else fingerprint(frozen_weights(model)) if tuning.lora else ""
+    weights = start.sha256 if start else base_fingerprint(model) if tuning.lora else ""
     plan = {
         "kind": "model",
         "arguments": tidy(without_secrets(flags)),
@@ -93,11 +94,6 @@ def run_plan(
         "model": sha256((model.config.to_json_string() + weights).encode()).hexdigest(),
     }
     return json.loads(json.dumps(plan, default=str))
-
-
-def frozen_weights(model: PreTrainedModel) -> dict[str, Tensor]:
-    """The weights that training leaves as they are, by their names."""
-    return {name: weight for name, weight in model.named_parameters() if not weight.requires_grad}
 
 
 def start_or_resume(

@@ -58,7 +58,10 @@ def _needed(folder: Path, files: list[str]) -> list[str]:
     needed = ["README.md", "config.json", "tokenizer_config.json", RUN_FILE]
     index = folder / "model.safetensors.index.json"
     if index.is_file() and "model.safetensors" not in files:
-        return needed + sorted(set(read_json(index)["weight_map"].values()))
+        weight_map = read_json(index).get("weight_map")
+        if not isinstance(weight_map, dict):
+            raise UserError(f"{index} has no weight_map, so this is no finished run; train to the end, then push")
+        return needed + sorted(set(map(str, weight_map.values())))
     return [*needed, "model.safetensors"]
 
 

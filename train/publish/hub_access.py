@@ -46,13 +46,13 @@ def check_access(
     answer = _ask(endpoint, "whoami-v2", token)
     if answer.status_code == 401:
         raise UserError(f"{endpoint} doesn't accept the token: run `hf auth login`, or set HF_TOKEN to a valid one")
-    who = answer.json() if answer.status_code == 200 else {}
+    who = _content(answer, endpoint) if answer.status_code == 200 else {}
     if who and not create_pr and not _may_write(who, repo_id):
         raise UserError(_no_rights(repo_id))
     if private:
         name = repo_id if "/" in repo_id else f"{who.get('name')}/{repo_id}"
         there = _ask(endpoint, f"models/{name}", token)
-        if there.status_code == 200 and not there.json().get("private"):
+        if there.status_code == 200 and not _content(there, endpoint).get("private"):
             raise UserError(f"{name} exists and is public: make it private in its settings, or choose another name")
     return token
 
@@ -79,9 +79,19 @@ def _ask(endpoint: str, path: str, token: str) -> Any:
         raise UserError(f"{endpoint} doesn't answer: check the network connection and HF_ENDPOINT") from error
 
 
+def _content(answer: Any, endpoint: str) -> dict[str, Any]:
+    try:
+        found = answer.json()
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{endpoint} answers with something else than a Hub does: check HF_ENDPOINT and the proxy")
+    return found
+
+
 def _may_write(who: dict[str, Any], repo_id: str) -> bool:
     """Whether the token's owner may write to a repo, and the token too, as far as the Hub says who they are."""
-    user = str(who["name"]).lower()
+    user = str(who.get("name")).lower()
     owner, _, name = f"{'' if '/' in repo_id else user + '/'}{repo_id}".lower().partition("/")
     roles = {str(org.get("name")).lower(): org.get("roleInOrg") for org in who.get("orgs") or []}
     if owner != user and roles.get(owner, "read") == "read":
@@ -91,7 +101,9 @@ def _may_write(who: dict[str, Any], repo_id: str) -> bool:
     if token.get("role") != "fineGrained" or scopes is None:
         return token.get("role") != "read"
     granted = {
-        str((scope.get("entity") or {}).get("name")).lower() for scope in scopes if "repo.write" in scope["permissions"]
+        str((scope.get("entity") or {}).get("name")).lower()
+        for scope in scopes
+        if "repo.write" in (scope.get("permissions") or ())
     }
     return bool(granted & {owner, f"{owner}/{name}"})
 

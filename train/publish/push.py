@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, Discussion, HfApi
-from huggingface_hub.errors import EntryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.sha import sha_fileobj
 
@@ -144,6 +144,8 @@ class _Branch:
         """The content of a file; empty if there is none."""
         try:
             file = self.api.hf_hub_download(self.repo_id, name, revision=self.revision)
+        except LocalEntryNotFoundError:  # no answer, which is no "no"
+            raise
         except EntryNotFoundError:
             return ""
         return Path(file).read_text(encoding="utf-8")

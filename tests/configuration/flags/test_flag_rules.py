@@ -245,3 +245,20 @@ def test_the_flags_without_which_it_works_are_to_blame():
     assert blame(lambda left_out: len(left_out), {"a": 1}) == 0
     with pytest.raises(UserError, match="^ours$"):
         blame(lambda left_out: (_ for _ in ()).throw(UserError("ours")), {})
+
+
+@pytest.mark.parametrize(
+    ("variable", "command"),
+    [
+        ("FSDP", f"{ENCODER} --lora true"),
+        ("FSDP", "--adversarial_size 0.1"),
+        ("FSDP", f"{ENCODER} --freeze_encoder true --encoder_cache x"),
+        ("DEEPSPEED", "--adversarial_size 0.1"),
+    ],
+)
+def test_what_accelerate_is_configured_for_is_looked_at_too(monkeypatch, variable, command):
+    model = [] if "--encoder" in command else ["--model", "lstm"]
+    model_args, _, tuning, training = RecipeParser().parse(["--output_dir", "out", *model, *command.split()])
+    monkeypatch.setenv(f"ACCELERATE_USE_{variable}", "true")
+    with pytest.raises(UserError, match="is not offered with .*, for which accelerate is configured"):
+        check_flags(model_args, tuning, training)

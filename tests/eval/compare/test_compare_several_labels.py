@@ -29,4 +29,7 @@ def test_texts_with_several_labels_are_compared_by_all_their_labels(tmp_path, mo
     legend = "an answer is right if it gives all of them and no other"
     assert legend in capsys.readouterr().out
     assert legend in (tmp_path / "out/model_comparison.md").read_text(encoding="utf-8")
+    train(tmp_path / "half", "--model", "cnn", "--num_filters", 8, *data, "--max_steps", 2, "--fit_thresholds", "false")
+    assert main(["compare", "half", "--output_dir", "out"]) == 2
+    assert "gives labels by another --fit_thresholds" in capsys.readouterr().err
     assert main(["compare", "lstm", "out/sparse/tfidf_svm", "--output_dir", "out"]) == 0

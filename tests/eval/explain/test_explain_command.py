@@ -183,6 +183,9 @@ def test_of_several_labels_those_that_a_text_gets_are_explained(tmp_path, capsys
         assert scores == sorted(scores, reverse=True) and all(answer["is_given"] for answer in answers)
     (answers,) = explain_texts(run, texts[:1], top_k=3)
     assert [answer["is_given"] for answer in answers] == [True, True, False]
+    refused = answers[2]["label"]
+    (((answer,),)) = explain_texts(run, texts[:1], target=refused)
+    assert answer["is_given"] and answer["label"] != refused and answer["target"] == refused
     nothing = save_model(tmp_path / "nothing", **MANY, label_thresholds=[0.99] * 3)
     assert cli.main(["explain", "--model", str(nothing), "--text", texts[0], "--output", str(tmp_path / "a.html")]) == 0
     assert ", below its threshold: not given)" in capsys.readouterr().out

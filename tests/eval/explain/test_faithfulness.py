@@ -52,6 +52,19 @@ def all_but_decider(reader, documents, readings):
     return [-each for each in decider_only(reader, documents, readings)]
 
 
+def test_the_few_that_are_looked_at_closely_are_of_all_classes_in_a_sorted_file(tokenizer, monkeypatch):
+    seen = []
+    for name in ("normalized", "replacement"):
+        keep = lambda reader, documents, *_: seen.append([each.text for each in documents])  # noqa: E731
+        monkeypatch.setattr(f"salience.eval.explain.faithfulness.{name}", keep)
+    reader = true_attention(tokenizer)
+    texts = one_word_decides(40)
+    documents, readings = read(reader, sorted(texts, key=lambda text: "goal" in text))
+    faithfulness(reader, documents, readings, {"true": decider_only}, 40)
+    assert seen[0] == seen[1] and len(seen[0]) == 8
+    assert 1 < sum("goal" in text for text in seen[0]) < 7
+
+
 def test_erasing_the_word_that_decides_costs_what_it_must(tokenizer):
     reader = true_attention(tokenizer)
     documents, readings = read(reader, one_word_decides(6))

@@ -106,6 +106,9 @@ def test_the_rest_of_a_row_whose_quotes_are_broken_is_no_row(run):
     assert [row["id"] for row in csv.DictReader(found.output.open())] == ["0"] * 40
     told = [each["reason"] for each in read_jsonl(found.rejected_file)]
     assert len(told) == 2 and told[1] == "it may be the rest of the row in line 22"
+    parts = predict(run, "in.csv", "parts.csv", rows_per_part=1)
+    assert [row["id"] for row in csv.DictReader(parts.output.open())] == ["0"] * 40
+    assert parts.rejected_file.read_bytes() == found.rejected_file.read_bytes()
 
 
 def test_folders_inside_of_a_folder_are_told(run, tmp_path, caplog):

@@ -80,7 +80,7 @@ def test_rows_that_split_the_same_data_otherwise_are_not_compared(tmp_path, monk
     """Also where one of them is finished."""
     monkeypatch.chdir(tmp_path)
     toy_csv(tmp_path)
-    start = "arguments: {train_file: train.csv, test_size: 0.3}\nseeds: [0]\nrows:\n  a: {model: tfidf_svm}\n"
+    start = "arguments: {train_file: train.csv, test_size: 0.3}\nseeds: [0, 1]\nrows:\n  a: {model: tfidf_svm}\n"
     sentence = "error: rows.yaml, row {}: its test texts are others than those of row {}, so they can't be compared"
     for split_seed, rows in ((0, "ab"), (5, "ba")):
         (tmp_path / "rows.yaml").write_text(f"{start}  b: {{model: tfidf_svm, split_seed: {split_seed}}}\n")

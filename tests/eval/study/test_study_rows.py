@@ -7,6 +7,7 @@ import yaml
 
 from salience.eval.cli import main
 from salience.eval.study.file import read_flags, read_study
+from salience.eval.study.results import overridden
 from tests.helpers.toy import toy_csv
 from tests.helpers.toy_study import write_study
 
@@ -60,6 +61,18 @@ def test_mistakes_stop_the_study_before_its_first_cell(tmp_path, data, capsys, c
     assert re.search(message, error), error
     assert error.count("\n") == 1
     assert not out.exists()
+
+
+def test_thresholds_of_labels_are_those_of_baselines_too(tmp_path):
+    study = read_study(write_study(tmp_path, arguments={"fit_thresholds": False}, sparse=["tfidf_svm"]), {})
+    recipes = {cell.row: cell.recipe for cell in study.cells(tmp_path / "out")}
+    assert recipes["lstm"]["fit_thresholds"] is recipes["tfidf_svm"]["fit_thresholds"] is False
+
+
+def test_flags_of_the_command_line_are_those_that_a_row_had(tmp_path):
+    rows = {"a": {"loss": "focal", "focal_gamma": None}, "b": {"weight_decay": 0.1}}
+    study = read_study(write_study(tmp_path, rows=rows, reference="a"), {"loss": "weighted", "focal_gamma": 1.0})
+    assert [overridden(study, name) for name in "ab"] == [{"loss": "weighted"}, {}]
 
 
 LATE = {

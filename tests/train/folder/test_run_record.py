@@ -47,6 +47,10 @@ def record(folder, **changes):
         (["train.py", "--train_file", "/home/ann/my n.csv"], "train.py --train_file 'my n.csv'"),
         (["train.py", "/home/anna/n.csv", "/data/home/ann/n.csv"], "train.py n.csv n.csv"),
         (["train.py", "https://me:pass@host/n.csv"], "train.py https://REDACTED@host/n.csv"),
+        (["train.py", "https://me:pa/ss@host/n.csv"], "train.py https://REDACTED@host/n.csv"),
+        (["train.py", "--train_file", "/home/ann lee/a b/n.csv"], "train.py --train_file n.csv"),
+        (["train.py", "--train_file=/home/ann lee/n.csv"], "train.py --train_file=n.csv"),
+        (["train.py", "file:///home/ann/n.csv", "--label_separator", "/"], "train.py n.csv --label_separator /"),
     ],
 )
 def test_the_command_can_be_repeated_but_tells_no_secret(words, line):

@@ -123,6 +123,7 @@ def test_cut_weights_are_no_weights(tmp_path):
             {"model.safetensors.index.json": {"weight_map": {"a": "model-00001-of-00002.safetensors"}}},
             "it has no model-00001-of-00002.safetensors",
         ),
+        (["model.safetensors"], {"model.safetensors.index.json": {}}, "model.safetensors.index.json has no weight_map"),
         (
             ["config.json"],
             {"adapter_config.json": {"base_model_name_or_path": "/home/me/model"}},

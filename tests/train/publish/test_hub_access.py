@@ -1,5 +1,8 @@
 """What the Hub tells of rights is looked at before anything is trained."""
 
+import json
+from types import SimpleNamespace
+
 import huggingface_hub.constants
 import pytest
 
@@ -26,6 +29,7 @@ RIGHTS = {
     "hf_fine_repo": {"role": "fineGrained", "fineGrained": {"scoped": [scope("alice/news", "repo.write")]}},
     "hf_fine_other": {"role": "fineGrained", "fineGrained": {"scoped": [scope("alice/other", "repo.write")]}},
     "hf_fine_read": {"role": "fineGrained", "fineGrained": {"scoped": [scope("alice", "repo.content.read")]}},
+    "hf_fine_bare": {"role": "fineGrained", "fineGrained": {"scoped": [{"entity": {"name": "alice"}}]}},
     "hf_reader": {"role": "read"},
     "hf_writer": {"role": "write"},
 }
@@ -44,6 +48,7 @@ RIGHTS = {
         ("alice/news", "hf_fine_repo", True),
         ("alice/news", "hf_fine_other", False),
         ("alice/news", "hf_fine_read", False),
+        ("alice/news", "hf_fine_bare", False),
         ("makers/news", "hf_fine", False),
     ],
 )
@@ -57,6 +62,14 @@ def test_rights_are_known_before_anything_is_trained(hub, repo, token, may_write
         with pytest.raises(UserError, match=f"the token may not write to {repo}"):
             check_access(repo, token=token)
         assert check_access(repo, create_pr=True, token=token) == token
+
+
+@pytest.mark.parametrize("content", [b"<html>log in</html>", b"[]", b""])
+def test_what_is_no_hub_is_called_so(hub, monkeypatch, content):
+    answer = SimpleNamespace(status_code=200, json=lambda: json.loads(content))
+    monkeypatch.setattr("salience.train.publish.hub_access._ask", lambda *_: answer)
+    with pytest.raises(UserError, match="answers with something else than a Hub does"):
+        check_access("alice/news", token="hf_writer")
 
 
 def test_a_public_repo_is_no_place_for_a_private_model(hub):
