@@ -17,7 +17,8 @@ from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.eval.scores.calibration import fit_temperature
 from salience.eval.scores.label_thresholds import fit_label_thresholds, tell_label_thresholds
 from salience.eval.scores.metrics import compute_scores, flat_scores, make_compute_metrics
-from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION, Predictions, count_words, write_predictions
+from salience.eval.scores.prediction_files import write_predictions
+from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION, Predictions, count_words
 from salience.eval.scores.review import fit_review, reviewed, tell_review
 from salience.eval.weighing import choose, share_of
 from salience.model_cards.run_folder import PREFIXES, NgramsRecord, without_prefix, write_results

@@ -13,7 +13,8 @@ from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.data_arguments import DataArguments
 from salience.configuration.flags.parser import as_tokens
 from salience.eval.scores.metrics import compute_scores
-from salience.eval.scores.predictions import REGRESSION, Predictions, predictions_file, read_predictions
+from salience.eval.scores.prediction_files import predictions_file, read_predictions
+from salience.eval.scores.predictions import REGRESSION, Predictions
 from salience.model_cards.run_checks import MAKE_ANEW
 from salience.model_cards.run_folder import (
     RunFolder,

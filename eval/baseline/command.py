@@ -31,7 +31,8 @@ from salience.eval.baseline.models import (
 )
 from salience.eval.scores.label_thresholds import fit_label_thresholds, tell_label_thresholds
 from salience.eval.scores.metrics import compute_scores
-from salience.eval.scores.predictions import MULTI_LABEL, Predictions, count_words, write_predictions
+from salience.eval.scores.prediction_files import write_predictions
+from salience.eval.scores.predictions import MULTI_LABEL, Predictions, count_words
 from salience.model_cards.run_folder import RUN_FILE, STARTED_FILE, TRAIN_RESULTS_FILE, write_json, write_results
 from salience.train.building.encoder_loading import public_name
 from salience.train.data.encoded import labels_of

@@ -47,7 +47,8 @@ from salience.eval.compare.output import check_out, write
 from salience.eval.compare.page import text_table
 from salience.eval.compare.results import Comparison, collect, reference_run
 from salience.eval.runs import Run, check_same_classes, data_flags, load_data, paired_answers, read_run, read_scores
-from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION, read_predictions
+from salience.eval.scores.prediction_files import read_predictions
+from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION
 from salience.model_cards.run_folder import RUN_FILE
 from salience.train.folder.output import claimed, held
 

@@ -53,7 +53,8 @@ from salience.eval.report.output import PAGE_FILE, check_output, output_folder, 
 from salience.eval.report.pictures import as_png, draw
 from salience.eval.report.texts import Sizes, Texts
 from salience.eval.runs import Run, data_flags, load_data, read_own_results, read_run
-from salience.eval.scores.predictions import REGRESSION, predictions_file
+from salience.eval.scores.prediction_files import predictions_file
+from salience.eval.scores.predictions import REGRESSION
 from salience.model_cards.run_folder import PREFIXES, RUN_FILE
 from salience.train.data.load import TextData, columns_of_model, load_test
 from salience.train.data.sources.memory import describe_table

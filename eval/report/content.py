@@ -37,12 +37,8 @@ from salience.eval.scores.calibration import Answered, CalibrationResult, at_thr
 from salience.eval.scores.doubtful_labels import DoubtfulLabels, doubtful_labels
 from salience.eval.scores.intervals import Interval, with_intervals
 from salience.eval.scores.metrics import Scores, compute_scores
-from salience.eval.scores.predictions import (
-    SINGLE_LABEL,
-    Predictions,
-    predictions_file,
-    read_predictions,
-)
+from salience.eval.scores.prediction_files import predictions_file, read_predictions
+from salience.eval.scores.predictions import SINGLE_LABEL, Predictions
 from salience.model_cards.run_folder import read_results
 from salience.modeling.documents import Document
 

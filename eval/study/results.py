@@ -13,7 +13,7 @@ from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments
 from salience.eval.runs import best_by_validation, paired_answers, read_run, read_scores
 from salience.eval.scores.paired import Difference, McNemar, bootstrap, exact_mcnemar
-from salience.eval.scores.predictions import read_predictions
+from salience.eval.scores.prediction_files import read_predictions
 from salience.eval.study.cells import Cell
 from salience.eval.study.figure import draw_study
 from salience.eval.study.file import Study

@@ -8,7 +8,7 @@ import numpy as np
 from salience.configuration.errors import UserError
 from salience.eval.scores.breakdown import by_length
 from salience.eval.scores.calibration import calibration
-from salience.eval.scores.predictions import predictions_file, read_predictions
+from salience.eval.scores.prediction_files import predictions_file, read_predictions
 from salience.eval.study.cells import Cell
 from salience.model_cards.run_folder import read_results
 

@@ -10,7 +10,7 @@ from scipy.special import softmax
 from transformers import AutoConfig, AutoModelForSequenceClassification, pipeline
 
 from salience.eval.scores.calibration import fit_temperature, negative_log_likelihood
-from salience.eval.scores.predictions import read_predictions
+from salience.eval.scores.prediction_files import read_predictions
 from salience.train import cli
 from salience.train.building.lora import load_adapter
 from tests.helpers.toy import toy_texts, write_csv, write_jsonl

@@ -14,7 +14,7 @@ from salience.eval import Predictor, export_model, predict_files, score_model
 from salience.eval.cli import main as evaluate
 from salience.eval.scores.label_thresholds import fit_label_thresholds
 from salience.eval.scores.metrics import compute_scores
-from salience.eval.scores.predictions import read_predictions
+from salience.eval.scores.prediction_files import read_predictions
 from salience.model_cards.card import usage_blocks
 from salience.train.cli import main
 from tests.helpers.run_folders import read

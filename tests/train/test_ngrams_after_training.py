@@ -11,7 +11,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from salience.configuration import AttnPoolConfig
 from salience.eval import after_training
-from salience.eval.scores.predictions import SINGLE_LABEL, Predictions, read_predictions
+from salience.eval.scores.prediction_files import read_predictions
+from salience.eval.scores.predictions import SINGLE_LABEL, Predictions
 from salience.eval.weighing import Weighed
 from salience.modeling.ngram_evidence import damped
 from salience.train import cli

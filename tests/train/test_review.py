@@ -10,7 +10,7 @@ from transformers import AutoConfig
 from salience.eval import Predictor
 from salience.eval.cli import main as evaluate
 from salience.eval.scores.guarantee import CHANCE_OF_LESS, accuracy_bound
-from salience.eval.scores.predictions import read_predictions
+from salience.eval.scores.prediction_files import read_predictions
 from salience.eval.scores.review import fit_review, reviewed, tell_review
 from salience.train.cli import main
 from tests.helpers.predicting import save_model

@@ -16,7 +16,7 @@ from salience.eval.baseline.frozen import LOGISTIC, frozen_vectors
 from salience.eval.baseline.models import run_sparse
 from salience.eval.baseline.prior_correction import PriorCorrectedLogistic
 from salience.eval.cli import main
-from salience.eval.scores.predictions import read_predictions
+from salience.eval.scores.prediction_files import read_predictions
 from salience.eval.study.scores import group_score
 from salience.train.data.load import load_splits
 from salience.train.data.splits import thin_classes

@@ -17,7 +17,7 @@ from salience.eval.baseline.models import SPARSE_MODELS, build_baseline, run_spa
 from salience.eval.baseline.prior_correction import PriorCorrectedLogistic
 from salience.eval.cli import main
 from salience.eval.scores.label_thresholds import fit_label_thresholds
-from salience.eval.scores.predictions import read_predictions
+from salience.eval.scores.prediction_files import read_predictions
 from salience.train.data.load import TextData
 from tests.helpers.toy import TOPICS, toy_csv, toy_texts
 

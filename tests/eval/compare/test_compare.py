@@ -16,7 +16,7 @@ from sklearn.svm import LinearSVC
 from salience.configuration.flags.data_arguments import DataArguments
 from salience.eval.cli import main
 from salience.eval.compare.page import MAX_NAME, write_figure
-from salience.eval.scores.predictions import read_predictions
+from salience.eval.scores.prediction_files import read_predictions
 from salience.train.data.load import load_splits
 from tests.helpers.toy import TOPICS, toy_texts, write_csv
 from tests.helpers.training import read, train

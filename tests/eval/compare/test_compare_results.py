@@ -12,7 +12,8 @@ from salience.eval.compare.command import check_comparable
 from salience.eval.compare.page import shorten
 from salience.eval.compare.results import distinct_names, intervals
 from salience.eval.runs import read_run
-from salience.eval.scores.predictions import Predictions, read_predictions, write_predictions
+from salience.eval.scores.prediction_files import read_predictions, write_predictions
+from salience.eval.scores.predictions import Predictions
 from salience.model_cards.run_folder import write_json
 from tests.helpers.paths import DATA
 

@@ -4,7 +4,7 @@ import pytest
 from sklearn.metrics import accuracy_score
 
 from salience.eval.cli import main
-from salience.eval.scores.predictions import read_predictions
+from salience.eval.scores.prediction_files import read_predictions
 from tests.helpers.toy import toy_texts, write_jsonl
 from tests.helpers.training import read, train
 

@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from transformers import BertModel
 
 from salience.eval.cli import main
-from salience.eval.scores.predictions import read_predictions
+from salience.eval.scores.prediction_files import read_predictions
 from salience.model_cards.card import make_card
 from tests.helpers.tiny import tiny_encoder_config
 from tests.helpers.toy import toy_texts, write_jsonl

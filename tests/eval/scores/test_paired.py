@@ -8,7 +8,8 @@ from scipy.stats import bootstrap as scipy_bootstrap
 
 from salience.configuration.errors import UserError
 from salience.eval.scores.paired import bootstrap, exact_mcnemar
-from salience.eval.scores.predictions import Predictions, write_predictions
+from salience.eval.scores.prediction_files import write_predictions
+from salience.eval.scores.predictions import Predictions
 from salience.eval.study.results import compare
 
 

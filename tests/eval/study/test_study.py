@@ -10,7 +10,7 @@ import pytest
 
 from salience.eval.cli import main
 from salience.eval.scores.calibration import calibration
-from salience.eval.scores.predictions import read_predictions
+from salience.eval.scores.prediction_files import read_predictions
 from salience.train.folder.hub_files import hub_files
 from tests.helpers.paths import EVAL
 from tests.helpers.toy import clean_environment, toy_csv

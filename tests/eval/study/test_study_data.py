@@ -5,7 +5,7 @@ import json
 import pytest
 
 from salience.eval.cli import main
-from salience.eval.scores.predictions import read_predictions
+from salience.eval.scores.prediction_files import read_predictions
 from tests.helpers.toy import toy_csv
 from tests.helpers.toy_study import write_study
 
