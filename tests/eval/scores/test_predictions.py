@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from scipy.special import expit, softmax
 
 from salience.configuration.errors import UserError
-from salience.eval.scores.prediction_files import predictions_file, read_predictions, write_predictions
-from salience.eval.scores.predictions import METADATA, Predictions, decide
+from salience.eval.scores.prediction_files import METADATA, predictions_file, read_predictions, write_predictions
+from salience.eval.scores.predictions import Predictions, decide
 
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 OLD_RUNS = Path(__file__).parents[2] / "data/run_0_1"
