@@ -172,7 +172,7 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
     remember_columns(model.config, tokenizer, data_args)
     is_pretrained = start is not None or model_args.encoder is not None
     chosen = settle_training(model, arguments, len(data.splits["train"]), is_pretrained)
-    check_model(model, model_args, tuning, training)
+    check_model(model, model_args, training)
     texts = prepare_texts(model, tokenizer, data, data_args.max_length, data_args.sampled_parts)
     compute_metrics = metrics_in_training(model.config, data, tuning)
     trainer = make_trainer(model, tokenizer, data, texts, statistics, loss, tuning, training, compute_metrics)

@@ -17,8 +17,6 @@ from salience.configuration.flags.model_arguments import chosen_options
 from salience.configuration.flags.training_arguments import SalienceTrainingArguments
 from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.model_cards.run_folder import is_hub_id
-from salience.modeling.encoders import pretrained_encoder
-from salience.modeling.windows import takes_embeddings
 from salience.train.data.load import TextData
 from salience.train.loop.assembly import name_best_metric
 from salience.train.loop.losses import BALANCING_LOSSES, LabelStatistics, TrainingLoss
@@ -80,15 +78,10 @@ def loss_on(
     return TrainingLoss(tuning, data.problem_type, statistics, training.label_smoothing_factor), statistics
 
 
-def check_model(
-    model: PreTrainedModel, model_args: Any, tuning: TuningArguments, training: SalienceTrainingArguments
-) -> None:
+def check_model(model: PreTrainedModel, model_args: Any, training: SalienceTrainingArguments) -> None:
     """Refuse flags that the model, once built, has no place for."""
     if training.gradient_checkpointing and not any(hasattr(part, "gradient_checkpointing") for part in model.modules()):
         raise UserError(f"--gradient_checkpointing is for Transformers; leave it out with --model {model_args.model}")
-    encoder = pretrained_encoder(model)
-    if tuning.adversarial_size and encoder is not None and not takes_embeddings(encoder):
-        raise UserError(f"--adversarial_size needs an encoder that reads embeddings; {type(encoder).__name__} doesn't")
     _check_optimizer(model, training)
 
 

@@ -20,7 +20,11 @@ def is_json_object_or_name(text: Any) -> bool:
 
 def is_utf8(text: str) -> bool:
     """Whether a text can be written as UTF-8."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_file_name(text: str) -> bool:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from salience.configuration.errors import UserError, one_line
+from salience.configuration.flags.value_checks import is_utf8
 from salience.eval.reading.words import label_names, problem_type
 from salience.eval.scores.predictions import Predictions, decide
 from salience.modeling.documents import Document, padded
@@ -24,7 +25,6 @@ from salience.modeling.ragged import like_lengths
 from salience.modeling.salience_base import SaliencePreTrainedModel
 from salience.modeling.tokenizer_loading import foreign_tokenizer
 from salience.modeling.windows import cells_of_call
-from salience.train.data.formats.json import has_half_a_character
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +154,7 @@ class Reader:
 
     def _encode(self, texts: Sequence[str], **options: bool) -> BatchEncoding:
         cut = {"truncation": self.limit is not None, "max_length": self.limit}
-        if (broken := next((text for text in texts if has_half_a_character(text)), None)) is not None:
+        if (broken := next((text for text in texts if not is_utf8(text)), None)) is not None:
             raise UserError(f"the text {one_line(repr(broken), 60)} has half a character; write texts in UTF-8")
         encoding = self.tokenizer(list(texts), verbose=False, **cut, **options)
         highest = max((max(ids, default=0) for ids in encoding["input_ids"]), default=0)

@@ -151,4 +151,4 @@ def check_models(study: Study, group: Sequence[tuple[Cell, Arguments]], data: Te
             model, _ = build_model(model_args, data.splits["train"]["text"], data.label_names, data.problem_type)
         for cell, arguments in alike:
             with named(study, cell):
-                check_model(model, arguments[0], *arguments[2:])
+                check_model(model, model_args, arguments[3])

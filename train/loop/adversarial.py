@@ -13,6 +13,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from salience.configuration.errors import UserError
+from salience.modeling.encoders import pretrained_encoder
+from salience.modeling.windows import takes_embeddings
+
+
+def check_embeddings(model: PreTrainedModel) -> None:
+    """Make sure that a classifier's encoder has embeddings that can be changed before it reads them.
+
+    Raises:
+        UserError: It looks them up itself, window by window.
+    """
+    encoder = pretrained_encoder(model)
+    if encoder is not None and not takes_embeddings(encoder):
+        raise UserError(f"--adversarial_size needs an encoder that reads embeddings; {type(encoder).__name__} doesn't")
 
 
 def worst_changes(embeddings: Sequence[Tensor], size: float, num_texts: int) -> list[Tensor]:

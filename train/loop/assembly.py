@@ -24,6 +24,7 @@ from salience.train.building.lora import add_adapters, encoder_of, save_merged
 from salience.train.data.load import TextData
 from salience.train.data.tokens import num_tokens
 from salience.train.folder.marked import SAVING_FOLDER, saved, saving_folder
+from salience.train.loop.adversarial import check_embeddings
 from salience.train.loop.losses import LabelStatistics, TrainingLoss
 from salience.train.loop.preparation import PreparedTexts, balancing_weights
 from salience.train.loop.schedule import choose_schedule
@@ -75,7 +76,13 @@ def make_trainer(
     training: SalienceTrainingArguments,
     compute_metrics: Callable[[EvalPrediction], dict[str, float]],
 ) -> SalienceTrainer:
-    """The trainer that the flags ask for; with LoRA the model gets its adapters."""
+    """The trainer that the flags ask for; with LoRA the model gets its adapters.
+
+    Raises:
+        UserError: The encoder has no embeddings that could be changed.
+    """
+    if tuning.adversarial_size:
+        check_embeddings(model)
     if isinstance(model, SaliencePreTrainedModel):
         cast(SaliencePreTrainedModel, model.base_model).keep_at_most = training.max_tokens_per_pass or None
     return SalienceTrainer(

@@ -263,7 +263,7 @@ def test_missing_predictions_are_one_sentence(tmp_path):
 def test_scores_are_read_and_compared_without_torch():
     """A table of results shouldn't wait for it; the module that `evaluate` loads by its path is no part of it."""
     modules = ["breakdown", "calibration", "doubtful_labels", "guarantee", "intervals", "label_thresholds", "metrics"]
-    modules += ["paired", "predictions", "review"]
+    modules += ["paired", "prediction_files", "predictions", "review"]
     code = "import sys\n" + "".join(f"import salience.eval.scores.{name}\n" for name in modules)
     code += "print(*sorted({'torch', 'transformers', 'evaluate'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

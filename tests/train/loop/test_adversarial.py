@@ -8,13 +8,9 @@ from transformers import EsmConfig
 
 from salience.configuration.configuration_attn_pool import AttnPoolConfig
 from salience.configuration.errors import UserError
-from salience.configuration.flags.model_arguments import ModelArguments
-from salience.configuration.flags.training_arguments import SalienceTrainingArguments
-from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.modeling.modeling_attn_pool import AttnPoolForSequenceClassification
 from salience.train import cli
-from salience.train.flag_checks import check_model
-from salience.train.loop.adversarial import adversarial_step, worst_changes
+from salience.train.loop.adversarial import adversarial_step, check_embeddings, worst_changes
 from tests.helpers.tiny import ENCODER, random_batch, tiny_model
 from tests.helpers.toy import toy_texts, write_csv
 from tests.helpers.training import read, train
@@ -115,10 +111,9 @@ def test_what_does_not_go_with_it_is_refused(tmp_path, encoder_folder, texts, fl
     assert not (tmp_path / "run").exists()
 
 
-def test_an_encoder_that_reads_no_embeddings_is_refused(tmp_path):
+def test_an_encoder_that_reads_no_embeddings_is_refused():
     config = EsmConfig(**ENCODER, pad_token_id=1, mask_token_id=3, token_dropout=True)
-    model = AttnPoolForSequenceClassification(AttnPoolConfig(encoder_config=config, key_dim=8))
-    training = SalienceTrainingArguments(output_dir=str(tmp_path), use_cpu=True, bf16=False)
-    check_model(model, ModelArguments(), TuningArguments(), training)
     with pytest.raises(UserError, match="--adversarial_size needs an encoder that reads embeddings; EsmModel doesn't"):
-        check_model(model, ModelArguments(), TuningArguments(adversarial_size=0.1), training)
+        check_embeddings(AttnPoolForSequenceClassification(AttnPoolConfig(encoder_config=config, key_dim=8)))
+    for name in ("attn_pool", "lstm"):
+        check_embeddings(tiny_model(name))
