@@ -8,4 +8,5 @@ RECIPES, STUDIES = ROOT / "configuration" / "recipes", ROOT / "configuration" / 
 DATA = ROOT / "tests" / "data"
 TINY_TOKENIZER = DATA / "tiny_tokenizer"
 # data/run_VERSION and data/run_format_NUMBER: what was saved then, and what it answered.
+# Each folder has a name of its own: transformers 4 keeps the code of folders by their last name.
 RECORDED = sorted(DATA.glob("run_*/*.json"))
