@@ -29,8 +29,8 @@ def test_every_family_has_every_attribution_that_it_can_have(name, tokenizer):
         found = attribution(reader, documents, readings)
         assert [each.shape for each in found] == [(document.num_words,) for document in documents]
         assert all(np.isfinite(each).all() for each in found)
-        (again,) = attribution(reader, documents[1:2], readings[1:2])
-        np.testing.assert_allclose(found[1], again, atol=1e-6)
+        (again,) = attribution(reader, documents[:1], readings[:1])
+        np.testing.assert_allclose(found[0], again, atol=1e-6)
 
 
 def test_integrated_gradients_of_a_linear_model_are_its_parts(tokenizer):
