@@ -74,7 +74,8 @@ def weigh(network: Predictions, evidences: Sequence[np.ndarray], calibrates: boo
     low, high = TEMPERATURE_BOUNDS
     sharpness = (1 / high, 1 / low) if calibrates else (1.0, 1.0)
     scaled = [each / scale for each, scale in zip(evidences, scale_K, strict=True)]
-    found = min((_fit(network, scaled, sharpness, first) for first in FIRST_DAMPINGS), key=lambda each: each.fun)
+    firsts = FIRST_DAMPINGS if evidences else FIRST_DAMPINGS[:1]  # without evidence there is nothing to dampen
+    found = min((_fit(network, scaled, sharpness, first) for first in firsts), key=lambda each: each.fun)
     sharpness_found, damping, counts_K = found.x[0], found.x[1], np.where(found.x[2:] > LEAST_WEIGHT, found.x[2:], 0.0)
     if not counts_K.any():
         return Weighed(np.zeros(len(evidences)), 0.0, float(1 / sharpness_found), float(found.fun))

@@ -1,6 +1,7 @@
 """What a run's JSON files may hold: what was edited by hand is told where it is read, before anything is made of it."""
 
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,8 @@ class Rule(NamedTuple):
 
 
 def _is_number(value: Any, low: float = 0, high: float = math.inf) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and low <= value <= high
+    largest = sys.float_info.max  # a whole number may be larger
+    return type(value) in (int, float) and max(low, -largest) <= value <= min(high, largest)
 
 
 TEXT = Rule("text", lambda value: isinstance(value, str))

@@ -5,7 +5,7 @@ With `--check` nothing is written; the exit status says whether the file is what
 
 import sys
 from collections.abc import Iterable
-from dataclasses import MISSING, Field, fields
+from dataclasses import Field, fields
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -15,7 +15,7 @@ from salience.configuration.flags.data_arguments import DataArguments, FileArgum
 from salience.configuration.flags.flag_rules import NOT_OFFERED
 from salience.configuration.flags.flags_together import MODEL_RULES
 from salience.configuration.flags.model_arguments import CommonModelArguments, model_options, option_helps
-from salience.configuration.flags.rule_kinds import shown
+from salience.configuration.flags.rule_kinds import default_of, shown
 from salience.configuration.flags.training_arguments import SalienceTrainingArguments
 from salience.configuration.flags.tuning_arguments import TuningArguments
 
@@ -145,11 +145,6 @@ def flag_table(flags: Iterable[Field]) -> str:
         if each.init
     ]
     return table(["Flag", "Default", "What it does"], rows)
-
-
-def default_of(flag: Field) -> Any:
-    """What a flag is where nobody sets it."""
-    return flag.default if flag.default_factory is MISSING else flag.default_factory()
 
 
 def cell(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -136,9 +136,11 @@ def refuse(rows: Iterable[Together], values: Mapping[str, Any], changed: Collect
 
 def changed_flags(group: Any) -> dict[str, Any]:
     """The flags of one group that differ from their defaults."""
-    changed = {}
-    for each in fields(group) if is_dataclass(group) else ():
-        default = each.default if each.default_factory is MISSING else each.default_factory()
-        if each.init and getattr(group, each.name) != default:
-            changed[each.name] = getattr(group, each.name)
-    return changed
+    flags = fields(group) if is_dataclass(group) else ()
+    changed = (each for each in flags if each.init and getattr(group, each.name) != default_of(each))
+    return {each.name: getattr(group, each.name) for each in changed}
+
+
+def default_of(flag: Field) -> Any:
+    """What a flag is where nobody sets it."""
+    return flag.default if flag.default_factory is MISSING else flag.default_factory()

@@ -15,7 +15,7 @@ from salience.configuration.errors import UserError
 from salience.configuration.flags.model_arguments import ModelArguments
 from salience.configuration.flags.training_arguments import does_bf16_well
 from salience.eval.baseline.prior_correction import PriorCorrectedLogistic
-from salience.eval.reading.reader import batches
+from salience.eval.reading.reader import batches, portions
 from salience.modeling.documents import padded
 from salience.modeling.windows import cells_of_call
 from salience.train.building.build import build_model
@@ -58,7 +58,8 @@ class FrozenVectors(TransformerMixin, BaseEstimator):
     def transform(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors (N, D) float32 of N texts, of any length: long ones are read in windows."""
         self.model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]  # its decorator
-        ids = [np.array(each, dtype=int) for each in self.tokenizer(list(texts), verbose=False)["input_ids"]]
+        read = (self.tokenizer(list(part), verbose=False)["input_ids"] for part in portions(texts))
+        ids = [np.array(each, dtype=int) for part in read for each in part]
         parts, order, device = [], [], self.model.device
         bf16 = does_bf16_well(device.type == "cpu") if self.bf16 is None else self.bf16
         for rows in batches(ids, self.batch_size, cells_of_call(device.type)):

@@ -53,9 +53,9 @@ C and alpha differ from scikit-learn's defaults where that is worth 2 points or 
 BASELINES = (*SPARSE_MODELS, *FROZEN_MODELS)
 """What `eval.py baseline` runs."""
 OF_SEVERAL_LABELS = ("tfidf_svm", "tfidf_logistic", "tfidf_word_char_svm", "frozen_logistic")
+"""Those of them for texts that can have several labels."""
 THRESHOLD_FLAGS = ("fit_thresholds", "target_precision")
 """How they give labels, as in training."""
-"""Those of them for texts that can have several labels."""
 
 
 def baseline_kind(name: str) -> str:
@@ -84,7 +84,10 @@ def build_baseline(name: str, problem_type: str, model_args: Any = None) -> Pipe
         UserError: It isn't for such labels, there is no encoder, or a package is missing.
     """
     if problem_type == REGRESSION:
-        raise UserError(f"{name} needs classes; these labels are {problem_type}")
+        raise UserError(
+            f"{name} needs classes; these labels are {problem_type}: if the numbers are names of classes, add "
+            "--problem_type single_label_classification"
+        )
     if problem_type != MULTI_LABEL:
         return _of_one_label(name, model_args)
     if name not in OF_SEVERAL_LABELS:
@@ -128,7 +131,9 @@ def run_sparse(name: str, data: TextData, model_args: Any = None) -> SparseRun:
             warnings.filterwarnings("ignore", "Label .* is present in all training examples")  # told, with its name
             model.fit(list(train["text"]), labels)
     except ValueError as error:
-        raise UserError(f"{name} can't be fitted on these training texts: {error}") from error
+        raise UserError(
+            f"{name} can't be fitted on these training texts: {one_line(error)}; give texts with words"
+        ) from error
     fit_seconds = time.perf_counter() - started
     logits, seconds = {}, {}
     for split in ("validation", "test"):

@@ -23,6 +23,7 @@ from salience.eval.benchmark.processes import Field
 from salience.eval.benchmark.races import (
     Setting,
     check_contestants,
+    check_train_flags,
     measure_limits,
     measure_prediction,
     measure_start,
@@ -133,6 +134,7 @@ class BenchmarkArguments:
         if not isinstance(size, int) or size < 1:
             raise UserError(f"--model_options: vocab_size = {size!r} must be a whole number of at least 1")
         check_contestants(self.suite, self.contestants)
+        check_train_flags(self.own_flags)
         if self.peers is not None and not Path(self.peers).is_file():
             raise UserError(f"--peers {self.peers} is no program: run make peers, and name .venv-peers/bin/python")
 
@@ -226,5 +228,6 @@ def describe(arguments: BenchmarkArguments, device: torch.device) -> dict[str, A
         "seed": arguments.seed,
         "suite": arguments.suite,
         "options": arguments.options,
+        "arguments": changed_flags(arguments),
         "load_average": {"before": load_average()},
     }

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -85,11 +86,12 @@ class Field:
             process = subprocess.Popen(
                 [python, str(WORKERS / contestant.worker), str(source), str(target)],
                 stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=self._environment(contestant),
+                start_new_session=True,
             )  # fmt: skip
             try:
                 _, status, usage = os.wait4(process.pid, 0)  # with the time of those that it has started
             except BaseException:
-                process.terminate()
+                os.killpg(process.pid, signal.SIGTERM)  # with those that it has started
                 raise
             process.returncode = os.waitstatus_to_exitcode(status)
         result = json.loads(target.read_text(encoding="utf-8")) if target.is_file() else {}

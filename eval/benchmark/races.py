@@ -10,6 +10,7 @@ import torch
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.model_arguments import ModelArguments
+from salience.configuration.flags.parser import RecipeParser
 from salience.configuration.flags.training_arguments import does_bf16_well
 from salience.eval.benchmark.contestants import PLAIN, TRAINED, models, predictors, starters, trainers
 from salience.eval.benchmark.machine import Yardstick
@@ -23,6 +24,7 @@ from salience.train.data.load import TextData
 WHOLE = "whole"
 MODELS = "models"
 NOT_TRAINING = ("test",)
+OWN_FLAGS = ("train_file", "validation_file", "test_file", "output_dir", "encoder", "seed")
 STARTING = ("load", "first answer")
 MACHINE = Contestant("machine", "of_machine.py", "its limits")
 MEANINGS = {
@@ -100,6 +102,20 @@ def check_contestants(suite: str, names: Sequence[str] | None) -> None:
     if unknown := [name for name in names or () if name not in {each.name for each in known}]:
         choice = ", ".join(f'"{each.name}"' for each in known)
         raise UserError(f'--contestants "{unknown[0]}" is unknown; choose from {choice}')
+
+
+def check_train_flags(flags: dict[str, Any]) -> None:
+    """Refuse flags of `salience train` that it would refuse, and those that a benchmark sets itself.
+
+    Raises:
+        UserError: There is one.
+    """
+    if own := [name for name in OWN_FLAGS if name in flags]:
+        raise UserError(f"--train_flags: {own[0]} is set by the benchmark itself; leave it out")
+    try:
+        RecipeParser().parse_flags({**flags, "output_dir": "anywhere"}, [])
+    except UserError as error:
+        raise UserError(f"--train_flags: {error}") from error
 
 
 def measure_training(setting: Setting) -> dict[str, Any]:
@@ -190,8 +206,8 @@ def measure_start(setting: Setting) -> dict[str, Any]:
             part.save_pretrained(setting.model_folder(name))
 
     def run(contestant: Contestant, _: int) -> Outcome:
-        job = {"task": "start", "files": setting.files, "model": setting.model_folder(str(contestant.model))}
-        return setting.field.run(contestant, job)
+        job = {"task": "start", "files": setting.files, "encoder": setting.encoder}
+        return setting.field.run(contestant, job | {"model": setting.model_folder(str(contestant.model))})
 
     found, rows = race(contestants, setting.arguments.repetitions, run, "start"), []
     for each in contestants:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from salience.configuration.errors import UserError
 from salience.eval.benchmark.processes import Contestant, Outcome, Race
 from salience.eval.benchmark.timing import num_slow, spread
 
@@ -45,6 +46,7 @@ def row_of(
         "phases": {name: float(np.median([each.seconds[name] for each in outcomes])) for name in outcomes[0].seconds},
         "cpu_seconds": spread(np.array([each.cpu_seconds for each in outcomes])),
         "megabytes": spread(np.array([each.result["megabytes"] for each in outcomes])),
+        "versions": outcomes[0].result.get("versions", {}),
         "texts": num_texts,
         "texts_per_second": num_texts / float(np.median(seconds_R)),
     }
@@ -89,7 +91,12 @@ def finished(
         reference: Whom the others are compared with, for the same texts in the same repetition.
         meaning: What the ratios mean.
         unit: `texts` or `tokens`: how many of them were read is taken into account in the second kind of ratios.
+
+    Raises:
+        UserError: The reference has failed.
     """
+    if reference in found.absent:
+        raise UserError(f"{reference}, with which all are compared: {found.absent[reference]}")
     best = {name: max(each[name] for each in limits) for name in limits[0]}
     own = {row["batches"]: row for row in rows if row["model"] == reference}
     for row in rows:

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 from datasets import Dataset
 
 from salience.configuration.errors import UserError
-from salience.configuration.flags.data_arguments import DataArguments
+from salience.configuration.flags.data_arguments import DataArguments, FileArguments
 from salience.configuration.flags.rule_kinds import changed_flags
 from salience.train.data.load import CLEANERS, TextData, load_splits
 from salience.train.data.sources.files import read_file
@@ -23,6 +23,8 @@ BBC_NEWS = DataArguments(
     test_size=0.15,
     drop_leaked=True,
 )
+# Flags that say how one file is read.
+READING = {"test_file", *(each.name for each in fields(FileArguments))}
 SINGLE_LABEL = "single_label_classification"
 
 
@@ -78,6 +80,8 @@ def read_texts(data_args: DataArguments, max_texts: int | None, seed: int) -> li
         UserError: They can't be read, or none has a word.
     """
     if data_args.test_file and not (data_args.train_file or data_args.dataset_name):
+        if unread := [name for name in changed_flags(data_args) if name not in READING]:
+            raise UserError(f"--{unread[0]} has no effect on --test_file alone, whose texts are all that is read")
         texts: list[str] = read_file(data_args.test_file, data_args).text.to_pylist()
         for rule in (rule for rule in CLEANERS if rule in data_args.clean):
             texts = [CLEANERS[rule](text) for text in texts]

@@ -1,5 +1,6 @@
 """A comparison of runs as Markdown, as plain text, and as a figure."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,9 @@ def write_figure(results: Mapping[str, Any], file: Path) -> None:
     for axes, score in zip(panels, SCORES, strict=True):
         _draw(axes, rows, score, results["best_sparse"])
     panels[0].set_ylim(len(rows) - 0.4, -0.6)
+    names = short_names(results)
     # Names come from folders: no $ in them starts a formula.
-    panels[0].set_yticks(range(len(rows)), [shorten(row["name"]) for row in rows], parse_math=False)
+    panels[0].set_yticks(range(len(rows)), [names[row["name"]] for row in rows], parse_math=False)
     for label, row in zip(panels[0].get_yticklabels(), rows, strict=True):
         label.set_color(COLOURS[row["kind"]])
     title = f"{one_line(results['data']['name'], 60)}: {results['data']['splits']['test']:,} test texts"
@@ -74,10 +76,13 @@ def write_figure(results: Mapping[str, Any], file: Path) -> None:
     figure.savefig(file, dpi=DPI)
 
 
-def shorten(name: str) -> str:
-    """A name with at most `MAX_NAME` characters; beginning and end stay, for they tell names apart."""
+def short_names(results: Mapping[str, Any]) -> dict[str, str]:
+    """By name of a run: its beginning and end, `MAX_NAME` characters; all of it where another would look the same."""
     half = MAX_NAME // 2
-    return name if len(name) <= MAX_NAME else f"{name[: half - 1]}…{name[-half:]}"
+    names = [row["name"] for row in results["rows"]]
+    short = {name: name if len(name) <= MAX_NAME else f"{name[: half - 1]}…{name[-half:]}" for name in names}
+    times = Counter(short.values())
+    return {name: each if times[each] == 1 else name for name, each in short.items()}
 
 
 def _draw(axes: Axes, rows: list[dict[str, Any]], score: str, best_sparse: str) -> None:
@@ -105,17 +110,18 @@ def _ranked(results: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _cells(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     scores = [f"{name} (95 %)" for name in SCORES.values()]
     header = ["run", *scores, "points (95 %)", "McNemar p", "parameters", "training s", "texts/s"]
-    return header, [_line(row) for row in _ranked(results)]
+    names = short_names(results)
+    return header, [_line(row, names[row["name"]]) for row in _ranked(results)]
 
 
-def _line(row: Mapping[str, Any]) -> list[str]:
+def _line(row: Mapping[str, Any], name: str) -> list[str]:
     scores = []
     for score in SCORES:
         low, high = row["intervals"][score]
         scores.append(f"{100 * row[score]:.2f} ({100 * low:.2f} to {100 * high:.2f})")
     found = row["against_best_sparse"]
     return [
-        shorten(row["name"]) + ("" if row["same_training_texts"] else " †"),
+        name + ("" if row["same_training_texts"] else " †"),
         *scores,
         difference_text(found),
         p_text(found["mcnemar"]["p_value"]) if found else "",
@@ -126,12 +132,13 @@ def _line(row: Mapping[str, Any]) -> list[str]:
 
 
 def _legend(results: Mapping[str, Any], show: Callable[[str], str]) -> str:
-    best = show(shorten(results["best_sparse"]))
+    best = show(short_names(results)[results["best_sparse"]])
     legend = (
         "Accuracy and macro F1 in percent, with bootstrap intervals over the test texts. Points: difference of the "
         f"accuracies from the best TF-IDF baseline by validation accuracy, {best}, with interval "
         "and p-value by a paired bootstrap; McNemar's test is the exact one; no p-value is corrected for the "
-        "number of rows. Seconds and texts per second were measured where each run ran."
+        "number of rows. Seconds (without what follows the training of a "
+        "network: counting n-grams, weighing, calibration) and texts per second were measured where each run ran."
     )
     if results["data"]["problem_type"] == MULTI_LABEL:
         legend += f" {HOW_SEVERAL_COUNT}"

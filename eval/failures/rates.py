@@ -10,6 +10,8 @@ import numpy as np
 from scipy.stats import fisher_exact
 
 NUM_RESAMPLES = 1000
+# Numbers that are drawn at a time, so that memory doesn't grow with the texts.
+MOST_COUNTS = 1_000_000
 # Wrong and right predictions, each, that a half must have: from fewer, no threshold can be learned.
 FEWEST = 5
 
@@ -152,11 +154,13 @@ def auc_of_wrong(badness: np.ndarray, is_wrong: np.ndarray, random: np.random.Ge
     """
     _, place = np.unique(badness, return_inverse=True)
     wrong, right = (np.bincount(place[group], minlength=place.max() + 1) for group in (is_wrong, ~is_wrong))
-    # How often each value is drawn is multinomial, so texts needn't be drawn one by one.
-    drawn_wrong, drawn_right = (
-        random.multinomial(each.sum(), each / each.sum(), size=NUM_RESAMPLES) for each in (wrong, right)
-    )
-    low, high = np.percentile(_auc(drawn_wrong, drawn_right), [2.5, 97.5])
+    drawn = []
+    at_a_time = max(1, MOST_COUNTS // len(wrong))
+    for start in range(0, NUM_RESAMPLES, at_a_time):
+        size = min(at_a_time, NUM_RESAMPLES - start)
+        # How often each value is drawn is multinomial, so texts needn't be drawn one by one.
+        drawn.append(_auc(*(random.multinomial(each.sum(), each / each.sum(), size) for each in (wrong, right))))
+    low, high = np.percentile(np.concatenate(drawn), [2.5, 97.5])
     return {"auc": float(_auc(wrong, right)), "low": float(low), "high": float(high)}
 
 

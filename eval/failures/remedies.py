@@ -42,6 +42,10 @@ class OfferedRemedy(TypedDict):
     measured_effect: list[Effect] | None
 
 
+# A row that takes a flag away (null) differs from one that doesn't name it.
+ABSENT = object()
+
+
 @dataclass(frozen=True)
 class Remedy:
     """A flag, and what to set it to.
@@ -85,6 +89,11 @@ class Remedy:
         }
 
 
+def differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> set[str]:
+    """Flags that two rows of a study set otherwise."""
+    return {key for key in {*ours, *theirs} if ours.get(key, ABSENT) != theirs.get(key, ABSENT)}
+
+
 def measured_effect(flag: str, ablation: Mapping[str, Any]) -> list[Effect] | None:
     """What an ablation says of a flag: each row that differs from the reference row by nothing but this flag's value.
 
@@ -121,7 +130,7 @@ def measured_effect(flag: str, ablation: Mapping[str, Any]) -> list[Effect] | No
             }
             for row, found in rows.items()
             if found["kind"] == "model"
-            and {key for key in {*found["flags"], *wanted} if found["flags"].get(key) != wanted.get(key)} == {flag}
+            and differing(found["flags"], wanted) == {flag}
             and name in found["against"]  # not before both were trained
         ]
     except (KeyError, TypeError, AttributeError) as error:

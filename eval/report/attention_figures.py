@@ -116,7 +116,7 @@ def words_figure(words: Sequence[tuple[str, float]], title: str) -> Figure:
         # Spread over its cells: the font's own width depends on the picture's.
         for place, character in enumerate(shown.replace(r"\$", "$")):
             escaped = r"\$" if character == "$" else character
-            axes.text(column + place + 0.5, line, escaped, ha="center", va="center", **style)
+            axes.text(column + place + 0.5, line, escaped, ha="center", va="center", in_layout=False, **style)
     axes.set_title(plain(title, LINE_LENGTH), fontsize=10, color=INK, loc="left")
     return figure
 

@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from salience.eval.explain.page import clean, html_environment
+from salience.eval.failures.analysis import LARGEST_P_VALUE
 from salience.model_cards.facts import METRICS
 
 
@@ -30,6 +31,7 @@ def write_page(
         f=failures,
         pictures={name: data_uri(content) for name, content in pictures.items()},
         score_names={metric.key: metric.title for metric in METRICS},
+        largest_p_value=LARGEST_P_VALUE,
     )
     file.write_text(page, encoding="utf-8")
 

@@ -15,10 +15,11 @@ from typing import IO, Any
 import yaml
 
 from salience.configuration.errors import UserError
+from salience.configuration.flags.parser import recipe_tokens
 from salience.configuration.flags.yaml_files import read_yaml
 from salience.configuration.terminal import PARENT
 from salience.model_cards.run_folder import RUN_FILE, STARTED_FILE
-from salience.train.folder.output import checkpoints, is_claimed, started_kind
+from salience.train.folder.output import checkpoints, holds_model, is_claimed, started_kind
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Cell:
         if not isinstance(before, dict):
             raise UserError(f"{self.folder} was not made by this study: choose another --output_dir, or move it away")
         before["output_dir"] = self.recipe["output_dir"]  # a study's folder may be moved
-        changed = [key for key in before | self.recipe if before.get(key) != self.recipe.get(key)]
+        changed = [key for key in before | self.recipe if _said(before, key) != _said(self.recipe, key)]
         if changed:
             raise UserError(
                 f"{self.folder} holds a run with another {', '.join(changed)}: "
@@ -97,7 +98,7 @@ class Cell:
         part.write_text(yaml.safe_dump(self.recipe, sort_keys=False, allow_unicode=True), encoding="utf-8")
         part.replace(self.recipe_file)
         command = [sys.executable, "-m", *self.program, str(self.recipe_file)]
-        if checkpoints(self.folder):
+        if checkpoints(self.folder) or holds_model(self.folder):
             command += ["--resume_from_checkpoint", "last"]
         return command
 
@@ -105,6 +106,12 @@ class Cell:
         """They were for resuming; the model stays."""
         for mark in self.folder.glob(f"checkpoint-*/{STARTED_FILE}"):
             shutil.rmtree(mark.parent, ignore_errors=True)  # another study may be doing the same
+
+
+def _said(recipe: dict[str, Any], key: str) -> list[str]:
+    """A flag as it is typed: the same, whether a file or the command line sets it."""
+    value = recipe.get(key)
+    return recipe_tokens({key: str(value).lower() if isinstance(value, bool) else value})
 
 
 class CellRunner:

@@ -55,7 +55,10 @@ def find_curves(names: Sequence[str]) -> Curves:
     found: Curves = {}
     for name in names:
         if match := NUMBERED.fullmatch(name):
-            found.setdefault(match[1], {})[float(match[2])] = name
+            curve = found.setdefault(match[1], {})
+            if float(match[2]) in curve:  # as a_1 and a_01: one would hide the other
+                return {}
+            curve[float(match[2])] = name
     several = [set(curve) for curve in found.values() if len(curve) > 1]
     return found if len(several) > 1 and set.intersection(*several) else {}
 
@@ -80,6 +83,7 @@ def draw_curves(axes: Axes, rows: Rows, score: str, curves: Curves) -> None:
     if numbers[0] > 0 and numbers[-1] >= 8 * numbers[0]:
         axes.set_xscale("log")
     axes.set_xticks(numbers, [f"{x:g}" for x in numbers])
+    axes.set_xlabel("the number at the end of a row's name", color=MUTED, fontsize=9)
     axes.minorticks_off()
     axes.set_ylabel(f"{score_title(score)}, %", color=MUTED, fontsize=9)
 

@@ -59,6 +59,13 @@ class Study:
             self._check_row(name, row)
         if self.reference is not None and self.reference not in [*self.sparse, *self.rows]:
             raise UserError(f"{self.file}: reference {self.reference} is no row")
+        self._check_flags()
+
+    def _check_flags(self) -> None:
+        parser = RecipeParser()
+        for key in self.arguments:  # a baseline's cells would leave out what they don't know
+            if key not in parser.known():
+                raise UserError(f"{self.file}: {parser.unknown('argument', str(key), '')}")
         for group in (self.arguments, self.overrides, *self.rows.values()):
             for key in set(RESERVED) & group.keys():
                 raise UserError(f"{self.file}: {key} can't be set for the cells of a study; leave it out")
@@ -171,7 +178,7 @@ def read_study(file: str, overrides: dict[str, Any]) -> Study:
         UserError: It can't be read, or something in it is wrong.
     """
     content = read_yaml(file, "study", RecipeParser().text_flags())
-    kinds = {"name": str, "recipe": str | list, "arguments": dict, "seeds": list, "reference": str,
+    kinds = {"name": str, "recipe": str | list, "arguments": dict, "seeds": list, "reference": str | None,
              "sparse": str | list, "scores": str | list, "rows": dict, "grid": list}  # fmt: skip
     if not isinstance(content, dict):
         raise UserError(f"study {file} must hold rows; see eval.py study --help")

@@ -145,17 +145,16 @@ def collect(study: Study, cells: Sequence[Cell]) -> StudyResults:
     check_same_texts(cells)
     check_records(cells)
     summaries = {name: summarize(found, (*MEASURES, *study.scores)) for name, found in scores.items()}
-    best_sparse = best_by_validation(
-        {
-            name: validation
-            for name in study.sparse
-            if (validation := summaries[name]["mean"]["validation_accuracy"]) is not None
-        }
-    )
+    best_sparse = best_of(study.sparse, scores)
     rows: dict[str, StudyRow] = {}
     for name, found in scores.items():
         others = [other for other in (study.reference, best_sparse) if other is not None and other != name]
-        compared = {other: compare(folders[name], folders[other]) for other in others}
+        compared = {
+            other: mirrored(rows[other]["against"][name])
+            if other in rows and name in rows[other]["against"]
+            else compare(folders[name], folders[other])
+            for other in others
+        }
         rows[name] = {
             "kind": study.kind(name),
             "flags": {**study.rows.get(name, {}), **overridden(study, name)},
@@ -171,6 +170,34 @@ def collect(study: Study, cells: Sequence[Cell]) -> StudyResults:
         "best_sparse": best_sparse,
         "data": describe_data(cells),
         "rows": rows,
+    }
+
+
+def best_of(names: Sequence[str], scores: Mapping[str, Mapping[int, CellScores]]) -> str | None:
+    """The row with the highest validation accuracy over the seeds that all of these rows have that have any."""
+    found = {name: scores[name] for name in names if scores[name]}
+    common = set.intersection(*map(set, found.values())) if found else set()
+    values = {name: [row[seed]["validation_accuracy"] for seed in common] for name, row in found.items()}
+    known = {name: [value for value in each if value is not None] for name, each in values.items()}
+    return best_by_validation({name: float(np.mean(each)) for name, each in known.items() if each})
+
+
+def mirrored(found: RowDifference) -> RowDifference:
+    """The same comparison from the other row's side."""
+    tests = {
+        seed: McNemar(
+            only_this_right=each["only_other_right"],
+            only_other_right=each["only_this_right"],
+            p_value=each["p_value"],
+        )
+        for seed, each in found["mcnemar"].items()
+    }
+    return {
+        "difference": -found["difference"],
+        "low": -found["high"],
+        "high": -found["low"],
+        "p_value": found["p_value"],
+        "mcnemar": tests,
     }
 
 

@@ -12,8 +12,12 @@ LEGEND = (
     "Mean ± standard deviation over the seeds, in percent. Points: difference of the test accuracies, with its 95 % "
     "interval and p-value by a paired bootstrap over the test texts; where each seed splits the data anew, a text that "
     "several splits share is drawn as if it were several, which makes them somewhat too narrow. Minutes: of cells that "
-    "were not stopped. Texts per second: test texts, read whole; minutes and these depend on what else the machine "
-    "did, and with an encoder_cache they are those of looking up what the encoder said."
+    "were not stopped, without what follows the training of a network (counting n-grams, weighing, calibration). Texts "
+    "per second: test texts, read whole; minutes and these depend on what else the machine did, and with an "
+    "encoder_cache they are those of looking up what the encoder said."
+)
+OTHER_SEEDS = (
+    " Rows have different seeds: points are over the seeds that both rows have, other numbers over a row's own."
 )
 
 
@@ -48,4 +52,6 @@ def render(study: Mapping[str, Any]) -> str:
     figure = "![Scores of each row, with standard deviations](study.png)"
     # Nor does it tell the problem type: all had one label for each text.
     several = f" {HOW_SEVERAL_COUNT}" if study["data"].get("problem_type") == MULTI_LABEL else ""
-    return f"# {escape(study['name'])}\n\n{found}\n\n{LEGEND}{several}\n\n{figure}\n"
+    seeds = {tuple(row["seeds"]) for row in study["rows"].values() if row["seeds"]}
+    other_seeds = OTHER_SEEDS if len(seeds) > 1 else ""
+    return f"# {escape(study['name'])}\n\n{found}\n\n{LEGEND}{other_seeds}{several}\n\n{figure}\n"

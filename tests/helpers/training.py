@@ -6,12 +6,13 @@ import pytest
 
 from salience.train import cli
 
-# No texts are explained after training: the choice of a method has tests of its own; as has that of a schedule, which
-# gives so few texts 20 epochs.
+# What has tests of its own is left out: the choice of a method to explain, counts of n-grams, and the choice of a
+# schedule, which gives so few texts 20 epochs.
 QUIET = [
     "--bf16", "false", "--report_to", "none", "--disable_tqdm", "true", "--explained_texts", "0",
-    "--num_train_epochs", "3", "--per_device_train_batch_size", "8",
+    "--ngram_evidence", "false", "--num_train_epochs", "3", "--per_device_train_batch_size", "8",
 ]  # fmt: skip
+COUNTS = ["--ngram_evidence", "true"]  # which is the default
 
 
 def train(folder, *flags):

@@ -109,7 +109,7 @@ def test_a_record_that_was_edited_by_hand_is_refused(tmp_path, changes, sentence
     assert str(refused.value).endswith("restore the file, or make this run again")
 
 
-NO_SCORES = ('"x"', "NaN", "1e400", "null", "[]", "{}", "true", "-3", "7.5")
+NO_SCORES = ('"x"', "NaN", "1e400", "1" + 400 * "0", "null", "[]", "{}", "true", "-3", "7.5")
 
 
 @pytest.mark.parametrize("value", NO_SCORES)

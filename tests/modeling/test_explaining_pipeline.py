@@ -16,7 +16,7 @@ from salience.modeling.attributions import METHODS
 from salience.modeling.explaining_pipeline import ExplainingPipeline
 from salience.train.building.evidence import attach
 from tests.helpers.counting import learned
-from tests.helpers.tiny import TINY_MODELS, tiny_encoder_config, tiny_model
+from tests.helpers.tiny import tiny_encoder_config, tiny_model
 
 TEXTS = [
     "market rates rose and shares of the bank . a goal in the last minute !",
@@ -41,7 +41,7 @@ def pipelines(name, tokenizer, **options):
     )
 
 
-@pytest.mark.parametrize("name", TINY_MODELS)
+@pytest.mark.parametrize("name", ["attn_pool", "hierarchical", "lstm"])
 def test_unexplained_answers_are_those_of_transformers(name, tokenizer):
     ours, theirs = pipelines(name, tokenizer)
     for inputs in (TEXTS[0], TEXTS, {"text": TEXTS[0], "text_pair": TEXTS[1]}):
@@ -79,7 +79,7 @@ def test_explained_answers_are_the_same_and_their_spans_are_the_text(name, metho
 
 
 @pytest.mark.parametrize("is_counting", [False, True])
-@pytest.mark.parametrize("name", ["attn_pool", "hierarchical", "hierarchical_encoder", "lstm"])
+@pytest.mark.parametrize("name", ["attn_pool", "hierarchical", "lstm"])
 def test_batches_explain_as_single_texts_do(name, is_counting, tokenizer):
     ours, _ = pipelines(name, tokenizer)
     if is_counting:

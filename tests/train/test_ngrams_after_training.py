@@ -21,9 +21,9 @@ from salience.train.building.lora import load_adapter
 from tests.helpers.counting import learned, pack, rows_of
 from tests.helpers.tiny import random_batch
 from tests.helpers.toy import texts_with_several_labels, toy_texts, write_csv, write_jsonl
-from tests.helpers.training import QUIET
+from tests.helpers.training import COUNTS, QUIET
 
-QUICK = [*QUIET, "--per_device_train_batch_size", "8"]
+QUICK = [*QUIET, *COUNTS, "--per_device_train_batch_size", "8"]
 CNN = ["--model", "cnn", "--embedding_dim", "12", "--num_filters", "8"]
 ENCODER = ["--model", "attn_pool", "--encoder", "ENCODER"]
 # Nothing is learned: what is right is right by the counts.

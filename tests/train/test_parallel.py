@@ -18,11 +18,11 @@ from salience.train import cli
 from tests.helpers.paths import TRAIN
 from tests.helpers.tiny import save_tiny_encoder
 from tests.helpers.toy import clean_environment, toy_csv
-from tests.helpers.training import QUIET
+from tests.helpers.training import COUNTS, QUIET
 
 CPU_2 = TRAIN.parent / "configuration" / "recipes" / "accelerate" / "cpu_2.yaml"
 FLAGS = [
-    *QUIET, "--learning_rate", "5e-3",
+    *QUIET, *COUNTS, "--learning_rate", "5e-3",
     "--logging_steps", "1",
 ]  # fmt: skip
 SCRATCH = ["--embedding_dim", "12", "--hidden_dim", "16"]

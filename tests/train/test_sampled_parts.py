@@ -11,16 +11,6 @@ from tests.helpers.training import QUIET
 
 MODELS = {
     "attn_pool": ["--model", "attn_pool", "--encoder", "ENCODER"],
-    "hierarchical_attn": [
-        "--model",
-        "hierarchical_attn",
-        "--embedding_dim",
-        "12",
-        "--hidden_dim",
-        "8",
-        "--num_heads",
-        "2",
-    ],
     "cnn": ["--model", "cnn", "--embedding_dim", "12", "--num_filters", "8"],
 }
 
@@ -42,16 +32,17 @@ def train(tmp_path, encoder_folder):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_it_trains_on_what_stands_behind_the_beginning(train, name):
-    flags = [*MODELS[name], "--max_length", "3", "--num_train_epochs", "25", "--learning_rate", "0.01"]
+    flags = [*MODELS[name], "--max_length", "3", "--learning_rate", "0.01"]
     accuracies = []
-    for run, more in (("first", []), ("parts", ["--sampled_parts", "true"])):
-        status, folder = train(run, *flags, *more)
+    # Beginnings are the same in all texts: no number of epochs tells their classes apart.
+    for run, epochs, more in (("first", 2, []), ("parts", 25, ["--sampled_parts", "true"])):
+        status, folder = train(run, *flags, "--num_train_epochs", str(epochs), *more)
         assert status == 0
         accuracies.append(json.loads((folder / "eval_results.json").read_text())["eval_accuracy"])
         trained = json.loads((folder / "train_results.json").read_text())
         assert trained["train_samples"] == 49
         # Texts, not their parts, are counted for the speed, too.
-        assert trained["train_samples_per_second"] * trained["train_runtime"] == pytest.approx(49 * 25, rel=0.02)
+        assert trained["train_samples_per_second"] * trained["train_runtime"] == pytest.approx(49 * epochs, rel=0.02)
     assert accuracies[0] < 0.8 and accuracies[1] == 1
 
 

@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, pipeline
 from salience.train import cli
 from tests.helpers.run_folders import QUIET, load, logits_of, read
 from tests.helpers.toy import TOPICS, texts_with_several_labels, toy_csv, toy_texts, write_csv, write_jsonl
+from tests.helpers.training import COUNTS
 
 SIZES = ["--embedding_dim", "12", "--hidden_dim", "16"]
 HEADS = ["--num_heads", "2"]
@@ -55,7 +56,7 @@ def train(tmp_path, encoder_folder, monkeypatch):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_run_leaves_a_repo_that_loads_with_the_same_logits(train, data, name, capsys):
-    folder, trained = train(*data, *MODELS[name], "--num_train_epochs", 2)
+    folder, trained = train(*data, *MODELS[name], *COUNTS, "--num_train_epochs", 2)
     printed = capsys.readouterr().out
     model, tokenizer = load(folder)
     inputs = tokenizer(["the bank raised its profit .", "goal !"], padding=True, return_tensors="pt")
@@ -211,7 +212,7 @@ def test_a_text_far_beyond_the_encoders_limit(train, tmp_path, name):
     assert model(**inputs).logits.isfinite().all()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["attn_pool", "hierarchical_attn", "hierarchical_attn_encoder", "gat", "transformer"])
 def test_empty_texts_alone_in_a_batch(train, tmp_path, name):
     rows = [*toy_texts(12), ("", "business"), ("", "sport"), (" \n", "culture")]
     file = write_jsonl(tmp_path / "train.jsonl", rows)
@@ -247,7 +248,7 @@ def test_precision(train, data, name, precision):
     assert all(weight.isfinite().all() for weight in weights.values())
 
 
-@pytest.mark.parametrize("name", ["attn_pool", "hierarchical_attn", "gat"])
+@pytest.mark.parametrize("name", ["attn_pool", "hierarchical_attn"])
 def test_a_seed_decides_every_weight(train, data, name):
     first, second, other = (
         load_file(train(*data, *MODELS[name], "--max_steps", 4, "--seed", seed, name=str(run))[0] / "model.safetensors")

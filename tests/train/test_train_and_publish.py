@@ -13,6 +13,7 @@ from tests.helpers.hub_server import Hub
 from tests.helpers.paths import EVAL, ROOT, TRAIN
 from tests.helpers.run_folders import QUIET, logits_of, read
 from tests.helpers.toy import TOPICS, clean_environment, toy_csv, toy_texts
+from tests.helpers.training import COUNTS
 
 LOAD = """
 import json, sys
@@ -62,7 +63,7 @@ def python(place, hub):
 def repo(place, hub, python, encoder_folder):
     """The repository of a run that was trained and pushed."""
     flags = ["--output_dir", place / "run", *toy_csv(place), "--encoder", encoder_folder, "--num_train_epochs", 1]
-    python(TRAIN, *flags, *QUIET, "--push_to_hub", "true", "--hub_model_id", "alice/tiny")
+    python(TRAIN, *flags, *QUIET, *COUNTS, "--push_to_hub", "true", "--hub_model_id", "alice/tiny")
     return hub.repos["alice/tiny"]
 
 

@@ -13,6 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from salience.configuration.flags.parser import Arguments
+from salience.configuration.flags.rule_kinds import changed_flags
 from salience.model_cards.run_folder import DataRecord, ModelRecord, RunRecord, read_results
 from salience.modeling.encoders import ATTENTION_DROPOUTS
 from salience.train.building.encoder_loading import public_name
@@ -161,14 +162,8 @@ def num_weights(model: PreTrainedModel) -> int:
 
 def changed_arguments(arguments: Sequence[Any]) -> dict[str, Any]:
     """Every flag that differs from its default."""
-    changed = {}
-    for group in arguments:
-        for name, each in type(group).__dataclass_fields__.items():
-            value = getattr(group, name)
-            default = each.default_factory() if callable(each.default_factory) else each.default
-            if each.init and value != default and isinstance(value, str | int | float | bool | list | dict):
-                changed[name] = value
-    return changed
+    changed = {name: value for group in arguments for name, value in changed_flags(group).items()}
+    return {name: value for name, value in changed.items() if isinstance(value, str | int | float | bool | list | dict)}
 
 
 def versions() -> dict[str, str]:

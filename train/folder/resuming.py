@@ -130,10 +130,15 @@ def start_or_resume(
         write_json(folder / STARTED_FILE, plan)
 
 
+# Stands among the flags of runs that an earlier version began.
+NO_FLAG = "files_flag"
+
+
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What two plans don't have in common: flags, and where they are the same, what the flags led to."""
     ours, theirs = now["arguments"], before["arguments"]
-    flags = [f"--{name}" for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
+    names = sorted({*ours, *theirs} - {NO_FLAG})
+    flags = [f"--{name}" for name in names if ours.get(name) != theirs.get(name)]
     texts, read = now["texts"], before["texts"]
     splits = [f"{split} texts" for split in {**texts, **read} if texts.get(split) != read.get(split)]
     if before["batch of a step"] != now["batch of a step"]:

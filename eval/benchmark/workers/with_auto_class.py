@@ -7,8 +7,11 @@ def start(job: Job) -> None:
     """With the Auto classes of transformers, which read the code in a model's folder; or by Salience, installed."""
     with job.phase("import"):
         import torch
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
+        # Modules that transformers imports when a class is first asked for are libraries, too, whoever asks.
+        AutoTokenizer.from_pretrained(job["encoder"])
+        AutoModel.from_config(AutoConfig.from_pretrained(job["encoder"]))
         if job.options["installed"]:
             from salience.eval.reading.load import load_classifier
 

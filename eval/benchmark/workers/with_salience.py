@@ -13,7 +13,9 @@ def train(job: Job) -> None:
     flags |= {"output_dir": job["model"], "encoder": job["encoder"], "seed": job["seed"], **job.options}
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     with job.phase("train"):
-        subprocess.run([sys.executable, "-m", "salience.eval.cli", "train", *words], check=True)
+        status = subprocess.run([sys.executable, "-m", "salience.eval.cli", "train", *words]).returncode
+    if status:  # why is the last that it said
+        sys.exit(status)
 
     from salience.model_cards.run_folder import RUN_FILE, read_json, read_results
 

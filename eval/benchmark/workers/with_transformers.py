@@ -47,7 +47,7 @@ def train(job: Job) -> None:
     with job.phase("tokenize"):
         texts = raw.map(tokenize, batched=True, remove_columns=["text"])
     flags = DEFAULTS | job.options.get("training", {})
-    arguments = TrainingArguments(job["model"], seed=job["seed"], report_to="none", use_cpu=True, **flags)
+    arguments = TrainingArguments(job["model"], seed=job["seed"], report_to="none", **flags)
     collator = default_data_collator if padded else DataCollatorWithPadding(tokenizer)
     trainer = Trainer(
         model=model, args=arguments, train_dataset=texts["train"], eval_dataset=texts["validation"],

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,13 @@ def peak_megabytes() -> float:
     return max(own, started) / 10**6
 
 
+def versions() -> dict[str, str]:
+    """Of the packages that this process has imported."""
+    packages = packages_distributions()
+    names = {name for module in {each.partition(".")[0] for each in sys.modules} for name in packages.get(module, ())}
+    return {name: version(name) for name in sorted(names)}
+
+
 def run(**tasks: Callable[[Job], None]) -> None:
     """The program: does the job's task.
 
@@ -86,7 +94,7 @@ def run(**tasks: Callable[[Job], None]) -> None:
     job = Job(json.loads(source.read_text(encoding="utf-8")))
     try:
         tasks[job["task"]](job)
-        result = {"seconds": job.seconds, "megabytes": peak_megabytes(), **job.found}
+        result = {"seconds": job.seconds, "megabytes": peak_megabytes(), "versions": versions(), **job.found}
     except ImportError as error:
         result = {"missing": str(error)}
     target.write_text(json.dumps(result), encoding="utf-8")

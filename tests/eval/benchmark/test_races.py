@@ -14,7 +14,7 @@ from salience.eval.benchmark.machine import Yardstick, raised_priority
 from salience.eval.benchmark.processes import CALM, WORKERS, Contestant, Field, Outcome, Race, race
 from salience.eval.benchmark.rows import agreement, finished, row_of, seconds_of
 from salience.eval.benchmark.tables import race_tables
-from salience.eval.benchmark.texts import read_data, write_rows, write_splits
+from salience.eval.benchmark.texts import read_data, read_texts, write_rows, write_splits
 from salience.eval.cli import main
 from salience.train.data.load import load_splits
 from tests.helpers.tiny import save_tiny_encoder
@@ -43,6 +43,7 @@ def test_a_contestant_trains_and_predicts_in_processes_of_its_own(tmp_path, data
     job = {"files": files, "model": str(tmp_path / "model"), "seed": 0}
     trained = field.run(SVM, job | {"task": "train"})
     assert trained.failure is None and trained.result["test_accuracy"] > 0.8 and 20 < trained.result["megabytes"] < 400
+    assert trained.result["versions"].keys() >= {"scikit-learn", "numpy"}
     assert trained.seconds.keys() == {"import", "read", "train", "validate", "test"}
     predicted = field.run(SVM, job | {"task": "predict", "texts": ["test"]})
     labels = [data.label_names[label] for label in data.splits["test"]["labels"]]
@@ -172,6 +173,37 @@ def test_unknown_contestants_and_peers_are_refused(suite):
         BenchmarkArguments(suite=suite, contestants=["fasttext"])
     with pytest.raises(UserError, match="--peers nowhere is no program"):
         BenchmarkArguments(suite=suite, peers="nowhere")
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ({"learning_rat": 1}, "--train_flags: unknown argument learning_rat"),
+        ({"max_length": "x"}, "--train_flags: .*max_length"),
+        ({"seed": 3}, "--train_flags: seed is set by the benchmark itself"),
+    ],
+)
+def test_wrong_flags_of_training_are_refused_before_anything_is_timed(flags, says):
+    with pytest.raises(UserError, match=says):
+        BenchmarkArguments(suite="train", train_flags=json.dumps(flags))
+
+
+def test_flags_without_effect_on_a_test_file_alone_are_refused(tmp_path):
+    file = str(write_csv(tmp_path / "test.csv", toy_texts(8)))
+    assert len(read_texts(DataArguments(test_file=file, text_column=["text"]), None, 0)) == 8
+    with pytest.raises(UserError, match="--validation_size has no effect on --test_file alone"):
+        read_texts(DataArguments(test_file=file, validation_size=0.3), None, 0)
+
+
+def test_without_the_one_that_others_are_compared_with_there_is_no_result():
+    with pytest.raises(UserError, match="ours, with which all are compared: ended with status 2: error: no such"):
+        finished([], Race({}, {"ours": "ended with status 2: error: no such"}), [], "ours", "", "texts")
+
+
+def test_what_training_refuses_is_the_reason_that_is_told(tmp_path, data):
+    job = {"files": write_splits(tmp_path, data), "model": str(tmp_path / "model"), "seed": 0, "encoder": "nowhere"}
+    failure = Field(tmp_path, None).run(trainers({}, 24, True)[1], job | {"task": "train"}).failure
+    assert failure.startswith("ended with status 2: error: ") and "nowhere" in failure
 
 
 def test_every_contestant_has_a_program():

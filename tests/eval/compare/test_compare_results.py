@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from salience.configuration.errors import UserError
 from salience.eval.compare.command import check_comparable
-from salience.eval.compare.page import shorten
+from salience.eval.compare.page import short_names
 from salience.eval.compare.results import distinct_names, intervals
 from salience.eval.runs import read_run
 from salience.eval.scores.prediction_files import read_predictions, write_predictions
@@ -29,7 +29,12 @@ def test_names_are_what_tells_folders_apart(tmp_path):
     assert names("lstm/seed_0") == ["lstm/seed_0"]
     assert names("x/a", "y/a", "y/b") == ["x/a", "y/a", "y/b"]
     assert names("a\x1b", "a\x07") == ["a (1)", "a (2)"]
-    assert shorten("a" * 99 + "b") == "a" * 19 + "…" + "a" * 19 + "b"
+
+
+def test_long_names_are_shortened_where_they_stay_different():
+    long, *alike = "a" * 99 + "b", *(f"{'x' * 30}_rate_{rate}_{'y' * 30}" for rate in ("1e-4", "2e-4"))
+    short = short_names({"rows": [{"name": name} for name in (long, "lstm", *alike)]})
+    assert short == {long: "a" * 19 + "…" + "a" * 19 + "b", "lstm": "lstm"} | {name: name for name in alike}
 
 
 def test_intervals_are_those_of_texts_drawn_one_by_one():

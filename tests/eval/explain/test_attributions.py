@@ -6,7 +6,7 @@ from salience.configuration.errors import UserError
 from salience.eval.explain.attributions import ATTRIBUTIONS, checked_probabilities
 from salience.eval.reading.reader import Reader
 from tests.helpers.bags import SCALE, bag_reader
-from tests.helpers.tiny import TINY_MODELS, tiny_model
+from tests.helpers.tiny import tiny_model
 
 TEXTS = ["market rates rose and shares of the bank", "a goal . the cup !", "", "cat"]
 integrated_gradients, leave_one_out = ATTRIBUTIONS["integrated_gradients"], ATTRIBUTIONS["leave_one_out"]
@@ -17,8 +17,8 @@ def read(reader, texts):
     return documents, reader.read([document.ids for document in documents])
 
 
-@pytest.mark.parametrize("name", TINY_MODELS)
-def test_every_family_has_every_attribution_that_it_can_have(name, tokenizer):
+@pytest.mark.parametrize("name", ["attn_pool", "hierarchical", "lstm"])
+def test_a_reader_has_every_attribution_that_its_model_can_have(name, tokenizer):
     reader = Reader(tiny_model(name), tokenizer, batch_size=8)
     documents, readings = read(reader, TEXTS)
     for method, attribution in ATTRIBUTIONS.items():

@@ -28,6 +28,7 @@ def test_an_ablation_says_what_a_remedy_brings():
         "accuracy": 0.51, "reference_accuracy": 0.5, "difference": 0.01, "low": 0.0, "high": 0.1, "p_value": 0.5,
     }  # fmt: skip
     assert measured_effect("idf_prior", ablation) is None
+    assert measured_effect("fusion", study(full={}, two={"fusion": "gated", "max_words": None})) is None
     (removed,) = measured_effect("idf_prior", study(full={"idf_prior": True}, without={}))
     assert (removed["value"], removed["reference_value"]) == (None, True)
     assert measured_effect("fusion", {**ablation, "reference": None}) is None

@@ -3,7 +3,7 @@ from functools import reduce
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, binomtest
 from scipy.stats import bootstrap as scipy_bootstrap
 
 from salience.configuration.errors import UserError
@@ -60,6 +60,20 @@ def test_bootstrap_p_value_is_twice_the_smaller_tail():
     assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * deviation, rel=0.05)
     assert bootstrap([-differences])["p_value"] == pytest.approx(found["p_value"], abs=0.02)
     assert bootstrap([np.zeros(50, int)]) == {"difference": 0, "low": 0, "high": 0, "p_value": 1}
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 8])
+def test_few_texts_show_no_more_than_their_signs(number):
+    differences = np.concatenate([np.full(number, 0.5), np.zeros(20)])[:, None]
+    expected = max(binomtest(number, number).pvalue, 2 / 10_001)
+    assert bootstrap([differences[:number, 0]])["p_value"] == pytest.approx(expected)
+    assert bootstrap([differences[:, 0]])["p_value"] >= expected
+
+
+def test_means_that_rounding_keeps_from_zero_are_ties():
+    whole = np.array([3, 2, -1, -1, 4, -3, 1, -2, 2, -1])
+    exact, rounded = bootstrap([whole]), bootstrap([whole * 0.1 + 0.3 - 0.3])
+    assert rounded["p_value"] == exact["p_value"]
 
 
 def test_seeds_with_test_texts_of_their_own_weigh_the_same():

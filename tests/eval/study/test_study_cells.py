@@ -1,6 +1,7 @@
 """Cells of a study: what is in their folders, and who runs them."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -31,9 +32,29 @@ def test_a_cell_starts_or_goes_on_and_loses_nothing_in_its_folder(cell):
     assert cell.prepare() == command  # torn: the run removes it
     (checkpoint / "trainer_state.json").write_text("{}")
     assert cell.prepare() == [*command, "--resume_from_checkpoint", "last"]
+    shutil.rmtree(checkpoint)
+    (cell.folder / "started.json").write_text('{"kind": "model"}')
+    for name in ("config.json", "model.safetensors"):  # stopped after its model was saved, without checkpoints
+        (cell.folder / name).write_text("{}")
+    assert cell.prepare() == [*command, "--resume_from_checkpoint", "last"]
+    for name in ("config.json", "model.safetensors", "started.json"):
+        (cell.folder / name).unlink()
+    checkpoint.mkdir()
+    (checkpoint / "started.json").write_text("{}")
     (cell.folder / "checkpoint-best").mkdir()
     cell.remove_checkpoints()
     assert sorted(path.name for path in cell.folder.iterdir()) == ["checkpoint-best", "notes.txt"]
+
+
+def test_a_flag_is_the_same_wherever_it_is_set(cell):
+    cell.recipe.update({"test_size": "0.3", "clean": ["headers"], "lora": "false"})  # on the command line
+    cell.prepare()
+    cell.folder.mkdir()
+    cell.recipe.update({"test_size": 0.3, "lora": False})  # in the file
+    cell.check()
+    cell.recipe["test_size"] = 0.2
+    with pytest.raises(UserError, match="holds a run with another test_size"):
+        cell.check()
 
 
 def test_a_folder_of_somebody_else_is_left_alone(cell):

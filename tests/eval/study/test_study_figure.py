@@ -26,6 +26,7 @@ def study(rows, scores=()):
         (["report", "hidden_128", "hidden_512", "rate_0.1", "rate_0.5"], []),  # no number in common
         (["filter_30", "filter_70"], []),
         (["lstm", "cnn"], []),
+        (["a_1", "a_01", "a_2", "b_1", "b_2"], []),  # one would hide the other
     ],
 )
 def test_names_with_numbers_in_common_are_curves(names, curves):

@@ -33,6 +33,7 @@ def data(tmp_path_factory):
         ({"rows": {"lstm": "cnn"}}, "row lstm must hold flags"),
         ({"rows": {"lstm": {"output_dir": "x"}}}, "output_dir can't be set"),
         ({"arguments": {"push_to_hub": True}}, "push_to_hub can't be set"),
+        ({"arguments": {"minority_ration": 6}, "rows": {}, "reference": None}, "unknown argument minority_ration"),
         ({"rows": {}, "sparse": []}, "must hold rows"),
         ({"rows": {}, "sparse": [], "grid": [{}]}, "must hold rows"),
         ({"sparse": [["tfidf_svm"]]}, "sparse must be a name or a list of names"),

@@ -165,14 +165,13 @@ def test_an_option_comes_back_from_a_folder_bit_by_bit(name, kind, tmp_path):
     model = model_with(OPTIONS[name][0], kind).eval()
     model.save_pretrained(tmp_path)
     expected = model.state_dict()
-    for loader in (HierarchicalAttnForSequenceClassification, AutoModelForSequenceClassification, AutoModel):
+    for loader in (AutoModel, AutoModelForSequenceClassification):
         torch.manual_seed(1)  # what would be drawn anew would be something else
         again = loader.from_pretrained(tmp_path).eval()
         prefix = "model." if loader is AutoModel else ""
         loaded = {prefix + key: value for key, value in again.state_dict().items()}
         assert loaded.keys() == {key for key in expected if key.startswith(prefix)}
         assert not [key for key, value in loaded.items() if not torch.equal(value, expected[key])]
-    again = HierarchicalAttnForSequenceClassification.from_pretrained(tmp_path).eval()
     for field, value in OPTIONS[name][0].items():
         assert getattr(again.config, field) == value
     with torch.no_grad():

@@ -19,7 +19,7 @@ from salience.train.loop.trainer import SalienceTrainer
 from salience.train.publish.contents import read_contents
 from tests.helpers.tiny import save_tiny_encoder
 from tests.helpers.toy import toy_csv
-from tests.helpers.training import QUIET, train
+from tests.helpers.training import COUNTS, QUIET, train
 
 TINY = ["--model", "lstm", "--embedding_dim", "8", "--hidden_dim", "8", "--num_train_epochs", "2"]
 RESUME = ["--resume_from_checkpoint", "last"]
@@ -70,7 +70,7 @@ def test_whenever_a_run_is_stopped_it_goes_on_to_a_run_that_can_be_pushed(data, 
 
 
 NOTHING_KEPT = ["--save_strategy", "no", "--load_best_model_at_end", "false"]
-AFTER_SAVING = [("read_example", NOTHING_KEPT), ("write_card", []), ("write_json", NOTHING_KEPT)]
+AFTER_SAVING = [("read_example", [*NOTHING_KEPT, *COUNTS]), ("write_card", []), ("write_json", NOTHING_KEPT)]
 
 
 @pytest.mark.parametrize(("step", "kept"), AFTER_SAVING)

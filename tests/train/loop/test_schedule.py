@@ -4,8 +4,8 @@ import pytest
 
 from salience.train import cli
 from salience.train.loop.schedule import epochs_for
+from salience.train.loop.trainer import SalienceTrainer
 from tests.helpers.toy import toy_csv
-from tests.helpers.training import read
 
 LEFT_OPEN = ["--bf16", "false", "--report_to", "none", "--disable_tqdm", "true", "--explained_texts", "0"]
 
@@ -29,11 +29,19 @@ def test_few_texts_are_read_more_often(texts, epochs):
         (["--model", "attn_pool", "--encoder", "ENCODER", "--learning_rate", "0.5"], 0.5),
     ],
 )
-def test_the_learning_rate_follows_what_is_trained(tmp_path, encoder_folder, capsys, flags, rate):
+def test_the_learning_rate_follows_what_is_trained(tmp_path, encoder_folder, monkeypatch, capsys, flags, rate):
     flags = [str(encoder_folder) if flag == "ENCODER" else flag for flag in flags]
-    assert cli.main(["--output_dir", str(tmp_path / "run"), *LEFT_OPEN, *toy_csv(tmp_path), *flags]) == 0
-    chosen = read(tmp_path / "run" / "run.json")["arguments"]
-    assert chosen["num_train_epochs"] == 20 and chosen["learning_rate"] == pytest.approx(rate)
+    trainers, make_trainer = [], cli.make_trainer
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "make_trainer", lambda *args: (trainers.append(make_trainer(*args)), trainers[0])[1])
+    monkeypatch.setattr(SalienceTrainer, "train", stop)
+    with pytest.raises(KeyboardInterrupt):
+        cli.run_command(["--output_dir", str(tmp_path / "run"), *LEFT_OPEN, *toy_csv(tmp_path), *flags])
+    chosen = trainers[0].args
+    assert chosen.num_train_epochs == 20 and chosen.learning_rate == pytest.approx(rate)
     told = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("chosen"))
     assert "--num_train_epochs 20" in told and ("--learning_rate" in told) == ("--learning_rate" not in flags)
 
