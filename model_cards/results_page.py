@@ -67,6 +67,10 @@ class StudyNumbers:
         """The same difference alone."""
         return f"{100 * self._row(row)['against'][other]['difference']:+.2f}"
 
+    def difference(self, row: str, other: str, name: str) -> str:
+        """How many points the mean of a score is above another row's, where nothing compares the two in pairs."""
+        return f"{100 * (self._row(row)['mean'][name] - self._row(other)['mean'][name]):+.2f}"
+
     def minutes(self, row: str) -> str:
         """Minutes of training, the median of the seeds: other work on the machine slows some of them."""
         return f"{median(seed['train_seconds'] for seed in self._row(row)['seeds'].values()) / 60:.2f}"

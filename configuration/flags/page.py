@@ -49,7 +49,8 @@ INTRODUCTION = f"""# Flags and recipes
 
 `train.py [RECIPE.yaml ...] [--flag value ...]`: a recipe's lines are flags without dashes (`learning_rate: 1e-3`,
 `train_file: [a.csv, b.csv]`), later recipes win over earlier ones, and flags over recipes. `null` leaves a flag at its
-default. A name that there is not is an error, and so is a flag that has no effect beside the others."""
+default. A name that there is not is an error, and so is a flag of another model, loss or way of training, which
+would have no effect."""
 
 
 def models() -> str:
@@ -73,7 +74,7 @@ def models() -> str:
             flag_table(fields(CommonModelArguments)),
             "Fields of a model's configuration, each with its default where the family has it; unset is none:",
             table(["Flag", *header, "What it does"], rows),
-            f"Where they have an effect: {'; '.join(only)}.",
+            f"Where they have an effect, in a model that has both flags: {'; '.join(only)}.",
         ]
     )
 

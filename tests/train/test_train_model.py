@@ -20,7 +20,7 @@ from tests.helpers.training import train as train_by_command
 FLAGS = {
     "model": "lstm", "embedding_dim": 8, "hidden_dim": 8, "learning_rate": 0.01,
     "num_train_epochs": 3, "per_device_train_batch_size": 8,
-    "bf16": False, "report_to": "none", "disable_tqdm": True, "explained_texts": 0,
+    "bf16": False, "report_to": "none", "disable_tqdm": True, "explained_texts": 0, "ngram_evidence": False,
 }  # fmt: skip
 COLUMNS = ("text", "label")
 
