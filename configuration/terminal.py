@@ -19,7 +19,7 @@ from salience.configuration.errors import UserError
 
 PARENT = "SALIENCE_PARENT"
 """Environment variable with the id of a process that a program shall not outlive."""
-STOPPED = "stopped: the same command begins again, or goes on where it can (train.py: --resume_from_checkpoint last)"
+STOPPED = "stopped: the same command goes on where it can, or begins again (train: with --resume_from_checkpoint last)"
 # Besides line breaks and tabs, characters that steer a terminal or turn its reading direction.
 _STEERING = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 # Progress bars go up a line, and libraries write in colours.

@@ -15,6 +15,7 @@ class Command(NamedTuple):
     module: str
     usage: str
     help: str
+    runs_alone: bool = False  # it answers itself where no word stands behind its name
 
 
 EVAL_COMMANDS = {
@@ -35,12 +36,14 @@ EVAL_COMMANDS = {
     "baseline": Command(
         "salience.eval.baseline.command", "NAME RECIPE.yaml --output_dir OUT", "TF-IDF, or a frozen encoder's vectors"
     ),
-    "benchmark": Command("salience.eval.benchmark.command", "--suite train", "time and memory, beside others"),
+    "benchmark": Command(
+        "salience.eval.benchmark.command", "--suite train", "time and memory, beside others", runs_alone=True
+    ),
 }
 COMMANDS = {
     "train": Command("salience.train.cli", "[RECIPE.yaml] --output_dir OUT", "from labelled texts to a model"),
     **EVAL_COMMANDS,
-    "push": Command("salience.train.publish.command", "OUT USER/NAME", "publish a finished run on the Hub"),
+    "push": Command("salience.train.publish.command", "OUT USER/NAME", "publish a finished run on the Hub", True),
 }
 FORMER_NAMES = {"sparse": "baseline"}
 
@@ -66,7 +69,10 @@ def run_command(argv: list[str], program: str, commands: Mapping[str, Command]) 
         hint = did_you_mean(name, commands) or f"; the commands are {', '.join(commands)}"
         raise UserError(f'"{argv[0]}" is no command of {program}{hint}')
     run: Callable[[list[str]], int | None] = import_module(commands[name].module).main
-    return run(argv[1:]) or 0
+    if argv[1:] or commands[name].runs_alone:
+        return run(argv[1:]) or 0
+    run(["--help"])
+    return 2
 
 
 def salience() -> int:

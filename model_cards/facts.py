@@ -56,7 +56,7 @@ def card_facts(files: RunFolder, languages: list[str]) -> dict[str, Any]:
     return {
         "task": _task(files),
         "design": design(files),
-        "headline": _headline(files.test),
+        "headline": _headline(files),
         "scores": _scores(files),
         "per_class": _per_class(files.test.get("per_class")),
         "is_regression": files.config.get("problem_type") == "regression",
@@ -87,14 +87,20 @@ def _task(files: RunFolder) -> str:
     return f"This model reads a text and says which of {len(names):,} classes it belongs to: {listed}."
 
 
-def _headline(test: dict[str, Any]) -> str | None:
-    accuracy, count = test.get("accuracy"), test.get("samples")
+def _headline(files: RunFolder) -> str | None:
+    accuracy, count = files.test.get("accuracy"), files.test.get("samples")
     if not is_number(accuracy) or not is_number(count) or count < 1:
         return None
     return (
         f"Of {count:,} held-out test texts, it labelled **{100 * accuracy:.1f} %** correctly "
         f"(95 % interval: ± {100 * _wilson_half_width(accuracy, count):.1f} points)."
+        + (f" **{leaked:,} of them stand in the training texts, too.**" if (leaked := _leaked(files.run)) else "")
     )
+
+
+def _leaked(run: dict[str, Any], split: str = "test") -> int:
+    """How many texts of a held-out split the model was trained on."""
+    return int(run.get("data", {}).get("splits", {}).get(split, {}).get("also_in_training", 0))
 
 
 def _wilson_half_width(share: float, count: float, z: float = 1.96) -> float:
@@ -218,13 +224,22 @@ def _arguments(run: dict[str, Any]) -> str | None:
 
 
 def _limits(files: RunFolder, languages: list[str]) -> list[str]:
-    limits = [_measured(files), *_imbalance(_labels(files.run).get("train", {})), *_rough_classes(files.test)]
+    limits = [
+        _measured(files),
+        *_leaks(files.run),
+        *_imbalance(_labels(files.run).get("train", {})),
+        *_rough_classes(files.test),
+    ]
     if languages:
         limits.append(f"Language of the texts: {', '.join(map(escape, languages))}. Others weren't measured.")
     else:
         limits.append("The language of the texts wasn't recorded; expect it to work in that of its training data only.")
     if files.config.get("problem_type") != "regression":
-        limits.append("A score of 0.9 doesn't mean that 9 of 10 such answers are right, unless that was measured.")
+        limits.append(
+            "Scores were fitted on validation texts to be right as often as they say; on other texts they will be off."
+            if is_number(files.validation.get("temperature"))
+            else "A score of 0.9 doesn't mean that 9 of 10 such answers are right, unless that was measured."
+        )
     if files.config.get("problem_type") in (None, "single_label_classification"):
         limits.append("Every text gets one of the classes, also a text that belongs to none of them.")
     if _gives_weights(files):
@@ -238,6 +253,14 @@ def _measured(files: RunFolder) -> str:
     if files.validation:
         return "No held-out test was made. The validation texts chose the checkpoint, so their scores are optimistic."
     return "This model's quality wasn't measured."
+
+
+def _leaks(run: dict[str, Any]) -> list[str]:
+    return [
+        f"{count:,} {split} texts stand in the training texts, too, word for word: scores on them are too high."
+        for split in ("validation", "test")
+        if (count := _leaked(run, split))
+    ]
 
 
 def _imbalance(counts: dict[str, int]) -> list[str]:

@@ -40,7 +40,7 @@ Shape = dict[str, Any]
 NGRAMS: Shape = {"kind": TEXT, "weight": AMOUNT, "damping?": SHARE, "num_ngrams": COUNT, "share": SHARE}
 REVIEW: Shape = {"target_accuracy": SHARE, "threshold": SHARE, "coverage": SHARE}
 START: Shape = {"name": TEXT, "sha256": TEXT}
-SPLIT: Shape = {"rows": COUNT, "sha256": TEXT, "labels?": {EVERY: COUNT}}
+SPLIT: Shape = {"rows": COUNT, "sha256": TEXT, "labels?": {EVERY: COUNT}, "also_in_training?": COUNT}
 RECORD: Shape = {
     "kind": KIND,
     "seed": COUNT,

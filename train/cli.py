@@ -22,7 +22,7 @@ from salience.eval.explain.choice import keep_most_faithful
 from salience.eval.reading.load import load_classifier
 from salience.eval.reading.words import Reading, read_text
 from salience.model_cards.card import write_card
-from salience.model_cards.run_folder import ADAPTER_FOLDER, CARD_FILE, RUN_FILE, read_results, write_json
+from salience.model_cards.run_folder import ADAPTER_FOLDER, CARD_FILE, RUN_FILE, read_json, read_results, write_json
 from salience.train.building.build import build_model
 from salience.train.building.further import Start, pin_revision
 from salience.train.building.text_columns import choose_separator, remember_columns
@@ -32,10 +32,9 @@ from salience.train.folder.output import claimed
 from salience.train.folder.record import describe_model, peak_memory_mb, record_of_training
 from salience.train.folder.resuming import check_checkpoint, last_checkpoint, run_plan, start_or_resume
 from salience.train.loop.assembly import (
-    CLASS_SCORES,
-    REGRESSION_SCORES,
     make_trainer,
     save,
+    score_line,
     settle_training,
 )
 from salience.train.loop.losses import correct_prior
@@ -256,17 +255,20 @@ def read_example(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dat
 
 def print_summary(run: TrainedRun) -> None:
     """Where the model is, its scores, and one text with its heaviest words."""
-    names = (*CLASS_SCORES, *REGRESSION_SCORES)
-    scores = [f"{name} {run.scores[name]:.4f}" for name in names if name in run.scores]
-    print(f"\nmodel    {run.folder}\n{run.split:<8} {' · '.join(scores)} ({run.scores['samples']} texts)")
+    print(f"\nmodel    {run.folder}\n{score_line(run.split, run.scores)}")
+    if leaked := read_json(run.folder / RUN_FILE)["data"]["splits"][run.split].get("also_in_training"):
+        print(
+            f"leaked   {leaked:,} of these {run.split} texts stand in the training texts, too: the scores are too high"
+        )
     if thresholds := getattr(run.model.config, "label_thresholds", None):
         span = f"{min(thresholds):.3f} to {max(thresholds):.3f}"
         print(f"labels   each given from a probability of its own on, {span}, fitted on the validation texts")
     if review := run.scores.get("review"):
         print(
             f"review   answers with a confidence below {review['threshold']:.3f}; the others are "
-            f"{100 * review['coverage']:.1f} % of the {run.split} texts, and "
-            + (f"{100 * review['accuracy']:.1f} % right" if review["accuracy"] is not None else "none")
+            f"{100 * review['coverage']:.1f} % of the {run.split} texts, and {100 * review['accuracy']:.1f} % right"
+            if review["accuracy"] is not None
+            else f"review   all answers to the {run.split} texts: none has a confidence of {review['threshold']:.3f}"
         )
     print(f"memory   {' · '.join(f'{kind} {peak:,} MB' for kind, peak in peak_memory_mb().items())} at most")
     if run.example:

@@ -67,6 +67,10 @@ _CarefulLoader.add_constructor(INTEGER, _CarefulLoader.construct_number)
 _CarefulLoader.add_constructor(FLOAT, _CarefulLoader.construct_number)
 
 
+# What a user means by them is data.
+DATA_ENDINGS = (".csv", ".tsv", ".jsonl", ".parquet", ".txt", ".xlsx")
+
+
 def read_yaml(name: str | Path, kind: str, text_keys: Collection[str] = ()) -> Any:
     """What a YAML file holds.
 
@@ -79,6 +83,8 @@ def read_yaml(name: str | Path, kind: str, text_keys: Collection[str] = ()) -> A
         UserError: It can't be read, isn't valid, has a key twice, or holds too much.
     """
     file = Path(name)
+    if kind == "recipe" and file.suffix.lower() in DATA_ENDINGS:
+        raise UserError(f"{name} is no recipe: if it holds texts, write --train_file {name}")
     try:
         if file.exists() and not (file.is_file() or file.is_dir()):  # reading a pipe or a device may never end
             raise UserError(f"{kind} {name} is no regular file; save it as one")

@@ -33,18 +33,27 @@ from salience.eval.scores.label_thresholds import fit_label_thresholds, tell_lab
 from salience.eval.scores.metrics import compute_scores
 from salience.eval.scores.prediction_files import write_predictions
 from salience.eval.scores.predictions import MULTI_LABEL, Predictions, count_words
-from salience.model_cards.run_folder import RUN_FILE, STARTED_FILE, TRAIN_RESULTS_FILE, write_json, write_results
+from salience.model_cards.run_folder import (
+    RUN_FILE,
+    STARTED_FILE,
+    TRAIN_RESULTS_FILE,
+    read_results,
+    write_json,
+    write_results,
+)
 from salience.train.building.encoder_loading import public_name
 from salience.train.data.encoded import labels_of
 from salience.train.data.load import TextData, load_splits
 from salience.train.folder.output import claimed, start
 from salience.train.folder.record import changed_arguments, describe_data, make_record
+from salience.train.loop.assembly import score_line
 
 HELP = """usage: eval.py baseline NAME [RECIPE.yaml ...] --output_dir OUT [--flag value ...]
 
 NAME is one of {}; where texts have several labels, of {}.
 Recipes and flags are those of train.py; only the data flags count, --encoder for frozen_..., and for several labels
---fit_thresholds and --target_precision; what asks for a model, such as --push_to_hub, is refused."""
+--fit_thresholds and --target_precision; what asks for a model, such as --push_to_hub, is refused.
+OUT keeps scores and answers to compare with, and no model to predict with."""
 
 
 def main(argv: list[str]) -> None:
@@ -69,6 +78,8 @@ def main(argv: list[str]) -> None:
     with claimed(folder, baseline_kind(name)):
         data = load_splits(data_args)
         make_sparse_run(name, data, folder, command, training.seed, data_args, tuning, started, model_args)
+    split = "test" if "test" in data.splits else "validation"
+    print(f"run      {folder}\n{score_line(split, read_results(folder, split))}")
 
 
 def make_sparse_run(

@@ -78,6 +78,10 @@ def predict_files(
     Example:
         >>> predict_files("runs/mine", "new_texts.csv", "answers.csv").rows
     """
+    if not isinstance(input, str | Path | Sequence | None):
+        raise UserError(
+            f"predict_files takes names of files, not a {type(input).__name__}: label it with Predictor(model)(it)"
+        )
     inputs = [input] if isinstance(input, str | Path) else input and list(input)
     (arguments, text_args), _ = _parser().parse_flags({"model": model, "input": inputs, "output": output, **flags})
     found = predict(arguments, text_args)

@@ -123,7 +123,8 @@ class Tally:
             first = json.loads(file.read_text(encoding="utf-8").split("\n")[0])
             raise UserError(
                 f"{self.rejected} of {self.rows} rows are rejected, as row {first['row']} of '{first['file']}': "
-                f"{first['reason']}; look at {file}; mend the input or its flags, or go on with a higher --max_rejected"
+                f"{first['reason']}; look at {file}; go on with a higher --max_rejected, or mend "
+                f"the input or its flags and choose another --output"
             )
 
 

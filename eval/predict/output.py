@@ -205,19 +205,20 @@ def _is_same(output: Path, joined: Path) -> bool:
 
 def _refuse_other_plan(place: Place, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     begun_with = f"--output {place.output} was begun with"
+    way_out = f"choose another --output, or delete what was begun ({place.folder})"
     if old.get("model") != new["model"]:
-        raise UserError(f"{begun_with} another model; give the same, or choose another --output")
+        raise UserError(f"{begun_with} another model; give the same, {way_out}")
     if old.get("inputs") != new["inputs"]:
         pairs = zip(old.get("inputs", []), new["inputs"], strict=False)
         name = next((mine["name"] for theirs, mine in pairs if theirs != mine), "their number")
-        raise UserError(f"{begun_with} other input ({name} differs); give the same, or choose another --output")
+        raise UserError(f"{begun_with} other input ({name} differs); give the same, {way_out}")
     if old.get("versions", new["versions"]) != new["versions"]:
-        raise UserError(f"{begun_with} other versions of the packages; go on with those, or choose another --output")
+        raise UserError(f"{begun_with} other versions of the packages; go on with those, {way_out}")
     for flag, value in new["flags"].items():
         before = old.get("flags", {}).get(flag)
         if before != value:
             told = f"--{flag} {shown(before)}" if before is not None else f"no --{flag}"
-            raise UserError(f"{begun_with} {told}; give the same, or choose another --output")
+            raise UserError(f"{begun_with} {told}; give the same, {way_out}")
 
 
 def _check(check: Callable[[Path], None], folder: Path, output: str) -> None:

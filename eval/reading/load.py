@@ -21,6 +21,7 @@ from salience.configuration.hub import find_commit, read_config
 from salience.configuration.model_files import loading_fault
 from salience.eval.reading.reader import Reader
 from salience.eval.reading.words import label_names
+from salience.model_cards.run_folder import is_hub_id
 from salience.modeling.encoders import NO_LIMIT, further_layers, load_weights, position_limit
 from salience.modeling.salience_base import SaliencePreTrainedModel
 from salience.modeling.tokenizer_loading import PADDED_LENGTH, length_limit, read_tokenizer
@@ -86,7 +87,8 @@ def load_classifier(
         check_ngrams(classifier, name, revision)
         tokenizer = read_tokenizer(name, revision)
     except Exception as error:  # files of others can be broken in any way, and libraries have errors of their own
-        raise UserError(f"--model {name} can't be loaded: {loading_fault(name, error)}") from error
+        where = "is no folder here and can't be loaded from the Hub" if is_hub_id(name) else "can't be loaded"
+        raise UserError(f"--model {name} {where}: {loading_fault(name, error)}") from error
     tell_other_names(fields, name)
     tell_other_size(classifier, tokenizer, name)
     class_names = label_names(classifier)

@@ -1,6 +1,7 @@
 """eval.py score --model FOLDER_OR_HUB_ID --test_file FILE: how good a trained model is on labelled texts."""
 
 import json
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from salience.configuration.flags.data_arguments import FileArguments
 from salience.configuration.flags.parser import RecipeParser
 from salience.eval.reading.load import ClassifierArguments, load_reader
 from salience.eval.scores.metrics import Scores, compute_scores
-from salience.model_cards.run_folder import write_json
+from salience.model_cards.run_folder import RUN_FILE, is_whole, read_json, write_json
 from salience.train.data.encoded import labels_of
 from salience.train.data.load import columns_of_model, load_test
 from salience.train.folder.output import new_files
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -63,6 +66,17 @@ def _parser() -> RecipeParser:
     return RecipeParser((ScoreArguments, FileArguments), program="eval.py score")
 
 
+def tell_training_file(model: str | None, test_file: str | None) -> None:
+    """Warn of texts that come from a file of the name of one that a run was trained on."""
+    record = Path(model or "") / RUN_FILE
+    if test_file is None or not is_whole(record):
+        return
+    trained_on = read_json(record).get("arguments", {}).get("train_file") or []
+    if Path(test_file).name in {Path(str(each)).name for each in trained_on}:
+        says = "%s is called as what this model was trained on: scores on texts that it has seen are too high"
+        logger.warning(says, test_file)
+
+
 def score(arguments: ScoreArguments, data_args: FileArguments, memory: Any = None) -> Scores:
     """See `score_model`.
 
@@ -74,6 +88,7 @@ def score(arguments: ScoreArguments, data_args: FileArguments, memory: Any = Non
     with new_files(arguments.output_dir, "scores.json") as folder:
         reader = load_reader(arguments)
         data_args = columns_of_model(data_args, reader.model.config)
+        tell_training_file(arguments.model, data_args.test_file)
         rows = load_test(data_args, reader.label_names, reader.problem_type, memory)
         logits = reader.logits(reader.token_ids(rows["text"]), progress="reading texts")
         scores = compute_scores(reader.predictions(labels_of(rows), logits))

@@ -2,9 +2,18 @@
 
 import json
 
+import pandas as pd
 import pytest
 
-from salience.eval import UserError, compare_runs, load_classifier, run_study, score_model, write_report
+from salience.eval import (
+    UserError,
+    compare_runs,
+    load_classifier,
+    predict_files,
+    run_study,
+    score_model,
+    write_report,
+)
 from salience.eval.cli import COMMANDS, main, salience
 from tests.helpers.run_folders import read
 from tests.helpers.toy import toy_texts, write_csv
@@ -33,6 +42,18 @@ def test_scores_of_a_file_and_of_texts_in_memory_are_those_of_the_run(run, data,
     assert by_file["accuracy"] == in_memory["accuracy"] == expected["test_accuracy"]
     assert by_file["per_class"] == in_memory["per_class"]
     assert json.loads((tmp_path / "out" / "scores.json").read_text())["accuracy"] == by_file["accuracy"]
+
+
+def test_texts_that_a_model_was_trained_on_are_told(run, data, caplog):
+    score_model(run, test_file=data["test_file"])
+    assert "was trained on" not in caplog.text
+    score_model(run, test_file=data["train_file"][0])
+    assert "is called as what this model was trained on: scores on texts that it has seen are too high" in caplog.text
+
+
+def test_a_frame_in_the_place_of_a_file_is_refused(run):
+    with pytest.raises(UserError, match=r"not a DataFrame: label it with Predictor\(model\)\(it\)"):
+        predict_files(run, pd.DataFrame({"text": ["a"]}), "answers.csv")
 
 
 def test_a_report_is_written_from_python(run, data, tmp_path):
@@ -92,6 +113,12 @@ def test_every_command_tells_its_usage(command, capsys):
     except SystemExit as error:  # argparse
         status = error.code
     assert status == 0 and command in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [name for name, each in COMMANDS.items() if not each.runs_alone])
+def test_a_command_without_a_word_behind_it_shows_its_help_and_has_failed(command, capsys):
+    assert main([command], "salience", COMMANDS) == 2
+    assert command in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("program, known", [("salience", "train"), ("eval.py", "score")])

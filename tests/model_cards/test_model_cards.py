@@ -76,6 +76,17 @@ def test_body_shows_scores_classes_data_and_training(tmp_path):
         assert fact in text
 
 
+def test_test_texts_that_were_trained_on_are_told_beside_the_score(tmp_path):
+    folder = make_run(tmp_path)
+    assert "stand in the training texts" not in card_of(folder).text
+    run = read(folder, "run.json")
+    run["data"]["splits"]["test"]["also_in_training"] = 1234
+    write(folder / "run.json", run)
+    text = card_of(folder).text
+    assert "**1,234 of them stand in the training texts, too.**" in text
+    assert "- 1,234 test texts stand in the training texts, too, word for word: scores on them are too high." in text
+
+
 def test_usage_pins_the_revision_of_the_repo_with_its_code(tmp_path):
     blocks = usage_blocks(card_of(make_run(tmp_path), repo_id="bob/news", revision="0123abc").content)
     assert blocks[0] == 'REPO = "bob/news"\nREVISION = "0123abc"\n'

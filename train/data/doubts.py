@@ -9,6 +9,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
+import pyarrow as pa
+
 from salience.configuration.errors import one_line
 from salience.train.data.spelling import date, whole_number
 from salience.train.data.tables import Part
@@ -18,6 +20,8 @@ logger = logging.getLogger(__name__)
 SEPARATORS = (",", ";", "|")
 QUOTES = "\"'`\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
 # No longer than what Decimal tells apart
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+_MISSING = ("nan", "none", "null", "n/a", "na", "<na>")
 _NUMBER = re.compile(r"(?=.{1,28}$)[+-]?\d+(\.\d+)?(e\+?\d{1,3})?")
 
 
@@ -40,11 +44,24 @@ def tell_doubts(parts: Sequence[Part], used: Sequence[set[str]], names: Sequence
     if joined := joined_label(names):
         says = "the label '%s' is one class; if it stands for several, pass --label_separator '%s'"
         logger.warning(says, *joined)
+    if names and all(_DECIMAL_COMMA.fullmatch(name) for name in names):
+        says = "the labels look like numbers with a decimal comma, and are classes; for a regression write 0.5 for 0,5"
+        logger.warning(says)
+    if missing := [name for name in names if name.casefold() in _MISSING]:
+        says = "the label '%s' is a class like others; if it stands for a missing label, drop its rows"
+        logger.warning(says, missing[0])
+    spelled_so = set().union(*used) <= set(names) and not any(pa.types.is_boolean(part.label.type) for part in parts)
+    if set(names) == {"false", "true"} and not spelled_so:
+        logger.warning("the labels are truth values, and their classes are called true and false")
     kinds = [{whole_number(name) is not None for name in each} for each in used]
     if {True} in kinds and {False} in kinds:
         numbers, words = (parts[kinds.index({is_number})].where for is_number in (True, False))
         says = "the labels of '%s' are numbers and those of '%s' words, and all are classes; write alike what is one"
         logger.warning(says, numbers, words)
+    mixed = [{_NUMBER.fullmatch(name) is None for name in each} == {True, False} for each in used]
+    if any(mixed):
+        says = "the labels of '%s' are partly numbers and partly words, and all are classes; write alike what is one"
+        logger.warning(says, parts[mixed.index(True)].where)
 
 
 def lookalikes(names: Iterable[str]) -> list[tuple[str, str]]:

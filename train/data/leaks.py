@@ -14,7 +14,9 @@ from salience.train.data.labels import LabelScheme
 logger = logging.getLogger(__name__)
 
 
-def without_leaks(splits: dict[str, Dataset], scheme: LabelScheme, drop: bool) -> dict[str, Dataset]:
+def without_leaks(
+    splits: dict[str, Dataset], scheme: LabelScheme, drop: bool
+) -> tuple[dict[str, Dataset], dict[str, int]]:
     """Texts of a split that a later one (validation, test) tests again: dropped from the earlier one, or counted.
 
     Args:
@@ -22,10 +24,13 @@ def without_leaks(splits: dict[str, Dataset], scheme: LabelScheme, drop: bool) -
         scheme: What their labels mean.
         drop: Whether to drop them.
 
+    Returns:
+        The splits, and of held-out ones how many of their texts stand in the training split, too, where any do.
+
     Raises:
         UserError: No text of a split, or no training text of a class, would be left.
     """
-    splits, order = dict(splits), list(splits)
+    splits, order, seen = dict(splits), list(splits), {}
     for number, name in enumerate(order[:-1]):
         leaked = _leaked(splits[name], [splits[later] for later in order[number + 1 :]])
         if not leaked.any():
@@ -36,12 +41,16 @@ def without_leaks(splits: dict[str, Dataset], scheme: LabelScheme, drop: bool) -
                 leaked.sum(),
                 name,
             )
+            if name == "train":
+                known = pc.unique(_texts(splits[name].select(np.flatnonzero(leaked))))
+                counts = {later: int(_standing_in(splits[later], known).sum()) for later in order[1:]}
+                seen = {later: count for later, count in counts.items() if count}
             continue
         kept = splits[name].select(np.flatnonzero(~leaked))
         _refuse_losses(splits[name], kept, name, scheme)
         splits[name] = kept
         logger.warning("%d %s texts are dropped: they are held-out texts too, word for word", leaked.sum(), name)
-    return splits
+    return splits, seen
 
 
 def _refuse_losses(rows: Dataset, kept: Dataset, split: str, scheme: LabelScheme) -> None:
@@ -60,13 +69,17 @@ def _class_counts(rows: Dataset, scheme: LabelScheme) -> np.ndarray:
 
 def _leaked(rows: Dataset, held_out: list[Dataset]) -> np.ndarray:
     """Which rows have a text, not empty, that also stands in a held-out split word for word, bool (rows,)."""
-    tested = pc.unique(pa.chunked_array([chunk for split in held_out for chunk in _texts(split).chunks], pa.string()))
-    batches = rows.with_format("arrow").iter(ROWS_PER_BATCH)
-    leaked = [
-        pc.and_(pc.is_in(batch["text"], value_set=tested), pc.not_equal(pc.utf8_trim_whitespace(batch["text"]), ""))
-        for batch in batches
+    tested = pa.chunked_array([chunk for split in held_out for chunk in _texts(split).chunks], pa.string())
+    return _standing_in(rows, pc.unique(tested))
+
+
+def _standing_in(rows: Dataset, known: pa.Array) -> np.ndarray:
+    """Which rows have a text, not empty, that is among these, bool (rows,)."""
+    found = [
+        pc.and_(pc.is_in(batch["text"], value_set=known), pc.not_equal(pc.utf8_trim_whitespace(batch["text"]), ""))
+        for batch in rows.with_format("arrow").iter(ROWS_PER_BATCH)
     ]
-    return np.concatenate([np.asarray(each) for each in leaked])
+    return np.concatenate([np.asarray(each) for each in found])
 
 
 def _texts(rows: Dataset) -> pa.ChunkedArray:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -52,6 +52,7 @@ class TextData:
         name: Of the data, for people.
         source: The files or the Hub data set, without the folders of this machine.
         text_separator: What stands between the texts of several columns, or None if they are of one.
+        leaked: Held-out split -> how many of its texts stand in the training split, too, where any do.
     """
 
     splits: DatasetDict
@@ -60,6 +61,7 @@ class TextData:
     name: str
     source: str
     text_separator: str | None = None
+    leaked: dict[str, int] = field(default_factory=dict)
 
     def fingerprint(self, split: str) -> dict:
         """Describe one split so that it can be compared with that of another machine.
@@ -133,7 +135,7 @@ def load_splits(args: DataArguments, given: Any = None, known: LabelScheme | Non
     splits = {split: _dataset(several, scheme) for split, several in parts.items()}
     if args.clean:
         splits = {split: _clean(rows, args.clean) for split, rows in splits.items()}
-    splits = without_leaks(_split(splits, scheme, args), scheme, args.drop_leaked)
+    splits, leaked = without_leaks(_split(splits, scheme, args), scheme, args.drop_leaked)
     source = describe_source(args, given)
     return TextData(
         splits=DatasetDict(splits),
@@ -142,6 +144,7 @@ def load_splits(args: DataArguments, given: Any = None, known: LabelScheme | Non
         name=args.data_name or (source if given else default_name(args)),
         source=source,
         text_separator=args.joining_text if len(args.text_column) > 1 else None,
+        leaked=leaked,
     )
 
 

@@ -101,7 +101,7 @@ def _divide(rows: np.ndarray, classes: np.ndarray | None, count: int, seed: int)
         sizes = np.bincount(classes[rows])
         single = sizes[classes[rows]] == 1
         if single.any():
-            logger.warning("%d classes have a single row, which stays in the training data", single.sum())
+            logger.warning("classes with a single row, which stays in the training data: %d", single.sum())
         movable = rows[~single]
         num_classes = len(np.unique(classes[movable]))
         # Fewer rows than classes can't be shared out, so that such a choice is plainly random.

@@ -108,6 +108,8 @@ def record_of_training(
 def describe_data(data: TextData) -> DataRecord:
     """Name and source of the data, and the fingerprint of each split."""
     splits: Any = {name: data.fingerprint(name) for name in data.splits}
+    for name, count in data.leaked.items():
+        splits[name]["also_in_training"] = count
     return {"name": data.name, "source": data.source, "splits": splits}
 
 

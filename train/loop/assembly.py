@@ -1,6 +1,6 @@
 """From arguments to a trainer, and from a trained model to its folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,6 +32,12 @@ from salience.train.loop.trainer import SalienceTrainer
 
 CLASS_SCORES = ("accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted", "roc_auc")
 REGRESSION_SCORES = ("r2", "mse", "mae", "pearson")
+
+
+def score_line(split: str, scores: Mapping[str, Any]) -> str:
+    """The scores of a split as a line in a terminal."""
+    known = [name for name in (*CLASS_SCORES, *REGRESSION_SCORES) if name in scores]
+    return f"{split:<8} {' · '.join(f'{name} {scores[name]:.4f}' for name in known)} ({scores['samples']} texts)"
 
 
 def settle_training(model: PreTrainedModel, arguments: Arguments, num_texts: int, is_pretrained: bool) -> list[str]:

@@ -91,6 +91,11 @@ def test_unknown_names_suggest_the_nearest(key, suggestion, tmp_path):
     assert refusal(f"--{key}", "1") == f"unknown flag --{key}; {hint}"
 
 
+def test_data_in_the_place_of_a_recipe_are_told(tmp_path):
+    file = write(tmp_path, "text,label\na,b\n", "texts.csv")
+    assert refusal(file) == f"{file} is no recipe: if it holds texts, write --train_file {file}"
+
+
 @pytest.mark.parametrize("recipe", TRAINING, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_recipes_hold_flags_of_their_model_only(recipe):
     model, data, tuning, training = parse(recipe)

@@ -177,9 +177,11 @@ def test_command_writes_the_files_of_a_run(tmp_path, capsys):
     out = tmp_path / "out"
     command = ["baseline", "tfidf_complement_nb", *toy_csv(tmp_path), "--output_dir", str(out)]
     assert main(command) == 0
+    said = capsys.readouterr().out
     test = json.loads((out / "test_results.json").read_text())
     assert test["test_accuracy"] == read_predictions(out, "test").is_right().mean()
     assert test["test_samples"] == 12
+    assert f"test     accuracy {test['test_accuracy']:.4f}" in said and "(12 texts)" in said
     run = json.loads((out / "run.json").read_text())
     assert run["model"]["family"] == "tfidf_complement_nb"
     assert run["data"]["splits"]["train"]["rows"] + run["data"]["splits"]["validation"]["rows"] == 48

@@ -184,12 +184,21 @@ def test_lists_of_one_label_each_are_told_and_can_be_classes(values, names, tmp_
         (["a;b", "b;c", "a;c"], "'a;b' is one class; if it stands for several, pass --label_separator ';'"),
         (["Rock, Pop", "Jazz"], None),
         (["Reno, NV", "Ely, NV"], None),
+        (["0,25", "0,5"], "look like numbers with a decimal comma, and are classes"),
+        (["NaN", "sport"], "the label 'NaN' is a class like others"),
+        (["1", "sport"], "are partly numbers and partly words, and all are classes"),
     ],
 )
 def test_labels_that_may_be_others_than_they_seem_are_told(labels, words, tmp_path, caplog):
     file = write_jsonl(tmp_path / "a.jsonl", [{"text": str(n), "label": labels[n % len(labels)]} for n in range(30)])
     assert load(file).label_names == sorted(labels)
     assert words in caplog.text if words else not caplog.text
+
+
+def test_truth_values_are_told_as_what_their_classes_are_called(tmp_path, caplog):
+    file = write_csv(tmp_path / "a.csv", [(str(n), "TRUE" if n % 2 else "FALSE") for n in range(20)])
+    assert load(file).label_names == ["false", "true"]
+    assert "the labels are truth values, and their classes are called true and false" in caplog.text
 
 
 def test_numbers_in_one_file_and_words_in_the_other_are_told(tmp_path, caplog):

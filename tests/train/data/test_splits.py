@@ -38,7 +38,7 @@ def test_held_out_test_split_and_resplit(tmp_path):
 def test_single_examples_stay_in_train(tmp_path, caplog):
     data = load(write_csv(tmp_path / "a.csv", [*ROWS, ("only", "one")]), test_size=0.1)
     assert ("only", "one") in rows_of(data.splits["train"], data)
-    assert "1 classes have a single row" in caplog.text
+    assert "classes with a single row, which stays in the training data: 1" in caplog.text
 
 
 def test_too_few_rows_to_split(tmp_path):

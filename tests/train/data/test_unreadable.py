@@ -16,6 +16,7 @@ from salience.configuration.flags.data_arguments import DataArguments
 from salience.eval.predict.inputs import find_files
 from salience.train.data.formats.nesting import may_be_deep, refuse_deep
 from salience.train.data.load import load_splits
+from salience.train.folder.record import describe_data
 from tests.helpers.data_files import ROWS, all_rows, failure, load, write_csv
 
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 123\n"
@@ -227,6 +228,16 @@ def test_half_characters_in_every_source(tmp_path):
     for given in ((["a", "\ud83d"], ["x", "y"]), (["a", "b"], ["x", "\ud83d"]), (["a", "b"], [["x"], ["\ud83d"]])):
         with pytest.raises(UserError, match="half a character"):
             load_splits(DataArguments(), {"train": given})
+
+
+def test_held_out_texts_that_were_trained_on_are_counted(tmp_path):
+    file = write_csv(tmp_path / "a.csv")
+    test = write_csv(tmp_path / "t.csv", [ROWS[0], ROWS[0], ("of its own", ROWS[0][1])])
+    data = load(file, validation_file=write_csv(tmp_path / "v.csv", [("other", ROWS[0][1])]), test_file=test)
+    assert data.leaked == {"test": 2}
+    splits = describe_data(data)["splits"]
+    assert splits["test"]["also_in_training"] == 2 and "also_in_training" not in splits["validation"]
+    assert not load(file, test_file=test, drop_leaked=True).leaked
 
 
 def test_dropping_leaked_texts_leaves_something_of_every_class(tmp_path):
