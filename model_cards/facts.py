@@ -1,15 +1,16 @@
 """What a model card says, as values for its template; everything that comes from data is escaped here."""
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from scipy.stats import binomtest
+
 from salience.configuration.errors import one_line
 from salience.configuration.families import codes
 from salience.model_cards.design_facts import design, explanation, is_number
-from salience.model_cards.markdown import MAX_NAME, code_block, escape, table
+from salience.model_cards.markdown import MAX_NAME, escape, shell_block, table
 from salience.model_cards.report_facts import report_facts
 from salience.model_cards.run_folder import RunFolder, is_hub_id
 
@@ -66,7 +67,7 @@ def card_facts(files: RunFolder, languages: list[str]) -> dict[str, Any]:
         "splits": _splits(run),
         "class_counts": _class_counts(run),
         "source": escape(run["data"]["source"]) if run.get("data", {}).get("source") else None,
-        "command": code_block(run["command"], "bash") if run.get("command") else None,
+        "command": shell_block(run["command"]) if run.get("command") else None,
         "training": _training(files),
         "arguments": _arguments(run),
         "versions": ", ".join(f"{escape(name)} {escape(number)}" for name, number in run.get("versions", {}).items()),
@@ -93,7 +94,7 @@ def _headline(files: RunFolder) -> str | None:
         return None
     return (
         f"Of {count:,} held-out test texts, it labelled **{100 * accuracy:.1f} %** correctly "
-        f"(95 % interval: ± {100 * _wilson_half_width(accuracy, count):.1f} points)."
+        f"(95 % interval: ± {100 * _half_width(accuracy, int(count)):.1f} points)."
         + (f" **{leaked:,} of them stand in the training texts, too.**" if (leaked := _leaked(files.run)) else "")
     )
 
@@ -103,9 +104,10 @@ def _leaked(run: dict[str, Any], split: str = "test") -> int:
     return int(run.get("data", {}).get("splits", {}).get(split, {}).get("also_in_training", 0))
 
 
-def _wilson_half_width(share: float, count: float, z: float = 1.96) -> float:
-    spread = share * (1 - share) / count + z**2 / (4 * count**2)
-    return z * math.sqrt(spread) / (1 + z**2 / count)
+def _half_width(share: float, count: int) -> float:
+    """Half of the 95 % interval of a share (Wilson 1927)."""
+    low, high = binomtest(round(share * count), count).proportion_ci(method="wilson")
+    return float(high - low) / 2
 
 
 def _scores(files: RunFolder) -> str | None:

@@ -75,11 +75,11 @@ def difference_text(found: Mapping[str, Any] | None) -> str:
     return f"{100 * found['difference']:+.2f} ({interval}, p {p_text(found['p_value'])})"
 
 
-def code_block(text: str, language: str) -> str:
-    """A fenced block with the text on one line, whatever number of backticks it holds."""
+def shell_block(text: str) -> str:
+    """A fenced block of the shell with the text on one line, whatever number of backticks it holds."""
     text = one_line(text)
     fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
-    return f"{fence}{language}\n{text}\n{fence}"
+    return f"{fence}bash\n{text}\n{fence}"
 
 
 def _cell(value: Any) -> str:

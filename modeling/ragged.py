@@ -135,12 +135,9 @@ def largest(lengths: Tensor, at_least: int = 0) -> int:
     return found  # type: ignore[no-any-return]
 
 
-def positions(mask_C: Tensor, num_true: int | None = None) -> Tensor:
-    """Where a mask (C,) is true, ascending; `num_true` says how many it are, where that is known."""
-    found = mask_C.nonzero()[:, 0]
-    if num_true is not None:
-        torch._check(found.shape[0] == num_true)
-    return found
+def positions(mask_C: Tensor) -> Tensor:
+    """Where a mask (C,) is true, ascending."""
+    return mask_C.nonzero()[:, 0]
 
 
 def counts(segment_N: Tensor, num_segments: int) -> Tensor:

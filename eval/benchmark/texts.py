@@ -11,7 +11,7 @@ from datasets import Dataset
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments, FileArguments
 from salience.configuration.flags.rule_kinds import changed_flags
-from salience.train.data.load import CLEANERS, TextData, load_splits
+from salience.train.data.load import TextData, clean_texts, load_splits
 from salience.train.data.sources.files import read_file
 
 # As in configuration/recipes/bbc_news.
@@ -83,8 +83,7 @@ def read_texts(data_args: DataArguments, max_texts: int | None, seed: int) -> li
         if unread := [name for name in changed_flags(data_args) if name not in READING]:
             raise UserError(f"--{unread[0]} has no effect on --test_file alone, whose texts are all that is read")
         texts: list[str] = read_file(data_args.test_file, data_args).text.to_pylist()
-        for rule in (rule for rule in CLEANERS if rule in data_args.clean):
-            texts = [CLEANERS[rule](text) for text in texts]
+        texts = clean_texts(texts, data_args.clean)
         texts = [texts[row] for row in np.random.default_rng(seed).permutation(len(texts))[:max_texts]]
     else:
         texts = list(read_data(data_args, max_texts, seed).splits["test"]["text"])

@@ -18,6 +18,7 @@ from salience.configuration.errors import UserError
 from salience.eval.explain.attributions import pooling_weights
 from salience.eval.reading.reader import Reading
 from salience.modeling.documents import Document
+from salience.modeling.word_filter import BOUNDARY_WORDS
 
 KINDS = ("stop_word", "punctuation", "content")
 
@@ -125,15 +126,14 @@ class WordWeights:
         is_top_M[order_M] = self.position_M < counts_N[self.document_M]
         return self.mass(is_top_M)
 
-    def at_ends(self, ends: str = "both", width: int = 3) -> np.ndarray:
-        """Which words are the first and last of their text, bool (M,).
+    def at_ends(self, ends: str = "both") -> np.ndarray:
+        """Which words are the first and last three of their text, bool (M,).
 
         Args:
             ends: "first", "last" or "both".
-            width: Words at each end.
         """
-        is_first = self.position_M < width
-        is_last = self.lengths_N[self.document_M] - self.position_M <= width
+        is_first = self.position_M < BOUNDARY_WORDS
+        is_last = self.lengths_N[self.document_M] - self.position_M <= BOUNDARY_WORDS
         return {"first": is_first, "last": is_last, "both": is_first | is_last}[ends]
 
 

@@ -1,13 +1,14 @@
 """Lines of a text file, plain or gzip, read on from wherever a line begins, without holding the file."""
 
 import codecs
-import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
+
+from huggingface_hub.utils.sha import sha_fileobj
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import TextArguments
@@ -41,11 +42,8 @@ def pieces(path: Path, name: str) -> Iterator[bytes]:
 
 def sha256(path: Path) -> str:
     """Fingerprint of a file as it is."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while piece := file.read(PIECE_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
+        return sha_fileobj(file).hex()
 
 
 def encoding_of(path: Path, name: str, args: TextArguments) -> str:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from salience.configuration.errors import UserError
 from salience.model_cards.card import usage_blocks, write_card
-from salience.model_cards.markdown import code_block, escape, table
+from salience.model_cards.markdown import escape, shell_block, table
 from tests.helpers.card_runs import card_of, make_run, read, write
 
 HOSTILE = [
@@ -133,8 +133,8 @@ def test_escaped_text_is_one_inert_line(text):
     assert not re.search(r"[`*_\[\]|~$]", re.sub(r"\\.", "", escaped))
     escaped.encode("utf-8")
     assert len(table(["name"], [[text]]).splitlines()) == 3
-    opening, *_, closing = code_block(text, "bash").split("\n")
-    assert opening == closing + "bash" and closing not in code_block(text, "bash")[len(opening) : -len(closing)]
+    opening, *_, closing = shell_block(text).split("\n")
+    assert opening == closing + "bash" and closing not in shell_block(text)[len(opening) : -len(closing)]
 
 
 @pytest.mark.parametrize("missing", ["train_results", "eval_results", "test_results", "run"])

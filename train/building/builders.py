@@ -69,9 +69,6 @@ class Request:
     def word_tokenizer(self) -> PreTrainedTokenizerBase:
         """A word-level vocabulary of the training texts; `vocab_size` in the options becomes its real size."""
         size, frequency = self.options.get("vocab_size", 20_000), self.arguments.min_frequency
-        for name, value in (("vocab_size", size), ("min_frequency", frequency)):
-            if value < 1:
-                raise UserError(f"--{name} {value} must be at least 1")
         vocabulary = self.arguments.vocabulary
         if vocabulary not in VOCABULARIES:
             raise UserError(f"--vocabulary {vocabulary} is unknown; choose from {', '.join(VOCABULARIES)}")

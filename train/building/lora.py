@@ -140,7 +140,7 @@ def save_merged(adapted: PeftModel, folder: Path, base_name: str, base_revision:
     (folder / ADAPTER_FOLDER / CARD_FILE).unlink(missing_ok=True)  # PEFT's; ours is written when there are results
     config = deepcopy(base.config)
     forget_origin(config)  # the adapter's folder gets the configuration's code and no model's
-    setattr(config, BASE_FINGERPRINT, base_fingerprint(cast(PreTrainedModel, adapted.get_base_model())))
+    setattr(config, BASE_FINGERPRINT, base_fingerprint(base))
     config.save_pretrained(folder / ADAPTER_FOLDER)
     merged: PreTrainedModel = adapted.merge_and_unload()  # type: ignore[operator]  # the tuner's, by __getattr__
     merged.save_pretrained(folder)
