@@ -14,62 +14,39 @@ from salience.model_cards.run_folder import CARD_FILE, RunFolder, RunRecord, is_
 TEMPLATE = Path(__file__).parent / "template.md"
 
 
-def write_card(
-    folder: str | Path,
-    repo_id: str | None = None,
-    revision: str | None = None,
-    *,
-    language: str | list[str] | None = None,
-    license: str | None = None,
-    record: RunRecord | None = None,
-) -> Path:
+def write_card(folder: str | Path, record: RunRecord | None = None) -> Path:
     """Write the README.md of a finished run folder; a README.md that is there is replaced.
+
+    The usage code loads the run's `hub_model_id`, else a name to fill in, at a revision that `pin_usage` sets.
 
     Args:
         folder: the run's `output_dir`, or its adapter folder.
-        repo_id: the Hub repo that the usage code loads. Default: the run's `hub_model_id`, else a name to fill in.
-        revision: the commit that the usage code pins. Default: `main`, with a comment that asks for a commit hash.
-        language: ISO code(s) of the texts. Default: the run's `language` argument, if any.
-        license: the Hub's name of the licence. Default: the run's `license` argument, if any.
         record: the content of run.json, where it isn't written yet.
 
     Returns:
         The path of the card.
 
     Raises:
-        UserError: the folder has no config.json, a results file is broken, or `repo_id` or `revision` isn't one.
+        UserError: the folder has no config.json, or a results file is broken.
     """
-    card = make_card(folder, repo_id, revision, language=language, license=license, record=record)
     path = Path(folder) / CARD_FILE
-    write_whole(path, str(card))
+    write_whole(path, str(make_card(folder, record)))
     return path
 
 
-def make_card(
-    folder: str | Path,
-    repo_id: str | None = None,
-    revision: str | None = None,
-    *,
-    language: str | list[str] | None = None,
-    license: str | None = None,
-    record: RunRecord | None = None,
-) -> ModelCard:
+def make_card(folder: str | Path, record: RunRecord | None = None) -> ModelCard:
     """The card of a finished run folder; arguments and errors are those of `write_card`."""
     files = RunFolder(Path(folder), record)
     if not files.config:
         raise UserError(f"{folder} has no config.json, so it isn't a finished run: give the output_dir of a training.")
-    if repo_id is not None and not is_hub_id(repo_id):
-        raise UserError(f"{repo_id!r} isn't a repo name: write it as user/name.")
-    if revision is not None and not re.fullmatch(r"[\w][\w./-]*", revision):
-        raise UserError(f"{revision!r} isn't a revision: give a commit hash, a tag or a branch.")
     arguments = files.run.get("arguments", {})
-    repo_id = repo_id or arguments.get("hub_model_id")
+    repo_id = arguments.get("hub_model_id")
     repo_id = repo_id if is_hub_id(repo_id) else None
-    language = language or arguments.get("language") or []
+    language = arguments.get("language") or []
     languages = [one_line(code, MAX_NAME) for code in ([language] if isinstance(language, str) else language)]
     name = repo_id.split("/")[1] if repo_id else one_line(files.path.resolve().name, MAX_NAME)
-    metadata = _metadata(files, name, languages, license or arguments.get("license"))
-    facts = card_facts(files, languages) | {"title": escape(name), "repo": repo_id, "revision": revision}
+    metadata = _metadata(files, name, languages, arguments.get("license"))
+    facts = card_facts(files, languages) | {"title": escape(name), "repo": repo_id}
     return ModelCard.from_template(metadata, template_path=str(TEMPLATE), **facts)
 
 
@@ -93,15 +70,6 @@ def pin_usage(card_text: str, repo_id: str, revision: str) -> str:
     """
     card_text = re.sub(r"^REPO = .*$", f"REPO = {json.dumps(repo_id)}", card_text, flags=re.MULTILINE)
     return re.sub(r"^REVISION = .*$", f"REVISION = {json.dumps(revision)}", card_text, flags=re.MULTILINE)
-
-
-def usage_blocks(card_text: str) -> list[str]:
-    """The Python blocks of a card, in order; each may use the names of those before it.
-
-    Args:
-        card_text: the text of a README.md that `write_card` wrote.
-    """
-    return re.findall(r"^```python\n(.*?)^```$", card_text, flags=re.MULTILINE | re.DOTALL)
 
 
 def _metadata(files: RunFolder, name: str, languages: list[str], license: str | None) -> ModelCardData:

@@ -25,3 +25,8 @@ def commands(code):
     """The commands of a block of the shell, each as its words."""
     for line in code.replace("\\\n", " ").splitlines():
         yield shlex.split(line, comments=True)
+
+
+def usage_blocks(card):
+    """The Python blocks of a card, in order; each may use the names of those before it."""
+    return [block.code for block in read_blocks(card) if block.language == "python"]

@@ -66,8 +66,8 @@ def make_run(folder, labels=LABELS, **changes):
     return folder
 
 
-def card_of(folder, **options):
-    path = write_card(folder, **options)
+def card_of(folder):
+    path = write_card(folder)
     assert path == folder / "README.md"
     return ModelCard.load(path)
 

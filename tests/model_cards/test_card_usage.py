@@ -8,7 +8,7 @@ from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForSequenceClassification, BertConfig, PreTrainedTokenizerFast
 
-from salience.model_cards.card import usage_blocks
+from tests.helpers.blocks import usage_blocks
 from tests.helpers.card_runs import LABELS, card_of, make_run, read, write
 
 
@@ -62,7 +62,7 @@ def test_usage_of_a_model_and_its_adapter_runs_and_agrees(plain_model, capsys):
 
 def test_an_adapter_folder_has_a_card_that_names_its_base(plain_model):
     base, run = plain_model
-    card = card_of(run / "adapter", repo_id="ann/news-adapter")
+    card = card_of(run / "adapter")
     assert (card.data.base_model, card.data.base_model_relation) == ("ann/base", "adapter")
     assert card.data.library_name == "peft" and "lora" in card.data.tags
     assert card.data.eval_results[0].metric_value == read(run, "test_results.json")["test_accuracy"]

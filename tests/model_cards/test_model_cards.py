@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from salience.configuration.errors import UserError
-from salience.model_cards.card import usage_blocks, write_card
+from salience.model_cards.card import pin_usage, write_card
 from salience.model_cards.markdown import escape, shell_block, table
+from tests.helpers.blocks import usage_blocks
 from tests.helpers.card_runs import card_of, make_run, read, write
 
 HOSTILE = [
@@ -28,9 +29,15 @@ def tables_of(text):
     return [[re.split(r"(?<!\\)\|", line)[1:-1] for line in block.strip().splitlines()] for block in blocks]
 
 
+def set_arguments(folder, **arguments):
+    run = read(folder, "run.json")
+    write(folder / "run.json", run | {"arguments": run["arguments"] | arguments})
+
+
 def test_metadata_and_its_numbers_are_those_of_the_results_files(tmp_path):
     folder = make_run(tmp_path)
-    data = card_of(folder, language="en", license="apache-2.0").data
+    set_arguments(folder, language="en", license="apache-2.0")
+    data = card_of(folder).data
     assert (data.language, data.license) == (["en"], "apache-2.0")
     assert (data.library_name, data.pipeline_tag) == ("transformers", "text-classification")
     assert data.tags == ["salience", "attn-pool"]
@@ -88,7 +95,7 @@ def test_test_texts_that_were_trained_on_are_told_beside_the_score(tmp_path):
 
 
 def test_usage_pins_the_revision_of_the_repo_with_its_code(tmp_path):
-    blocks = usage_blocks(card_of(make_run(tmp_path), repo_id="bob/news", revision="0123abc").content)
+    blocks = usage_blocks(pin_usage(card_of(make_run(tmp_path)).content, "bob/news", "0123abc"))
     assert blocks[0] == 'REPO = "bob/news"\nREVISION = "0123abc"\n'
     code = "".join(blocks)
     assert code.count("revision=REVISION, trust_remote_code=True") == 3
@@ -163,15 +170,11 @@ def test_a_loss_that_is_no_number_is_shown_but_stays_out_of_the_metadata(tmp_pat
     assert "| nan |" in card.text
 
 
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [({"repo_id": "a b"}, "a b"), ({"repo_id": "../x"}, "../x"), ({"revision": 'main"\n```'}, "revision")],
-)
-def test_a_repo_or_revision_that_is_none_is_refused(tmp_path, options, named):
+@pytest.mark.parametrize("name", ["a b", "../x", 'x/y"\n```'])
+def test_a_name_that_no_repo_can_have_is_not_in_the_usage(tmp_path, name):
     folder = make_run(tmp_path)
-    with pytest.raises(UserError, match=re.escape(named)):
-        write_card(folder, **options)
-    assert not (folder / "README.md").exists()
+    set_arguments(folder, hub_model_id=name)
+    assert usage_blocks(card_of(folder).content)[0].startswith('REPO = "user/name"')
 
 
 def test_folders_that_are_no_run_are_refused(tmp_path):

@@ -15,8 +15,8 @@ from salience.eval.cli import main as evaluate
 from salience.eval.scores.label_thresholds import fit_label_thresholds
 from salience.eval.scores.metrics import compute_scores
 from salience.eval.scores.prediction_files import read_predictions
-from salience.model_cards.card import usage_blocks
 from salience.train.cli import main
+from tests.helpers.blocks import usage_blocks
 from tests.helpers.run_folders import read
 from tests.helpers.toy import clean_environment, texts_with_several_labels, toy_texts, write_csv, write_jsonl
 

@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import ModelCard
 from scipy.special import softmax
 
-from salience.model_cards.card import usage_blocks
+from tests.helpers.blocks import usage_blocks
 from tests.helpers.hub_server import Hub
 from tests.helpers.paths import EVAL, ROOT, TRAIN
 from tests.helpers.run_folders import QUIET, logits_of, read

@@ -14,9 +14,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.tuning_arguments import TuningArguments
-from salience.model_cards.card import usage_blocks
 from salience.train import cli
 from salience.train.building.lora import add_adapters, encoder_of, load_adapter
+from tests.helpers.blocks import usage_blocks
 from tests.helpers.hub_server import Hub
 from tests.helpers.hub_store import MAIN, Repo
 from tests.helpers.paths import TRAIN
