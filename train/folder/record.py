@@ -4,6 +4,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
+from enum import Enum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def make_record(
         "platform": describe_platform(),
         "data": tidy(data),
         "model": tidy(model),
-        "arguments": tidy(without_secrets(arguments)),
+        "arguments": tidy(without_secrets({name: as_typed(value) for name, value in arguments.items()})),
     }
 
 
@@ -166,6 +167,11 @@ def changed_arguments(arguments: Sequence[Any]) -> dict[str, Any]:
     """Every flag that differs from its default."""
     changed = {name: value for group in arguments for name, value in changed_flags(group).items()}
     return {name: value for name, value in changed.items() if isinstance(value, str | int | float | bool | list | dict)}
+
+
+def as_typed(value: Any) -> Any:
+    """A flag's value as it is typed: of a choice, its word."""
+    return value.value if isinstance(value, Enum) else value
 
 
 def versions() -> dict[str, str]:

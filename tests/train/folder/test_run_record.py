@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from salience.configuration.flags.parser import RecipeParser
 from salience.model_cards.run_folder import write_json
-from salience.train.folder.record import make_record, versions
+from salience.train.folder.record import changed_arguments, make_record, versions
 from salience.train.folder.redaction import redact_command
 
 SECRET = "s3cret-of-mine"
@@ -55,6 +56,23 @@ def record(folder, **changes):
 )
 def test_the_command_can_be_repeated_but_tells_no_secret(words, line):
     assert redact_command(words) == line
+
+
+def test_flags_stand_there_as_they_are_typed(tmp_path):
+    flags = [
+        "--model",
+        "lstm",
+        "--output_dir",
+        str(tmp_path),
+        "--save_strategy",
+        "no",
+        "--load_best_model_at_end",
+        "no",
+    ]
+    arguments = changed_arguments(RecipeParser().parse(flags))
+    found = record(tmp_path, arguments=arguments)["arguments"]
+    assert found["save_strategy"] == "no" and found["load_best_model_at_end"] is False
+    assert "files_flag" not in found
 
 
 def test_secrets_and_home_are_hidden_everywhere(tmp_path):
