@@ -36,6 +36,7 @@ from salience.eval.benchmark.variants import measure_growth
 from salience.model_cards.run_folder import write_json
 from salience.train.folder.output import new_files
 from salience.train.folder.record import describe_platform, versions
+from salience.train.folder.redaction import tidy
 
 Part = dict[str, Any]
 RACES: dict[str, Callable[[Setting], Part]] = {
@@ -228,6 +229,6 @@ def describe(arguments: BenchmarkArguments, device: torch.device) -> dict[str, A
         "seed": arguments.seed,
         "suite": arguments.suite,
         "options": arguments.options,
-        "arguments": changed_flags(arguments),
+        "arguments": {name: value for name, value in tidy(changed_flags(arguments)).items() if name != "output_dir"},
         "load_average": {"before": load_average()},
     }
