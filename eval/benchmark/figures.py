@@ -10,6 +10,7 @@ from salience.eval.drawing import BLUE, GREY, bare, new_figure, plain
 
 Row = dict[str, Any]
 BARS = "benchmark.png"
+FAR_LONGER = 20
 GROWTH = {"seconds": "growth_seconds.png", "megabytes": "growth_megabytes.png"}
 # By suite, the files that it draws.
 FIGURES = {
@@ -34,7 +35,7 @@ def draw(suite: str, part: str, results: Row, folder: Path) -> None:
 
 
 def bars(title: str, rows: list[Row], file: Path) -> None:
-    """A bar for each row, as long as its seconds on a logarithmic scale, with its accuracy where it has one."""
+    """A bar for each row, with its accuracy where it has one; on a logarithmic scale where some take far longer."""
     figure, axes = new_figure(9, 1 + 0.3 * len(rows))
     for place, row in enumerate(rows):
         middle, low, high = (row["seconds"][name] for name in ("median", "low", "high"))
@@ -45,7 +46,9 @@ def bars(title: str, rows: list[Row], file: Path) -> None:
     names = [" · ".join(filter(None, (row["model"], row.get("mode"), row["batches"]))) for row in rows]
     axes.set_yticks(range(len(rows)), [plain(name, 60) for name in names])
     axes.invert_yaxis()
-    axes.set_xscale("log")
+    medians = [row["seconds"]["median"] for row in rows]
+    if max(medians) > FAR_LONGER * min(medians):
+        axes.set_xscale("log")
     axes.margins(x=0.25)
     axes.set_title(title, fontsize=10)
     figure.savefig(file, dpi=150)
