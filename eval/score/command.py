@@ -71,8 +71,9 @@ def tell_training_file(model: str | None, test_file: str | None) -> None:
     record = Path(model or "") / RUN_FILE
     if test_file is None or not is_whole(record):
         return
-    trained_on = read_json(record).get("arguments", {}).get("train_file") or []
-    if Path(test_file).name in {Path(str(each)).name for each in trained_on}:
+    arguments = read_json(record).get("arguments")
+    trained_on = arguments.get("train_file") if isinstance(arguments, dict) else None
+    if isinstance(trained_on, list) and Path(test_file).name in {Path(str(each)).name for each in trained_on}:
         says = "%s is called as what this model was trained on: scores on texts that it has seen are too high"
         logger.warning(says, test_file)
 
