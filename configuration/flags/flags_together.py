@@ -109,11 +109,6 @@ TOGETHER = (
         "--encoder_cache is for our models; leave it out with the plain head",
     ),
     Together(
-        ("explained_texts", "model"),
-        lambda f: "explained_texts" in f.changed and f.explained_texts and is_plain_head(f.model),
-        "--explained_texts is for our models; leave it out with the plain head",
-    ),
-    Together(
         ("attention_dropout", "freeze_encoder"), lambda f: f.attention_dropout and f.freeze_encoder,
         "--attention_dropout has no effect on an encoder that is not trained; leave it out with --freeze_encoder",
     ),

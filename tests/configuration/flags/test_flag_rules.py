@@ -124,7 +124,6 @@ COMMANDS = {
     "--greater_is_better false": "--greater_is_better belongs to --metric_for_best_model; leave it out",
     "--early_stopping_patience 1 --eval_strategy no --save_strategy no": "--early_stopping_patience needs",
     "--model sequence_classification --encoder a/b --freeze_encoder true --encoder_cache x": "--encoder_cache is for",
-    "--model sequence_classification --encoder a/b --explained_texts 4": "--explained_texts is for our models",
     f"{ENCODER} --freeze_encoder true --attention_dropout 0.1": "--attention_dropout has no effect on an encoder that",
     f"{ENCODER} --freeze_encoder true --encoder_cache x --torch_compile true": "--encoder_cache is not offered",
     "--model sequence_classification --encoder a/b --prior_correction 1": "--prior_correction is kept in our",
