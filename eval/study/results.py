@@ -186,9 +186,7 @@ def mirrored(found: RowDifference) -> RowDifference:
     """The same comparison from the other row's side."""
     tests = {
         seed: McNemar(
-            only_this_right=each["only_other_right"],
-            only_other_right=each["only_this_right"],
-            p_value=each["p_value"],
+            {**each, "only_this_right": each["only_other_right"], "only_other_right": each["only_this_right"]}
         )
         for seed, each in found["mcnemar"].items()
     }
