@@ -10,6 +10,7 @@ from salience.eval.drawing import BLUE, GREY, bare, new_figure, plain
 
 Row = dict[str, Any]
 BARS = "benchmark.png"
+# The longest time over the shortest from which bars need a logarithmic scale to be seen.
 FAR_LONGER = 20
 GROWTH = {"seconds": "growth_seconds.png", "megabytes": "growth_megabytes.png"}
 # By suite, the files that it draws.

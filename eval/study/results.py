@@ -184,12 +184,10 @@ def best_of(names: Sequence[str], scores: Mapping[str, Mapping[int, CellScores]]
 
 def mirrored(found: RowDifference) -> RowDifference:
     """The same comparison from the other row's side."""
-    tests = {
-        seed: McNemar(
-            {**each, "only_this_right": each["only_other_right"], "only_other_right": each["only_this_right"]}
-        )
-        for seed, each in found["mcnemar"].items()
-    }
+    tests: dict[str, McNemar] = {}
+    for seed, each in found["mcnemar"].items():
+        ours, theirs = each["only_this_right"], each["only_other_right"]
+        tests[seed] = {**each, "only_this_right": theirs, "only_other_right": ours}
     return {
         "difference": -found["difference"],
         "low": -found["high"],
