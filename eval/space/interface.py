@@ -28,10 +28,14 @@ FILES = [".csv", ".tsv", ".jsonl", ".json", ".parquet", ".gz"]
 BARS: Any = environment().get_template("bars.html.j2").module
 FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 STYLE = """
-.gradio-container { max-width: 1100px !important; margin: 0 auto !important; }
+.gradio-container { width: 100%; max-width: 1100px !important; margin: 0 auto !important; }
 .head h1 { font-size: 1.6rem; line-height: 1.25; margin: 8px 0 2px; overflow-wrap: anywhere; }
 .head p, .note { opacity: .75; font-size: .9rem; margin: 4px 0; overflow-wrap: anywhere; }
-.words .textfield { line-height: 1.9; overflow-wrap: anywhere; unicode-bidi: plaintext; }
+/* Words as the text has them: Gradio sets them apart, and writes white space of its own between them. */
+.words .textfield { display: block; font-size: 0; line-height: 1.9rem; word-break: normal; tab-size: 2rem; }
+.words .textfield { overflow-wrap: anywhere; unicode-bidi: plaintext; }
+.words .token.highlighted { padding: 0; margin: 0; }
+.words .text { font-size: 1rem; padding: 2px 0; border-radius: 3px; background-color: inherit; }
 .file-preview .stem, .file-preview .filename { white-space: normal; overflow-wrap: anywhere; }
 .why .bars { --for: rgb(239, 68, 60); --against: rgb(128, 90, 213); }
 """

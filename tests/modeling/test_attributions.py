@@ -24,13 +24,12 @@ from salience.modeling.subject import Subject
 from salience.modeling.windows import pack_inputs
 from salience.train.building.evidence import attach
 from tests.helpers.counting import learned
+from tests.helpers.slow import others_slow
 from tests.helpers.tiny import TINY_MODELS, tiny_encoder_config, tiny_model
 
 TEXT = "market rates rose and shares of the bank . a goal in the last minute ! the crowd was loud"
 LONG = f"{TEXT} . " * 6
 EXPLAINED = [*TINY_MODELS, "bert", "distilbert"]
-# Its options are those of hierarchical_all_options, and its encoder that of hierarchical_encoder.
-SLOWEST = "hierarchical_encoder_all_options"
 
 
 def wide_model(name):
@@ -74,8 +73,10 @@ def counting(name, tokenizer, **fields):
 @pytest.mark.parametrize(
     ("name", "is_counting"),
     [
-        *((name, False) for name in EXPLAINED if name != SLOWEST),
-        *((name, True) for name in ("attn_pool", "hierarchical", "lstm")),
+        *others_slow(
+            [(name, False) for name in EXPLAINED], ("attn_pool", False), ("hierarchical", False), ("bert", False)
+        ),
+        *others_slow([(name, True) for name in ("attn_pool", "hierarchical", "lstm")], ("attn_pool", True)),
     ],
 )
 def test_integrated_gradients_sum_to_what_the_words_change_in_the_logit(name, is_counting, tokenizer):
@@ -183,6 +184,7 @@ def test_gradient_x_input_is_the_slope_along_each_word(tokenizer):
     assert np.abs(weights[[0, 5]]).min() > 1e-3
 
 
+@pytest.mark.slow
 def test_leave_one_out_of_a_long_text_takes_stretches_out(tokenizer):
     subject = subject_of(tiny_model("hierarchical"), tokenizer, "market rates rose . " * 80)
     document = subject.document
@@ -195,7 +197,7 @@ def test_leave_one_out_of_a_long_text_takes_stretches_out(tokenizer):
     assert weights.shape == (320,)
 
 
-@pytest.mark.parametrize("name", TINY_MODELS)
+@pytest.mark.parametrize("name", others_slow(TINY_MODELS, "attn_pool", "hierarchical", "lstm"))
 def test_no_number_of_rows_changes_what_words_weigh(name, tokenizer):
     model = tiny_model(name)
     for method in METHODS.values():

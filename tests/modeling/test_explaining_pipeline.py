@@ -16,6 +16,7 @@ from salience.modeling.attributions import METHODS
 from salience.modeling.explaining_pipeline import ExplainingPipeline
 from salience.train.building.evidence import attach
 from tests.helpers.counting import learned
+from tests.helpers.slow import others_slow
 from tests.helpers.tiny import tiny_encoder_config, tiny_model
 
 TEXTS = [
@@ -55,7 +56,12 @@ def as_answers(explained):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", ["attn_pool", "hierarchical", "hierarchical_windows", "hierarchical_all_options"])
+@pytest.mark.parametrize(
+    "name",
+    others_slow(
+        ["attn_pool", "hierarchical", "hierarchical_windows", "hierarchical_all_options"], "attn_pool", "hierarchical"
+    ),
+)
 def test_explained_answers_are_the_same_and_their_spans_are_the_text(name, method, tokenizer):
     ours, theirs = pipelines(name, tokenizer)
     explained = ours(TEXTS, explain=True, method=method)

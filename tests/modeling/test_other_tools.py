@@ -10,6 +10,7 @@ from transformers import AutoModel, AutoTokenizer, pipeline
 
 from salience.eval.reading.load import load_classifier
 from salience.modeling.tokenizer_loading import PADDED_LENGTH, length_limit
+from tests.helpers.slow import others_slow
 from tests.helpers.tiny import TINY_MODELS, random_batch, tiny_model
 
 families = pytest.mark.parametrize("name", TINY_MODELS)
@@ -88,7 +89,7 @@ def test_feature_extraction_returns_them(name, folder, unlimited):
 
 
 @each_kind
-@pytest.mark.parametrize("options", [{}, {"truncation": True}])
+@pytest.mark.parametrize("options", others_slow([{}, {"truncation": True}], {}))
 def test_padding_to_the_maximum_changes_no_answer(name, folder, options):
     model, tokenizer = tiny_model(name), AutoTokenizer.from_pretrained(folder)
     assert tokenizer.model_max_length == PADDED_LENGTH and length_limit(tokenizer) is None
@@ -137,7 +138,7 @@ def prompts(kind, **options):
 
 
 @pytest.mark.parametrize("kind", PROMPTS)
-@pytest.mark.parametrize("name", ["attn_pool", "attn_pool_learned_alpha", "attn_pool_cls"])
+@pytest.mark.parametrize("name", others_slow(["attn_pool", "attn_pool_learned_alpha", "attn_pool_cls"], "attn_pool"))
 def test_prompts_are_learned_on_encoders(name, kind, tmp_path):
     torch.manual_seed(0)
     model = get_peft_model(tiny_model(name), prompts(kind))
@@ -183,7 +184,7 @@ def test_prefixes_are_refused_by_peft(name):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["attn_pool", "hierarchical_encoder", "cnn"])
+@pytest.mark.parametrize("name", others_slow(["attn_pool", "hierarchical_encoder", "cnn"], "attn_pool"))
 def test_torch_export_serves_any_batch(name):
     model, batch = tiny_model(name), random_batch([40, 7, 21])
     sizes = {each: {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC} for each in batch}

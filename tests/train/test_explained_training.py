@@ -70,6 +70,7 @@ def test_nothing_is_measured_where_it_is_switched_off_or_makes_no_sense(tmp_path
     assert read(regression / "config.json")["explanation"] is None
 
 
+@pytest.mark.slow
 def test_adapters_and_caches_are_measured_and_a_cache_keeps_no_parts_of_texts(tmp_path, encoder_folder):
     flags = ["--encoder", encoder_folder, "--num_train_epochs", 1, *toy_csv(tmp_path)]
     cache = tmp_path / "states.sqlite"

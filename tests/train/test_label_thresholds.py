@@ -121,6 +121,7 @@ print(AutoConfig.from_pretrained(sys.argv[1], trust_remote_code=True).label_thre
 """
 
 
+@pytest.mark.slow
 def test_a_process_without_the_package_has_them_and_the_cards_code_decides_by_them(run, tmp_path):
     blocks = usage_blocks((run / "README.md").read_text())
     (block,) = [each for each in blocks if "outputs.logits.sigmoid()" in each]
@@ -138,6 +139,7 @@ def test_a_process_without_the_package_has_them_and_the_cards_code_decides_by_th
     assert answers == [f"{text} {labels}" for text, labels in zip(texts, expected, strict=True)]
 
 
+@pytest.mark.slow
 def test_an_exported_model_decides_by_them(run, data, tmp_path):
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, pipeline
 
 from salience.train import cli
 from tests.helpers.run_folders import QUIET, load, logits_of, read
+from tests.helpers.slow import others_slow
 from tests.helpers.toy import TOPICS, texts_with_several_labels, toy_csv, toy_texts, write_csv, write_jsonl
 from tests.helpers.training import COUNTS
 
@@ -54,7 +55,7 @@ def train(tmp_path, encoder_folder, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", others_slow(MODELS, "attn_pool", "hierarchical_attn"))
 def test_a_run_leaves_a_repo_that_loads_with_the_same_logits(train, data, name, capsys):
     folder, trained = train(*data, *MODELS[name], *COUNTS, "--num_train_epochs", 2)
     printed = capsys.readouterr().out
@@ -198,7 +199,9 @@ def test_hostile_label_names_survive_and_stay_text(train, tmp_path, capsys):
     assert "\x1b" not in printed and "\n# heading" not in printed
 
 
-@pytest.mark.parametrize("name", ["attn_pool", "hierarchical_attn", "hierarchical_attn_encoder", "gat"])
+@pytest.mark.parametrize(
+    "name", others_slow(["attn_pool", "hierarchical_attn", "hierarchical_attn_encoder", "gat"], "attn_pool")
+)
 def test_a_text_far_beyond_the_encoders_limit(train, tmp_path, name):
     rows = toy_texts(12)
     rows += [(" ".join(["market shares . bank"] * 750), "business")]  # 3,000 tokens
@@ -212,7 +215,10 @@ def test_a_text_far_beyond_the_encoders_limit(train, tmp_path, name):
     assert model(**inputs).logits.isfinite().all()
 
 
-@pytest.mark.parametrize("name", ["attn_pool", "hierarchical_attn", "hierarchical_attn_encoder", "gat", "transformer"])
+@pytest.mark.parametrize(
+    "name",
+    others_slow(["attn_pool", "hierarchical_attn", "hierarchical_attn_encoder", "gat", "transformer"], "attn_pool"),
+)
 def test_empty_texts_alone_in_a_batch(train, tmp_path, name):
     rows = [*toy_texts(12), ("", "business"), ("", "sport"), (" \n", "culture")]
     file = write_jsonl(tmp_path / "train.jsonl", rows)
@@ -248,7 +254,7 @@ def test_precision(train, data, name, precision):
     assert all(weight.isfinite().all() for weight in weights.values())
 
 
-@pytest.mark.parametrize("name", ["attn_pool", "hierarchical_attn"])
+@pytest.mark.parametrize("name", others_slow(["attn_pool", "hierarchical_attn"], "attn_pool"))
 def test_a_seed_decides_every_weight(train, data, name):
     first, second, other = (
         load_file(train(*data, *MODELS[name], "--max_steps", 4, "--seed", seed, name=str(run))[0] / "model.safetensors")
@@ -259,6 +265,7 @@ def test_a_seed_decides_every_weight(train, data, name):
 
 
 @pytest.mark.parametrize("name", ["attn_pool", "lstm"])
+@pytest.mark.slow
 def test_max_length_cuts_training_texts_and_scores_are_those_of_whole_ones(train, data, name):
     folder, _ = train(*data, *MODELS[name], "--max_length", 5, "--num_train_epochs", 1)
     whole, _ = train(*data, *MODELS[name], "--num_train_epochs", 1, name="whole")
@@ -269,7 +276,7 @@ def test_max_length_cuts_training_texts_and_scores_are_those_of_whole_ones(train
     assert read(folder, "train_results.json")["train_loss"] != read(whole, "train_results.json")["train_loss"]
 
 
-@pytest.mark.parametrize("loss", ["weighted", "focal", "class_balanced", "logit_adjusted", "ldam"])
+@pytest.mark.parametrize("loss", others_slow(["weighted", "focal", "class_balanced", "logit_adjusted", "ldam"], "ldam"))
 def test_each_loss_trains(train, data, loss):
     flags = ["--loss", loss, "--balanced_sampling", "true", "--num_train_epochs", 8, "--learning_rate", 0.03]
     flags += ["--metric_for_best_model", "loss"]

@@ -101,6 +101,7 @@ def test_trained_pushed_and_loaded_by_name(place, repo, card, printed):
     assert any(label in line for label in TOPICS for line in printed[1:])
 
 
+@pytest.mark.slow
 def test_exported_by_name_it_gives_the_same_labels_without_torch(place, python, repo, printed):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
@@ -113,6 +114,7 @@ def test_exported_by_name_it_gives_the_same_labels_without_torch(place, python, 
     assert [each["score"] for each in answers] == pytest.approx([each["score"] for each in expected], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_published_model_is_gone_on_with(place, python, repo):
     flags = ["--output_dir", place / "further", *toy_csv(place), "--model", "alice/tiny", "--num_train_epochs", 1]
     python(TRAIN, *flags, *QUIET, "--explained_texts", 0)

@@ -246,6 +246,7 @@ def test_curve_stops_before_what_would_take_too_long(corpus):
         assert stopped.row()["stopped"] == stopped.stopped
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_the_document(corpus):
     config = hierarchical_config(corpus, max_sentences=0, max_words=0, **TINY)
     point = Measurer(CPU, 2, 1e9, 1e9, 10**6).measure(config, corpus.long_document(20_000), 20_000, "training")

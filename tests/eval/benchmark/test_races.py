@@ -200,6 +200,7 @@ def test_without_the_one_that_others_are_compared_with_there_is_no_result():
         finished([], Race({}, {"ours": "ended with status 2: error: no such"}), [], "ours", "", "texts")
 
 
+@pytest.mark.slow
 def test_what_training_refuses_is_the_reason_that_is_told(tmp_path, data):
     job = {"files": write_splits(tmp_path, data), "model": str(tmp_path / "model"), "seed": 0, "encoder": "nowhere"}
     failure = Field(tmp_path, None).run(trainers({}, 24, True)[1], job | {"task": "train"}).failure

@@ -139,6 +139,7 @@ def test_what_can_be_read_in_two_ways_or_none_is_refused(run, tmp_path, monkeypa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_data_set_of_the_hub_by_its_name(run, tmp_path):
     save_shards(tmp_path / "set")
     files = {str(path.relative_to(tmp_path / "set")): path.read_bytes() for path in tmp_path.glob("set/data/*")}

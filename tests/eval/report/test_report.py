@@ -228,6 +228,7 @@ def test_texts_of_one_word_lose_the_explanations_only(home, capsys):
     assert "nothing could be tested" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_more_classes_than_a_picture_holds(home, capsys):
     labels = [f"class {number}" for number in range(61)]
     write_jsonl(home / "data/many.jsonl", [(text, labels[row % 61]) for row, (text, _) in enumerate(toy_texts(183))])

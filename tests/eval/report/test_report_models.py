@@ -11,6 +11,7 @@ from transformers import (
 )
 
 from salience.eval.cli import main
+from tests.helpers.slow import others_slow
 from tests.helpers.tiny import TINY_TOKENIZER, VOCAB_SIZE
 from tests.helpers.toy import TOPICS, texts_with_several_labels, toy_texts, write_jsonl
 from tests.helpers.training import read, train
@@ -43,7 +44,7 @@ def test_long_texts_are_cut_where_the_tokenizer_names_no_limit(tmp_path):
     assert main(["score", "--model", str(tmp_path / "model"), "--test_file", str(file)]) == 0
 
 
-@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("name", others_slow(FOREIGN, "distilbert"))
 def test_a_model_of_transformers_is_told_as_far_as_its_outputs_allow(name, tmp_path):
     config = FOREIGN[name]
     config.id2label = dict(enumerate(TOPICS))

@@ -121,6 +121,7 @@ def believable(seed, num_texts):
     return logits, (logits + random.gumbel(size=logits.shape)).argmax(1)
 
 
+@pytest.mark.slow
 def test_thresholds_keep_on_further_texts_what_they_promise():
     """Of 100 draws of validation texts, one in twenty may promise too much."""
     logits, labels = believable(0, 50_000)

@@ -90,6 +90,7 @@ def test_the_code_beside_the_app_labels_as_the_package_does_and_is_what_is_impor
     assert scores == Predictor(model, bf16=False).answers(["a goal"])["score"].tolist()
 
 
+@pytest.mark.slow
 def test_a_model_of_the_hub_is_named_with_its_commit(model, tmp_path):
     with Hub() as hub:
         HfApi(endpoint=hub.url, token="hf_writer").create_repo("alice/news")

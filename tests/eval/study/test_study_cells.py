@@ -119,6 +119,7 @@ assert list(CellRunner(1).run([cell])) == [(cell, True)]
 """
 
 
+@pytest.mark.slow
 def test_a_cell_whose_study_was_killed_keeps_its_folder_to_its_end(cell, tmp_path, monkeypatch):
     (tmp_path / "hold.py").write_text(HOLD)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))

@@ -76,6 +76,7 @@ def test_the_linear_estimate_converges_to_softmax():
     assert errors[4096] < 0.015
 
 
+@pytest.mark.slow
 def test_the_linear_estimate_is_exact_in_expectation():
     query, key, *_ = ragged_inputs(queries=[4], keys=[5], heads=1)
     draws = []

@@ -62,6 +62,7 @@ def test_ragged_and_dense_give_the_same_logits(lengths, seed, option):
 
 
 @pytest.mark.parametrize("words_per_sentence", [1, 2, 3000], ids=["one_word", "two_words", "one_sentence"])
+@pytest.mark.slow
 def test_thousands_of_sentences_and_a_sentence_of_thousands_of_words(words_per_sentence):
     model = model_with(OPTIONS["no_limits"]).double()  # in float32 the order of thousands of summands shows
     ids = torch.randint(7, VOCAB_SIZE, (1, 10_000 if words_per_sentence < 3 else 3000))

@@ -9,6 +9,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 from salience.configuration.flags.model_arguments import model_options
 from salience.modeling import HierarchicalAttnConfig, HierarchicalAttnForSequenceClassification
 from salience.train import cli
+from tests.helpers.slow import others_slow
 from tests.helpers.tiny import SENTENCE_ENDS, TINY_MODELS, VOCAB_SIZE, WINDOWS, random_batch, tiny_encoder_config
 from tests.helpers.toy import toy_csv
 
@@ -59,6 +60,9 @@ CASES = [
     (name, kind) for name in OPTIONS for kind in ENCODERS if (name, kind) != ("embedding_skip", "encoder")
 ]  # the skip is around the Bi-LSTM
 cases = pytest.mark.parametrize(("name", "kind"), CASES, ids=["-".join(case) for case in CASES])
+once_each = pytest.mark.parametrize(
+    ("name", "kind"), others_slow(CASES, *dict(reversed(CASES)).items()), ids=["-".join(case) for case in CASES]
+)
 LABELS = torch.tensor([0, 1, 2, 2, 1])
 
 
@@ -120,7 +124,7 @@ def test_an_option_changes_what_the_same_weights_give(name, kind):
         assert torch.isclose(after.loss, before.loss + after.auxiliary_loss.mean()) and after.loss > before.loss + 1e-3
 
 
-@cases
+@once_each
 def test_an_option_is_trained(name, kind):
     options, _, added = OPTIONS[name]
     model = model_with(options, kind).train()
@@ -160,7 +164,7 @@ def test_penalties_sharpen_and_spread_importance(name, falls):
     assert (heaviest[-1] > 1.5 * heaviest[0]) if falls else (heaviest[-1] < heaviest[0] / 1.1)
 
 
-@cases
+@once_each
 def test_an_option_comes_back_from_a_folder_bit_by_bit(name, kind, tmp_path):
     model = model_with(OPTIONS[name][0], kind).eval()
     model.save_pretrained(tmp_path)

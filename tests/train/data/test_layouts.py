@@ -83,6 +83,7 @@ def test_packed_files(name, tmp_path):
     assert "no known file ending" in failure(str(tmp_path / "a.parquet.gz"))
 
 
+@pytest.mark.slow
 def test_a_packed_file_does_not_fill_the_memory(tmp_path, monkeypatch):
     packed = tmp_path / "a.csv.gz"
     packed.write_bytes(gzip.compress(b"text,label\n" + b"x,a\ny,b\n" * 10_000))

@@ -17,6 +17,7 @@ from salience.train.folder.marked import SAVING_FOLDER
 from salience.train.folder.output import checkpoints, claimed, holds_model
 from salience.train.loop.trainer import SalienceTrainer
 from salience.train.publish.contents import read_contents
+from tests.helpers.slow import others_slow
 from tests.helpers.tiny import save_tiny_encoder
 from tests.helpers.toy import toy_csv
 from tests.helpers.training import COUNTS, QUIET, train
@@ -61,7 +62,12 @@ def refusal(folder, flags, capsys):
     return capsys.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("step", ["start_or_resume", "evaluate", "save", "read_example", "write_card", "write_json"])
+@pytest.mark.parametrize(
+    "step",
+    others_slow(
+        ["start_or_resume", "evaluate", "save", "read_example", "write_card", "write_json"], "evaluate", "save"
+    ),
+)
 def test_whenever_a_run_is_stopped_it_goes_on_to_a_run_that_can_be_pushed(data, tmp_path, step):
     folder = stop(tmp_path / "run", data, step)
     assert not (folder / "run.json").exists()
@@ -73,7 +79,7 @@ NOTHING_KEPT = ["--save_strategy", "no", "--load_best_model_at_end", "false"]
 AFTER_SAVING = [("read_example", [*NOTHING_KEPT, *COUNTS]), ("write_card", []), ("write_json", NOTHING_KEPT)]
 
 
-@pytest.mark.parametrize(("step", "kept"), AFTER_SAVING)
+@pytest.mark.parametrize(("step", "kept"), others_slow(AFTER_SAVING, AFTER_SAVING[0]))
 def test_what_follows_the_saving_of_the_model_is_done_without_training(data, tmp_path, capsys, step, kept):
     folder = stop(tmp_path / "run", data, step, *kept)
     weights = (folder / "model.safetensors").read_bytes()
@@ -113,7 +119,7 @@ PHASES = {
 }
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("phase", others_slow(PHASES, "a step", "weights"))
 def test_a_signal_in_any_phase_is_one_sentence_and_leaves_no_part_of_a_model(
     data, tmp_path, capsys, monkeypatch, phase
 ):
