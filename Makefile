@@ -2,14 +2,15 @@ PYTHON ?= python3
 VENV := .venv
 VENV_MIN := .venv-min
 VENV_PEERS := .venv-peers
+VENV_EXTRAS := .venv-extras
 # What `salience benchmark --peers` runs beside ours, and never together with ours in one environment.
 PEERS := setfit model2vec[distill,train] fasttext
 # torch's OpenMP threads and pytest's own process share the cores.
 export TOKENIZERS_PARALLELISM := false
 # The tests' tiny models are faster on one thread.
-test test-min test-slow: export OMP_NUM_THREADS := 1
+test test-min test-slow test-extras: export OMP_NUM_THREADS := 1
 
-.PHONY: help all install train report peers test test-min test-slow check fix types mypy pages
+.PHONY: help all install train report peers test test-min test-slow test-extras check fix types mypy pages
 
 help:           ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -29,6 +30,11 @@ $(VENV_PEERS)/.done: constraints-peers.txt
 	@for each in $(PEERS); do \
 		$(VENV_PEERS)/bin/python -m pip install --quiet --constraint constraints-peers.txt "$$each" || \
 		echo "$$each can't be installed here, which the benchmark will say"; done
+	touch $@
+
+$(VENV_EXTRAS)/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV_EXTRAS)
+	$(VENV_EXTRAS)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,ray,spark,space]" playwright
 	touch $@
 
 # What runs in one process stands side by side: two environments are made, mypy looks, the oldest versions are tested.
@@ -51,6 +57,10 @@ test: $(VENV)/.done     ## all tests but slow and gpu
 
 test-slow: $(VENV)/.done  ## the slow tests: whole training runs, two processes, a killed run
 	$(VENV)/bin/python -m pytest -q -m slow $(ARGS)
+
+test-extras: $(VENV_EXTRAS)/.done  ## Ray, Spark (needs Java), the Space and pages in a browser (needs Chromium)
+	$(VENV_EXTRAS)/bin/python -m pytest -q -m "slow or not slow" tests/eval/space \
+		tests/eval/predict/test_predictor_elsewhere.py $(ARGS)
 
 test-min: $(VENV_MIN)/.done  ## models and round trips on the oldest supported versions
 	$(VENV_MIN)/bin/python -m pytest -q tests/modeling/test_modeling.py tests/modeling/test_pooling.py \

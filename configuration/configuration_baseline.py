@@ -7,11 +7,14 @@ from .configuration_salience import SalienceConfig
 
 
 class BaselineConfig(SalienceConfig):
-    """A baseline over word embeddings: Bi-LSTM, CNN or graph attention (Newsgroups paper, section 2; arXiv 2512.09444).
+    """A baseline over word embeddings: Bi-LSTM, CNN or graph attention, or their mean.
+
+    Newsgroups paper, section 2; arXiv 2512.09444; the mean is fastText's (Joulin et al. 2017).
 
     Args:
-        architecture: "lstm" (Bi-LSTM, max over words), "cnn" (kernels over 3, 4, 5 words, max over positions) or "gat"
-            (graph attention over the document's graph of co-occurring words, max and mean over its words).
+        architecture: "lstm" (Bi-LSTM, max over words), "cnn" (kernels over 3, 4, 5 words, max over positions), "gat"
+            (graph attention over the document's graph of co-occurring words, max and mean over its words) or
+            "bag_of_words" (the mean of its words).
         vocab_size: Rows of the word embedding. Of train.py: words of the training texts at most, and two more rows are
             made, for padding and for unknown words.
         pad_token_id: The embedding's padding row.
@@ -68,4 +71,5 @@ class BaselineConfig(SalienceConfig):
     @property
     def hidden_size(self) -> int:
         """Width of the word vectors."""
-        return self.num_filters * len(self.kernel_sizes) if self.architecture == "cnn" else self.hidden_dim
+        widths = {"cnn": self.num_filters * len(self.kernel_sizes), "bag_of_words": self.embedding_dim}
+        return widths.get(self.architecture, self.hidden_dim)

@@ -56,6 +56,7 @@ class Family:
         from_scratch: "module:function" that builds it without one; None if it needs one.
         options: Fields of the configuration that make it this family, where flags don't say otherwise.
         unused: Fields of the configuration that have no effect on it.
+        scratch_rate: Peak learning rate without a pretrained encoder, where flags don't say otherwise.
     """
 
     help: str
@@ -65,6 +66,7 @@ class Family:
     from_scratch: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     unused: frozenset[str] = frozenset()
+    scratch_rate: float = 1e-3
 
     @property
     def encoder(self) -> Literal["needed", "possible", "refused"]:
@@ -132,6 +134,15 @@ FAMILIES = {
         from_scratch=f"{BUILDERS}:from_words",
         options={"architecture": "gat"},
         unused=frozenset({"kernel_sizes", "num_filters"}),
+    ),
+    "bag_of_words": Family(
+        "the mean of word embeddings, in seconds; what it knows is mostly the counts of words that stand beside it",
+        "It is the mean of word embeddings",
+        BASELINE,
+        from_scratch=f"{BUILDERS}:from_words",
+        options={"architecture": "bag_of_words", "vocab_size": 100_000, "embedding_dim": 32},
+        unused=frozenset({"num_heads", "graph_window", "kernel_sizes", "num_filters", "hidden_dim", "num_layers"}),
+        scratch_rate=5e-2,  # a mean of many words passes little of a step on to each
     ),
     "transformer": Family(
         "Transformer from scratch",

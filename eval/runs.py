@@ -17,6 +17,7 @@ from salience.eval.scores.prediction_files import predictions_file, read_predict
 from salience.eval.scores.predictions import REGRESSION, Predictions
 from salience.model_cards.run_checks import MAKE_ANEW
 from salience.model_cards.run_folder import (
+    RUN_FILE,
     RunFolder,
     RunRecord,
     read_record,
@@ -90,6 +91,16 @@ def read_run(name: str | Path, tested: bool = True) -> Run:
     if tested and "test" not in run.splits:
         raise UserError(f"{run.folder} was not tested: train with --test_file or --test_size")
     return run
+
+
+def finished_run(model: str | Path | None) -> Run | None:
+    """The run of train.py whose folder this is, if it is one.
+
+    Raises:
+        UserError: Its run.json is damaged.
+    """
+    folder = Path(os.path.expanduser(str(model)))
+    return read_run(folder, tested=False) if (folder / RUN_FILE).is_file() else None
 
 
 def data_flags(run: Run, flags: Sequence[str]) -> list[str]:

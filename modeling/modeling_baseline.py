@@ -1,4 +1,4 @@
-"""The reports' baselines trained from scratch: Bi-LSTM, CNN and graph attention over words.
+"""The reports' baselines trained from scratch: Bi-LSTM, CNN and graph attention over words; and the mean of words.
 
 Shape suffixes
     B = documents, T = words of the longest, E = width of a word embedding, D = width of a word vector,
@@ -64,6 +64,19 @@ class CNNBaseline(nn.Module):
         ]
         document_BV = torch.cat([max_over_words(each_BTD, packed.mask_BT) for each_BTD in features], dim=1)
         return document_BV, lambda: torch.cat(features, dim=2)
+
+
+class MeanBaseline(nn.Module):
+    """Mean of a document's word embeddings (Joulin et al. 2017, fastText; its pairs of words are counted beside it)."""
+
+    def __init__(self, config: BaselineConfig) -> None:
+        super().__init__()
+        self.output_size = config.embedding_dim
+
+    def forward(self, embeds_BTE: Tensor, packed: PackedInputs) -> Read:
+        """Mean over the words of a document; zero for one without any."""
+        mask_BT1 = packed.mask_BT[:, :, None].to(embeds_BTE.dtype)
+        return (embeds_BTE * mask_BT1).sum(1) / mask_BT1.sum(1).clamp(min=1), lambda: embeds_BTE
 
 
 class GraphAttention(nn.Module):
@@ -143,10 +156,11 @@ def max_over_words(x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
     return x_BTD.masked_fill(~mask_BT[:, :, None], lowest).amax(1) * mask_BT.any(1, keepdim=True)
 
 
-ARCHITECTURES: dict[str, type[LSTMBaseline] | type[CNNBaseline] | type[GraphBaseline]] = {
+ARCHITECTURES: dict[str, Callable[[BaselineConfig], nn.Module]] = {
     "lstm": LSTMBaseline,
     "cnn": CNNBaseline,
     "gat": GraphBaseline,
+    "bag_of_words": MeanBaseline,
 }
 
 

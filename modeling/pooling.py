@@ -77,8 +77,8 @@ class SelfQuery(TokenAttention):
         """Attention that each token receives from C of the queries, (G, T, N), computed in float32."""
         with torch.autocast(query_GNCK.device.type, enabled=False):
             scaled_GNCK = query_GNCK.float() / math.sqrt(self.key_dim)
-            scores_GNCT = scaled_GNCK @ key_GNTK.float().transpose(2, 3)
-            scores_GNCT = scores_GNCT.masked_fill(~mask_GT[:, None, None], torch.finfo(torch.float32).min)
+            hidden_G11T = (~mask_GT[:, None, None]).float() * torch.finfo(torch.float32).min  # faster than masked_fill
+            scores_GNCT = scaled_GNCK @ key_GNTK.float().transpose(2, 3) + hidden_G11T
             received_GN1T = asks_GC[:, None, None].float() @ scores_GNCT.softmax(-1)  # the sum over queries
         return received_GN1T.squeeze(2).transpose(1, 2)
 

@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from salience.configuration.errors import one_line
-from salience.configuration.families import names_a_run
+from salience.configuration.families import FAMILIES, names_a_run
 from salience.configuration.flags.parser import Arguments, RecipeParser
 from salience.configuration.terminal import run_program, speaks
 from salience.eval.after_training import evaluate, metrics_in_training
@@ -169,8 +169,8 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
     else:
         model, tokenizer = build_model(model_args, data.splits["train"]["text"], data.label_names, data.problem_type)
     remember_columns(model.config, tokenizer, data_args)
-    is_pretrained = start is not None or model_args.encoder is not None
-    chosen = settle_training(model, arguments, len(data.splits["train"]), is_pretrained)
+    scratch_rate = None if start or model_args.encoder else FAMILIES[model_args.model].scratch_rate
+    chosen = settle_training(model, arguments, len(data.splits["train"]), scratch_rate)
     check_model(model, model_args, training)
     texts = prepare_texts(model, tokenizer, data, data_args.max_length, data_args.sampled_parts)
     compute_metrics = metrics_in_training(model.config, data, tuning)

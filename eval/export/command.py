@@ -1,8 +1,8 @@
-"""eval.py export --model FOLDER_OR_HUB_ID --output DIR --test_file FILE: a model that runs without torch, as ONNX.
+"""eval.py export --model FOLDER_OR_HUB_ID --output DIR [--test_file FILE]: a model that runs without torch, as ONNX.
 
 The folder gets model.onnx, model_int8.onnx with `--int8`, tokenizer.json, predict.py, which needs onnxruntime,
 tokenizers and numpy only, and export_results.json: how each file answers beside the model itself, on the texts of
-`--test_file`.
+`--test_file`, or else on those that the run was tested on.
 """
 
 import os
@@ -15,18 +15,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import torch
 from tokenizers import Tokenizer
 
 from salience.configuration.errors import UserError
-from salience.configuration.flags.data_arguments import FileArguments
+from salience.configuration.flags.data_arguments import DataArguments, FileArguments
 from salience.configuration.flags.flag_rules import check
 from salience.configuration.flags.parser import RecipeParser
 from salience.eval.export.graph import write_graph, write_int8
 from salience.eval.export.measuring import TOLERANCE, Measured, compared, exported_logits, spread, table, timed
 from salience.eval.reading.load import load_classifier
 from salience.eval.reading.reader import Reader
+from salience.eval.runs import data_flags, finished_run, load_data
 from salience.model_cards.run_folder import write_json
 from salience.modeling.documents import padded
 from salience.modeling.encoders import pretrained_encoder
@@ -54,7 +56,7 @@ class ExportArguments:
         metadata={"help": "Also write model_int8.onnx, with the products of the pretrained encoder in int8."},
     )
     max_texts: int = field(
-        default=1_000, metadata={"help": "Texts that it is measured on at most, spread evenly over --test_file."}
+        default=1_000, metadata={"help": "Texts that it is measured on at most, spread evenly over them."}
     )
 
     def __post_init__(self) -> None:
@@ -121,13 +123,35 @@ def export(arguments: ExportArguments, data_args: FileArguments, memory: Any = N
         raise UserError(f"{error}; run: pip install -c constraints.txt 'salience[export]'") from error
     with new_folder(Path(os.path.expanduser(arguments.output))) as folder:
         reader = Reader(*load_classifier(arguments.model, arguments.revision))
-        data_args = columns_of_model(data_args, reader.model.config)
-        rows = load_test(data_args, reader.label_names, reader.problem_type, memory)
+        rows = labelled_texts(arguments, data_args, reader, memory)
         rows = rows.select(spread(len(rows), arguments.max_texts))
         files = write_files(reader, arguments.int8, folder)
         results = measure(reader, files, list(rows["text"]), labels_of(rows), folder)
         write_json(folder / RESULTS, {"model": arguments.model, "revision": arguments.revision, **results})
     return results
+
+
+def labelled_texts(
+    arguments: ExportArguments, data_args: FileArguments, reader: Reader, memory: Any
+) -> datasets.Dataset:
+    """The texts that an export is measured on.
+
+    Args:
+        arguments: See `export`.
+        data_args: See `export`.
+        reader: Of the model.
+        memory: See `export`.
+
+    Raises:
+        UserError: They can't be read, or there are none.
+    """
+    run = finished_run(arguments.model)
+    if run is None or memory is not None or data_args != FileArguments():
+        data_args = columns_of_model(data_args, reader.model.config)
+        return load_test(data_args, reader.label_names, reader.problem_type, memory)
+    recorded: Any = RecipeParser((DataArguments,), program="eval.py export").parse(data_flags(run, []))
+    data = load_data(run, recorded[0], "the texts that the export is measured on")
+    return data.splits["test" if "test" in data.splits else "validation"]
 
 
 @contextmanager

@@ -64,7 +64,9 @@ def as_array(values: Any, name: str) -> np.ndarray:
         raise UserError(f"column '{name}' is a {type(values).__name__}; give a list, with one value for each row")
     values = list(values)
     if all(isinstance(each, int | float | np.number) for each in values):
-        return np.asarray(values)
+        numbers = np.asarray(values)
+        if numbers.tolist() == values:  # no integer was rounded to a float
+            return numbers
     return spread(values, list(range(len(values))), len(values))
 
 

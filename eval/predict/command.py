@@ -13,7 +13,7 @@ from salience.configuration.flags.flag_rules import check_together
 from salience.configuration.flags.parser import RecipeParser
 from salience.eval.predict.inputs import find_files, readable
 from salience.eval.predict.job import Job, Tally
-from salience.eval.predict.on_ray import done_on_ray
+from salience.eval.predict.on_ray import done_on_ray, import_ray
 from salience.eval.predict.output import begun, choose_place, finish
 from salience.eval.predict.planning import PredictArguments, make_job, plan_of
 from salience.eval.predict.processes import processes
@@ -124,6 +124,8 @@ def predict(
             work(job, numbers, arguments, show_progress=False)
             team.wait_for_everyone()
             return None
+        if arguments.ray:
+            import_ray()  # before anything is begun
         with begun(place, plan_of(job, arguments)):
             team.wait_for_everyone()
             work(job, numbers, arguments, show_progress)

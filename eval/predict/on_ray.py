@@ -42,17 +42,14 @@ def done_on_ray(job: Job, numbers: Sequence[int], address: str, num_actors: int)
     """
     if not numbers:
         return
-    try:
-        import ray.data
-    except ImportError as error:
-        raise UserError("--ray needs Ray: pip install -c constraints.txt 'salience[ray]'") from error
+    ray = import_ray()
     is_ours = not ray.is_initialized()
     try:
         if is_ours:
             ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
-    except (ConnectionError, ValueError) as error:
+    except Exception as error:  # Ray raises plain ones, too
         reason = one_line(error, 200)
-        raise UserError(f"--ray {address}: there is no such cluster ({reason}); local starts one here") from error
+        raise UserError(f"--ray {address}: no such cluster answers ({reason}); local starts one here") from error
     try:
         yield from _results(job, numbers, num_actors)
     except ray.exceptions.RayTaskError as error:
@@ -64,10 +61,24 @@ def done_on_ray(job: Job, numbers: Sequence[int], address: str, num_actors: int)
             ray.shutdown()
 
 
-def _results(job: Job, numbers: Sequence[int], num_actors: int) -> Iterator[tuple[int, Done]]:
-    import ray.data
+def import_ray() -> Any:
+    """Ray, with its data sets.
 
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    Raises:
+        UserError: It isn't installed.
+    """
+    try:
+        import ray.data
+    except ImportError as error:
+        raise UserError("--ray needs Ray: pip install -c constraints.txt 'salience[ray]'") from error
+    return ray
+
+
+def _results(job: Job, numbers: Sequence[int], num_actors: int) -> Iterator[tuple[int, Done]]:
+    ray = import_ray()
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.raise_original_map_exception = True  # a refusal in an actor stays one
     parts = ray.data.from_items([{"part": number} for number in numbers], override_num_blocks=len(numbers))
     results = parts.map_batches(
         PartWorker,

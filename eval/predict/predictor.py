@@ -100,6 +100,8 @@ class Predictor(PickledAsFields):
         Raises:
             UserError: It can't be loaded, or has no weights of words.
         """
+        if self.heaviest_words < 0:
+            raise UserError(f"heaviest_words = {self.heaviest_words} must be at least 0")
         reader = load_reader(ClassifierArguments(str(self.model), self.revision, self.batch_size, self.bf16))
         if self.heaviest_words and reader.read(reader.token_ids(["a"]))[0].weights is None:
             raise UserError(
@@ -140,7 +142,7 @@ class Predictor(PickledAsFields):
         return {self.prefix + name: each for name, each in types.items()}
 
     def texts(self, columns: Mapping[str, Sequence[Any] | np.ndarray]) -> list[str | None]:
-        """The text of each row, (N,); None where a column has none.
+        """The text of each row, cleaned, (N,); None where a column has none, or nothing is left of it.
 
         Args:
             columns: The columns of texts at least.
@@ -154,7 +156,11 @@ class Predictor(PickledAsFields):
                 listed = ", ".join(f"'{each}'" for each in columns)
                 raise UserError(f"there is no column '{name}' (--text_column); the columns are {listed}")
         columns_of_cells = [[_text(value, name) for value in columns[name]] for name in arguments.text_column]
-        return [_joined(row, arguments) for row in zip(*columns_of_cells, strict=True)]
+        texts = [_joined(row, arguments) for row in zip(*columns_of_cells, strict=True)]
+        given = [row for row, text in enumerate(texts) if text is not None]
+        for row, text in zip(given, clean_texts([texts[row] for row in given], self.clean), strict=True):  # type: ignore[misc]
+            texts[row] = text if text.strip() or self.keep_empty_texts else None
+        return texts
 
     def answers(
         self, texts: Sequence[str | None], advance: Callable[[int], object] | None = None
@@ -162,15 +168,14 @@ class Predictor(PickledAsFields):
         """The columns that are added, each (N,).
 
         Args:
-            texts: Of the rows, None for a missing one.
+            texts: Of the rows, as `texts` gives them: None for a missing one.
             advance: Is told how many texts were read, whenever some were.
 
         Raises:
             UserError: The model answers with NaN or infinity.
         """
         given = [row for row, text in enumerate(texts) if text is not None]
-        known = clean_texts([texts[row] for row in given], self.clean)  # type: ignore[misc]  # none is None
-        logits, words = self._read(known, advance)
+        logits, words = self._read([text for text in texts if text is not None], advance)
         found = self._columns(logits)
         if self.heaviest_words:
             found[WORDS] = words

@@ -52,10 +52,10 @@ from salience.eval.report.history import training_history
 from salience.eval.report.output import PAGE_FILE, check_output, output_folder, untouched_card, write
 from salience.eval.report.pictures import as_png, draw
 from salience.eval.report.texts import Sizes, Texts
-from salience.eval.runs import Run, data_flags, load_data, read_own_results, read_run
+from salience.eval.runs import Run, data_flags, finished_run, load_data, read_own_results
 from salience.eval.scores.prediction_files import predictions_file
 from salience.eval.scores.predictions import REGRESSION
-from salience.model_cards.run_folder import PREFIXES, RUN_FILE
+from salience.model_cards.run_folder import PREFIXES
 from salience.train.data.load import TextData, columns_of_model, load_test
 from salience.train.data.sources.memory import describe_table
 from salience.train.folder.output import held
@@ -180,18 +180,6 @@ def source_of(data_args: DataArguments, data: TextData, split: str) -> str:
     loses_rows = split == "validation" and (data_args.drop_leaked or data_args.minority_labels)
     is_whole = file and not data_args.resplit and not loses_rows
     return Path(str(file)).name if is_whole else f"{data.name}, {split}"
-
-
-def finished_run(model: str | None) -> Run | None:
-    """The run of train.py whose folder this is, if it is one.
-
-    Raises:
-        UserError: Its run.json is damaged.
-    """
-    folder = Path(str(model))
-    if not (folder / RUN_FILE).is_file():
-        return None
-    return read_run(folder, tested=False)
 
 
 def check_run(run: Run, out: Path) -> None:

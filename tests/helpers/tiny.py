@@ -80,6 +80,7 @@ TINY_MODELS = {
     "lstm": lambda: _baseline("lstm"),
     "cnn": lambda: _baseline("cnn"),
     "gat": lambda: _baseline("gat"),
+    "bag_of_words": lambda: _baseline("bag_of_words"),
 }
 
 

@@ -27,6 +27,7 @@ MODELS = {
     "lstm": ["--model", "lstm", *SIZES],
     "cnn": ["--model", "cnn", "--embedding_dim", "12", "--num_filters", "8"],
     "gat": ["--model", "gat", *SIZES, *HEADS],
+    "bag_of_words": ["--model", "bag_of_words", "--learning_rate", "0.03"],
     "transformer": ["--model", "transformer", "--learning_rate", "1e-4"],
     "sequence_classification": ["--model", "sequence_classification", "--encoder", "ENCODER"],
 }

@@ -68,7 +68,8 @@ class Request:
 
     def word_tokenizer(self) -> PreTrainedTokenizerBase:
         """A word-level vocabulary of the training texts; `vocab_size` in the options becomes its real size."""
-        size, frequency = self.options.get("vocab_size", 20_000), self.arguments.min_frequency
+        size = {"vocab_size": 20_000, **self.family.options, **self.options}["vocab_size"]
+        frequency = self.arguments.min_frequency
         vocabulary = self.arguments.vocabulary
         if vocabulary not in VOCABULARIES:
             raise UserError(f"--vocabulary {vocabulary} is unknown; choose from {', '.join(VOCABULARIES)}")

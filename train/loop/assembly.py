@@ -40,14 +40,16 @@ def score_line(split: str, scores: Mapping[str, Any]) -> str:
     return f"{split:<8} {' · '.join(f'{name} {scores[name]:.4f}' for name in known)} ({scores['samples']} texts)"
 
 
-def settle_training(model: PreTrainedModel, arguments: Arguments, num_texts: int, is_pretrained: bool) -> list[str]:
+def settle_training(
+    model: PreTrainedModel, arguments: Arguments, num_texts: int, scratch_rate: float | None
+) -> list[str]:
     """Freeze what shall stay as it is, and choose what the flags leave open.
 
     Args:
         model: As it was built.
         arguments: Of the run; get what is chosen.
         num_texts: Training texts.
-        is_pretrained: See `choose_schedule`.
+        scratch_rate: See `choose_schedule`.
 
     Returns:
         What was chosen, as flags.
@@ -58,7 +60,7 @@ def settle_training(model: PreTrainedModel, arguments: Arguments, num_texts: int
     model_args, _, tuning, training = arguments
     if tuning.freeze_encoder:
         freeze_encoder(model, model_args.encoder_cache)
-    return choose_schedule(training, model, num_texts, is_pretrained, tuning.lora)
+    return choose_schedule(training, model, num_texts, scratch_rate, tuning.lora)
 
 
 def freeze_encoder(model: PreTrainedModel, cache: str | None) -> None:

@@ -15,7 +15,11 @@ TUNING_RATE, ITS_WIDTH = 1e-4, 384
 
 
 def choose_schedule(
-    training: SalienceTrainingArguments, model: PreTrainedModel, num_texts: int, is_pretrained: bool, lora: bool
+    training: SalienceTrainingArguments,
+    model: PreTrainedModel,
+    num_texts: int,
+    scratch_rate: float | None,
+    lora: bool,
 ) -> list[str]:
     """Set the epochs and the learning rate that aren't given.
 
@@ -23,7 +27,7 @@ def choose_schedule(
         training: Of the run; gets both.
         model: As it will be trained, but without adapters.
         num_texts: Training texts.
-        is_pretrained: Whether the model was trained before, or its encoder.
+        scratch_rate: That of the family; None for a model that was trained before, or whose encoder was.
         lora: Whether the encoder gets adapters and stays as it is.
 
     Returns:
@@ -35,7 +39,7 @@ def choose_schedule(
         if training.max_steps <= 0:
             chosen.append(f"--num_train_epochs {training.num_train_epochs:g}")
     if training.learning_rate is None:
-        training.learning_rate = NEW_RATE if lora or not is_pretrained else rate_for(model)
+        training.learning_rate = scratch_rate or (NEW_RATE if lora else rate_for(model))
         chosen.append(f"--learning_rate {training.learning_rate:g}")
     return chosen
 

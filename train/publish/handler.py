@@ -52,7 +52,9 @@ class EndpointHandler:
         inputs, parameters = data["inputs"], data.get("parameters") or {}
         for number, each in enumerate(inputs if isinstance(inputs, list) else [inputs]):
             if not _is_text(each):
-                raise ValueError(f'"inputs" must be a text or a list of texts; number {number} is none')
+                raise ValueError(
+                    f'"inputs" must be a text or a list of texts, in whole characters; number {number} is none'
+                )
         if not isinstance(parameters, dict):
             raise ValueError('"parameters" must be an object, such as {"top_k": 3}')
         for name, value in parameters.items():
@@ -60,6 +62,9 @@ class EndpointHandler:
                 raise ValueError(f"there is no parameter {name!r}; choose from {', '.join(PARAMETERS)}")
             if not PARAMETERS[name](value):
                 raise ValueError(f"parameter {name!r} can't be {value!r}")
+        unused = {"method", "target"} & parameters.keys()
+        if unused and not parameters.get("explain"):
+            raise ValueError(f'{" and ".join(sorted(unused))} need "explain": true')
         if parameters.get("explain") and not hasattr(self.classify, "number_of"):
             raise ValueError("explain is for models that bring their own pipeline, and this one doesn't")
         return self.classify(inputs, **parameters)
@@ -68,6 +73,6 @@ class EndpointHandler:
 def _is_text(value: Any) -> bool:
     """Whether something is a text, or {text} or {text, text_pair} of texts."""
     if isinstance(value, dict):
-        has_texts = all(isinstance(each, str) for each in value.values())
-        return has_texts and {"text"} <= value.keys() <= {"text", "text_pair"}
-    return isinstance(value, str)
+        return {"text"} <= value.keys() <= {"text", "text_pair"} and all(_is_text(each) for each in value.values())
+    # JSON can carry half a character (a lone surrogate), which no tokenizer reads.
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)

@@ -23,7 +23,8 @@ from tests.helpers.paths import ROOT
 from tests.helpers.predicting import NUMBERS, TEXTS, save_model
 from tests.helpers.run_folders import read
 from tests.helpers.tiny import random_batch, tiny_model
-from tests.helpers.toy import toy_texts, write_csv
+from tests.helpers.toy import toy_csv, toy_texts, write_csv
+from tests.helpers.training import COUNTS, train
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -203,6 +204,16 @@ def test_a_graph_that_differs_from_its_model_is_refused(run, exported, monkeypat
     monkeypatch.setattr(command, "TOLERANCE", 0.0)
     with pytest.raises(UserError, match="differs from the model by"):
         command.measure(Reader(*load_classifier(run)), ["model.onnx"], GIVEN, np.zeros(len(GIVEN), int), exported)
+
+
+def test_a_run_is_measured_on_the_texts_that_it_was_tested_on(tmp_path):
+    data = ["--train_file", toy_csv(tmp_path, 40)[1], "--test_size", "0.25"]
+    folder = train(tmp_path / "run", "--model", "bag_of_words", *data, *COUNTS, "--num_train_epochs", 2)
+    results = export_model(folder, tmp_path / "exported")
+    assert results["texts"] == read(folder / "test_results.json")["test_samples"]
+    assert results["measured"][1]["file"] == "model.onnx" and results["measured"][1]["lost"] == 0
+    with pytest.raises(UserError, match="--test_file is missing"):  # what else says how it is read
+        export_model(folder, tmp_path / "other", text_column="title")
 
 
 def test_refusals_leave_nothing_behind(run, test_file, exported, tmp_path, monkeypatch):

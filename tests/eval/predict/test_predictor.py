@@ -124,6 +124,27 @@ def test_long_texts_are_tokenized_a_few_at_a_time(run, monkeypatch):
     np.testing.assert_allclose(found["score"], expected["score"], atol=1e-6)
 
 
+def test_no_whole_number_of_a_column_is_rounded(run):
+    predictor = Predictor(run, bf16=False)
+    for numbers in ([2**60 + 1, 0.5], [2**63, -1], [1, 2], [0.5, 1]):
+        found = predictor({"text": ["a", "b"], "id": numbers})["id"]
+        assert found.tolist() == numbers
+        assert (found.dtype == object) == (max(numbers) > 2**53)
+
+
+def test_a_text_of_which_cleaning_leaves_nothing_is_none(run):
+    quoted = "> what somebody else wrote\n> and more of it"
+    for keeps, labels in ((False, 1), (True, 2)):
+        predictor = Predictor(run, bf16=False, clean=["quotes"], keep_empty_texts=keeps)
+        found = predictor({"text": [quoted, quoted + "\nWhat I say."]})["label"]
+        assert sum(label is not None for label in found) == labels and found[1] is not None
+
+
+def test_fewer_than_no_words_are_refused(run):
+    with pytest.raises(UserError, match="heaviest_words = -1 must be at least 0"):
+        Predictor(run, heaviest_words=-1)({"text": ["a"]})
+
+
 def test_a_model_that_is_not_there_is_told_when_it_is_first_asked(tmp_path):
     predictor = Predictor(tmp_path / "none")
     with pytest.raises(UserError, match="can't be loaded"):

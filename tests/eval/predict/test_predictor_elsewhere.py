@@ -4,12 +4,19 @@ import json
 import os
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from salience.configuration.errors import UserError
+from salience.configuration.flags.data_arguments import TextArguments
 from salience.eval import Predictor, predict_files
+from salience.eval.predict.inputs import find_files
+from salience.eval.predict.on_ray import done_on_ray
+from salience.eval.predict.output import choose_place
+from salience.eval.predict.planning import PredictArguments, make_job
 from tests.helpers.paths import ROOT
 from tests.helpers.predicting import many_texts, read_jsonl, save_model
 
@@ -108,3 +115,16 @@ def test_predict_on_ray_writes_the_bytes_of_one_process(ray, folder, tmp_path):
     assert [row["label"] for row in read_jsonl(one.output)] == [row["label"] for row in read_jsonl(two.output)]
     assert one.rejected_file.read_bytes() == two.rejected_file.read_bytes()
     assert one.output.read_bytes() == two.output.read_bytes()
+
+
+@pytest.mark.slow
+def test_what_an_actor_refuses_is_one_sentence(ray, folder, tmp_path):
+    file = tmp_path / "in.csv"
+    file.write_text("text\na goal\nthe bank\n")
+    arguments = PredictArguments(str(folder / "runs" / "mine"), bf16=False)
+    place = choose_place(str(tmp_path / "out"), [str(file)])
+    job = make_job(arguments, TextArguments(), find_files([str(file)]), place, None)
+    (stretch,) = job.stretches
+    changed = replace(job, stretches=[replace(stretch, rows=stretch.rows + 1)])
+    with pytest.raises(UserError, match="changed"):
+        list(done_on_ray(changed, [0], "auto", 1))

@@ -88,6 +88,8 @@ def test_the_service_answers_as_the_pipeline(run, tmp_path):
         ({"inputs": []}, 'a request needs "inputs"'),
         ({"inputs": ["a", 1]}, "number 1 is none"),
         ({"inputs": {"text": "a", "label": "b"}}, "must be a text"),
+        ({"inputs": ["a", "\ud800 b"]}, "in whole characters; number 1 is none"),
+        ({"inputs": "a", "parameters": {"target": 1, "method": "attention"}}, 'method and target need "explain": true'),
         ({"inputs": "a", "parameters": [1]}, '"parameters" must be an object'),
         ({"inputs": "a", "parameters": {"topk": 1}}, "there is no parameter 'topk'; choose from top_k"),
         ({"inputs": "a", "parameters": {"top_k": "3"}}, "parameter 'top_k' can't be '3'"),
