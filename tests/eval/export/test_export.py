@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -206,11 +207,12 @@ def test_a_graph_that_differs_from_its_model_is_refused(run, exported, monkeypat
         command.measure(Reader(*load_classifier(run)), ["model.onnx"], GIVEN, np.zeros(len(GIVEN), int), exported)
 
 
-def test_a_run_is_measured_on_the_texts_that_it_was_tested_on(tmp_path):
-    data = ["--train_file", toy_csv(tmp_path, 40)[1], "--test_size", "0.25"]
+def test_a_run_is_measured_on_the_texts_that_it_was_tested_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a run's record has no folders of absolute paths
+    data = ["--train_file", toy_csv(Path(), 40)[1], "--test_size", "0.25"]
     folder = train(tmp_path / "run", "--model", "bag_of_words", *data, *COUNTS, "--num_train_epochs", 2)
     results = export_model(folder, tmp_path / "exported")
-    assert results["texts"] == read(folder / "test_results.json")["test_samples"]
+    assert results["texts"] == read(folder, "test_results.json")["test_samples"]
     assert results["measured"][1]["file"] == "model.onnx" and results["measured"][1]["lost"] == 0
     with pytest.raises(UserError, match="--test_file is missing"):  # what else says how it is read
         export_model(folder, tmp_path / "other", text_column="title")

@@ -126,7 +126,7 @@ def test_long_texts_are_tokenized_a_few_at_a_time(run, monkeypatch):
 
 def test_no_whole_number_of_a_column_is_rounded(run):
     predictor = Predictor(run, bf16=False)
-    for numbers in ([2**60 + 1, 0.5], [2**63, -1], [1, 2], [0.5, 1]):
+    for numbers in ([2**60 + 1, 0.5], [2**63 + 1, -1], [1, 2], [0.5, 1]):
         found = predictor({"text": ["a", "b"], "id": numbers})["id"]
         assert found.tolist() == numbers
         assert (found.dtype == object) == (max(numbers) > 2**53)
