@@ -65,7 +65,8 @@ def as_array(values: Any, name: str) -> np.ndarray:
     values = list(values)
     if all(isinstance(each, int | float | np.number) for each in values):
         numbers = np.asarray(values)
-        if numbers.tolist() == values:  # no integer was rounded to a float
+        is_rounded = numbers.dtype.kind == "f" and any(isinstance(each, int) and float(each) != each for each in values)
+        if not is_rounded:
             return numbers
     return spread(values, list(range(len(values))), len(values))
 

@@ -130,6 +130,7 @@ def test_no_whole_number_of_a_column_is_rounded(run):
         found = predictor({"text": ["a", "b"], "id": numbers})["id"]
         assert found.tolist() == numbers
         assert (found.dtype == object) == (max(numbers) > 2**53)
+    assert predictor({"text": ["a", "b"], "id": [float("nan"), 1]})["id"].dtype == float
 
 
 def test_a_text_of_which_cleaning_leaves_nothing_is_none(run):
