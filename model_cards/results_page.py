@@ -73,7 +73,8 @@ class StudyNumbers:
 
     def minutes(self, row: str) -> str:
         """Minutes of training, the median of the seeds: other work on the machine slows some of them."""
-        return f"{median(seed['train_seconds'] for seed in self._row(row)['seeds'].values()) / 60:.2f}"
+        seconds = [seed["train_seconds"] for seed in self._row(row)["seeds"].values()]
+        return f"{median(each for each in seconds if each is not None) / 60:.2f}"  # None: that one was stopped
 
     def texts(self, split: str) -> str:
         """How many texts a split has."""
