@@ -63,7 +63,7 @@ test-extras: $(VENV_EXTRAS)/.done  ## Ray, Spark (needs Java), the Space and pag
 		tests/eval/predict/test_predictor_elsewhere.py $(ARGS)
 
 test-min: $(VENV_MIN)/.done  ## models and round trips on the oldest supported versions
-	$(VENV_MIN)/bin/python -m pytest -q tests/modeling/test_modeling.py tests/modeling/test_pooling.py \
+	$(VENV_MIN)/bin/python -m pytest -q --numprocesses 2 --dist loadfile tests/modeling/test_modeling.py tests/modeling/test_pooling.py \
 		tests/modeling/test_windows.py tests/modeling/test_ragged.py tests/modeling/test_hub_roundtrip.py \
 		tests/modeling/test_saved_formats.py \
 		tests/train/building/test_word_tokenizer.py $(ARGS)

@@ -12,6 +12,7 @@ import pytest
 from salience.configuration.errors import UserError
 from salience.configuration.terminal import PARENT, STOPPED, calm_threads, failed_write, run_program
 from tests.helpers.paths import ROOT
+from tests.helpers.slow import others_slow
 
 HEAD = "import os, sys, time\nfrom pathlib import Path\nfrom salience.configuration.terminal import run_program\n"
 CHATTY = f"""{HEAD}
@@ -122,7 +123,7 @@ def test_an_error_that_is_its_own_cause_has_an_end():
     assert failed_write(first) is None
 
 
-@pytest.mark.parametrize("write", ["torch.save", "save_file", "Path.write_bytes"])
+@pytest.mark.parametrize("write", others_slow(["torch.save", "save_file", "Path.write_bytes"], "save_file"))
 def test_a_disk_that_is_full(shell, write):
     """The limit of a file's size stands for it: what libraries raise is the same but for the number."""
     script = f"""{HEAD}

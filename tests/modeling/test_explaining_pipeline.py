@@ -84,7 +84,7 @@ def test_explained_answers_are_the_same_and_their_spans_are_the_text(name, metho
     assert explained[6]["words"] == explained[7]["words"] == []
 
 
-@pytest.mark.parametrize("is_counting", [False, True])
+@pytest.mark.parametrize("is_counting", others_slow([False, True], True))
 @pytest.mark.parametrize("name", ["attn_pool", "hierarchical", "lstm"])
 def test_batches_explain_as_single_texts_do(name, is_counting, tokenizer):
     ours, _ = pipelines(name, tokenizer)

@@ -6,6 +6,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from salience.train.cli import main
+from tests.helpers.slow import others_slow
 from tests.helpers.toy import TOPICS, write_csv, write_jsonl
 from tests.helpers.training import QUIET
 
@@ -30,7 +31,7 @@ def train(tmp_path, encoder_folder):
     return run
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", others_slow(MODELS, "attn_pool"))
 def test_it_trains_on_what_stands_behind_the_beginning(train, name):
     flags = [*MODELS[name], "--max_length", "3", "--learning_rate", "0.01"]
     accuracies = []

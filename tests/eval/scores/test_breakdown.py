@@ -16,6 +16,7 @@ from salience.eval.scores.breakdown import (
 )
 from salience.eval.scores.intervals import _average_scores, with_intervals
 from salience.eval.scores.predictions import Predictions
+from tests.helpers.slow import others_slow
 
 SINGLE, MULTI = "single_label_classification", "multi_label_classification"
 kinds = st.sampled_from([SINGLE, MULTI])
@@ -54,7 +55,7 @@ def scikit_averages(labels, answers):
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @sizes
 def test_scores_are_those_of_scikit_learn(seed, num_texts, num_classes, problem_type, num_seen):
     num_seen = min(num_seen, num_classes)
@@ -76,7 +77,7 @@ def test_scores_are_those_of_scikit_learn(seed, num_texts, num_classes, problem_
         assert row["frequency"] == row["support"]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 30), st.integers(1, 5), kinds)
 def test_each_resample_is_scored_as_scikit_learn_scores_its_texts(seed, num_texts, num_classes, problem_type):
     if problem_type == MULTI:
@@ -95,7 +96,7 @@ def test_each_resample_is_scored_as_scikit_learn_scores_its_texts(seed, num_text
         assert {name: each[number] for name, each in found.items()} == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("problem_type", [SINGLE, MULTI])
+@pytest.mark.parametrize("problem_type", others_slow([SINGLE, MULTI], SINGLE))
 def test_intervals_are_those_of_drawing_texts(problem_type):
     labels, logits = outputs(1, 400, 3, problem_type)
     found = with_intervals(predictions(labels, logits, problem_type), num_resamples=4000)

@@ -56,6 +56,10 @@ OTHER_DATA = {
 }
 
 
+SPLIT_HERE = "arguments: {train_file: train.csv, test_size: 0.3}\nseeds: [0, 1]\nrows:\n  a: {model: tfidf_svm}\n"
+OTHER_TEXTS = "error: rows.yaml, row {}: its test texts are others than those of row {}, so they can't be compared"
+
+
 @pytest.mark.parametrize("compared", ["sparse: tfidf_svm\n", "reference: same\n", ""])
 @pytest.mark.parametrize("flags", OTHER_DATA)
 def test_the_data_of_every_row_are_looked_at_before_the_first_cell(tmp_path, monkeypatch, capsys, flags, compared):
@@ -77,21 +81,24 @@ def test_the_data_of_every_row_are_looked_at_before_the_first_cell(tmp_path, mon
 
 
 def test_rows_that_split_the_same_data_otherwise_are_not_compared(tmp_path, monkeypatch, capsys):
-    """Also where one of them is finished."""
     monkeypatch.chdir(tmp_path)
     toy_csv(tmp_path)
-    start = "arguments: {train_file: train.csv, test_size: 0.3}\nseeds: [0, 1]\nrows:\n  a: {model: tfidf_svm}\n"
-    sentence = "error: rows.yaml, row {}: its test texts are others than those of row {}, so they can't be compared"
     for split_seed, rows in ((0, "ab"), (5, "ba")):
-        (tmp_path / "rows.yaml").write_text(f"{start}  b: {{model: tfidf_svm, split_seed: {split_seed}}}\n")
+        (tmp_path / "rows.yaml").write_text(f"{SPLIT_HERE}  b: {{model: tfidf_svm, split_seed: {split_seed}}}\n")
         assert main(["study", "rows.yaml", "--output_dir", "out"]) == 2
-        assert capsys.readouterr().err.splitlines() == [sentence.format(*rows)]
+        assert capsys.readouterr().err.splitlines() == [OTHER_TEXTS.format(*rows)]
         assert not (tmp_path / "out").exists()
-    (tmp_path / "rows.yaml").write_text(start)
+
+
+@pytest.mark.slow
+def test_a_row_that_is_finished_is_not_compared_with_other_texts_either(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    toy_csv(tmp_path)
+    (tmp_path / "rows.yaml").write_text(SPLIT_HERE)
     assert main(["study", "rows.yaml", "--output_dir", "out"]) == 0
-    (tmp_path / "rows.yaml").write_text(f"{start}  b: {{model: tfidf_svm, split_seed: 5}}\n")
+    (tmp_path / "rows.yaml").write_text(f"{SPLIT_HERE}  b: {{model: tfidf_svm, split_seed: 5}}\n")
     assert main(["study", "rows.yaml", "--output_dir", "out"]) == 2
-    assert capsys.readouterr().err.splitlines()[-1] == sentence.format(*"ba")
+    assert capsys.readouterr().err.splitlines()[-1] == OTHER_TEXTS.format(*"ba")
 
 
 def test_texts_with_several_labels_are_studied(tmp_path, monkeypatch):

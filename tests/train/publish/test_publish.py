@@ -15,6 +15,7 @@ from tests.helpers.hub_server import Hub
 from tests.helpers.hub_store import MAIN, Repo
 from tests.helpers.paths import ROOT
 from tests.helpers.run_folders import finished_run
+from tests.helpers.slow import others_slow, slow_case
 from tests.helpers.toy import clean_environment
 
 TEXT = "the bank raised its rates"
@@ -247,7 +248,7 @@ def test_refusals_are_one_sentence(hub, client, run):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
+        slow_case(({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set")),
         ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "http://127.0.0.1:9 doesn't answer"),
     ],
 )
@@ -292,7 +293,7 @@ def test_a_push_that_ended_before_its_card_was_pinned_is_finished_by_the_next(
     assert push(second_run, "alice/news") == url, "there is nothing left to do"
 
 
-@pytest.mark.parametrize("name", ["adapter_config.json", "model.safetensors"])
+@pytest.mark.parametrize("name", others_slow(["adapter_config.json", "model.safetensors"], "model.safetensors"))
 def test_a_model_of_somebody_else_is_not_pushed_over(hub, push, run, tmp_path, name):
     folder = finished_run(tmp_path / "run", seed=4)
     if name == "model.safetensors":
