@@ -3,8 +3,10 @@
 from typing import Any
 
 import torch
+from torch import nn
 
 from salience.eval.benchmark.models import (
+    Contestant,
     Corpus,
     baseline,
     batches_of,
@@ -49,7 +51,34 @@ def measure_steps(corpus: Corpus, arguments: Any, device: torch.device) -> dict[
             calls = {name: each.calls(mode) for name, each in contestants.items()}
             times = interleaved(calls, arguments.repetitions, device, f"{mode}, {kind}", one_each=slow)
             rows += compared(times, ("lstm", "hierarchical"), mode=mode, batches=kind)
-    return {"batch_size": arguments.batch_size, "difference": difference, "rows": rows, "meaning": MEANING}
+    own, lstm = (multiplications(on_grouped[name]) for name in ("hierarchical", "lstm"))
+    return {
+        "batch_size": arguments.batch_size,
+        "difference": difference,
+        "rows": rows,
+        "multiplications": own / lstm,  # of batches of like length; what a step can hardly be below
+        "meaning": MEANING,
+    }
+
+
+def multiplications(contestant: Contestant) -> int:
+    """What the linear layers and LSTMs of a model multiply to read its batches once, padding included."""
+    counted = []
+
+    def count(layer: Any, given: Any, output: Any) -> None:
+        if isinstance(layer, nn.LSTM):
+            cells = output[0].numel() // output[0].shape[-1]
+            counted.append(cells * 4 * layer.hidden_size * (layer.input_size + layer.hidden_size))
+        else:
+            counted.append(output.numel() * layer.in_features)
+
+    layers = [layer for layer in contestant.model.modules() if isinstance(layer, (nn.LSTM, nn.Linear))]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    for read in contestant.calls("inference"):
+        read()
+    for hook in hooks:
+        hook.remove()
+    return sum(counted)
 
 
 def measure_batches(corpus: Corpus, arguments: Any, device: torch.device) -> dict[str, Any]:

@@ -81,7 +81,8 @@ def write_graph(model: PreTrainedModel, example: BatchEncoding, file: Path) -> N
     Args:
         model: The classifier, on the CPU and in float32.
         example: Several texts as its inputs; how many they are and how long doesn't matter.
-        file: Is written. Its metadata has the names of the classes as `labels`, a JSON list, empty for regression.
+        file: Is written. Its metadata has the names of the classes as `labels`, a JSON list, empty for regression, and
+            as `separator` what stands between the texts of several columns.
 
     Raises:
         UserError: The exporter can't do this model.
@@ -118,6 +119,7 @@ def write_graph(model: PreTrainedModel, example: BatchEncoding, file: Path) -> N
             del node.metadata_props[note]
     labels = [] if answers.problem_type == REGRESSION else label_names(model)
     program.model.metadata_props["labels"] = json.dumps(labels)
+    program.model.metadata_props["separator"] = getattr(model.config, "text_separator", None) or ""
     program.save(file, external_data=num_bytes > LARGEST_FILE)
 
 

@@ -20,11 +20,12 @@ class Classifier:
     def __init__(self, model: str = "model.onnx") -> None:
         self.tokenizer = Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
         self.session = InferenceSession(str(FOLDER / model))
-        self.labels = np.array(json.loads(self.session.get_modelmeta().custom_metadata_map["labels"]))
+        about = self.session.get_modelmeta().custom_metadata_map
+        self.labels, self.between = np.array(json.loads(about["labels"])), about["separator"]
 
-    def read(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[np.ndarray]]]:
+    def read(self, texts: Sequence[str | Sequence[str]]) -> Iterator[tuple[list[int], list[np.ndarray]]]:
         """Numbers of the texts of a batch, and what the graph says of them; texts of like length are read together."""
-        texts = list(texts)
+        texts = [each if isinstance(each, str) else self.between.join(each) for each in texts]
         rows = sorted(range(len(texts)), key=lambda row: len(texts[row]), reverse=True)
         while rows:
             count = max(16_384 // (len(texts[rows[0]]) + 8), 1)  # characters, a few for what stands around a text
@@ -33,8 +34,11 @@ class Classifier:
             inputs = {each.name: [getattr(e, PARTS[each.name]) for e in read] for each in self.session.get_inputs()}
             yield batch, self.session.run(None, {name: np.array(part, np.int64) for name, part in inputs.items()})
 
-    def __call__(self, texts: Sequence[str]) -> list[dict[str, Any]]:
-        """Label and score of each text, or lists of them; `action` says "review" where the model isn't sure enough."""
+    def __call__(self, texts: Sequence[str | Sequence[str]]) -> list[dict[str, Any]]:
+        """Label and score of each text, or lists of them; `action` says "review" where the model isn't sure enough.
+
+        Where the model was trained on several columns, a text is a list: what stands in each of them.
+        """
         answers: dict[int, dict[str, Any]] = {}
         for batch, (_, scores, chosen, *is_sure) in self.read(texts):
             for place, row in enumerate(batch):

@@ -13,7 +13,7 @@ from salience.configuration.flags.flag_rules import check_together
 from salience.configuration.flags.parser import RecipeParser
 from salience.eval.predict.inputs import find_files, readable
 from salience.eval.predict.job import Job, Tally
-from salience.eval.predict.on_ray import done_on_ray, import_ray
+from salience.eval.predict.on_ray import connected, done_on_ray
 from salience.eval.predict.output import begun, choose_place, finish
 from salience.eval.predict.planning import PredictArguments, make_job, plan_of
 from salience.eval.predict.processes import processes
@@ -124,9 +124,7 @@ def predict(
             work(job, numbers, arguments, show_progress=False)
             team.wait_for_everyone()
             return None
-        if arguments.ray:
-            import_ray()  # before anything is begun
-        with begun(place, plan_of(job, arguments)):
+        with connected(arguments.ray), begun(place, plan_of(job, arguments)):
             team.wait_for_everyone()
             work(job, numbers, arguments, show_progress)
             team.wait_for_everyone()
@@ -168,7 +166,7 @@ def work(job: Job, numbers: Iterable[int], arguments: PredictArguments, show_pro
     total = _num_rows([job.stretches[number] for number in todo])
     with tqdm(total=total, desc="predicting", unit=" texts", disable=not show_progress) as bar:
         if arguments.ray:
-            for number, done in done_on_ray(job, todo, arguments.ray, arguments.ray_actors):
+            for number, done in done_on_ray(job, todo, arguments.ray_actors):
                 bar.update(done.rows)
                 tally.add(number, done.rejected)
             return

@@ -1,7 +1,9 @@
 """Parts of a prediction done by actors of Ray, on one machine or many that see the same files."""
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from salience.configuration.errors import UserError, one_line
@@ -28,45 +30,59 @@ class PartWorker:
         }
 
 
-def done_on_ray(job: Job, numbers: Sequence[int], address: str, num_actors: int) -> Iterator[tuple[int, Done]]:
-    """Do parts, and yield the number of each and what became of it, as they are done.
+@contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Be connected to a cluster, where there is to be one.
 
     Args:
-        job: The prediction.
-        numbers: Of the parts.
-        address: Of the cluster; `auto` for that of this machine, `local` to start one here.
-        num_actors: How many.
+        address: Of the cluster; `auto` for that of this machine, `local` to start one here, None for none. One that
+            this process is connected to already is taken, and stays.
 
     Raises:
         UserError: Ray isn't installed, or the cluster isn't there.
     """
-    if not numbers:
+    if (
+        address != "local"
+    ):  # else Ray tries for eight minutes to reach one that isn't there; it reads this when imported
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")
+    ray = None if address is None else _import_ray()
+    if ray is None or ray.is_initialized():
+        yield
         return
-    ray = import_ray()
-    is_ours = not ray.is_initialized()
     try:
-        if is_ours:
-            ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
+        ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
     except Exception as error:  # Ray raises plain ones, too
         reason = one_line(error, 200)
         raise UserError(f"--ray {address}: no such cluster answers ({reason}); local starts one here") from error
     try:
-        yield from _results(job, numbers, num_actors)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def done_on_ray(job: Job, numbers: Sequence[int], num_actors: int) -> Iterator[tuple[int, Done]]:
+    """Do parts on the connected cluster, and yield the number of each and what became of it, as they are done.
+
+    Args:
+        job: The prediction.
+        numbers: Of the parts.
+        num_actors: How many.
+
+    Raises:
+        UserError: An actor refuses something.
+    """
+    if not numbers:
+        return
+    ray = _import_ray()
+    try:
+        yield from _results(ray, job, numbers, num_actors)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, UserError):
             raise error.cause from error
         raise
-    finally:
-        if is_ours:
-            ray.shutdown()
 
 
-def import_ray() -> Any:
-    """Ray, with its data sets.
-
-    Raises:
-        UserError: It isn't installed.
-    """
+def _import_ray() -> Any:
     try:
         import ray.data
     except ImportError as error:
@@ -74,8 +90,7 @@ def import_ray() -> Any:
     return ray
 
 
-def _results(job: Job, numbers: Sequence[int], num_actors: int) -> Iterator[tuple[int, Done]]:
-    ray = import_ray()
+def _results(ray: Any, job: Job, numbers: Sequence[int], num_actors: int) -> Iterator[tuple[int, Done]]:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.raise_original_map_exception = True  # a refusal in an actor stays one

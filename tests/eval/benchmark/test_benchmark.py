@@ -21,6 +21,7 @@ from salience.eval.benchmark.models import (
     packed_lstm,
 )
 from salience.eval.benchmark.pooling import FLAGS
+from salience.eval.benchmark.steps import multiplications
 from salience.eval.benchmark.timing import compared, growth_exponent, interleaved
 from salience.eval.cli import main
 from tests.helpers.tiny import save_tiny_encoder
@@ -64,7 +65,7 @@ def test_the_hierarchical_model_is_timed_beside_others(tmp_path, capsys):
     steps, batches = results["parts"]["steps"], results["parts"]["batches"]
     for row in checked_rows(steps, MODELS):
         assert row["ratios"].keys() == {"lstm", "hierarchical"} and row["ratios"]["lstm"]["median"] > 0
-    assert steps["difference"] <= 1e-5 and "Bi-LSTM is faster" in steps["meaning"]
+    assert steps["difference"] <= 1e-5 and steps["multiplications"] > 1 and "Bi-LSTM is faster" in steps["meaning"]
     assert {(row["batch_size"], row["model"]) for row in batches["batch_sizes"]} == {
         (size, model) for size in (1, 4) for model in ("lstm", "hierarchical")
     }
@@ -181,6 +182,16 @@ def test_packed_lstm_computes_what_the_baseline_does(corpus):
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
     with torch.no_grad():
         torch.testing.assert_close(packed(**inputs).logits, ours(**inputs).logits)
+
+
+def test_multiplications_are_those_of_all_matrices(corpus):
+    config = hierarchical_config(corpus, **TINY)
+    document = corpus.draw(1)
+    model = baseline("lstm", config)
+    matrices = [weight for name, weight in model.model.network.bilstm.named_parameters() if "weight" in name]
+    per_word = sum(weight.numel() for weight in matrices)
+    counted = multiplications(contestant(model, batches_of(document, 1), CPU))
+    assert counted == len(document[0]) * per_word + model.classifier.weight.numel()
 
 
 def test_documents_end_where_the_model_stops_reading(corpus):

@@ -38,7 +38,9 @@ NAMES = {"business": "economy", "culture": "science", "sport": "sports"}
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A model with all that corrects logits."""
-    folder = save_model(tmp_path_factory.mktemp("run"), prior_correction=[0.1, 0.2, -0.3], review_threshold=0.5)
+    folder = save_model(
+        tmp_path_factory.mktemp("run"), prior_correction=[0.1, 0.2, -0.3], review_threshold=0.5, text_separator=" | "
+    )
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     give_evidence(model, 0.7)
     model.save_pretrained(folder)
@@ -135,6 +137,7 @@ def test_predict_reads_texts_as_they_come_in_batches_of_bounded_size(exported):
     series = pd.Series(["a goal", "the bank raised its rates", "a film"]).iloc[[2, 0, 1]]
     classifier = predict_of(exported).Classifier()
     assert classifier(series) == [classifier([text])[0] for text in series] and classifier([]) == []
+    assert classifier([["a goal", "the bank"]]) == classifier(["a goal | the bank"]) != classifier(["a goal the bank"])
     texts = ["goal"] * 1_000 + ["the bank " * 900] + [""] * 50
     batches = [batch for batch, _ in classifier.read(texts)]
     assert sorted(sum(batches, [])) == list(range(len(texts))) and batches[0][0] == 1_000

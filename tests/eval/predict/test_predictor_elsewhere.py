@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
@@ -41,6 +42,15 @@ def names(folder, monkeypatch):
     names = {"__name__": "__main__"}  # else functions would be sent to workers by their name
     exec(RECIPES["In Python"], names)
     return names
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray, which nothing may have imported before")
+def test_a_cluster_that_does_not_answer_is_told_before_anything_is_begun(folder, tmp_path):
+    (tmp_path / "in.csv").write_text("text\na goal\n")
+    with pytest.raises(UserError, match="--ray 127.0.0.1:9: no such cluster answers"):
+        predict_files(folder / "runs" / "mine", tmp_path / "in.csv", tmp_path / "out.csv", ray="127.0.0.1:9")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
 
 
 @pytest.fixture(scope="module")
@@ -127,4 +137,4 @@ def test_what_an_actor_refuses_is_one_sentence(ray, folder, tmp_path):
     (stretch,) = job.stretches
     changed = replace(job, stretches=[replace(stretch, rows=stretch.rows + 1)])
     with pytest.raises(UserError, match="changed"):
-        list(done_on_ray(changed, [0], "auto", 1))
+        list(done_on_ray(changed, [0], 1))
