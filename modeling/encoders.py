@@ -62,7 +62,8 @@ class EncoderPreTrainedModel(SaliencePreTrainedModel):
             options: Fields of our configuration (`alpha`, `num_labels`, `id2label`, `window_stride`, ...).
 
         Raises:
-            ValueError: The encoder is an encoder-decoder, its checkpoint lacks weights, or an option is out of range.
+            ValueError: The encoder is an encoder-decoder or reads padding, its checkpoint lacks weights, or an option
+                is out of range.
             OSError: There is no such encoder.
         """
         trusted: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
@@ -72,7 +73,10 @@ class EncoderPreTrainedModel(SaliencePreTrainedModel):
         if encoder_config.is_encoder_decoder:
             raise ValueError(f"{name_or_path} is an encoder-decoder; give an encoder or a decoder")
         tokenizer = tokenizer or AutoTokenizer.from_pretrained(name_or_path, **trusted)
-        set_attention_dropout(encoder_config, AutoModel._model_mapping[type(encoder_config)], attention_dropout)
+        model_class = AutoModel._model_mapping[type(encoder_config)]
+        if not takes_a_mask(model_class):
+            raise ValueError(f"{name_or_path} reads padding as if it were text; give an encoder with an attention_mask")
+        set_attention_dropout(encoder_config, model_class, attention_dropout)
         encoder = load_encoder(name_or_path, encoder_config, revision)
         forget_origin(encoder.config)
         num_prefix, num_suffix = count_special_tokens(tokenizer)
@@ -241,8 +245,16 @@ def trained_length(name_or_path: str | Path, revision: str | None) -> int:
     Raises:
         ValueError: The file that says so is damaged.
     """
-    quietly = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
-    file = cached_file(str(name_or_path), TRAINED_FILE, revision=revision, **quietly)
+    try:
+        file = cached_file(
+            str(name_or_path), TRAINED_FILE, revision=revision, _raise_exceptions_for_missing_entries=False
+        )
+    except OSError:  # there is the encoder, in the cache, and no way to ask
+        transformers_logging.get_logger(__name__).warning(
+            f"{name_or_path}: the Hub couldn't be asked for {TRAINED_FILE}, so that windows have as many tokens as the "
+            "encoder has positions, whatever it was trained on; give a window_size if you know it"
+        )
+        file = None
     if file is None:
         return 1_000_000
     try:
@@ -261,6 +273,12 @@ def without_pooler(model_class: Any) -> dict[str, bool]:
     classes = model_class if isinstance(model_class, tuple) else (model_class,)
     has_switch = all("add_pooling_layer" in signature(each.__init__).parameters for each in classes)
     return {"add_pooling_layer": False} if has_switch else {}
+
+
+def takes_a_mask(model_class: Any) -> bool:
+    """Whether models of a class, or of a tuple of such, can be told what is padding."""
+    classes = model_class if isinstance(model_class, tuple) else (model_class,)
+    return all("attention_mask" in signature(each.forward).parameters for each in classes)
 
 
 def position_limit(encoder: PreTrainedModel) -> int:

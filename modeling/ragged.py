@@ -110,7 +110,9 @@ def recomputed(function: Callable[..., Any], num_items: int, keep_at_most: int |
         return function
 
     def tidy(*inputs: Any, **named: Any) -> Any:
-        give_back_free_memory()
+        first = (*inputs, *named.values())[0]
+        if (first[0] if isinstance(first, tuple) else first).device.type == "cpu":
+            give_back_free_memory()
         return function(*inputs, **named)
 
     return partial(checkpoint, tidy, use_reentrant=False)

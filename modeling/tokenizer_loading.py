@@ -44,6 +44,8 @@ def read_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
         if tokenizer.eos_token is None:
             raise ValueError("its tokenizer has no pad_token: set one and save it again")
         tokenizer.pad_token = tokenizer.eos_token  # decoders have none; masked positions are never read
+    if "attention_mask" not in tokenizer.model_input_names:  # padding is masked, whatever its own model does
+        tokenizer.model_input_names = [*tokenizer.model_input_names, "attention_mask"]
     return tokenizer
 
 

@@ -128,6 +128,8 @@ NOT_OFFERED = (
     Fixed("dataloader_drop_last", False, "it would leave texts out of the scores, too"),
     Fixed("prediction_loss_only", False),
     Fixed("batch_eval_metrics", False),
+    Fixed("bf16_full_eval", False, "--bf16 true reads in bfloat16, and leaves the weights as they are"),
+    Fixed("fp16_full_eval", False, "--fp16 true reads in float16, and leaves the weights as they are"),
     Fixed("eval_do_concat_batches", True),
     Fixed("eval_use_gather_object", False),
     Fixed("include_for_metrics", []),

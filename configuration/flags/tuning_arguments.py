@@ -34,7 +34,7 @@ class TuningArguments:
         default=0.0,
         metadata={
             "help": "Train each batch once more on the worst change of its token embeddings (Miyato et al. 2017), of "
-            "this length (root mean square over the texts of a forward pass); 0 for none."
+            "this length (root mean square over the texts of a batch); 0 for none."
         },
     )
     prior_correction: float = field(

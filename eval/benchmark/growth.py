@@ -135,7 +135,7 @@ class Measurer:
         if time_needed > self.max_seconds:
             curve.stopped = f"{num_words:,} words would take about {time_needed:.0f} s"
         elif memory_needed > self.max_megabytes:
-            curve.stopped = f"{num_words:,} words would take about {memory_needed:,.0f} MB"
+            curve.stopped = f"{num_words:,} words would take about {memory_needed:,.0f} MiB"
         else:
             try:
                 curve.points.append(self.measure(config, document, num_words, curve.mode))

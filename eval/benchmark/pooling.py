@@ -5,7 +5,6 @@ Open question 3 of arXiv 2512.09444: its tables hold accuracy and no time.
 
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from salience.configuration.flags.training_arguments import does_bf16_well
 from salience.eval.benchmark.machine import TRAINING_PASSES, Yardstick
 from salience.eval.benchmark.models import LABELS, Contestant, Corpus, batches_of, contestant
 from salience.eval.benchmark.timing import MODES, StepRow, compared, interleaved
+from salience.modeling.encoders import can_read_unpadded
 from salience.modeling.unpadded import NAME as UNPADDED
 from salience.train.building.build import build_model
 from salience.train.building.encoder_loading import encoder_path
@@ -30,10 +30,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "Transformer from scratch": {"model": "transformer"},
     "Bi-LSTM from scratch": {"model": "lstm"},
 }
-# Of GPUs, how else the encoder of a model reads: windows in one row; the encoder compiled for any shape.
-READINGS: dict[str, Callable[[Any], Any]] = {
-    "in one row": lambda encoder: encoder.set_attn_implementation(UNPADDED),
-}
+# What reads on a GPU with its windows in one row, too.
 READ_ANEW = ("attention pooling", "hierarchical on the encoder")
 REFERENCES = ("plain head", "Transformer from scratch", "Bi-LSTM from scratch")
 MEANING = (
@@ -58,10 +55,11 @@ def measure_pooling(corpus: Corpus, arguments: Any, device: torch.device) -> dic
     built = {name: _build(flags, arguments.encoder, corpus) for name, flags in FLAGS.items()}
     readers = {name: (name, *each) for name, each in built.items()}
     if device.type == "cuda":
-        for name, (reading, change) in product(READ_ANEW, READINGS.items()):
-            model = deepcopy(built[name][0])
-            change(model.encoder)
-            readers[f"{name}, {reading}"] = (name, model, built[name][1])
+        for name in READ_ANEW:
+            model: Any = deepcopy(built[name][0])
+            if can_read_unpadded(model.encoder):
+                model.encoder.set_attn_implementation(UNPADDED)
+                readers[f"{name}, in one row"] = (name, model, built[name][1])
     precisions: dict[str, torch.dtype | None] = {"float32": None} if device.type == "cpu" else {}
     if does_bf16_well(device.type == "cpu"):
         precisions["bfloat16"] = torch.bfloat16

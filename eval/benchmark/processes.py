@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from tqdm.auto import tqdm
 
-from salience.configuration.errors import one_line
+from salience.configuration.errors import UserError, one_line
 
 WORKERS = Path(__file__).parent / "workers"
 OURS = "with_salience.py"
@@ -127,6 +127,7 @@ def race(
     repetitions: int,
     run: Callable[[Contestant, int], Outcome],
     title: str,
+    reference: str,
 ) -> Race:
     """One repetition of each in turn; who fails isn't run again, and has none.
 
@@ -135,6 +136,10 @@ def race(
         repetitions: How many.
         run: Runs a contestant, in the repetition of this number.
         title: Of the progress bar.
+        reference: Name of the contestant with whom all are compared.
+
+    Raises:
+        UserError: That one fails.
     """
     found = Race({each.name: [] for each in contestants}, {})
     with tqdm(total=repetitions * len(contestants), desc=title, leave=False) as progress:
@@ -143,6 +148,8 @@ def race(
                 if contestant.name not in found.absent:
                     outcome = run(contestant, repetition)
                     found.outcomes[contestant.name].append(outcome)
+                    if outcome.failure and contestant.name == reference:
+                        raise UserError(f"{reference}, with which all are compared: {outcome.failure}")
                     if outcome.failure:
                         found.absent[contestant.name] = outcome.failure
                         del found.outcomes[contestant.name]

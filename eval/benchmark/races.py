@@ -131,7 +131,7 @@ def measure_training(setting: Setting) -> dict[str, Any]:
         rmtree(setting.folder / MODELS, ignore_errors=True)  # all together would fill a disk
         return outcome
 
-    found, rows = race(contestants, arguments.repetitions, run, "train"), []
+    found, rows = race(contestants, arguments.repetitions, run, "train", contestants[0].name), []
     for each in contestants:
         if each.name in found.outcomes:
             outcomes, lengths = found.outcomes[each.name], yardstick.lengths(splits["train"]["text"], each.limit)
@@ -155,7 +155,7 @@ def measure_prediction(setting: Setting) -> dict[str, Any]:
     contestants = setting.chosen(predictors(setting.yardstick.limit))
     needed = {each.model or each.name for each in contestants}
     trained = [each for each in models(arguments.own_flags, setting.yardstick.limit) if each.name in needed]
-    before = race(trained, 1, setting.train, "train the models")
+    before = race(trained, 1, setting.train, "train the models", TRAINED)
     texts = {WHOLE: list(test["text"])}
     for length in arguments.lengths:
         texts[f"{length} tokens"] = setting.yardstick.pieces(texts[WHOLE], length, arguments.num_pieces)
@@ -171,7 +171,7 @@ def measure_prediction(setting: Setting) -> dict[str, Any]:
         job = {"task": "predict", "files": files, "texts": list(files), "model": setting.model_folder(model)}
         return setting.field.run(contestant, job)
 
-    found, rows = race(contestants, arguments.repetitions, run, "predict"), []
+    found, rows = race(contestants, arguments.repetitions, run, "predict", contestants[0].name), []
     labels = [setting.data.label_names[label] for label in test["labels"]]
     for name, each_texts in texts.items():
         for each in contestants:
@@ -209,7 +209,7 @@ def measure_start(setting: Setting) -> dict[str, Any]:
         job = {"task": "start", "files": setting.files, "encoder": setting.encoder}
         return setting.field.run(contestant, job | {"model": setting.model_folder(str(contestant.model))})
 
-    found, rows = race(contestants, setting.arguments.repetitions, run, "start"), []
+    found, rows = race(contestants, setting.arguments.repetitions, run, "start", PLAIN), []
     for each in contestants:
         if each.name in found.outcomes:
             outcomes = found.outcomes[each.name]

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from salience.configuration.errors import UserError
 from salience.eval.benchmark.processes import Contestant, Outcome, Race
 from salience.eval.benchmark.timing import num_slow, spread
 
@@ -91,12 +90,7 @@ def finished(
         reference: Whom the others are compared with, for the same texts in the same repetition.
         meaning: What the ratios mean.
         unit: `texts` or `tokens`: how many of them were read is taken into account in the second kind of ratios.
-
-    Raises:
-        UserError: The reference has failed.
     """
-    if reference in found.absent:
-        raise UserError(f"{reference}, with which all are compared: {found.absent[reference]}")
     best = {name: max(each[name] for each in limits) for name in limits[0]}
     own = {row["batches"]: row for row in rows if row["model"] == reference}
     for row in rows:

@@ -154,7 +154,7 @@ def step_tables(results: Row) -> str:
 def growth_tables(results: Row) -> str:
     """Part `growth`: seconds and megabytes by length, then the exponents."""
     lengths, text = results["words"], []
-    for what, unit in (("seconds", "s"), ("megabytes", "MB"), ("peak_megabytes", "MB of the whole process")):
+    for what, unit in (("seconds", "s"), ("megabytes", "MiB"), ("peak_megabytes", "MiB of the whole process")):
         lines = []
         for row in results["rows"]:
             known = dict(zip(row["words"], row[what], strict=True))

@@ -146,15 +146,19 @@ def describe_model(
 
 def peak_memory_mb() -> dict[str, int]:
     """The most memory that this process has held until now, and of a GPU if it uses one, in units of 10**6 bytes."""
-    info = psutil.Process().memory_info()
-    if hasattr(info, "peak_wset"):  # Windows
-        peak = info.peak_wset
-    else:
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
     gpu = {"gpu": torch.cuda.max_memory_allocated() // 10**6} if torch.cuda.is_available() else {}
-    return {"ram": peak // 10**6} | gpu
+    return {"ram": _peak_bytes() // 10**6} | gpu
+
+
+def _peak_bytes() -> int:
+    info, status = psutil.Process().memory_info(), Path("/proc/self/status")
+    if hasattr(info, "peak_wset"):  # Windows
+        return int(info.peak_wset)
+    if status.is_file():  # what `getrusage` says begins with the peak of the process that started this one
+        return next(int(line.split()[1]) * 1024 for line in status.open() if line.startswith("VmHWM"))
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
 
 
 def num_weights(model: PreTrainedModel) -> int:

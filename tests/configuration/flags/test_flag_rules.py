@@ -143,6 +143,8 @@ COMMANDS = {
     f"{HIERARCHICAL} --segment_size 9": "--segment_size has no effect here",
     f"{HIERARCHICAL} --segment_stride 9": "--segment_stride has no effect here",
     f"{HIERARCHICAL} --segmentation sliding_window --max_words 9": "--max_words has no effect here",
+    "--bf16_full_eval true": "--bf16_full_eval true is not offered: --bf16 true reads in bfloat16",
+    "--fp16_full_eval true": "--fp16_full_eval true is not offered: --fp16 true reads in float16",
     "--ngram_evidence false --ngram_size 3": "--ngram_size belongs to --ngram_evidence true; leave it out",
     "--ngram_evidence false --max_ngrams 3": "--max_ngrams belongs to --ngram_evidence true; leave it out",
 }

@@ -250,7 +250,7 @@ def test_curve_stops_before_what_would_take_too_long(corpus):
     curve = Curve("quadratic", "inference", [Point(1000, [1.0], 10.0, 99.0), Point(2000, [4.0], 20.0, 99.0)])
     assert curve.expected(8000) == pytest.approx((64.0, 80.0))
     patient, thrifty = Measurer(CPU, 1, 1e9, 79.0, 8192), Measurer(CPU, 1, 63.0, 1e9, 8192)
-    for measurer, said in ((patient, "80 MB"), (thrifty, "64 s")):
+    for measurer, said in ((patient, "80 MiB"), (thrifty, "64 s")):
         stopped = Curve(curve.variant, curve.mode, list(curve.points))
         measurer.extend(stopped, config, [2] * 8000, 8000)
         assert said in stopped.stopped and len(stopped.points) == 2

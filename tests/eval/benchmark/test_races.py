@@ -66,7 +66,7 @@ def test_a_contestant_that_fails_is_not_run_again_and_the_others_go_on(tmp_path)
         calls.append((contestant.name, repetition))
         return Field(tmp_path, None).run(broken, {"task": "train", "files": {}}) if contestant is broken else outcome()
 
-    found = race([broken, SVM], 2, run, "")
+    found = race([broken, SVM], 2, run, "", SVM.name)
     assert calls == [("broken", 0), (SVM.name, 0), (SVM.name, 1)]
     assert found.absent == {"broken": "ended with status 1: KeyError: 'train'"} and len(found.outcomes[SVM.name]) == 2
 
@@ -195,9 +195,17 @@ def test_flags_without_effect_on_a_test_file_alone_are_refused(tmp_path):
         read_texts(DataArguments(test_file=file, validation_size=0.3), None, 0)
 
 
-def test_without_the_one_that_others_are_compared_with_there_is_no_result():
+def test_without_the_one_that_others_are_compared_with_no_race_goes_on():
+    ran = []
+
+    def run(contestant, repetition):
+        ran.append(contestant.name)
+        return Outcome({}, 0, "ended with status 2: error: no such")
+
+    ours, other = Contestant("ours", "", "us"), Contestant("other", "", "them")
     with pytest.raises(UserError, match="ours, with which all are compared: ended with status 2: error: no such"):
-        finished([], Race({}, {"ours": "ended with status 2: error: no such"}), [], "ours", "", "texts")
+        race([ours, other], 3, run, "", "ours")
+    assert ran == ["ours"]
 
 
 @pytest.mark.slow
