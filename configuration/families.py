@@ -55,6 +55,7 @@ class Family:
         on_encoder: "module:function" that builds it on a pretrained encoder; None if it has none.
         from_scratch: "module:function" that builds it without one; None if it needs one.
         options: Fields of the configuration that make it this family, where flags don't say otherwise.
+        sizes: Fields of which it has other defaults than its configuration.
         unused: Fields of the configuration that have no effect on it.
         scratch_rate: Peak learning rate without a pretrained encoder, where flags don't say otherwise.
     """
@@ -65,8 +66,14 @@ class Family:
     on_encoder: str | None = None
     from_scratch: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
     unused: frozenset[str] = frozenset()
     scratch_rate: float = 1e-3
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Fields of the configuration, where flags don't say otherwise."""
+        return {**self.options, **self.sizes}
 
     @property
     def encoder(self) -> Literal["needed", "possible", "refused"]:
@@ -140,7 +147,8 @@ FAMILIES = {
         "It is the mean of word embeddings",
         BASELINE,
         from_scratch=f"{BUILDERS}:from_words",
-        options={"architecture": "bag_of_words", "vocab_size": 100_000, "embedding_dim": 32},
+        options={"architecture": "bag_of_words"},
+        sizes={"vocab_size": 100_000, "embedding_dim": 32},
         unused=frozenset({"num_heads", "graph_window", "kernel_sizes", "num_filters", "hidden_dim", "num_layers"}),
         scratch_rate=5e-2,  # a mean of many words passes little of a step on to each
     ),

@@ -1,5 +1,6 @@
 """What follows training: what the counts of n-grams add, the temperature of the scores, and the scores of the run."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -26,8 +27,11 @@ from salience.modeling.ngram_evidence import NgramEvidence, damped
 from salience.train.building.evidence import attach, learn_all, learn_table, tf_idf_matrix
 from salience.train.data.encoded import labels_of
 from salience.train.data.load import TextData
+from salience.train.loop.losses import balancing_flag
 from salience.train.loop.preparation import PreparedTexts
 from salience.train.loop.trainer import SalienceTrainer
+
+logger = logging.getLogger(__name__)
 
 
 class Evidence(NamedTuple):
@@ -161,7 +165,13 @@ def decide(
     config: SalienceConfig, texts: PreparedTexts, tuning: TuningArguments, network: Predictions
 ) -> tuple[Evidence | None, float]:
     """The evidence of n-grams that helps, if any does, and the temperature; arguments are those of `fit`."""
-    if tuning.ngram_evidence:
+    if balancing := tuning.ngram_evidence and balancing_flag(tuning):
+        logger.warning(
+            "counts of words are left out: they favour frequent classes, and would take back what %s has done "
+            "(--prior_correction 1 in its place goes with them)",
+            balancing,
+        )
+    elif tuning.ngram_evidence:
         whole, validation = texts.whole_train(), texts.splits["validation"]
         if evidence := find_evidence(config, whole, validation, network, tuning.calibrate):
             return evidence, evidence.temperature

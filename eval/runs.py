@@ -116,18 +116,21 @@ def data_flags(run: Run, flags: Sequence[str]) -> list[str]:
     return [token for name, value in recorded.items() if name in known for token in as_tokens(name, value)]
 
 
-def load_data(run: Run, data_args: DataArguments, what: str) -> TextData:
+HINT = "name its files as well, as in --train_file FILE --test_file FILE"
+
+
+def load_data(run: Run, data_args: DataArguments, what: str, hint: str = HINT) -> TextData:
     """The splits that a run was trained, validated and tested on.
 
     Args:
         run: The run.
         data_args: From its `data_flags`, and others.
         what: What needs them, in the plural, for messages.
+        hint: What to do where they aren't there.
 
     Raises:
         UserError: The data isn't there, or isn't what the run had.
     """
-    hint = "name its files as well, as in --train_file FILE --test_file FILE"
     try:
         data = load_splits(data_args, known=known_labels(run))
     except UserError as error:

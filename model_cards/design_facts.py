@@ -24,6 +24,8 @@ def design(files: RunFolder) -> str:
         parts.append(f"its word embeddings started from {escape(vectors)}")
     if start := model.get("start"):
         parts.append(f"its training went on from {escape(start['name'])}")
+        if start.get("split_otherwise"):
+            parts.append("**that model may have been trained on texts that were held out here**")
     if is_number(weight := files.config.get("ngram_weight")) and weight > 0:
         parts.append(_ngrams(model.get("ngrams", {}), weight, files.config.get("ngram_damping")))
     if thresholds := files.config.get("label_thresholds"):

@@ -30,6 +30,7 @@ COUNT = Rule("a whole number of at least 0", lambda value: type(value) is int an
 NUMBER = Rule("a finite number", lambda value: _is_number(value, low=-math.inf))
 AMOUNT = Rule("a finite number of at least 0", lambda value: _is_number(value))
 SHARE = Rule("a number from 0 to 1", lambda value: _is_number(value, high=1))
+FLAG = Rule("true or false", lambda value: isinstance(value, bool))
 KIND = Rule(f"one of {', '.join(KINDS)}", lambda value: isinstance(value, str) and value in KINDS)
 
 EVERY = "*"
@@ -39,7 +40,7 @@ Shape = dict[str, Any]
 
 NGRAMS: Shape = {"kind": TEXT, "weight": AMOUNT, "damping?": SHARE, "num_ngrams": COUNT, "share": SHARE}
 REVIEW: Shape = {"target_accuracy": SHARE, "threshold": SHARE, "coverage": SHARE}
-START: Shape = {"name": TEXT, "sha256": TEXT}
+START: Shape = {"name": TEXT, "sha256": TEXT, "split_otherwise?": FLAG}
 SPLIT: Shape = {"rows": COUNT, "sha256": TEXT, "labels?": {EVERY: COUNT}, "also_in_training?": COUNT}
 RECORD: Shape = {
     "kind": KIND,

@@ -74,7 +74,8 @@ ModelRecord = TypedDict(
         "attention_dropout": float,  # of a pretrained encoder
         "word_vectors_found": float,  # share of the words
         "ngrams": NgramsRecord,
-        "start": dict[str, str | None],  # what it went on from: name, commit on the Hub, sha256 of the weights
+        "start": dict[str, Any],  # what it went on from: name, commit on the Hub, sha256 of the weights, and
+        # `split_otherwise` where held-out texts may be among those that it was trained on
     },
     total=False,
 )

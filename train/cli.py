@@ -23,8 +23,9 @@ from salience.eval.reading.load import load_classifier
 from salience.eval.reading.words import Reading, read_text
 from salience.model_cards.card import write_card
 from salience.model_cards.run_folder import ADAPTER_FOLDER, CARD_FILE, RUN_FILE, read_json, read_results, write_json
+from salience.modeling.encoders import pretrained_encoder
 from salience.train.building.build import build_model
-from salience.train.building.further import Start, pin_revision
+from salience.train.building.further import SEEN_BEFORE, Start, pin_revision
 from salience.train.building.text_columns import choose_separator, remember_columns
 from salience.train.data.load import TextData, load_splits
 from salience.train.flag_checks import check_flags, check_model, loss_on
@@ -165,11 +166,14 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
     data = load_splits(data_args, memory, start.labels if start else None)
     loss, statistics = loss_on(data, tuning, training)
     if start:
+        start.compare_splits(data)
         model, tokenizer = start.ready(model_args, data)
     else:
         model, tokenizer = build_model(model_args, data.splits["train"]["text"], data.label_names, data.problem_type)
     remember_columns(model.config, tokenizer, data_args)
-    scratch_rate = None if start or model_args.encoder else FAMILIES[model_args.model].scratch_rate
+    has_encoder = pretrained_encoder(model) is not None if start else model_args.encoder
+    family = FAMILIES[start.family if start else model_args.model]
+    scratch_rate = None if has_encoder else family.scratch_rate
     chosen = settle_training(model, arguments, len(data.splits["train"]), scratch_rate)
     check_model(model, model_args, training)
     texts = prepare_texts(model, tokenizer, data, data_args.max_length, data_args.sampled_parts)
@@ -256,7 +260,10 @@ def read_example(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dat
 def print_summary(run: TrainedRun) -> None:
     """Where the model is, its scores, and one text with its heaviest words."""
     print(f"\nmodel    {run.folder}\n{score_line(run.split, run.scores)}")
-    if leaked := read_json(run.folder / RUN_FILE)["data"]["splits"][run.split].get("also_in_training"):
+    record = read_json(run.folder / RUN_FILE)
+    if record["model"].get("start", {}).get("split_otherwise"):
+        print(f"leaked   {run.split} texts may be among those that its start was trained on: {SEEN_BEFORE}")
+    if leaked := record["data"]["splits"][run.split].get("also_in_training"):
         print(
             f"leaked   {leaked:,} of these {run.split} texts stand in the training texts, too: the scores are too high"
         )

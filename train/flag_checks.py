@@ -19,7 +19,7 @@ from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.model_cards.run_folder import is_hub_id
 from salience.train.data.load import TextData
 from salience.train.loop.assembly import name_best_metric
-from salience.train.loop.losses import BALANCING_LOSSES, LabelStatistics, TrainingLoss
+from salience.train.loop.losses import LabelStatistics, TrainingLoss, balancing_flag
 from salience.train.loop.preparation import label_statistics
 from salience.train.loop.rehearsal import rehearse
 
@@ -30,9 +30,8 @@ def check_flags(model_args: Any, tuning: TuningArguments, training: SalienceTrai
     """Refuse flags that don't go together, or that the libraries refuse, before anything is read."""
     chosen_options(model_args)
     check_together(model_args, tuning, training)
-    if tuning.prior_correction and (tuning.balanced_sampling or tuning.loss in BALANCING_LOSSES):
-        other = "--balanced_sampling" if tuning.balanced_sampling else f"--loss {tuning.loss}"
-        raise UserError(f"--prior_correction and {other} correct the same twice; leave one of them out")
+    if tuning.prior_correction and (balancing := balancing_flag(tuning)):
+        raise UserError(f"--prior_correction and {balancing} correct the same twice; leave one of them out")
     if training.push_to_hub and tuning.lora and not is_hub_id(model_args.base_model or model_args.encoder):
         raise UserError("--push_to_hub with --lora needs --base_model USER/NAME: the adapter names its base on the Hub")
     if tuning.adversarial_size and training.n_gpu > 1:  # replicas of one process would mix up their embeddings

@@ -165,7 +165,7 @@ def chosen_options(arguments: Any) -> dict[str, Any]:
     check(arguments)
     check_together(arguments)
     chosen = {name: value for name, value in chosen.items() if name in known}
-    defaults: Mapping[str, Any] = {name: each.default for name, each in options.items()} | dict(family.options)
+    defaults: Mapping[str, Any] = {name: each.default for name, each in options.items()} | family.defaults
     refuse(MODEL_RULES, {**defaults, **chosen}, chosen.keys())
     return chosen
 

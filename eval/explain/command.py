@@ -26,7 +26,9 @@ from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION, class_prob
 from salience.model_cards.run_folder import write_json
 from salience.modeling.attributions import METHODS
 from salience.modeling.explaining_pipeline import ExplainingPipeline
+from salience.train.building.encoder_loading import public_name
 from salience.train.data.formats.decoding import read_utf8
+from salience.train.data.sources.files import READERS, TABLES
 
 Answer = dict[str, Any]
 """A label with its score, and what `salience.modeling.explaining.explain` returns."""
@@ -81,7 +83,12 @@ def main(argv: list[str]) -> None:
     output, text = output_file(arguments.output), given_text(arguments)
     reader = load_reader(arguments)
     (answers,) = explained(reader, [text], arguments)
-    content = {"model": arguments.model, "revision": arguments.revision, "text": text, "answers": answers}
+    content = {
+        "model": str(public_name(arguments.model)),
+        "revision": arguments.revision,
+        "text": text,
+        "answers": answers,
+    }
     if output and output.suffix == ".json":
         write_json(output, content)
     elif output:
@@ -136,6 +143,8 @@ def explained(reader: Reader, texts: Sequence[str], arguments: ExplainArguments)
         raise UserError("texts are one string, and must be a list of texts: write [text]")
     if not texts:
         return []
+    if wrong := next((type(each).__name__ for each in texts if not isinstance(each, str)), None):
+        raise UserError(f"texts hold {wrong}, and must be a list of texts")
     classify = ExplainingPipeline(model=reader.model, tokenizer=reader.tokenizer, device=reader.model.device)
     options: dict[str, Any] = {"method": arguments.method, "explain": True}
     options |= {"truncation": reader.limit is not None, "max_length": reader.limit}
@@ -185,9 +194,12 @@ def given_text(arguments: ExplainArguments) -> str:
     file = Path(os.path.expanduser(str(arguments.file)))
     if not file.is_file():
         raise UserError(f"--file {file} is no file")
-    if not file.stat().st_size:
-        raise UserError(f"--file {file} is empty; name a file that holds the text")
-    return str(read_utf8(file, file.name, FileArguments()), "utf-8")
+    if READERS.get(file.suffix.lower()) in TABLES:
+        raise UserError(f"--file {file} holds rows, and one text is explained; write it to a .txt file, or --text TEXT")
+    text = str(read_utf8(file, file.name, FileArguments()), "utf-8") if file.stat().st_size else ""
+    if not text.strip():
+        raise UserError(f"--file {file} is blank; name a file that holds the text")
+    return text
 
 
 def output_file(name: str | None) -> Path | None:

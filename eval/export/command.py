@@ -32,6 +32,7 @@ from salience.eval.runs import data_flags, finished_run, load_data
 from salience.model_cards.run_folder import write_json
 from salience.modeling.documents import padded
 from salience.modeling.encoders import pretrained_encoder
+from salience.train.building.encoder_loading import public_name
 from salience.train.data.encoded import labels_of
 from salience.train.data.load import columns_of_model, load_test
 
@@ -127,7 +128,9 @@ def export(arguments: ExportArguments, data_args: FileArguments, memory: Any = N
         rows = rows.select(spread(len(rows), arguments.max_texts))
         files = write_files(reader, arguments.int8, folder)
         results = measure(reader, files, list(rows["text"]), labels_of(rows), folder)
-        write_json(folder / RESULTS, {"model": arguments.model, "revision": arguments.revision, **results})
+        write_json(
+            folder / RESULTS, {"model": str(public_name(arguments.model)), "revision": arguments.revision, **results}
+        )
     return results
 
 
@@ -150,7 +153,7 @@ def labelled_texts(
         data_args = columns_of_model(data_args, reader.model.config)
         return load_test(data_args, reader.label_names, reader.problem_type, memory)
     recorded: Any = RecipeParser((DataArguments,), program="eval.py export").parse(data_flags(run, []))
-    data = load_data(run, recorded[0], "the texts that the export is measured on")
+    data = load_data(run, recorded[0], "the texts that the export is measured on", "name others: --test_file FILE")
     return data.splits["test" if "test" in data.splits else "validation"]
 
 

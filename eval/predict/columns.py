@@ -63,7 +63,8 @@ def as_array(values: Any, name: str) -> np.ndarray:
     if isinstance(values, str | bytes | Mapping | Set | np.ndarray) or not isinstance(values, Iterable):
         raise UserError(f"column '{name}' is a {type(values).__name__}; give a list, with one value for each row")
     values = list(values)
-    if all(isinstance(each, int | float | np.number) for each in values):
+    num_truths = sum(isinstance(each, bool) for each in values)
+    if all(isinstance(each, int | float | np.number) for each in values) and num_truths in (0, len(values)):
         numbers = np.asarray(values)
         is_rounded = numbers.dtype.kind == "f" and any(isinstance(each, int) and float(each) != each for each in values)
         if not is_rounded:

@@ -116,6 +116,9 @@ def predict(
         raise UserError(f"--{'output' if has_source else 'input'} is missing: name files of texts and an output")
     files, text_args = _find(arguments, text_args)
     place = choose_place(arguments.output, [name for name, _ in files])
+    own = place.output.resolve()  # a pattern may fit the command's own parts, too
+    if not (files := [each for each in files if own not in each[1].resolve().parents]):
+        raise UserError(f"all files of --input lie in --output {arguments.output}; choose another folder")
     with processes() as team:
         job = make_job(arguments, text_args, files, place, reader)
         numbers = range(team.process_index, len(job.stretches), team.num_processes)

@@ -2,6 +2,7 @@
 
 import glob
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,7 +56,8 @@ def readable(found: list[tuple[str, Path]]) -> list[tuple[str, Path]]:
         if reader_of(path, name) not in CLASSES:
             raise UserError(f"'{name}' can't be read in parts; give {', '.join(ENDINGS)}, or a folder of such files")
     paths = [path.resolve() for _, path in found]
-    if doubled := next((name for name, path in found if paths.count(path.resolve()) > 1), None):
+    counted = Counter(paths)
+    if doubled := next((name for (name, _), path in zip(found, paths, strict=True) if counted[path] > 1), None):
         raise UserError(f"'{doubled}' is given twice (--input); name it once")
     return found
 
@@ -96,7 +98,7 @@ def kind_of(name: str) -> str | None:
 def _files_of(name: str) -> list[tuple[str, Path]]:
     path = expand(name)
     if glob.has_magic(name) and not path.exists():
-        found = sorted(glob.glob(str(path), recursive=True))
+        found = [each for each in sorted(glob.glob(str(path), recursive=True)) if not Path(each).is_dir()]
         if not found:
             raise UserError(f"no file fits '{name}' (--input)")
         return [(each, Path(each)) for each in found]
@@ -129,5 +131,6 @@ def _refuse_unlike(inputs: list[Input]) -> None:
         same = each.columns == first.columns
         if isinstance(each, ParquetInput) and isinstance(first, ParquetInput):
             same = each.schema.equals(first.schema)
+            each.close()
         if not same:
             raise UserError(f"'{first.name}' and '{each.name}' have different columns; give them one at a time")

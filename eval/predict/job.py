@@ -89,6 +89,8 @@ class Job:
         done = Done(stretch.rows, len(rejected))
         with whole_file(self.place.record(number)) as file:
             file.write(json.dumps(done._asdict() | {"sha256": {each.name: sha256(each) for each in files}}).encode())
+        if number + 1 == len(self.stretches) or self.stretches[number + 1].file != stretch.file:
+            source.close()
         if advance:
             advance(stretch.rows - sum(text is not None for text in texts))
         return done

@@ -133,6 +133,7 @@ def begun(place: Place, plan: Mapping[str, Any]) -> Iterator[None]:
     except Timeout as error:
         raise UserError(f"another command is writing --output {place.output}: wait for its end") from error
     try:
+        _refuse_others(place)  # the command that held it may have finished it
         if place.manifest.exists():
             _refuse_other_plan(place, read_json(place.manifest, ELSEWHERE), plan)
         for torn in place.folder.glob(f"{TORN}*"):
@@ -206,11 +207,12 @@ def _is_same(output: Path, joined: Path) -> bool:
 def _refuse_other_plan(place: Place, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     begun_with = f"--output {place.output} was begun with"
     way_out = f"choose another --output, or delete what was begun ({place.folder})"
-    if old.get("model") != new["model"]:
+    # A folder's or a file's name may be spelled otherwise; what it holds may not.
+    if _unnamed(old.get("model", {})) != _unnamed(new["model"]):
         raise UserError(f"{begun_with} another model; give the same, {way_out}")
-    if old.get("inputs") != new["inputs"]:
+    if list(map(_unnamed, old.get("inputs", []))) != list(map(_unnamed, new["inputs"])):
         pairs = zip(old.get("inputs", []), new["inputs"], strict=False)
-        name = next((mine["name"] for theirs, mine in pairs if theirs != mine), "their number")
+        name = next((mine["name"] for theirs, mine in pairs if _unnamed(theirs) != _unnamed(mine)), "their number")
         raise UserError(f"{begun_with} other input ({name} differs); give the same, {way_out}")
     if old.get("versions", new["versions"]) != new["versions"]:
         raise UserError(f"{begun_with} other versions of the packages; go on with those, {way_out}")
@@ -219,6 +221,11 @@ def _refuse_other_plan(place: Place, old: Mapping[str, Any], new: Mapping[str, A
         if before != value:
             told = f"--{flag} {shown(before)}" if before is not None else f"no --{flag}"
             raise UserError(f"{begun_with} {told}; give the same, {way_out}")
+
+
+def _unnamed(known: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells a model or a file from others: all but its name, where there is a fingerprint."""
+    return {name: value for name, value in known.items() if name != "name" or not known.get("sha256")}
 
 
 def _check(check: Callable[[Path], None], folder: Path, output: str) -> None:

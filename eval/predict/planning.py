@@ -114,6 +114,7 @@ def make_job(
     for number, each in enumerate(inputs):
         with each.unchanged():
             surveys.append(each.survey(number, arguments.rows_per_part))
+        each.close()
     inputs = typed(inputs, surveys)
     stretches = [stretch for survey in surveys for stretch in survey.stretches]
     if not stretches:
@@ -179,7 +180,6 @@ def plan_of(job: Job, arguments: PredictArguments) -> dict[str, Any]:
     rows = Counter[int]()
     for stretch in job.stretches:
         rows[stretch.file] += stretch.rows
-    read = {name: value for name, value in asdict(text_args).items() if value is not None}
     named = ("prefix", "heaviest_words", "batch_size", "rows_per_part", "label_separator")
     flags = {name: getattr(arguments, name) for name in named} | {"bf16": predictor.bf16}
     inputs = []
@@ -190,7 +190,7 @@ def plan_of(job: Job, arguments: PredictArguments) -> dict[str, Any]:
     return {
         "model": {"name": str(arguments.model), "revision": predictor.revision, "sha256": fingerprint(predictor.model)},
         "inputs": inputs,
-        "flags": {**read, **flags},
+        "flags": {**asdict(text_args), **flags},
         "columns": {name: str(kind) for name, kind in predictor.added.items()},
         "versions": {name: known for name, known in versions().items() if name in DECIDING},
         "parts": len(job.stretches),

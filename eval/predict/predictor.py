@@ -7,6 +7,7 @@ Shapes
     N = texts, C = classes
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -78,6 +79,12 @@ class Predictor(PickledAsFields):
     bf16: bool | None = None
     prefix: str = ""
     heaviest_words: int = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields, and what a folder holds: `datasets` keeps answers by it, and another model may lie there now."""
+        folder = Path(self.model)
+        held = [(each.name, each.stat().st_mtime_ns) for each in sorted(folder.iterdir())] if folder.is_dir() else []
+        return super().__getstate__() | {"_held": hashlib.sha256(repr(held).encode()).hexdigest()}
 
     def __call__(self, columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The columns, and the answers to their rows.

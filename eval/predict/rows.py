@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -148,6 +148,11 @@ class Input(PickledAsFields, ABC):
         Raises:
             UserError: It can't be read.
         """
+
+    def close(self) -> None:
+        """Give the file back to the system, which has few at a time; what is read next opens it again."""
+        for name in self.__dict__.keys() - {each.name for each in fields(self)}:
+            del self.__dict__[name]
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:

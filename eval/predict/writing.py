@@ -100,7 +100,7 @@ def join_parts(path: Path, parts: Sequence[Path], head: str) -> None:
         if path.suffix == ".parquet":
             with pq.ParquetWriter(file, pq.read_schema(parts[0])) as writer:
                 for part in parts:
-                    writer.write_table(pq.read_table(part))
+                    writer.write_table(pq.ParquetFile(part).read())
             return
         file.write(gzip.compress(head.encode(), mtime=0) if path.suffix == ".gz" and head else head.encode())
         for part in parts:

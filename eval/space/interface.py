@@ -151,7 +151,9 @@ class Demo:
         source = Path(file)
         output = Path(tempfile.mkdtemp(dir=source.parent)) / f"labelled_{source.name}"
         model, revision = str(self.predictor.model), self.predictor.revision
-        files = PredictArguments(model, revision, input=[str(source)], output=str(output), prefix=prefix)
+        files = PredictArguments(
+            model, revision, input=[str(source)], output=str(output), prefix=prefix, max_rejected=1
+        )  # they are listed
         texts = TextArguments([column]) if column else TextArguments()
         found = predict(files, texts, reader=self.predictor.reader)
         assert found is not None  # one process

@@ -1,5 +1,6 @@
 """Encoders: windows over long texts, other architectures, frozen ones, and gradient checkpointing."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 from transformers import (
     AutoModel,
+    FNetConfig,
+    FNetModel,
     LlamaConfig,
     LlamaModel,
     ModernBertConfig,
@@ -19,9 +22,10 @@ from transformers import (
     RobertaModel,
 )
 
-from salience.modeling import AttnPoolConfig, AttnPoolForSequenceClassification, windows
+from salience.modeling import AttnPoolConfig, AttnPoolForSequenceClassification, encoders, windows
 from salience.modeling.encoders import TRAINED_FILE, position_limit
 from salience.modeling.ragged import Ragged
+from salience.modeling.tokenizer_loading import read_tokenizer
 from salience.modeling.windows import encode_windows, pack_inputs, plan_windows
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny import VOCAB_SIZE, random_batch, tiny_model
@@ -129,6 +133,30 @@ def test_windows_are_as_long_as_the_texts_that_an_encoder_says_it_was_trained_on
     (folder / TRAINED_FILE).write_text(said)
     assert AttnPoolForSequenceClassification.from_encoder(folder).config.window_size == size
     assert AttnPoolForSequenceClassification.from_encoder(folder, window_size=12).config.window_size == 12
+
+
+def test_where_nobody_can_be_asked_what_it_was_trained_on_that_is_told(encoder_folder, monkeypatch, caplog):
+    def unreachable(*names, **options):
+        raise OSError("no network")
+
+    monkeypatch.setattr(encoders, "cached_file", unreachable)
+    assert AttnPoolForSequenceClassification.from_encoder(encoder_folder).config.window_size == 24
+    assert f"the Hub couldn't be asked for {TRAINED_FILE}" in caplog.text
+
+
+def test_an_encoder_that_reads_padding_is_refused(encoder_folder, tmp_path):
+    folder = shutil.copytree(encoder_folder, tmp_path / "encoder")
+    size = {"hidden_size": 8, "num_hidden_layers": 1, "intermediate_size": 8}
+    FNetModel(FNetConfig(vocab_size=50, **size)).save_pretrained(folder)
+    with pytest.raises(ValueError, match="reads padding as if it were text"):
+        AttnPoolForSequenceClassification.from_encoder(folder)
+
+
+def test_a_tokenizer_always_says_what_is_padding(encoder_folder, tmp_path):
+    folder = shutil.copytree(encoder_folder, tmp_path / "encoder")
+    settings = json.loads((folder / "tokenizer_config.json").read_text()) | {"model_input_names": ["input_ids"]}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert read_tokenizer(str(folder))("a goal").keys() == {"input_ids", "attention_mask"}
 
 
 @pytest.mark.parametrize("said", ["[]", "{", '{"max_seq_length": "long"}', '{"max_seq_length": -1}'])

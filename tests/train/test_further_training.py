@@ -26,6 +26,7 @@ SMALL = {
     "cnn": ["--embedding_dim", "8", "--num_filters", "4"],
     "lstm": ["--embedding_dim", "8", "--hidden_dim", "8"],
     "transformer": [],
+    "bag_of_words": [],
 }
 TOPICS = ["business", "culture", "sport"]
 OTHERS = {"business": "economy", "culture": "arts", "sport": "sport"}
@@ -81,6 +82,25 @@ def test_before_a_step_the_same_labels_have_the_same_logits(family, folder, here
     assert (run / "tokenizer.json").read_bytes() == (folder / family / "tokenizer.json").read_bytes()
     record, old = read(run, "run.json")["model"], read(folder / family, "run.json")["model"]
     assert (record["family"], record["encoder"]) == (family, old["encoder"])
+
+
+def test_texts_that_the_start_may_have_learned_are_told(folder, here, tmp_path, caplog, capsys):
+    data = ["--train_file", "same.csv", "--test_size", "0.3"]
+    start = train(tmp_path / "start", "--model", "cnn", *SMALL["cnn"], *data, *QUICK)
+    for seed, is_told in ((0, False), (1, True)):
+        caplog.clear()
+        run = train(tmp_path / f"run_{seed}", "--model", start, *data, "--split_seed", seed, *QUICK)
+        assert ("was trained on same.csv, too, of which other texts were held out" in caplog.text) == is_told
+        assert read(run, "run.json")["model"]["start"].get("split_otherwise", False) == is_told
+        assert ("may have been trained on texts that were held out" in (run / "README.md").read_text()) == is_told
+        assert ("leaked   test texts may be among those" in capsys.readouterr().out) == is_told
+
+
+def test_a_family_keeps_its_learning_rate(folder, here, tmp_path):
+    words = ["--train_file", "same.csv", "--max_steps", "1", "--explained_texts", "0"]
+    for family, rate in (("bag_of_words", 5e-2), ("cnn", 1e-3)):
+        run = train(tmp_path / family, "--model", folder / family, *words)
+        assert read(run, "run.json")["arguments"]["learning_rate"] == rate
 
 
 def test_what_was_fitted_is_dropped_and_fitted_anew(folder, here, tmp_path, caplog):

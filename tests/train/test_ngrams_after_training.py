@@ -59,6 +59,13 @@ def logits_of(model, folder, texts):
     return np.concatenate([model.eval()(**tokenizer(text, return_tensors="pt")).logits.numpy() for text in texts])
 
 
+def test_training_that_makes_up_for_rare_classes_goes_without(train, data, caplog):
+    run = train("weighted", *data, *CNN, *USELESS, "--loss", "weighted")
+    assert "ngrams" not in read(run, "eval_results.json") and "eval_temperature" in read(run, "eval_results.json")
+    assert "would take back what --loss weighted has done" in caplog.text
+    assert AutoConfig.from_pretrained(run).ngram_weight == 0
+
+
 def ordered_texts(num_texts, seed=0):
     """Texts of which the class is whether `goal` stands before `bank`, with many words between them."""
     random_words = random.Random(seed)

@@ -68,7 +68,7 @@ class Request:
 
     def word_tokenizer(self) -> PreTrainedTokenizerBase:
         """A word-level vocabulary of the training texts; `vocab_size` in the options becomes its real size."""
-        size = {"vocab_size": 20_000, **self.family.options, **self.options}["vocab_size"]
+        size = {"vocab_size": 20_000, **self.family.defaults, **self.options}["vocab_size"]
         frequency = self.arguments.min_frequency
         vocabulary = self.arguments.vocabulary
         if vocabulary not in VOCABULARIES:
@@ -119,7 +119,7 @@ def token_options(request: Request, tokenizer: PreTrainedTokenizerBase) -> Optio
     """The request's options, and which tokens end a sentence, for a configuration that asks for them."""
     fields = signature(request.code.config_class().__init__).parameters
     found = {"sentence_end_ids": sentence_end_ids(tokenizer)} if "sentence_end_ids" in fields else {}
-    return {**request.family.options, **found, **request.options}
+    return {**request.family.defaults, **found, **request.options}
 
 
 def on_encoder(request: Request) -> Built:

@@ -1,7 +1,7 @@
 """A trained model as the start of further training: on the labels that it knows, or on others with a new output."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from salience.train.data.labels import LabelScheme
 from salience.train.data.load import TextData, columns_of_model
 
 logger = logging.getLogger(__name__)
+
+SEEN_BEFORE = "the scores, and what is fitted to such texts, flatter"
 
 
 def pin_revision(model_args: Any) -> None:
@@ -62,6 +64,8 @@ class Start:
         sha256: Of its weights, by their names.
         family: Of it.
         encoder: What its run.json names as its encoder; None where it has none, or nobody knows.
+        data: What its run.json says that it was trained and tested on; empty where nobody knows.
+        split_otherwise: Whether that were the files of the new texts, of which other texts were held out.
     """
 
     name: str
@@ -71,6 +75,8 @@ class Start:
     sha256: str
     family: str
     encoder: str | None
+    data: dict[str, Any] = field(default_factory=dict)
+    split_otherwise: bool = False
 
     @classmethod
     def of(cls, model_args: Any, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> "Start":
@@ -90,7 +96,8 @@ class Start:
                 f"--model {name} is a {config.model_type} model and none of ours: give --model sequence_classification "
                 f"--encoder {name} for a plain head on its encoder"
             )
-        weights, recorded = fingerprint(model), _recorded(name, model_args.model_revision)
+        weights, run = fingerprint(model), _recorded(name, model_args.model_revision)
+        recorded = _section(run, "model")
         config.drop_fitted(tuple(FITTED), f"--model {name} is trained on")
         model.ngrams = None  # type: ignore[assignment]  # a module or nothing
         config._name_or_path = ""  # what is saved doesn't say where it lay here
@@ -100,7 +107,7 @@ class Start:
         encoder = recorded.get("encoder")
         return cls(
             name, model_args.model_revision, model, portable_tokenizer(tokenizer), weights, family,
-            encoder if isinstance(encoder, str) else None,
+            encoder if isinstance(encoder, str) else None, _section(run, "data"),
         )  # fmt: skip
 
     @property
@@ -110,9 +117,26 @@ class Start:
         ordered = [names[index] for index in range(len(names))]
         return LabelScheme(problem_type_of(self.model.config), ordered, is_of_model=True)
 
-    def record(self) -> dict[str, str | None]:
+    def record(self) -> dict[str, Any]:
         """What run.json says of it."""
-        return {"name": str(public_name(self.name)), "revision": self.revision, "sha256": self.sha256}
+        found = {"name": str(public_name(self.name)), "revision": self.revision, "sha256": self.sha256}
+        return {**found, "split_otherwise": True} if self.split_otherwise else found
+
+    def compare_splits(self, data: TextData) -> None:
+        """Tell where texts that are held out now may be among those that it was trained on.
+
+        Args:
+            data: The new texts.
+        """
+        held_out = [each.get("sha256") for name, each in _section(self.data, "splits").items() if name != "train"]
+        now = [data.fingerprint(name)["sha256"] for name in data.splits if name != "train"]
+        self.split_otherwise = self.data.get("source") == data.source and not set(now) <= set(held_out)
+        if self.split_otherwise:
+            logger.warning(
+                "--model %s was trained on %s, too, of which other texts were held out: %s. Split the files as its "
+                "run.json says (split_seed, validation_size, test_size), or hold out texts that it hasn't seen",
+                self.name, data.source, SEEN_BEFORE,
+            )  # fmt: skip
 
     def choose_columns(self, data_args: FileArguments) -> None:
         """Read the columns that it was trained on, where flags name no others.
@@ -179,7 +203,7 @@ def fingerprint(model: PreTrainedModel) -> str:
 
 
 def _recorded(name: str, revision: str | None) -> dict[str, Any]:
-    """What the run.json of a trained model says of it; nothing where there is none that can be read."""
+    """The run.json of a trained model; nothing where there is none that can be read."""
     if Path(name).is_dir():
         file = Path(name) / RUN_FILE
     else:
@@ -187,8 +211,13 @@ def _recorded(name: str, revision: str | None) -> dict[str, Any]:
         file = Path(found or RUN_FILE)
         if found is None:
             return {}
-    model = read_json(file).get("model") if is_whole(file) else None
-    return model if isinstance(model, dict) else {}
+    return read_json(file) if is_whole(file) else {}
+
+
+def _section(record: dict[str, Any], name: str) -> dict[str, Any]:
+    """An object in another one; an empty one where it is something else."""
+    found = record.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _families(config: Any) -> list[str]:

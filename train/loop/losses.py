@@ -139,6 +139,13 @@ BALANCING_LOSSES = ("weighted", "class_balanced", "logit_adjusted", "ldam")
 """Those that make up for rare classes themselves."""
 
 
+def balancing_flag(tuning: TuningArguments) -> str | None:
+    """The flag by which training makes up for rare classes, None without one."""
+    if tuning.balanced_sampling:
+        return "--balanced_sampling"
+    return f"--loss {tuning.loss}" if tuning.loss in BALANCING_LOSSES else None
+
+
 class TrainingLoss:
     """The chosen loss, as `Trainer(compute_loss_func=...)` calls it.
 

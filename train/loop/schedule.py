@@ -27,7 +27,7 @@ def choose_schedule(
         training: Of the run; gets both.
         model: As it will be trained, but without adapters.
         num_texts: Training texts.
-        scratch_rate: That of the family; None for a model that was trained before, or whose encoder was.
+        scratch_rate: That of the family; None for a model with an encoder that was trained before.
         lora: Whether the encoder gets adapters and stays as it is.
 
     Returns:

@@ -146,6 +146,10 @@ COMMANDS = {
     "--bf16_full_eval true": "--bf16_full_eval true is not offered: --bf16 true reads in bfloat16",
     "--fp16_full_eval true": "--fp16_full_eval true is not offered: --fp16 true reads in float16",
     "--ngram_evidence false --ngram_size 3": "--ngram_size belongs to --ngram_evidence true; leave it out",
+    "--balanced_sampling true --ngram_size 3": "--ngram_size belongs to --balanced_sampling false; leave it out",
+    "--balanced_sampling true --max_ngrams 3": "--max_ngrams belongs to --balanced_sampling false; leave it out",
+    "--loss weighted --ngram_size 3": "--ngram_size belongs to --loss cross_entropy or focal; leave it out",
+    "--loss ldam --max_ngrams 3": "--max_ngrams belongs to --loss cross_entropy or focal; leave it out",
     "--ngram_evidence false --max_ngrams 3": "--max_ngrams belongs to --ngram_evidence true; leave it out",
 }
 # Flags of one of the two versions of transformers that are supported, or that a command line can't spell.

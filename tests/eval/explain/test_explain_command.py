@@ -169,6 +169,8 @@ def test_texts_are_a_list(run):
         explain_texts(run, "the bank")
     with pytest.raises(UserError, match="has half a character"):
         explain_texts(run, ["a goal", "the bank \ud83d"])
+    with pytest.raises(UserError, match="texts hold NoneType, and must be a list of texts"):
+        explain_texts(run, ["a goal", None])
     assert explain_texts(run, []) == []
 
 
@@ -201,10 +203,18 @@ def test_the_score_of_a_number_is_the_number(tmp_path):
     assert answer["score"] == pytest.approx(number, abs=1e-5)
 
 
-def test_an_empty_file_is_called_so(run, capsys, tmp_path):
-    (tmp_path / "empty.txt").touch()
-    assert cli.main(["explain", "--model", str(run), "--file", str(tmp_path / "empty.txt")]) == 2
-    assert "empty.txt is empty; name a file that holds the text" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("empty.txt", "", "empty.txt is blank; name a file that holds the text"),
+        ("blank.txt", "\n \n", "blank.txt is blank; name a file that holds the text"),
+        ("rows.CSV", "text\na goal\n", "rows.CSV holds rows, and one text is explained"),
+    ],
+)
+def test_a_file_without_one_text_is_refused(run, capsys, tmp_path, name, content, said):
+    (tmp_path / name).write_text(content)
+    assert cli.main(["explain", "--model", str(run), "--file", str(tmp_path / name)]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_models_without_attention_say_so(tokenizer, tmp_path):

@@ -3,10 +3,13 @@
 import csv
 import gzip
 import json
+from functools import partial
+from pathlib import Path
 
 import datasets
 import numpy as np
 import pandas as pd
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,6 +18,7 @@ from salience.configuration.flags.data_arguments import TextArguments
 from salience.eval import Predictor
 from salience.eval.cli import main
 from salience.eval.predict import command, predictor
+from salience.eval.predict.job import Job
 from salience.eval.predict.planning import PredictArguments
 from tests.helpers.predicting import (
     MANY,
@@ -125,6 +129,34 @@ def test_json_lines_come_back_as_they_were_with_keys_at_their_ends(run, name):
     rows = [json.loads(line) for line in answered]
     check_answers(run, TEXTS, *zip(*[[row[name] for name in COLUMNS] for row in rows], strict=True))
     assert rows[0]["heaviest_words"] and rows[2]["heaviest_words"] is None
+
+
+def test_a_parquet_file_may_have_two_columns_of_a_name(run):
+    table = pa.table([["a goal", "the bank"], [1, 2], [3, 4]], names=["text", "x", "x"])
+    pq.write_table(table, "in.parquet")
+    found = pq.ParquetFile(predict(run, "in.parquet", "out.parquet", rows_per_part=1).output).read()
+    assert found.column_names[:4] == ["text", "x", "x", "label"] and found.column(2).to_pylist() == [3, 4]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_few_files_are_open_at_a_time(run, ending, monkeypatch):
+    Path("many").mkdir()
+    frame = pd.DataFrame({"text": ["a goal"]})
+    write = {
+        "csv": frame.to_csv,
+        "parquet": frame.to_parquet,
+        "jsonl": partial(frame.to_json, lines=True, orient="records"),
+    }
+    for number in range(30):
+        write[ending](f"many/{number}.{ending}")
+    opened, run_of = [], Job.run
+
+    def counted(self, number, advance=None):
+        opened.append(len([each for each in psutil.Process().open_files() if "/many/" in each.path]))
+        return run_of(self, number, advance)
+
+    monkeypatch.setattr(Job, "run", counted)
+    assert predict(run, "many", "answers").rows == 30 and max(opened) <= 1
 
 
 @pytest.mark.parametrize("rows_per_part", [2, 5, 100])

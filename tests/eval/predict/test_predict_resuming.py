@@ -30,6 +30,37 @@ def source(tmp_path):
     return write_texts(tmp_path / "in.jsonl", 100)
 
 
+def test_what_is_only_spelled_otherwise_is_the_same(run, source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = {"bf16": False, "rows_per_part": 30, "max_rejected": 0.2}
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        stop_before(patch, 2)
+        predict_files(run, source, "out.jsonl", **flags)
+    predict_files(f"{run}/.", f"./{source.name}", "out.jsonl", **flags)
+    assert len(read_jsonl(tmp_path / "out.jsonl")) == 95
+
+
+def test_a_flag_that_is_left_out_is_another_one(run, tmp_path, monkeypatch):
+    pd.DataFrame({"a": many_texts(9), "b": many_texts(9)}).to_csv(tmp_path / "in.csv", index=False)
+    flags = {"bf16": False, "rows_per_part": 3, "text_column": ["a", "b"]}
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        stop_before(patch, 1)
+        predict_files(run, tmp_path / "in.csv", tmp_path / "out.csv", **flags, text_separator=" / ")
+    with pytest.raises(UserError, match="was begun with --text_separator / ;"):
+        predict_files(run, tmp_path / "in.csv", tmp_path / "out.csv", **flags)
+
+
+def test_a_pattern_may_fit_the_parts_that_are_begun(run, tmp_path, monkeypatch):
+    for number in range(3):
+        pd.DataFrame({"text": many_texts(4)}).to_parquet(tmp_path / f"in_{number}.parquet")
+    (tmp_path / "folder.parquet").mkdir()
+    call = [run, str(tmp_path / "**" / "*.parquet"), tmp_path / "answers"]
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        stop_before(patch, 2)
+        predict_files(*call, bf16=False)
+    assert predict_files(*call, bf16=False).rows == 12
+
+
 @pytest.mark.parametrize("name", ["out.jsonl", "out"])
 def test_going_on_gives_the_same_bytes(run, source, tmp_path, monkeypatch, name):
     flags = {"bf16": False, "rows_per_part": 15, "max_rejected": 0.2}

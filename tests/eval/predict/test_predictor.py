@@ -83,6 +83,14 @@ def test_a_predictor_is_pickled_without_what_it_has_loaded(run):
     assert again({"text": TEXTS})["label"].tolist() == expected["label"].tolist()
 
 
+def test_another_model_in_the_folder_is_another_predictor(tmp_path):
+    """`datasets` names the answers that it keeps by what is pickled."""
+    first = pickle.dumps(Predictor(save_model(tmp_path / "run")))
+    assert pickle.dumps(Predictor(tmp_path / "run")) == first
+    save_model(tmp_path / "run")
+    assert pickle.dumps(Predictor(tmp_path / "run")) != first
+
+
 def test_a_name_that_is_taken_is_refused_and_a_prefix_helps(run):
     with pytest.raises(UserError, match="the input has a column 'label' already: give the new ones a prefix"):
         Predictor(run)({"text": ["a"], "label": ["x"]})
@@ -126,6 +134,8 @@ def test_long_texts_are_tokenized_a_few_at_a_time(run, monkeypatch):
 
 def test_no_whole_number_of_a_column_is_rounded(run):
     predictor = Predictor(run, bf16=False)
+    assert predictor({"text": ["a", "b"], "id": [True, 2]})["id"].tolist() == [True, 2]
+    assert predictor({"text": ["a", "b"], "id": [True, 2]})["id"][0] is True
     for numbers in ([2**60 + 1, 0.5], [2**63 + 1, -1], [1, 2], [0.5, 1]):
         found = predictor({"text": ["a", "b"], "id": numbers})["id"]
         assert found.tolist() == numbers
