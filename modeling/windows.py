@@ -210,7 +210,7 @@ def encode_windows(encoder: Any, packed: PackedInputs, config: Any, keep_at_most
     if rows is not None and not is_exporting() and (longest := int(plan.windows.lengths_S.max())) > rows:
         raise ValueError(f"a text of {longest} tokens is more than the encoder's {rows} positions; set window_size")
     cells = {} if is_sharded(encoder) else CELLS_OF_CALL
-    is_long = in_any_process(encoder, is_recomputed(plan.windows.num_items, keep_at_most))
+    is_long = in_any_process(encoder, is_recomputed(plan.windows.num_items, keep_at_most), packed.mask_BT.device)
     if is_long:
         # What one call keeps while it is computed again is most of a long text's memory.
         cells = {device: number // 2 for device, number in cells.items()}
@@ -251,14 +251,14 @@ def is_sharded(encoder: nn.Module) -> bool:
     return of_fsdp or any(hasattr(weight, "ds_id") for weight in encoder.parameters())
 
 
-def in_any_process(encoder: nn.Module, is_so: bool) -> bool:
+def in_any_process(encoder: nn.Module, is_so: bool, device: torch.device) -> bool:
     """Whether something is so here, or where the encoder is shared in any process: what one does then, all do.
 
     Activations that are computed again are calls of all processes a second time.
     """
     if not torch.is_grad_enabled() or not is_sharded(encoder):
         return is_so
-    flag = torch.tensor(int(is_so), device=next(encoder.parameters()).device)
+    flag = torch.tensor(int(is_so), device=device)
     torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
     return bool(flag)
 

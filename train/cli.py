@@ -166,7 +166,7 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
     data = load_splits(data_args, memory, start.labels if start else None)
     loss, statistics = loss_on(data, tuning, training)
     if start:
-        start.compare_splits(data)
+        start.compare_splits(data, in_memory=memory is not None)
         model, tokenizer = start.ready(model_args, data)
     else:
         model, tokenizer = build_model(model_args, data.splits["train"]["text"], data.label_names, data.problem_type)

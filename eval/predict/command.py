@@ -1,6 +1,7 @@
 """eval.py predict --model FOLDER_OR_HUB_ID --input FILES --output FILE_OR_FOLDER: labels for texts without any."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,8 @@ def predict(
             work(job, numbers, arguments, show_progress=False)
             team.wait_for_everyone()
             return None
-        with connected(arguments.ray), begun(place, plan_of(job, arguments)):
+        cluster = connected(arguments.ray) if arguments.ray else nullcontext()
+        with cluster, begun(place, plan_of(job, arguments)):
             team.wait_for_everyone()
             work(job, numbers, arguments, show_progress)
             team.wait_for_everyone()

@@ -31,22 +31,20 @@ class PartWorker:
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[None]:
-    """Be connected to a cluster, where there is to be one.
+def connected(address: str) -> Iterator[None]:
+    """Be connected to a cluster.
 
     Args:
-        address: Of the cluster; `auto` for that of this machine, `local` to start one here, None for none. One that
-            this process is connected to already is taken, and stays.
+        address: Of the cluster; `auto` for that of this machine, `local` to start one here. One that this
+            process is connected to already is taken, and stays.
 
     Raises:
         UserError: Ray isn't installed, or the cluster isn't there.
     """
-    if (
-        address != "local"
-    ):  # else Ray tries for eight minutes to reach one that isn't there; it reads this when imported
+    if address != "local":
+        # Else Ray tries for eight minutes to reach one that isn't there. It reads this when it is imported.
         os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")
-    ray = None if address is None else _import_ray()
-    if ray is None or ray.is_initialized():
+    if (ray := _import_ray()).is_initialized():
         yield
         return
     try:

@@ -122,15 +122,21 @@ class Start:
         found = {"name": str(public_name(self.name)), "revision": self.revision, "sha256": self.sha256}
         return {**found, "split_otherwise": True} if self.split_otherwise else found
 
-    def compare_splits(self, data: TextData) -> None:
+    def compare_splits(self, data: TextData, in_memory: bool) -> None:
         """Tell where texts that are held out now may be among those that it was trained on.
 
         Args:
             data: The new texts.
+            in_memory: Whether they have no name by which others are known to be the same; their number has to do.
         """
-        held_out = [each.get("sha256") for name, each in _section(self.data, "splits").items() if name != "train"]
-        now = [data.fingerprint(name)["sha256"] for name in data.splits if name != "train"]
-        self.split_otherwise = self.data.get("source") == data.source and not set(now) <= set(held_out)
+        splits = _section(self.data, "splits")
+        held_out = {each.get("sha256") for name, each in splits.items() if name != "train"}
+        now = {data.fingerprint(name)["sha256"] for name in data.splits if name != "train"}
+        rows = sum(each.get("rows", 0) for each in splits.values())
+        is_same = self.data.get("source") == data.source
+        if in_memory:
+            is_same &= rows == sum(len(each) for each in data.splits.values())
+        self.split_otherwise = is_same and not now <= held_out
         if self.split_otherwise:
             logger.warning(
                 "--model %s was trained on %s, too, of which other texts were held out: %s. Split the files as its "
