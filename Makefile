@@ -53,7 +53,7 @@ report: $(VENV)/.done   ## all about the model of `make train`: runs/bbc_news/re
 peers: $(VENV_PEERS)/.done  ## make .venv-peers with the programs that `salience benchmark --peers` runs beside ours
 
 test: $(VENV)/.done     ## all tests but slow and gpu
-	$(VENV)/bin/python -m pytest -q --numprocesses 2 --dist loadfile $(ARGS)
+	$(VENV)/bin/python -m pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: $(VENV)/.done  ## the slow tests: whole training runs, two processes, a killed run
 	$(VENV)/bin/python -m pytest -q -m slow $(ARGS)
@@ -63,7 +63,7 @@ test-extras: $(VENV_EXTRAS)/.done  ## Ray, Spark (needs Java), the Space and pag
 		tests/eval/predict/test_predictor_elsewhere.py $(ARGS)
 
 test-min: $(VENV_MIN)/.done  ## models and round trips on the oldest supported versions
-	$(VENV_MIN)/bin/python -m pytest -q --numprocesses 2 --dist loadfile tests/modeling/test_modeling.py tests/modeling/test_pooling.py \
+	$(VENV_MIN)/bin/python -m pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/modeling/test_modeling.py tests/modeling/test_pooling.py \
 		tests/modeling/test_windows.py tests/modeling/test_ragged.py tests/modeling/test_hub_roundtrip.py \
 		tests/modeling/test_saved_formats.py \
 		tests/train/building/test_word_tokenizer.py $(ARGS)
