@@ -266,6 +266,7 @@ def test_memory_is_that_of_the_document(corpus):
     assert point.words == 20_000 and 1 <= len(point.seconds) <= 2
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_ends_its_curve_only(corpus):
     curve = Curve("any", "inference")
     Measurer(CPU, 1, 1e9, 1e9, 8192).extend(curve, hierarchical_config(corpus, **TINY), [10**9] * 5, 5)  # no such word

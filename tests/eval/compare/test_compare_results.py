@@ -37,6 +37,7 @@ def test_long_names_are_shortened_where_they_stay_different():
     assert short == {long: "a" * 19 + "…" + "a" * 19 + "b", "lstm": "lstm"} | {name: name for name in alike}
 
 
+@pytest.mark.slow
 def test_intervals_are_those_of_texts_drawn_one_by_one():
     random = np.random.default_rng(5)
     labels = np.append(random.integers(0, 3, 199), 4)  # class 3 never occurs, class 4 not in every draw

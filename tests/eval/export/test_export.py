@@ -210,6 +210,7 @@ def test_a_graph_that_differs_from_its_model_is_refused(run, exported, monkeypat
         command.measure(Reader(*load_classifier(run)), ["model.onnx"], GIVEN, np.zeros(len(GIVEN), int), exported)
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_on_the_texts_that_it_was_tested_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # a run's record has no folders of absolute paths
     data = ["--train_file", toy_csv(Path(), 40)[1], "--test_size", "0.25"]

@@ -190,6 +190,7 @@ def test_another_report_is_told_unless_the_card_was_edited(edit, report, home):
         kept.rename(report[0])
 
 
+@pytest.mark.slow
 def test_without_a_test_split_it_is_told_that_validation_is_what_was_looked_at(home, capsys):
     train(home / "untested", "--model", "cnn", *SIZES, "--train_file", "data/train.jsonl", "--validation_size", 0.4)
     assert main(["report", "--model", "untested", *SMALL]) == 0
@@ -241,6 +242,7 @@ def test_more_classes_than_a_picture_holds(home, capsys):
     capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_other_texts_and_a_model_without_attention(home, capsys):
     write_jsonl(home / "data/few.jsonl", hostile_texts(30, 2))
     files = ["--train_file", "data/train.jsonl", "--test_file", "data/test.jsonl", "--max_train_samples", 40]

@@ -76,7 +76,7 @@ def test_a_model_of_transformers_is_told_as_far_as_its_outputs_allow(name, tmp_p
     assert (out / "report.html").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("name", ["attn_pool", "cnn"])
+@pytest.mark.parametrize("name", others_slow(["attn_pool", "cnn"], "attn_pool"))
 def test_texts_with_several_labels(name, tmp_path, encoder_folder):
     file = write_jsonl(tmp_path / "train.jsonl", texts_with_several_labels(60))
     encoder = ["--encoder", encoder_folder] if name == "attn_pool" else []

@@ -101,6 +101,7 @@ def test_a_row_that_is_finished_is_not_compared_with_other_texts_either(tmp_path
     assert capsys.readouterr().err.splitlines()[-1] == OTHER_TEXTS.format(*"ba")
 
 
+@pytest.mark.slow
 def test_texts_with_several_labels_are_studied(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     several(tmp_path)

@@ -176,6 +176,7 @@ def test_repo_holds_what_belongs_there_and_nothing_of_an_earlier_run(hub, push, 
     assert files["adapter_model.safetensors"].data == (adapter / "adapter_model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_interrupted_upload_is_continued(hub, client, push, run):
     hub.break_uploads(status=0, after=1)
     killed = client.start("-m", "salience.eval.cli", "push", run, "alice/news")
@@ -257,6 +258,7 @@ def test_a_hub_that_is_not_there_is_told(hub, push, run, options, sentence):
     assert not hub.repos
 
 
+@pytest.mark.slow
 def test_a_hub_that_never_answers(push, run):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -293,6 +295,7 @@ def test_a_push_that_ended_before_its_card_was_pinned_is_finished_by_the_next(
     assert push(second_run, "alice/news") == url, "there is nothing left to do"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", others_slow(["adapter_config.json", "model.safetensors"], "model.safetensors"))
 def test_a_model_of_somebody_else_is_not_pushed_over(hub, push, run, tmp_path, name):
     folder = finished_run(tmp_path / "run", seed=4)
