@@ -62,7 +62,7 @@ class EncoderPreTrainedModel(SaliencePreTrainedModel):
             options: Fields of our configuration (`alpha`, `num_labels`, `id2label`, `window_stride`, ...).
 
         Raises:
-            ValueError: The encoder is an encoder-decoder or reads padding, its checkpoint lacks weights, or an option
+            ValueError: The encoder is an encoder-decoder or takes no mask, its checkpoint lacks weights, or an option
                 is out of range.
             OSError: There is no such encoder.
         """
@@ -75,7 +75,9 @@ class EncoderPreTrainedModel(SaliencePreTrainedModel):
         tokenizer = tokenizer or AutoTokenizer.from_pretrained(name_or_path, **trusted)
         model_class = AutoModel._model_mapping[type(encoder_config)]
         if not takes_a_mask(model_class):
-            raise ValueError(f"{name_or_path} reads padding as if it were text; give an encoder with an attention_mask")
+            raise ValueError(
+                f"{name_or_path} takes no attention_mask, and padding might change its answers; give another"
+            )
         set_attention_dropout(encoder_config, model_class, attention_dropout)
         encoder = load_encoder(name_or_path, encoder_config, revision)
         forget_origin(encoder.config)

@@ -56,7 +56,8 @@ class TuningArguments:
             "(logistic regression, a linear SVM and, of one label each, naive Bayes on TF-IDF), and add what helps to "
             "the network's answers, each with the weight that the validation texts give it, and damped as they say "
             "(evidence k times as strong counts for k^(1 - damping)). At most 64 MiB of the "
-            "model. Not for regression, nor for --model sequence_classification."
+            "model. Not for regression, nor for --model sequence_classification, nor beside a --loss or "
+            "--balanced_sampling that makes up for rare classes."
         },
     )
     target_accuracy: float | None = field(

@@ -1,5 +1,6 @@
 """eval.py predict --model FOLDER_OR_HUB_ID --input FILES --output FILE_OR_FOLDER: labels for texts without any."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -22,6 +23,8 @@ from salience.eval.predict.rows import Stretch
 from salience.eval.predict.writing import head_of
 from salience.eval.reading.reader import Reader
 from salience.train.data.sources.hub_files import files_of_split
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -117,9 +120,7 @@ def predict(
         raise UserError(f"--{'output' if has_source else 'input'} is missing: name files of texts and an output")
     files, text_args = _find(arguments, text_args)
     place = choose_place(arguments.output, [name for name, _ in files])
-    own = place.output.resolve()  # a pattern may fit the command's own parts, too
-    if not (files := [each for each in files if own not in each[1].resolve().parents]):
-        raise UserError(f"all files of --input lie in --output {arguments.output}; choose another folder")
+    files = _without_own(files, place.output)
     with processes() as team:
         job = make_job(arguments, text_args, files, place, reader)
         numbers = range(team.process_index, len(job.stretches), team.num_processes)
@@ -139,6 +140,20 @@ def predict(
             head = head_of(job.inputs[0], list(job.predictor.added)) if place.is_file else ""
             rejected = finish(place, len(job.stretches), head)
     return Predicted(place.output, _num_rows(job.stretches), rejected, place.rejected if rejected else None)
+
+
+def _without_own(files: list[tuple[str, Path]], output: Path) -> list[tuple[str, Path]]:
+    """The files without those in the output, whose parts a pattern may fit, too.
+
+    Raises:
+        UserError: There are no others.
+    """
+    others = [each for each in files if output.resolve() not in each[1].resolve().parents]
+    if not others:
+        raise UserError(f"all files of --input lie in --output {output}; choose another folder")
+    if len(others) < len(files):
+        logger.warning("%d files of --input lie in --output %s and are not read", len(files) - len(others), output)
+    return others
 
 
 def _find(arguments: PredictArguments, text_args: TextArguments) -> tuple[list[tuple[str, Path]], TextArguments]:

@@ -144,11 +144,11 @@ def test_where_nobody_can_be_asked_what_it_was_trained_on_that_is_told(encoder_f
     assert f"the Hub couldn't be asked for {TRAINED_FILE}" in caplog.text
 
 
-def test_an_encoder_that_reads_padding_is_refused(encoder_folder, tmp_path):
+def test_an_encoder_that_takes_no_mask_is_refused(encoder_folder, tmp_path):
     folder = shutil.copytree(encoder_folder, tmp_path / "encoder")
     size = {"hidden_size": 8, "num_hidden_layers": 1, "intermediate_size": 8}
     FNetModel(FNetConfig(vocab_size=50, **size)).save_pretrained(folder)
-    with pytest.raises(ValueError, match="reads padding as if it were text"):
+    with pytest.raises(ValueError, match="takes no attention_mask"):
         AttnPoolForSequenceClassification.from_encoder(folder)
 
 

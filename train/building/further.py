@@ -18,7 +18,7 @@ from salience.configuration.families import FAMILIES
 from salience.configuration.flags.data_arguments import FileArguments
 from salience.configuration.flags.model_arguments import chosen_options
 from salience.configuration.hub import find_commit
-from salience.model_cards.run_folder import RUN_FILE, is_whole, read_json
+from salience.model_cards.run_folder import PREFIXES, RUN_FILE, is_whole, read_json
 from salience.modeling.salience_base import SaliencePreTrainedModel
 from salience.train.building.builders import Built
 from salience.train.building.encoder_loading import public_name
@@ -129,13 +129,13 @@ class Start:
             data: The new texts.
             in_memory: Whether they have no name by which others are known to be the same; their number has to do.
         """
-        splits = _section(self.data, "splits")
+        splits = {name: _section(_section(self.data, "splits"), name) for name in ("train", *PREFIXES)}
         held_out = {each.get("sha256") for name, each in splits.items() if name != "train"}
         now = {data.fingerprint(name)["sha256"] for name in data.splits if name != "train"}
-        rows = sum(each.get("rows", 0) for each in splits.values())
         is_same = self.data.get("source") == data.source
         if in_memory:
-            is_same &= rows == sum(len(each) for each in data.splits.values())
+            counts = [rows for each in splits.values() if isinstance(rows := each.get("rows"), int)]
+            is_same &= sum(counts) == sum(len(each) for each in data.splits.values())
         self.split_otherwise = is_same and not now <= held_out
         if self.split_otherwise:
             logger.warning(

@@ -50,7 +50,7 @@ def test_a_flag_that_is_left_out_is_another_one(run, tmp_path, monkeypatch):
         predict_files(run, tmp_path / "in.csv", tmp_path / "out.csv", **flags)
 
 
-def test_a_pattern_may_fit_the_parts_that_are_begun(run, tmp_path, monkeypatch):
+def test_a_pattern_may_fit_the_parts_that_are_begun(run, tmp_path, monkeypatch, caplog):
     for number in range(3):
         pd.DataFrame({"text": many_texts(4)}).to_parquet(tmp_path / f"in_{number}.parquet")
     (tmp_path / "folder.parquet").mkdir()
@@ -59,6 +59,7 @@ def test_a_pattern_may_fit_the_parts_that_are_begun(run, tmp_path, monkeypatch):
         stop_before(patch, 2)
         predict_files(*call, bf16=False)
     assert predict_files(*call, bf16=False).rows == 12
+    assert "2 files of --input lie in --output" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out"])
