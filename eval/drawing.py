@@ -3,6 +3,8 @@
 Names of classes and words come from outside: they are shortened, and `$` doesn't start a formula.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -21,6 +23,14 @@ MAX_NAME = 28
 def plain(name: Any, length: int = MAX_NAME) -> str:
     """A name on one line, at most `length` characters long, that Matplotlib takes literally."""
     return one_line(name, length).replace("\\", "/").replace("$", r"\$")
+
+
+def short_names(names: Sequence[str], length: int = MAX_NAME) -> dict[str, str]:
+    """By name: its beginning and end, `length` characters; all of it where another would look the same."""
+    half = length // 2
+    short = {name: name if len(name) <= length else f"{name[: half - 1]}…{name[-half:]}" for name in names}
+    times = Counter(short.values())
+    return {name: each if times[each] == 1 else name for name, each in short.items()}
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Axes]:

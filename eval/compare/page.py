@@ -1,6 +1,5 @@
 """A comparison of runs as Markdown, as plain text, and as a figure."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from salience.configuration.errors import one_line
+from salience.eval.drawing import short_names
 from salience.eval.runs import HOW_SEVERAL_COUNT
 from salience.eval.scores.predictions import MULTI_LABEL
 from salience.model_cards.markdown import aligned_table, difference_text, escape, p_text, table
@@ -63,7 +63,7 @@ def write_figure(results: Mapping[str, Any], file: Path) -> None:
     for axes, score in zip(panels, SCORES, strict=True):
         _draw(axes, rows, score, results["best_sparse"])
     panels[0].set_ylim(len(rows) - 0.4, -0.6)
-    names = short_names(results)
+    names = short_names([row["name"] for row in results["rows"]], MAX_NAME)
     # Names come from folders: no $ in them starts a formula.
     panels[0].set_yticks(range(len(rows)), [names[row["name"]] for row in rows], parse_math=False)
     for label, row in zip(panels[0].get_yticklabels(), rows, strict=True):
@@ -74,15 +74,6 @@ def write_figure(results: Mapping[str, Any], file: Path) -> None:
     marks.append(Line2D([], [], color=COLOURS["sparse"], linestyle=":", label="best baseline by validation"))
     figure.legend(handles=marks, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
     figure.savefig(file, dpi=DPI)
-
-
-def short_names(results: Mapping[str, Any]) -> dict[str, str]:
-    """By name of a run: its beginning and end, `MAX_NAME` characters; all of it where another would look the same."""
-    half = MAX_NAME // 2
-    names = [row["name"] for row in results["rows"]]
-    short = {name: name if len(name) <= MAX_NAME else f"{name[: half - 1]}…{name[-half:]}" for name in names}
-    times = Counter(short.values())
-    return {name: each if times[each] == 1 else name for name, each in short.items()}
 
 
 def _draw(axes: Axes, rows: list[dict[str, Any]], score: str, best_sparse: str) -> None:
@@ -110,7 +101,7 @@ def _ranked(results: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _cells(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     scores = [f"{name} (95 %)" for name in SCORES.values()]
     header = ["run", *scores, "points (95 %)", "McNemar p", "parameters", "training s", "texts/s"]
-    names = short_names(results)
+    names = short_names([row["name"] for row in results["rows"]], MAX_NAME)
     return header, [_line(row, names[row["name"]]) for row in _ranked(results)]
 
 
@@ -132,7 +123,7 @@ def _line(row: Mapping[str, Any], name: str) -> list[str]:
 
 
 def _legend(results: Mapping[str, Any], show: Callable[[str], str]) -> str:
-    best = show(short_names(results)[results["best_sparse"]])
+    best = show(short_names([row["name"] for row in results["rows"]], MAX_NAME)[results["best_sparse"]])
     legend = (
         "Accuracy and macro F1 in percent, with bootstrap intervals over the test texts. Points: difference of the "
         f"accuracies from the best TF-IDF baseline by validation accuracy, {best}, with interval "

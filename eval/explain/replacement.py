@@ -1,9 +1,9 @@
 """Does an explanation find the words that matter, judged on texts like those that the model knows?
 
 Texts without half of their words are texts that no model has seen. In the manner of F-Fidelity (Zheng et al. 2024),
-without the fine-tuning on masked texts that belongs to it: at most `SHARE` of a text's words change at a time, drawn at
-random from an explanation's top, and each makes room for a word of another text, drawn at random among those of no more
-tokens. So the text keeps its length, and nearly all of its words.
+without the fine-tuning on masked texts that belongs to it: `SHARE` of a text's words, rounded up, change at a time,
+drawn at random from an explanation's top, and each makes room for a word of another text, drawn at random among those
+of no more tokens. So the text keeps its length, and nearly all of its words.
 
 `replacement` returns
 

@@ -3,6 +3,8 @@
 from datetime import datetime, timezone
 from typing import TypedDict
 
+from transformers import PretrainedConfig
+
 from salience.eval.reading.load import ClassifierArguments
 from salience.eval.reading.reader import Reader
 from salience.train.building.encoder_loading import public_name
@@ -63,7 +65,7 @@ def describe(
             "revision": arguments.revision,
             "class": type(reader.model).__name__,
             "parameters": num_weights(reader.model),
-            "temperature": getattr(reader.model.config, "logit_temperature", None),
+            "temperature": fitted_temperature(reader.model.config),
         },
         "data": {
             "name": data.name,
@@ -79,3 +81,9 @@ def describe(
             "seed": seed,
         },
     }
+
+
+def fitted_temperature(config: PretrainedConfig) -> float | None:
+    """What divides a model's logits; None where nothing was fitted, which leaves them as they are."""
+    temperature = getattr(config, "logit_temperature", 1.0)
+    return None if temperature == 1 else temperature

@@ -9,7 +9,7 @@ OUT (default: MODEL/report for a folder, else runs/report) gets report.html, whi
 visualizations/ with its figures, failure_analysis.json (see `salience.eval.failures.analysis`), doubtful_labels.csv
 (labels to look at again, the most doubtful first), and report.json:
 
-    model: name, revision, class, parameters, temperature (that divides its logits; null for a model without)
+    model: name, revision, class, parameters, temperature (that divides its logits; null where none was fitted)
     data: name, split (null for a file), texts, classes (names), sha256 of texts and labels
     made: date, command, versions, seed
     scores: accuracy, precision_macro, ..., per_class; see `salience.eval.scores.metrics.compute_scores`

@@ -5,10 +5,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from salience.eval.drawing import BLUE, GREY, HEAT, INK, MUTED, ORANGE, bare, new_figure, plain
+from salience.eval.drawing import BLUE, GREY, HEAT, INK, MUTED, ORANGE, bare, new_figure, plain, short_names
 from salience.eval.scores.breakdown import NamedLengthScores
 from salience.eval.scores.calibration import Bin, Curve
 from salience.eval.scores.metrics import ClassScores
+
+LONGEST = 80
+"""Characters of a class's name, where its beginning and end are those of another."""
 
 
 def confusion_figure(counts: np.ndarray, names: Sequence[str]) -> Figure:
@@ -28,7 +31,7 @@ def confusion_figure(counts: np.ndarray, names: Sequence[str]) -> Figure:
             colour = "white" if shares[row, column] > 0.5 else INK
             text = f"{100 * shares[row, column]:.0f}"
             axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
-    labels = [plain(name) for name in names]
+    labels = [plain(name, LONGEST) for name in short_names(names).values()]
     axes.set_xticks(range(size), labels, rotation=90)
     axes.set_yticks(range(size), labels)
     axes.set_xlabel("predicted", color=MUTED)
@@ -49,7 +52,8 @@ def per_class_figure(per_class: Mapping[str, ClassScores]) -> Figure:
     marks = (("precision", ORANGE, "<"), ("recall", BLUE, ">"), ("f1", INK, "o"))
     for column, (score, colour, marker) in zip(values.T, marks, strict=True):
         axes.scatter(column, places, color=colour, marker=marker, label=score, zorder=3, s=26)
-    axes.set_yticks(places, [f"{plain(name)}  ({row['support']})" for name, row in rows])
+    names = short_names([name for name, _ in rows])
+    axes.set_yticks(places, [f"{plain(names[name], LONGEST)}  ({row['support']})" for name, row in rows])
     axes.set_xlim(min(0.5, values[:, :2].min()) - 0.02, 1.01)
     axes.set_xlabel("score; texts in brackets", color=MUTED)
     axes.legend(loc="lower right", ncols=3, fontsize=9, frameon=False, bbox_to_anchor=(1, 1))
@@ -81,12 +85,13 @@ def training_figure(history: Sequence[Mapping[str, float]]) -> Figure:
     return figure
 
 
-def reliability_figure(bins: Sequence[Bin], error: float) -> Figure:
+def reliability_figure(bins: Sequence[Bin], error: float, counted: str) -> Figure:
     """Accuracy by confidence: on the diagonal, a score is a probability.
 
     Args:
         bins: Each with confidence, accuracy and count.
         error: The expected calibration error of these bins.
+        counted: What is in the bins, by name.
     """
     figure, axes = new_figure(4.6, 4.2)
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
@@ -99,20 +104,21 @@ def reliability_figure(bins: Sequence[Bin], error: float) -> Figure:
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
     axes.set_xlabel("confidence", color=MUTED)
     axes.set_ylabel("accuracy", color=MUTED)
-    axes.set_title(f"expected calibration error {error:.3f}; area: texts", fontsize=10, color=INK)
+    axes.set_title(f"expected calibration error {error:.3f}; area: {counted}", fontsize=10, color=INK)
     return figure
 
 
-def risk_coverage_figure(curve: Curve) -> Figure:
-    """Error rate among the texts of highest confidence, by how many of all they are.
+def risk_coverage_figure(curve: Curve, counted: str) -> Figure:
+    """Error rate among the answers of highest confidence, by how many of all they are.
 
     Args:
         curve: Lists of coverage and risk.
+        counted: What is answered, by name.
     """
     figure, axes = new_figure(4.6, 4.2)
     axes.plot(curve["coverage"], curve["risk"], color=BLUE)
     axes.set(xlim=(0, 1), ylim=(0, None))
-    axes.set_xlabel("part of the texts that is answered, surest first", color=MUTED)
+    axes.set_xlabel(f"part of the {counted} that is answered, surest first", color=MUTED)
     axes.set_ylabel("errors among them", color=MUTED)
     return figure
 

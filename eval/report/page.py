@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from salience.eval.explain.page import clean, html_environment
 from salience.eval.failures.analysis import LARGEST_P_VALUE
+from salience.eval.runs import HOW_SEVERAL_COUNT
 from salience.model_cards.facts import METRICS
 
 
@@ -32,6 +33,7 @@ def write_page(
         pictures={name: data_uri(content) for name, content in pictures.items()},
         score_names={metric.key: metric.title for metric in METRICS},
         largest_p_value=LARGEST_P_VALUE,
+        how_several_count=HOW_SEVERAL_COUNT,
     )
     file.write_text(page, encoding="utf-8")
 

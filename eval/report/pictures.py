@@ -60,8 +60,10 @@ def draw(results: Mapping[str, Any], reader: Reader, texts: Texts) -> Iterator[t
     if len(names) <= MAX_CLASSES:
         yield "per_class_performance", per_class_figure(results["scores"]["per_class"])
     calibration = results["calibration"]
-    yield "reliability", reliability_figure(calibration["reliability_equal_mass"], calibration["ece_equal_mass"])
-    yield "risk_coverage", risk_coverage_figure(calibration["risk_coverage"])
+    counted = "texts" if results["confusion"] else "labels of all texts"  # with several, each is a yes or no
+    bins, error = calibration["reliability_equal_mass"], calibration["ece_equal_mass"]
+    yield "reliability", reliability_figure(bins, error, counted)
+    yield "risk_coverage", risk_coverage_figure(calibration["risk_coverage"], counted)
     yield "length", length_figure(results["length"]["bins"])
     if results["training"]:
         yield "training_curves", training_figure(results["training"])

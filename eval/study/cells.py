@@ -18,6 +18,7 @@ from salience.configuration.errors import UserError
 from salience.configuration.flags.parser import recipe_tokens
 from salience.configuration.flags.yaml_files import read_yaml
 from salience.configuration.terminal import PARENT
+from salience.eval.runs import read_run
 from salience.model_cards.run_folder import RUN_FILE, STARTED_FILE
 from salience.train.folder.output import checkpoints, holds_model, is_claimed, started_kind
 
@@ -77,6 +78,8 @@ class Cell:
             raise UserError(f"{self.folder} was not made by this study: choose another --output_dir, or move it away")
         before["output_dir"] = self.recipe["output_dir"]  # a study's folder may be moved
         changed = [key for key in before | self.recipe if _said(before, key) != _said(self.recipe, key)]
+        if "baseline" in self.program and self.is_finished and read_run(self.folder).family != self.program[-1]:
+            changed.append("model")  # its command's word, and no flag in its recipe
         if changed:
             raise UserError(
                 f"{self.folder} holds a run with another {', '.join(changed)}: "

@@ -13,6 +13,7 @@ from salience.eval.study.scores import score_title
 
 NUMBERED = re.compile(r"(.+)_(\d+(?:\.\d+)?)")
 MARKERS = "osD^vP*X<>"
+DASHES, ACROSS = ("--", ":", "-."), (GREY, INK, BLUE)  # of lines across
 NUM_COLUMNS = 3
 Rows = Mapping[str, Mapping[str, Any]]
 Curves = dict[str, dict[float, str]]
@@ -76,9 +77,10 @@ def draw_curves(axes: Axes, rows: Rows, score: str, curves: Curves) -> None:
             capsize=2,
         )  # fmt: skip
     inside = {row for curve in curves.values() for row in curve.values()}
-    for name, row in rows.items():
-        if name not in inside and row["mean"][score] is not None:
-            axes.axhline(100 * row["mean"][score], color=GREY, linestyle="--", linewidth=1, label=name)
+    across = {name: row for name, row in rows.items() if name not in inside and row["mean"][score] is not None}
+    for number, (name, row) in enumerate(across.items()):
+        style, colour = DASHES[number % len(DASHES)], ACROSS[number // len(DASHES) % len(ACROSS)]
+        axes.axhline(100 * row["mean"][score], color=colour, linestyle=style, linewidth=1, label=name)
     numbers = sorted({x for curve in curves.values() for x in curve})
     if numbers[0] > 0 and numbers[-1] >= 8 * numbers[0]:
         axes.set_xscale("log")

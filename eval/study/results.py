@@ -1,28 +1,24 @@
 """From the finished cells of a study to study.json and study.md."""
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
 import numpy as np
 
 from salience.configuration.errors import UserError
-from salience.configuration.flags.data_arguments import DataArguments
 from salience.eval.runs import best_by_validation, paired_answers, read_run, read_scores
 from salience.eval.scores.paired import Difference, McNemar, bootstrap, exact_mcnemar
 from salience.eval.scores.prediction_files import read_predictions
 from salience.eval.study.cells import Cell
+from salience.eval.study.comparable import check_other_splits, check_records, check_same_texts
 from salience.eval.study.figure import draw_study
 from salience.eval.study.file import Study
 from salience.eval.study.scores import further_scores
 from salience.eval.study.table import render
-from salience.model_cards.run_folder import RUN_FILE, STARTED_FILE, is_whole, read_json, write_json
+from salience.model_cards.run_folder import STARTED_FILE, is_whole, read_json, write_json
 from salience.train.folder.output import check_places, check_unfinished
-
-logger = logging.getLogger(__name__)
 
 DPI = 120
 RESULTS_FILES = ("study.json", "study.md", "study.png")
@@ -143,6 +139,7 @@ def collect(study: Study, cells: Sequence[Cell]) -> StudyResults:
             **further_scores(cell, study.scores),
         }
     check_same_texts(cells)
+    check_other_splits(cells)
     check_records(cells)
     summaries = {name: summarize(found, (*MEASURES, *study.scores)) for name, found in scores.items()}
     best_sparse = best_of(study.sparse, scores)
@@ -201,53 +198,6 @@ def overridden(study: Study, name: str) -> dict[str, Any]:
     """The flags of a row that the command line sets otherwise; what a row takes away stays away."""
     return {flag: study.overrides[flag] for flag, own in study.rows.get(name, {}).items()
             if own is not None and flag in study.overrides}  # fmt: skip
-
-
-def check_records(cells: Sequence[Cell]) -> None:
-    """Make sure that runs are of the seeds of their cells, and all of a seed of the same test texts.
-
-    Args:
-        cells: Finished ones.
-
-    Raises:
-        UserError: They are not.
-    """
-    tests: dict[int, tuple[Cell, str]] = {}
-    versions = sorted({str(read_run(cell.folder).record.get("salience_version")) for cell in cells})
-    if len(versions) > 1:
-        logger.warning("cells were made by several versions of salience: %s", ", ".join(versions))
-    for cell in cells:
-        run = read_run(cell.folder)
-        if (seed := run.record["seed"]) != cell.seed:
-            raise UserError(f"{cell.folder / RUN_FILE} tells of seed {seed}: restore it, or move that folder away")
-        first, test = tests.setdefault(cell.seed, (cell, run.splits["test"]))
-        if run.splits["test"] != test:
-            raise UserError(
-                f"{cell.folder} was tested on other texts than {first.folder}, so they can't be compared; choose "
-                "another --output_dir, or move one of the two away"
-            )
-
-
-def check_same_texts(cells: Sequence[Cell]) -> None:
-    """Make sure that equal data flags meant equal texts.
-
-    Args:
-        cells: Finished ones.
-
-    Raises:
-        UserError: They did not: a file has changed between two cells.
-    """
-    names = sorted(each.name for each in fields(DataArguments))
-    seen: dict[str, tuple[Cell, dict[str, str]]] = {}
-    for cell in cells:
-        found = read_run(cell.folder).splits
-        flags = repr([cell.recipe.get(name) for name in names])  # `split_seed` among them
-        first, splits = seen.setdefault(flags, (cell, found))
-        if found != splits:
-            raise UserError(
-                f"{first.folder} and {cell.folder} had other texts by the same flags: files have changed since; "
-                "choose another --output_dir, or move the older of the two away"
-            )
 
 
 def describe_data(cells: Sequence[Cell]) -> StudyData:

@@ -11,10 +11,13 @@ from salience.model_cards.markdown import difference_text, escape, percent_text,
 LEGEND = (
     "Mean ± standard deviation over the seeds, in percent. Points: difference of the test accuracies, with its 95 % "
     "interval and p-value by a paired bootstrap over the test texts; where each seed splits the data anew, a text that "
-    "several splits share is drawn as if it were several, which makes them somewhat too narrow. Minutes: of cells that "
-    "were not stopped, without what follows the training of a network (counting n-grams, weighing, calibration). Texts "
-    "per second: test texts, read whole; minutes and these depend on what else the machine did, and with an "
-    "encoder_cache they are those of looking up what the encoder said."
+    "several splits share is drawn as if it were several, which makes them somewhat too narrow; no p-value is "
+    "corrected for the number of rows. Minutes: of cells that were not stopped, without what follows the training of a "
+    "network (counting n-grams, weighing, calibration). Texts per second: test texts, read whole; minutes and these "
+    "depend on what else the machine did, and with an encoder_cache they are those of looking up what the encoder said."
+)
+NO_PROBABILITIES = (
+    " A linear SVM gives margins and no probabilities: its calibration error is that of a softmax over them."
 )
 OTHER_SEEDS = (
     " Rows have different seeds: points are over the seeds that both rows have, other numbers over a row's own."
@@ -54,4 +57,5 @@ def render(study: Mapping[str, Any]) -> str:
     several = f" {HOW_SEVERAL_COUNT}" if study["data"].get("problem_type") == MULTI_LABEL else ""
     seeds = {tuple(row["seeds"]) for row in study["rows"].values() if row["seeds"]}
     other_seeds = OTHER_SEEDS if len(seeds) > 1 else ""
-    return f"# {escape(study['name'])}\n\n{found}\n\n{LEGEND}{other_seeds}{several}\n\n{figure}\n"
+    margins = NO_PROBABILITIES if "ece" in further and any(name.endswith("_svm") for name in study["rows"]) else ""
+    return f"# {escape(study['name'])}\n\n{found}\n\n{LEGEND}{margins}{other_seeds}{several}\n\n{figure}\n"

@@ -9,8 +9,8 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from salience.configuration.errors import UserError
 from salience.eval.compare.command import check_comparable
-from salience.eval.compare.page import short_names
 from salience.eval.compare.results import distinct_names, intervals
+from salience.eval.drawing import short_names
 from salience.eval.runs import read_run
 from salience.eval.scores.prediction_files import read_predictions, write_predictions
 from salience.eval.scores.predictions import Predictions
@@ -33,7 +33,7 @@ def test_names_are_what_tells_folders_apart(tmp_path):
 
 def test_long_names_are_shortened_where_they_stay_different():
     long, *alike = "a" * 99 + "b", *(f"{'x' * 30}_rate_{rate}_{'y' * 30}" for rate in ("1e-4", "2e-4"))
-    short = short_names({"rows": [{"name": name} for name in (long, "lstm", *alike)]})
+    short = short_names([long, "lstm", *alike], 40)
     assert short == {long: "a" * 19 + "…" + "a" * 19 + "b", "lstm": "lstm"} | {name: name for name in alike}
 
 

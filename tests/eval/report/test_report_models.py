@@ -1,6 +1,7 @@
 """eval.py report on models that aren't ours, and on texts with several labels."""
 
 import pytest
+from markupsafe import escape
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -11,6 +12,7 @@ from transformers import (
 )
 
 from salience.eval.cli import main
+from salience.eval.runs import HOW_SEVERAL_COUNT
 from tests.helpers.slow import others_slow
 from tests.helpers.tiny import TINY_TOKENIZER, VOCAB_SIZE
 from tests.helpers.toy import TOPICS, texts_with_several_labels, toy_texts, write_jsonl
@@ -80,9 +82,9 @@ def test_a_model_of_transformers_is_told_as_far_as_its_outputs_allow(name, tmp_p
 def test_texts_with_several_labels(name, tmp_path, encoder_folder):
     file = write_jsonl(tmp_path / "train.jsonl", texts_with_several_labels(60))
     encoder = ["--encoder", encoder_folder] if name == "attn_pool" else []
-    folder = train(
-        tmp_path / "run", "--train_file", file, "--test_size", 0.3, "--model", name, *encoder, "--num_train_epochs", 1
-    )
+    fitted = ["--calibrate", "false", "--target_accuracy", 0.975]
+    flags = ["--train_file", file, "--test_size", 0.3, "--model", name, *encoder, "--num_train_epochs", 1, *fitted]
+    folder = train(tmp_path / "run", *flags)
     assert main(["report", "--model", str(folder), "--train_file", str(file), *SMALL]) == 0
     results = read(folder / "report/report.json")
     assert results["confusion"] is None and results["confused_pairs"] is None
@@ -91,4 +93,6 @@ def test_texts_with_several_labels(name, tmp_path, encoder_folder):
     assert sum(each["texts"] for each in results["length"]["bins"]) == results["data"]["texts"]
     assert ("reason" in results["attention"]) == (name == "cnn")
     page = (folder / "report/report.html").read_text(encoding="utf-8")
-    assert "confusion_matrix" not in page
+    assert "confusion_matrix" not in page and escape(HOW_SEVERAL_COUNT) in page
+    assert results["model"]["temperature"] is None and "divided by a temperature" not in page
+    assert '<td class="n">97.5 %</td>' in page

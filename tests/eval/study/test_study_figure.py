@@ -46,6 +46,12 @@ def test_curves_have_the_means_and_deviations_in_order():
     np.testing.assert_allclose(across[0].get_ydata(), 90)
 
 
+def test_lines_across_look_different():
+    rows = {name: row(0.9 - place / 100) for place, name in enumerate(["a_2", "a_6", "b_2", "b_6", *"cdefgh"])}
+    lines = [line for line in draw_study(study(rows)).axes[0].lines if line.get_label() in "cdefgh"]
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 6
+
+
 def test_points_of_other_rows_and_a_panel_for_each_score_that_there_is():
     rows = {"full": row(0.9, ece=0.02, accuracy_long=None), "lstm": row(0.4, ece=None, accuracy_long=None)}
     figure = draw_study(study(rows, ["ece", "accuracy_long"]))

@@ -1,0 +1,93 @@
+"""Whether finished cells of a study may stand in one table: they had the same data, of which they say so themselves."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from salience.configuration.errors import UserError
+from salience.configuration.flags.data_arguments import DataArguments
+from salience.eval.runs import read_run
+from salience.eval.study.cells import Cell
+from salience.model_cards.run_folder import RUN_FILE
+
+logger = logging.getLogger(__name__)
+
+DATA_FLAGS = sorted(each.name for each in fields(DataArguments))
+
+
+def check_records(cells: Sequence[Cell]) -> None:
+    """Make sure that runs are of the seeds of their cells, and all of a seed of the same test texts.
+
+    Args:
+        cells: Finished ones.
+
+    Raises:
+        UserError: They are not.
+    """
+    tests: dict[int, tuple[Cell, str]] = {}
+    versions = sorted({str(read_run(cell.folder).record.get("salience_version")) for cell in cells})
+    if len(versions) > 1:
+        logger.warning("cells were made by several versions of salience: %s", ", ".join(versions))
+    for cell in cells:
+        run = read_run(cell.folder)
+        if (seed := run.record["seed"]) != cell.seed:
+            raise UserError(f"{cell.folder / RUN_FILE} tells of seed {seed}: restore it, or move that folder away")
+        first, test = tests.setdefault(cell.seed, (cell, run.splits["test"]))
+        if run.splits["test"] != test:
+            raise UserError(
+                f"{cell.folder} was tested on other texts than {first.folder}, so they can't be compared; choose "
+                "another --output_dir, or move one of the two away"
+            )
+
+
+def check_same_texts(cells: Sequence[Cell]) -> None:
+    """Make sure that equal data flags meant equal texts.
+
+    Args:
+        cells: Finished ones.
+
+    Raises:
+        UserError: They did not: a file has changed between two cells.
+    """
+    seen: dict[str, tuple[Cell, dict[str, str]]] = {}
+    for cell in cells:
+        found = read_run(cell.folder).splits
+        flags = repr([cell.recipe.get(name) for name in DATA_FLAGS])  # `split_seed` among them
+        first, splits = seen.setdefault(flags, (cell, found))
+        if found != splits:
+            raise UserError(
+                f"{first.folder} and {cell.folder} had other texts by the same flags: files have changed since; "
+                "choose another --output_dir, or move the older of the two away"
+            )
+
+
+def check_other_splits(cells: Sequence[Cell]) -> None:
+    """Make sure that seeds split the same data in other ways, and not other data.
+
+    Args:
+        cells: Finished ones.
+
+    Raises:
+        UserError: A file has changed between two seeds.
+    """
+    seen: dict[str, tuple[Cell, dict[str, Any]]] = {}
+    for cell in cells:
+        flags = repr([cell.recipe.get(name) for name in DATA_FLAGS if name != "split_seed"])
+        first, found = seen.setdefault(flags, (cell, of_any_split(cell)))
+        if of_any_split(cell) != found:
+            raise UserError(
+                f"{first.folder} and {cell.folder} are parts of other data, by the same flags: files have changed "
+                "since; choose another --output_dir, or move the older of the two away"
+            )
+
+
+def of_any_split(cell: Cell) -> dict[str, Any]:
+    """What of a cell's data is the same for every seed of the split."""
+    splits = read_run(cell.folder).record["data"]["splits"]
+    found: dict[str, Any] = {"test_rows": splits["test"]["rows"]}
+    if not cell.recipe.get("drop_leaked"):  # which texts stand in two splits depends on the split
+        found["rows"] = sum(each["rows"] for each in splits.values())
+    if not cell.recipe.get("test_size"):
+        found["test"] = splits["test"]["sha256"]
+    return found
