@@ -94,7 +94,7 @@ def _headline(files: RunFolder) -> str | None:
         return None
     return (
         f"Of {count:,} held-out test texts, it labelled **{100 * accuracy:.1f} %** correctly "
-        f"(95 % interval: ± {100 * _half_width(accuracy, int(count)):.1f} points)."
+        f"(95 % interval: {_interval(accuracy, int(count))} %)."
         + (f" **{leaked:,} of them stand in the training texts, too.**" if (leaked := _leaked(files.run)) else "")
     )
 
@@ -104,10 +104,10 @@ def _leaked(run: dict[str, Any], split: str = "test") -> int:
     return int(run.get("data", {}).get("splits", {}).get(split, {}).get("also_in_training", 0))
 
 
-def _half_width(share: float, count: int) -> float:
-    """Half of the 95 % interval of a share (Wilson 1927)."""
+def _interval(share: float, count: int) -> str:
+    """The 95 % interval of a share (Wilson 1927), in percent."""
     low, high = binomtest(round(share * count), count).proportion_ci(method="wilson")
-    return float(high - low) / 2
+    return f"{100 * low:.1f} to {100 * high:.1f}"
 
 
 def _scores(files: RunFolder) -> str | None:
@@ -189,10 +189,13 @@ def _training(files: RunFolder) -> list[str]:
         facts.append(f"{model['parameters']:,} parameters, of which {trained:,} were trained")
     if is_number(train.get("epoch")):
         facts.append(f"{train['epoch']:g} epochs")
-    if is_number(train.get("train_loss")):
+    is_resumed = (
+        run.get("arguments", {}).get("resume_from_checkpoint") is not None
+    )  # Trainer then tells of the rest only
+    if is_number(train.get("train_loss")) and not is_resumed:
         facts.append(f"mean training loss {train['train_loss']:.4f}")
     seconds = train.get("train_runtime", run.get("seconds"))
-    if is_number(seconds):
+    if is_number(seconds) and not is_resumed:
         facts.append(f"{_duration(seconds)} on {_machine(machine)}" if machine else _duration(seconds))
     if is_number(peak := run.get("peak_memory_mb", {}).get("ram")):
         facts.append(f"at most {peak:,} MB of memory")
@@ -239,7 +242,7 @@ def _limits(files: RunFolder, languages: list[str]) -> list[str]:
     if files.config.get("problem_type") != "regression":
         limits.append(
             "Scores were fitted on validation texts to be right as often as they say; on other texts they will be off."
-            if is_number(files.validation.get("temperature"))
+            if is_number(files.validation.get("temperature")) and not files.config.get("prior_correction")
             else "A score of 0.9 doesn't mean that 9 of 10 such answers are right, unless that was measured."
         )
     if files.config.get("problem_type") in (None, "single_label_classification"):

@@ -94,6 +94,30 @@ def test_test_texts_that_were_trained_on_are_told_beside_the_score(tmp_path):
     assert "- 1,234 test texts stand in the training texts, too, word for word: scores on them are too high." in text
 
 
+def test_the_interval_of_a_perfect_score_ends_at_all(tmp_path):
+    folder = make_run(tmp_path)
+    write(folder / "test_results.json", read(folder, "test_results.json") | {"test_accuracy": 1.0, "test_samples": 20})
+    assert "labelled **100.0 %** correctly (95 % interval: 83.9 to 100.0 %)." in card_of(folder).text
+
+
+def test_after_resuming_loss_and_duration_of_the_last_part_are_left_out(tmp_path):
+    folder = make_run(tmp_path)
+    assert "mean training loss" in card_of(folder).text
+    run = read(folder, "run.json")
+    run["arguments"]["resume_from_checkpoint"] = "last"
+    write(folder / "run.json", run)
+    text = card_of(folder).text
+    assert "mean training loss" not in text and "5 min 3 s" not in text
+
+
+def test_a_prior_correction_takes_the_promise_of_calibration_back(tmp_path):
+    folder = make_run(tmp_path)
+    write(folder / "eval_results.json", read(folder, "eval_results.json") | {"eval_temperature": 1.2})
+    assert "to be right as often as they say" in card_of(folder).text
+    write(folder / "config.json", read(folder, "config.json") | {"prior_correction": [0.5, 0.0, -0.5]})
+    assert "to be right as often as they say" not in card_of(folder).text
+
+
 def test_usage_pins_the_revision_of_the_repo_with_its_code(tmp_path):
     blocks = usage_blocks(pin_usage(card_of(make_run(tmp_path)).content, "bob/news", "0123abc"))
     assert blocks[0] == 'REPO = "bob/news"\nREVISION = "0123abc"\n'

@@ -178,8 +178,10 @@ class LabelScheme:
         used = set(pc.unique(texts).to_pylist()) - {"", None}
         if any(map(whole_number, self.number_names)) or not all(map(whole_number, used)):
             return texts  # they are names
-        numbers = pc.replace_substring_regex(texts, r"\.0$", "")
-        ids = pc.if_else(pc.equal(numbers, ""), None, numbers).cast(pa.int64())
+        values = pc.unique(texts)
+        spelled = [whole_number(text) if text else None for text in values.to_pylist()]
+        numbers = pa.array([int(each) if each else None for each in spelled], pa.int64())
+        ids = pc.take(numbers, pc.index_in(texts, value_set=values))
         return names_of_ids(ids, self.number_names, f"'{part.where}'")
 
     def _used(self, part: Part) -> set[str]:

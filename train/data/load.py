@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict
+from datasets.fingerprint import generate_random_fingerprint
 
 # Not public, but scikit-learn's own rules to the letter, and unchanged since 2013.
 from sklearn.datasets._twenty_newsgroups import strip_newsgroup_footer, strip_newsgroup_header, strip_newsgroup_quoting
@@ -20,7 +21,7 @@ from salience.configuration.flags.data_arguments import DataArguments, FileArgum
 from salience.configuration.flags.rule_kinds import changed_flags
 from salience.train.data.encoded import count_classes, label_array, labels_of
 from salience.train.data.labels import LabelScheme
-from salience.train.data.leaks import without_leaks
+from salience.train.data.leaks import tell_contradictions, without_leaks
 from salience.train.data.paths import resolve_path
 from salience.train.data.sources.files import FORMAT_FLAGS, read_file, reader_of, refuse_unused
 from salience.train.data.sources.memory import as_splits, read_table, test_table
@@ -135,6 +136,7 @@ def load_splits(args: DataArguments, given: Any = None, known: LabelScheme | Non
     splits = {split: _dataset(several, scheme) for split, several in parts.items()}
     if args.clean:
         splits = {split: _clean(rows, args.clean) for split, rows in splits.items()}
+    tell_contradictions(splits, scheme)
     splits, leaked = without_leaks(_split(splits, scheme, args), scheme, args.drop_leaked)
     source = describe_source(args, given)
     return TextData(
@@ -200,7 +202,8 @@ def _dataset(parts: list[Part], scheme: LabelScheme) -> Dataset:
     tables = [pa.table({"text": part.text, "labels": scheme.encode(part)}) for part in parts]
     # Straight from Arrow, without the cache of `datasets`: a file that was changed is always read anew, and nothing
     # is left behind in the home folder.
-    return Dataset(pa.concat_tables(tables))
+    # Without a fingerprint, it would hash the whole table in one piece, which Arrow can't beyond 2 GiB of text.
+    return Dataset(pa.concat_tables(tables), fingerprint=generate_random_fingerprint())
 
 
 def clean_texts(texts: list[str], rules: Sequence[str]) -> list[str]:

@@ -136,7 +136,8 @@ def _numbers(part: Part) -> np.ndarray | None:
     if not (is_number or (part.is_text and pa.types.is_string(kind))):
         return None
     try:
-        return part.label.cast(pa.float64(), safe=False).to_numpy()
+        cells = pc.utf8_trim_whitespace(part.label) if pa.types.is_string(kind) else part.label
+        return cells.cast(pa.float64(), safe=False).to_numpy()
     except pa.ArrowInvalid:
         return None
 

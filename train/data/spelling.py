@@ -115,7 +115,7 @@ def _may_be_list(text: str) -> bool:
 
 def whole_number(text: str) -> str | None:
     """3 and 3.0 as 3, 03 as 03; None for anything else, 03.0 too, which no program writes for a number."""
-    found = re.fullmatch(r"([+-]?\d+)|(-?(?:0|[1-9]\d*))\.0", text)
+    found = re.fullmatch(r"([+-]?[0-9]{1,18})|(-?(?:0|[1-9][0-9]{0,17}))\.0", text)  # that 64 bits hold
     return found[1] or found[2] if found else None
 
 
@@ -130,10 +130,10 @@ def date(text: str) -> str | None:
         return None
     try:
         time = pd.Timestamp(text)
-    except ValueError:
+        is_day = time == time.normalize() and time.tzinfo is None
+        return str(time.date()) if is_day else str(time)
+    except (ValueError, NotImplementedError):  # of the year 0
         return None
-    is_day = time == time.normalize() and time.tzinfo is None
-    return str(time.date()) if is_day else str(time)
 
 
 # A function that gives the one spelling of texts of its kind.

@@ -93,7 +93,8 @@ def _adapter_config(folder: Path, name: str) -> bytes:
     config = read_json(folder / name)
     run = next((path for path in (folder / RUN_FILE, folder.parent / RUN_FILE) if path.is_file()), None)
     named = read_json(run).get("model", {}).get("encoder") if run else None
-    base = next((each for each in (config.get("base_model_name_or_path"), named) if is_hub_id(each)), None)
+    # What the run says comes first: whether the adapter's is a folder depends on where this is asked.
+    base = next((each for each in (named, config.get("base_model_name_or_path")) if is_hub_id(each)), None)
     if base is None:
         raise UserError(
             f"{folder / name} must name a base model on the Hub, or nobody else can load the adapter: "

@@ -143,6 +143,40 @@ def test_csv_files_of_a_data_set_are_read_as_train_file_reads_them(cells, separa
     assert all_rows(found) == all_rows(expected) == sorted(CELLS[cells] * 6)
 
 
+NUMBERED = """---
+dataset_info:
+  features:
+  - name: text
+    dtype: string
+  - name: label
+    dtype:
+      class_label:
+        names:
+          "0": "1"
+          "1": "2"
+          "2": "3"
+configs:
+- config_name: default
+  data_files:
+  - {split: train, path: train.csv}
+  - {split: test, path: test.csv}
+---
+"""
+
+
+def test_ids_of_classes_that_are_called_by_numbers_are_told_over_all_files(tmp_path):
+    (tmp_path / "README.md").write_text(NUMBERED)
+    write_csv(tmp_path / "test.csv", [("x", "1"), ("y", "2")])
+    write_csv(tmp_path / "train.csv", [(f"t{i}", str(i % 3)) for i in range(30)])  # ids, 0 among them
+    data = from_hub(str(tmp_path))
+    assert (data.label_names, list(data.splits["test"]["labels"])) == (["1", "2", "3"], [1, 2])
+    write_csv(tmp_path / "train.csv", [(f"t{i}", str(i % 3 + 1)) for i in range(30)])  # names, 3 among them
+    assert list(from_hub(str(tmp_path)).splits["test"]["labels"]) == [0, 1]
+    write_csv(tmp_path / "train.csv", [(f"t{i}", str(i % 2 + 1)) for i in range(30)])
+    with pytest.raises(UserError, match="can be names of classes or their ids"):
+        from_hub(str(tmp_path))
+
+
 def test_what_train_file_refuses_in_csv_files_is_refused_in_a_data_set(tmp_path):
     write_csv(tmp_path / "train.csv", [*ROWS, ('"open', "news"), *ROWS, ('end"', "news")])
     for broken, flags in (("swallows the rows", {}), ("has no column 'body'", {"text_column": "body"})):

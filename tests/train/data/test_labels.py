@@ -124,6 +124,27 @@ def test_whole_numbers_are_regression_only_on_demand(tmp_path):
     assert load(versions, problem_type="single_label_classification").label_names == ["1.5", "2.0"]
 
 
+def test_numbers_with_a_space_before_them_are_numbers(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_text("text, label\n" + "".join(f"t{i}, {i / 4}\n" for i in range(20)))
+    assert load(str(file), label_column=" label").problem_type == "regression"
+
+
+@pytest.mark.parametrize(("cells", "names"), [(("+1", "-1"), ("neg", "pos")), (("+1", "0"), ("no", "yes"))])
+def test_signed_numbers_are_ids_or_refused(tmp_path, cells, names):
+    file = write_csv(tmp_path / "a.csv", [(f"t{i}", cells[i % 2]) for i in range(20)])
+    if "-1" in cells:
+        assert "the label id -1 of" in failure(file, class_names=list(names))
+    else:
+        assert load(file, class_names=list(names)).label_names == list(names)
+
+
+def test_numbers_beyond_64_bits_and_the_year_0_are_names(tmp_path):
+    for name, cells in (("a", ["9" * 30, "8" * 30]), ("b", ["0000-01-01", "0000-02-01"])):
+        file = write_csv(tmp_path / f"{name}.csv", [(f"t{i}", cells[i % 2]) for i in range(20)])
+        assert load(file).label_names == sorted(cells)
+
+
 def test_regression_needs_numbers(tmp_path):
     file = write_csv(tmp_path / "a.csv", [("x", "1.5"), ("y", "much")])
     assert "label 'much' in row 2" in failure(file, problem_type="regression")

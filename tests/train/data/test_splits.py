@@ -89,6 +89,14 @@ def test_max_train_samples(tmp_path):
     assert len(load(file, max_train_samples=1000).splits["train"]) == 85
 
 
+def test_texts_with_several_labels_in_several_rows_are_told(tmp_path, caplog):
+    twice = [("one", "news"), ("one", "sport"), ("two", "news"), ("two", "news"), ('""', "news"), ('""', "sport")]
+    load(write_csv(tmp_path / "a.csv", [*ROWS, *twice[2:]]), keep_empty_texts=True)
+    assert "with different labels" not in caplog.text
+    load(write_csv(tmp_path / "b.csv", [*ROWS, *twice]), keep_empty_texts=True)
+    assert "1 texts stand several times, with different labels" in caplog.text
+
+
 def test_training_texts_that_are_held_out_too_are_reported_and_can_be_dropped(tmp_path, caplog):
     train = write_csv(tmp_path / "a.csv", [*ROWS, ('""', "news")])
     test = write_csv(tmp_path / "t.csv", [ROWS[0], ROWS[0], ("new", "news"), ('""', "news")])

@@ -111,6 +111,14 @@ def test_cut_weights_are_no_weights(tmp_path):
     assert "is no whole file of weights" in refusal(folder)
 
 
+def test_a_base_that_was_a_folder_is_named_as_the_run_names_it(tmp_path, monkeypatch):
+    folder = small_run(tmp_path / "run", run={"model": {"encoder": "me/base"}})
+    save_file(WEIGHTS, folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "models/base"}')
+    monkeypatch.chdir(tmp_path)  # where models/base isn't
+    assert json.loads(read_contents(folder)["adapter_config.json"])["base_model_name_or_path"] == "me/base"
+
+
 @pytest.mark.parametrize(
     ("removed", "added", "sentence"),
     [

@@ -12,6 +12,7 @@ from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments
 from salience.train.data.formats.csv import read_csv
 from salience.train.data.sources.hub_files import refuse_unheeded
+from salience.train.data.spelling import whole_number
 from salience.train.data.tables import Part
 
 
@@ -38,15 +39,15 @@ def read_csv_files(builder: datasets.DatasetBuilder, args: DataArguments) -> dic
     if args.separator is None and config.sep != CsvConfig().sep:
         args = replace(args, separator=config.sep)
     loader = datasets.DownloadManager(dataset_name=name)  # files of this machine stay where they are
-    class_names = _class_names(builder, args)
     parts = {}
     for split, files in config.data_files.items():
         paths = loader.download([str(file) for file in files])
         parts[str(split)] = [
-            _with_names(read_csv(Path(path), f"{name}/{str(file).rpartition('/')[2]}", args), class_names)
+            read_csv(Path(path), f"{name}/{str(file).rpartition('/')[2]}", args)
             for path, file in zip(paths, files, strict=True)
         ]
-    return parts
+    names = _class_names(builder, args)
+    return parts if names is None else _with_names(parts, names)
 
 
 def _class_names(builder: datasets.DatasetBuilder, args: DataArguments) -> list[str] | None:
@@ -55,10 +56,23 @@ def _class_names(builder: datasets.DatasetBuilder, args: DataArguments) -> list[
     return list(feature.names) if isinstance(feature, datasets.ClassLabel) and feature.names else None
 
 
-def _with_names(part: Part, names: list[str] | None) -> Part:
-    """The cells hold either the names that the card lists, or their ids."""
-    if names is None or set(pc.unique(part.label).to_pylist()) <= set(names):
-        return replace(part, class_names=names)
+def _with_names(parts: dict[str, list[Part]], names: list[str]) -> dict[str, list[Part]]:
+    """The cells of all files hold either the names that the card lists, or their ids."""
+    files = [part for several in parts.values() for part in several]
+    used = set().union(*(pc.unique(part.label).to_pylist() for part in files)) - {None}
+    ids = {cell: int(number) for cell in used if (number := whole_number(cell)) is not None}
+    are_ids = len(ids) == len(used) and all(0 <= number < len(names) for number in ids.values())
+    if not used <= set(names):
+        return {split: [_with_ids(part, names) for part in several] for split, several in parts.items()}
+    if are_ids and any(names[number] != cell for cell, number in ids.items()):
+        raise UserError(
+            f"the labels of '{files[0].where}' can be names of classes or their ids, as the data set's card lists "
+            "whole numbers for names; give the files by --train_file"
+        )
+    return {split: [replace(part, class_names=names) for part in several] for split, several in parts.items()}
+
+
+def _with_ids(part: Part, names: list[str]) -> Part:
     try:
         ids = part.label.cast(pa.int64())
     except pa.ArrowInvalid as error:
