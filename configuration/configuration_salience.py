@@ -19,8 +19,9 @@ logger = logging.get_logger(__name__)
 IS_VERSION_4 = transformers.__version__.startswith("4.")
 
 # Of the folders that this code writes. It goes up when older code would give other answers; the code then reads every
-# format up to its own, and a folder without a number has format 1. Format 2 may have an `ngram_damping`.
-FORMAT = 2
+# format up to its own, and a folder without a number has format 1. Format 2 may have an `ngram_damping`, format 3 a
+# `label_scale`.
+FORMAT = 3
 # What was fitted for a model's classes, and its value before that.
 FITTED: dict[str, Any] = {
     "logit_temperature": 1.0,
@@ -68,6 +69,8 @@ class SalienceConfig(PretrainedConfig):
             {methods, random, texts} on the model's own scale. None: nobody has measured it.
         review_threshold: Confidence below which an answer is for a person to look at, 0 to 1; None: nobody has asked.
         label_thresholds: Probability from which on each label is given, where a text can have several; None: 0.5.
+        label_scale: Mean and standard deviation of the training labels of a regression: its answer is the network's
+            times the second plus the first. None: the network's itself.
         kwargs: Everything that `PretrainedConfig` takes (`id2label`, `label2id`, `num_labels`, `problem_type`, ...),
             and `salience_format`, the `FORMAT` of the folder. A model of texts of another column than `text` also has
             `text_columns`, and `text_separator` where they are several: a text that it reads is
@@ -98,6 +101,7 @@ class SalienceConfig(PretrainedConfig):
         explanation: dict[str, Any] | None = None,
         review_threshold: float | None = None,
         label_thresholds: list[float] | None = None,
+        label_scale: list[float] | None = None,
         **kwargs: Any,
     ) -> None:
         family = type(self).__name__.removesuffix("Config")
@@ -131,6 +135,7 @@ class SalienceConfig(PretrainedConfig):
         self.explanation = explanation
         self.review_threshold = review_threshold
         self.label_thresholds = label_thresholds
+        self.label_scale = label_scale
         check_types(self, SalienceConfig)
         check_classes(kwargs)
         super().__init__(**kwargs)
@@ -185,7 +190,7 @@ class SalienceConfig(PretrainedConfig):
                 super().__setattr__("label2id", {name: index for index, name in names_by_id(value).items()})
         if name == "problem_type" and None not in (old := self.__dict__.get(name), value) and old != value:
             self.drop_fitted(tuple(FITTED), "the model's problem type has changed")
-        if name == "ngram_damping" and value:
+        if name in ("ngram_damping", "label_scale") and value:
             super().__setattr__("salience_format", FORMAT)  # a model of before may be trained on
         super().__setattr__(name, value)
 

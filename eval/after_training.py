@@ -99,6 +99,9 @@ def evaluate(trainer: SalienceTrainer, texts: PreparedTexts, data: TextData, tun
             results |= compute_scores(predictions)
         if has_place and tuning.target_accuracy is not None:
             results["review"] = reviewed(predictions, tuning.target_accuracy, config.review_threshold)
+        if (explained := results.get("r2")) is not None and explained < 0:
+            says = "the answers to the %s texts are further off than the mean of their labels would be (r2 %.2f)"
+            logger.warning(says, split, explained)
         folder = Path(trainer.args.output_dir)
         write_results(folder, split, results)
         write_predictions(folder, split, order, predictions)

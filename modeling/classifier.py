@@ -122,7 +122,7 @@ class ClassifierMixin:
 
         Args:
             input_ids: (B, T) token ids.
-            attention_mask: (B, T), non-zero for a token; padding may lie on either side. None: no padding.
+            attention_mask: (B, T), 1 for a token and 0 for padding, on either side. None: no padding.
             token_type_ids: (B, T), for encoders that know them.
             inputs_embeds: (B, T, E) token embeddings instead of ids.
             labels: (B,) class ids, (B, C) zeros and ones, or real values, by `config.problem_type`.
@@ -144,6 +144,10 @@ class ClassifierMixin:
             return_dict=True,
         )
         logits_BC = self.classifier(self.dropout(document.pooler_output))
+        if self.config.label_scale is not None:
+            mean, deviation = self.config.label_scale
+            # Not in bfloat16, in which 1,001 is 1,000.
+            logits_BC = logits_BC.to(torch.promote_types(logits_BC.dtype, torch.float32)) * deviation + mean
         if not self.training:
             logits_BC = self.corrected(logits_BC, input_ids, attention_mask, inputs_embeds)
         elif torch.is_grad_enabled():
@@ -162,6 +166,12 @@ class ClassifierMixin:
             cross_attentions=document.cross_attentions,
             auxiliary_loss=document.auxiliary_loss,
         )
+
+    def save_pretrained(self, *arguments: Any, **options: Any) -> Any:
+        """As `PreTrainedModel.save_pretrained`; evidence goes that was dropped with the labels which it is of."""
+        if not self.config.num_ngrams:
+            self.ngrams = None
+        return super().save_pretrained(*arguments, **options)  # type: ignore[misc]  # of the class that this is mixed in
 
     def corrected(
         self, logits_BC: Tensor, input_ids: Tensor | None, attention_mask: Tensor | None, inputs_embeds: Tensor | None

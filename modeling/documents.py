@@ -36,17 +36,19 @@ class Document:
 
         Args:
             text: The text.
-            encoding: What the tokenizer made of it, without padding.
+            encoding: What the tokenizer made of it; padding is left out.
             row: Which of the encoding's texts it is.
             spans: (T, 2) the tokenizer's `offset_mapping` of it.
         """
-        words = [-1 if word is None else word for word in encoding.word_ids(row)]
+        read = encoding.encodings[row]  # type: ignore[index]  # a fast tokenizer's
+        is_token = np.array(read.attention_mask, dtype=bool)
+        words = np.array([-1 if word is None else word for word in encoding.word_ids(row)], dtype=int)[is_token]
         # Numbered anew: some tokenizers skip numbers.
         _, numbers = np.unique([word for word in words if word >= 0], return_inverse=True)
         word_of = np.full(len(words), -1)
-        word_of[np.array(words, dtype=int) >= 0] = numbers
-        ids = np.array(encoding.encodings[row].ids, dtype=int)  # type: ignore[index]  # a fast tokenizer's
-        return cls(text, ids, np.array(spans, dtype=int).reshape(-1, 2), word_of)
+        word_of[words >= 0] = numbers
+        places = np.array(spans, dtype=int).reshape(-1, 2)[is_token]
+        return cls(text, np.array(read.ids, dtype=int)[is_token], places, word_of)
 
     @property
     def num_words(self) -> int:

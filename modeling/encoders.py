@@ -21,6 +21,7 @@ from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 # A modeling file must itself import each file of ours that it needs: transformers 4 loads no others from a folder.
+from .encoder_checks import attend_fully, check_reading, takes_a_mask
 from .salience_base import SaliencePreTrainedModel, check_finite
 from .unpadded import NAME as UNPADDED
 from .unpadded import learned_positions
@@ -62,8 +63,8 @@ class EncoderPreTrainedModel(SaliencePreTrainedModel):
             options: Fields of our configuration (`alpha`, `num_labels`, `id2label`, `window_stride`, ...).
 
         Raises:
-            ValueError: The encoder is an encoder-decoder or takes no mask, its checkpoint lacks weights, or an option
-                is out of range.
+            ValueError: The encoder is an encoder-decoder, takes no mask or can't be read (`check_reading`), its
+                checkpoint lacks weights, or an option is out of range.
             OSError: There is no such encoder.
         """
         trusted: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
@@ -79,7 +80,9 @@ class EncoderPreTrainedModel(SaliencePreTrainedModel):
                 f"{name_or_path} takes no attention_mask, and padding might change its answers; give another"
             )
         set_attention_dropout(encoder_config, model_class, attention_dropout)
+        attend_fully(encoder_config)
         encoder = load_encoder(name_or_path, encoder_config, revision)
+        check_reading(encoder, name_or_path)
         forget_origin(encoder.config)
         num_prefix, num_suffix = count_special_tokens(tokenizer)
         limit = min(tokenizer.model_max_length, position_limit(encoder), trained_length(name_or_path, revision))
@@ -171,7 +174,9 @@ def build_encoder(config: Any) -> PreTrainedModel:
     """
     encoder_config = config.encoder_config
     model_class = AutoModel._model_mapping[type(encoder_config)]
-    encoder = AutoModel.from_config(encoder_config, trust_remote_code=False, **without_pooler(model_class))
+    # Of the type of what stands on it, whatever its checkpoint had.
+    options = {"dtype": torch.get_default_dtype(), **without_pooler(model_class)}
+    encoder = AutoModel.from_config(encoder_config, trust_remote_code=False, **options)
     limit = position_limit(encoder)
     if (config.window_size or 0) > limit:
         raise ValueError(f"window_size = {config.window_size} is more than the encoder's {limit} positions")
@@ -277,17 +282,10 @@ def without_pooler(model_class: Any) -> dict[str, bool]:
     return {"add_pooling_layer": False} if has_switch else {}
 
 
-def takes_a_mask(model_class: Any) -> bool:
-    """Whether models of a class, or of a tuple of such, can be told what is padding."""
-    classes = model_class if isinstance(model_class, tuple) else (model_class,)
-    return all("attention_mask" in signature(each.forward).parameters for each in classes)
-
-
 def position_limit(encoder: PreTrainedModel) -> int:
-    """Tokens that an encoder can number: rows of its position embedding, or what its configuration says."""
-    if (rows := position_rows(encoder)) is not None:
-        return rows
-    return getattr(encoder.config, "max_position_embeddings", None) or NO_LIMIT
+    """Tokens that an encoder can number: rows of its position embedding and what its configuration says, the fewer."""
+    said = getattr(encoder.config, "max_position_embeddings", None) or 0
+    return min(position_rows(encoder) or NO_LIMIT, said if said > 0 else NO_LIMIT)  # XLNet says -1
 
 
 def count_special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:

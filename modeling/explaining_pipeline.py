@@ -13,7 +13,7 @@ from .attributions import method_named
 from .documents import Document
 from .explaining import best_method, explain
 from .ragged import Ragged  # noqa: F401
-from .subject import Subject
+from .subject import Subject, twin
 from .unpadded import in_one_row  # noqa: F401
 from .windows import cells_of_call  # noqa: F401
 
@@ -81,7 +81,7 @@ class ExplainingPipeline(TextClassificationPipeline):
         document = model_outputs.get("document")
         if document is None:
             return answers
-        subject = Subject(self.model, self.tokenizer, document)
+        subject = Subject(twin(self.model), self.tokenizer, document)
         method = method or best_method(self.model.config)[0]
         for answer in [answers] if isinstance(answers, dict) else answers:
             answer |= explain(subject, self.number_of(answer["label"] if target is None else target), method)

@@ -12,6 +12,7 @@ from .attributions import METHODS  # noqa: F401
 from .classifier import ClassifierMixin, ngram_evidence
 from .configuration_attn_pool import AttnPoolConfig
 from .documents import Document  # noqa: F401
+from .encoder_checks import check_reading  # noqa: F401
 from .encoders import EncoderPreTrainedModel, build_encoder
 from .explaining import explain  # noqa: F401
 from .explaining_pipeline import ExplainingPipeline  # noqa: F401

@@ -75,8 +75,7 @@ class MeanBaseline(nn.Module):
 
     def forward(self, embeds_BTE: Tensor, packed: PackedInputs) -> Read:
         """Mean over the words of a document; zero for one without any."""
-        mask_BT1 = packed.mask_BT[:, :, None].to(embeds_BTE.dtype)
-        return (embeds_BTE * mask_BT1).sum(1) / mask_BT1.sum(1).clamp(min=1), lambda: embeds_BTE
+        return packed.texts.mean(embeds_BTE.flatten(0, 1)[packed.cell_P]), lambda: embeds_BTE
 
 
 class GraphAttention(nn.Module):

@@ -22,6 +22,7 @@ from .classifier import ClassifierMixin, ngram_evidence
 from .configuration_hierarchical_attn import HierarchicalAttnConfig
 from .cross_attention import CrossAttention
 from .documents import Document  # noqa: F401
+from .encoder_checks import check_reading  # noqa: F401
 from .encoders import EncoderPreTrainedModel, build_encoder
 from .explaining import explain  # noqa: F401
 from .explaining_pipeline import ExplainingPipeline  # noqa: F401

@@ -41,6 +41,33 @@ def hold_in_bfloat16(encoder: nn.Module | None) -> Callable[[], None]:
     return undo
 
 
+def bfloat16_fault(encoder: nn.Module | None, autocast: bool, held: bool) -> str | None:
+    """Why an encoder can't read in bfloat16, as its own code mixes up types; None where it can.
+
+    Args:
+        encoder: Reads a text of two tokens; None reads nothing.
+        autocast: Under `torch.autocast`, as in training.
+        held: In bfloat16 as `hold_in_bfloat16` makes it.
+    """
+    if encoder is None or is_sharded(encoder):
+        return None
+    device, was_training = next(encoder.parameters()).device, encoder.training
+    text_1T = torch.ones(1, 2, dtype=torch.long, device=device)
+    undo = hold_in_bfloat16(encoder if held else None)
+    try:
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+            # Its class's forward: what an encoder cache has put before it would keep this text.
+            type(encoder).forward(encoder.eval(), input_ids=text_1T, attention_mask=text_1T)
+    except RuntimeError as error:
+        return str(error).strip().partition("\n")[0]
+    except (ValueError, TypeError):
+        return None  # it wants more than a text, which says nothing of types
+    finally:
+        undo()
+        encoder.train(was_training)
+    return None
+
+
 def _rounded_inputs(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
     return _cast(inputs, torch.bfloat16), {name: _cast(value, torch.bfloat16) for name, value in named.items()}
 

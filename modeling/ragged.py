@@ -250,7 +250,8 @@ class Ragged:
 
     def mean(self, x_ND: Tensor) -> Tensor:
         """Mean over each segment, (S, D); zero for an empty one."""
-        return self.sum(x_ND) / self.lengths_S.clamp(min=1).to(x_ND.dtype)[:, None]
+        # A half-precision number ends at 65,504, which may be fewer than the items.
+        return (self.sum(x_ND).float() / self.lengths_S.clamp(min=1)[:, None]).to(x_ND.dtype)
 
     def max(self, x_ND: Tensor) -> Tensor:
         """Maximum over each segment, (S, D); zero for an empty one."""

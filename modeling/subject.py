@@ -7,6 +7,7 @@ Shape suffixes
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,12 @@ import torch
 
 from .documents import Document, padded
 from .windows import cells_of_call
+
+
+def twin(model: Any) -> Any:
+    """A model of the same weights: what is hooked into it meanwhile doesn't reach the answers of other threads."""
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return deepcopy(model, shared)
 
 
 @dataclass

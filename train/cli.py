@@ -26,6 +26,7 @@ from salience.model_cards.run_folder import ADAPTER_FOLDER, CARD_FILE, RUN_FILE,
 from salience.modeling.encoders import pretrained_encoder
 from salience.train.building.build import build_model
 from salience.train.building.further import SEEN_BEFORE, Start, pin_revision
+from salience.train.building.label_scale import answer_in_labels
 from salience.train.building.text_columns import choose_separator, remember_columns
 from salience.train.data.load import TextData, load_splits
 from salience.train.flag_checks import check_flags, check_model, loss_on
@@ -170,6 +171,7 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
         model, tokenizer = start.ready(model_args, data)
     else:
         model, tokenizer = build_model(model_args, data.splits["train"]["text"], data.label_names, data.problem_type)
+        answer_in_labels(model, data)
     remember_columns(model.config, tokenizer, data_args)
     has_encoder = pretrained_encoder(model) is not None if start else model_args.encoder
     family = FAMILIES[start.family if start else model_args.model]

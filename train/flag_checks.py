@@ -17,6 +17,8 @@ from salience.configuration.flags.model_arguments import chosen_options
 from salience.configuration.flags.training_arguments import SalienceTrainingArguments
 from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.model_cards.run_folder import is_hub_id
+from salience.train.building.encoder_loading import refuse_bfloat16
+from salience.train.building.label_scale import label_scale
 from salience.train.data.load import TextData
 from salience.train.loop.assembly import name_best_metric
 from salience.train.loop.losses import LabelStatistics, TrainingLoss, balancing_flag
@@ -74,13 +76,17 @@ def loss_on(
     if tuning.balanced_sampling and (statistics is None or statistics.is_multi_label):
         raise UserError("--balanced_sampling needs exactly one class for each text")
     name_best_metric(training, data.problem_type)
-    return TrainingLoss(tuning, data.problem_type, statistics, training.label_smoothing_factor), statistics
+    _, deviation = label_scale(data) or (0.0, 1.0)
+    loss = TrainingLoss(tuning, data.problem_type, statistics, training.label_smoothing_factor, deviation)
+    return loss, statistics
 
 
 def check_model(model: PreTrainedModel, model_args: Any, training: SalienceTrainingArguments) -> None:
     """Refuse flags that the model, once built, has no place for."""
     if training.gradient_checkpointing and not any(hasattr(part, "gradient_checkpointing") for part in model.modules()):
         raise UserError(f"--gradient_checkpointing is for Transformers; leave it out with --model {model_args.model}")
+    if training.bf16:
+        refuse_bfloat16(model)
     _check_optimizer(model, training)
 
 

@@ -21,7 +21,7 @@ OF_A_RUN = frozenset({"model", "model_revision", "encoder_cache"})
 NOT_FLAGS = {
     "encoder_config", "num_prefix_tokens", "num_suffix_tokens", "pad_token_id", "sentence_end_ids", "architecture",
     "logit_temperature", "prior_correction", "ngram_weight", "ngram_damping", "num_ngrams", "explanation",
-    "review_threshold", "label_thresholds", "kwargs", "self",
+    "review_threshold", "label_thresholds", "label_scale", "kwargs", "self",
 }  # fmt: skip
 # They count with a pretrained encoder only.
 WINDOW_OPTIONS = frozenset({"window_size", "window_stride"})

@@ -14,7 +14,7 @@ from transformers.utils import cached_file
 
 import salience.modeling  # noqa: F401  the Auto classes know our models, so that no code of a repository is run
 from salience.configuration.configuration_fields import check_classes
-from salience.configuration.errors import UserError
+from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.flag_rules import check
 from salience.configuration.flags.training_arguments import does_bf16_well
 from salience.configuration.hub import find_commit, read_config
@@ -22,7 +22,8 @@ from salience.configuration.model_files import loading_fault
 from salience.eval.reading.reader import Reader
 from salience.eval.reading.words import label_names
 from salience.model_cards.run_folder import is_hub_id
-from salience.modeling.encoders import NO_LIMIT, further_layers, load_weights, position_limit
+from salience.modeling.encoders import NO_LIMIT, further_layers, load_weights, position_limit, pretrained_encoder
+from salience.modeling.precision import bfloat16_fault
 from salience.modeling.salience_base import SaliencePreTrainedModel
 from salience.modeling.tokenizer_loading import PADDED_LENGTH, length_limit, read_tokenizer
 
@@ -57,6 +58,8 @@ def load_reader(arguments: ClassifierArguments) -> Reader:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)  # type: ignore[arg-type]  # its decorator
     bf16 = does_bf16_well(on_cpu=device.type == "cpu") if arguments.bf16 is None else arguments.bf16
+    if bf16 and (fault := bfloat16_fault(pretrained_encoder(model), autocast=False, held=True)):
+        raise UserError(f"{arguments.model} can't be read in bfloat16 ({one_line(fault)}); add --bf16 false")
     return Reader(model, tokenizer, arguments.batch_size, bf16)
 
 

@@ -4,6 +4,7 @@ import json
 import pickle
 
 import pytest
+import torch
 from transformers import (
     AutoTokenizer,
     BertForSequenceClassification,
@@ -14,10 +15,11 @@ from transformers import (
 
 from salience.modeling.attributions import METHODS
 from salience.modeling.explaining_pipeline import ExplainingPipeline
+from salience.modeling.subject import twin
 from salience.train.building.evidence import attach
 from tests.helpers.counting import learned
 from tests.helpers.slow import others_slow
-from tests.helpers.tiny import tiny_encoder_config, tiny_model
+from tests.helpers.tiny import random_batch, tiny_encoder_config, tiny_model
 
 TEXTS = [
     "market rates rose and shares of the bank . a goal in the last minute !",
@@ -99,6 +101,28 @@ def test_batches_explain_as_single_texts_do(name, is_counting, tokenizer):
                 assert one["weight"] == pytest.approx(other["weight"], abs=1e-5)
                 assert ("counts" in one) == is_counting
                 assert one.get("counts") == pytest.approx(other.get("counts"), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", others_slow(["attn_pool", "hierarchical", "lstm"], "attn_pool"))
+@pytest.mark.parametrize("method", ["leave_one_out", "integrated_gradients"])
+def test_padding_is_no_part_of_what_is_explained(name, method, tokenizer):
+    explains, _ = pipelines(name, tokenizer)
+    padded = {"padding": "max_length", "max_length": 40, "truncation": True}
+    expected = explains(TEXTS[0], explain=True, method=method)[0]["words"]
+    for side in ("right", "left"):
+        explains.tokenizer.padding_side = side
+        found = explains(TEXTS[0], explain=True, method=method, **padded)[0]["words"]
+        assert [each["word"] for each in found] == [each["word"] for each in expected]
+        assert [each["weight"] for each in found] == pytest.approx([each["weight"] for each in expected], abs=1e-6)
+
+
+def test_what_an_explanation_hooks_into_its_model_reaches_no_other_answer():
+    model = tiny_model("attn_pool")
+    other = twin(model)
+    other.register_forward_hook(lambda *_: pytest.fail("it was reached"))
+    model(**random_batch([5]))
+    assert all(ours is theirs for ours, theirs in zip(model.parameters(), other.parameters(), strict=True))
+    assert torch.equal(model(**random_batch([5])).logits, twin(model)(**random_batch([5])).logits)
 
 
 def test_each_answered_label_is_explained_and_any_class_on_demand(tokenizer):

@@ -7,6 +7,7 @@ from torch.testing import assert_close
 from transformers import AutoConfig, AutoModelForSequenceClassification, Trainer, TrainingArguments
 
 from salience.configuration.configuration_salience import FITTED
+from salience.eval import load_classifier
 from salience.modeling import BaselineConfig
 from tests.helpers.counting import give_evidence
 from tests.helpers.tiny import LABELS, random_batch, tiny_model
@@ -164,3 +165,12 @@ def test_reading_in_training_mode_without_gradients_drops_nothing():
     assert fields(model.config)["logit_temperature"] == 0.25
     model.eval()(**batch).logits.sum().backward()  # a gradient to look at, as attributions take it
     assert fields(model.config)["prior_correction"] == CORRECTION
+
+
+def test_evidence_of_classes_with_other_names_is_not_saved(tmp_path, tokenizer):
+    model = fitted("attn_pool")
+    model.config.id2label = {0: "a", 1: "b", 2: "c"}
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    loaded, _ = load_classifier(str(tmp_path))
+    assert loaded.ngrams is None and loaded.config.id2label[1] == "b"

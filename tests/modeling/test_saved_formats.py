@@ -51,6 +51,12 @@ def test_an_old_folder_that_learns_what_is_new_has_the_new_format(tmp_path):
         assert (saved["salience_format"], AutoConfig.from_pretrained(tmp_path).ngram_damping) == (number, damping)
 
 
+@pytest.mark.parametrize("scale", [[1.0], [0.0, 0.0], [0.0, -1.0], [0.0, float("inf")]])
+def test_a_scale_of_labels_that_is_none_is_refused(scale):
+    with pytest.raises(ValueError, match="label_scale = .* must be a mean and a standard deviation above 0"):
+        AttnPoolConfig(label_scale=scale)
+
+
 @pytest.mark.parametrize("damping", [1.0, -0.1, float("inf")])
 def test_a_damping_out_of_its_range_is_refused(damping):
     with pytest.raises(ValueError, match="ngram_damping = .* must be 0"):

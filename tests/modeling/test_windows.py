@@ -12,18 +12,29 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 from transformers import (
     AutoModel,
+    BertConfig,
+    BigBirdConfig,
+    BigBirdModel,
+    ConvBertConfig,
+    ConvBertModel,
     FNetConfig,
     FNetModel,
     LlamaConfig,
     LlamaModel,
     ModernBertConfig,
     ModernBertModel,
+    NystromformerConfig,
+    NystromformerModel,
     RobertaConfig,
     RobertaModel,
+    XLNetConfig,
+    XLNetModel,
+    XmodConfig,
+    XmodModel,
 )
 
 from salience.modeling import AttnPoolConfig, AttnPoolForSequenceClassification, encoders, windows
-from salience.modeling.encoders import TRAINED_FILE, position_limit
+from salience.modeling.encoders import NO_LIMIT, TRAINED_FILE, position_limit
 from salience.modeling.ragged import Ragged
 from salience.modeling.tokenizer_loading import read_tokenizer
 from salience.modeling.windows import encode_windows, pack_inputs, plan_windows
@@ -150,6 +161,54 @@ def test_an_encoder_that_takes_no_mask_is_refused(encoder_folder, tmp_path):
     FNetModel(FNetConfig(vocab_size=50, **size)).save_pretrained(folder)
     with pytest.raises(ValueError, match="takes no attention_mask"):
         AttnPoolForSequenceClassification.from_encoder(folder)
+
+
+TINY = {
+    "vocab_size": VOCAB_SIZE,
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (lambda: ConvBertModel(ConvBertConfig(**TINY, embedding_size=16)), "mixes padding into the tokens beside it"),
+        (lambda: XmodModel(XmodConfig(**TINY)), "can't be read as an encoder of texts"),
+    ],
+    ids=["convbert", "xmod"],
+)
+def test_an_encoder_that_cannot_be_read_so_is_refused(model, reason, encoder_folder, tmp_path):
+    folder = shutil.copytree(encoder_folder, tmp_path / "encoder")
+    model().save_pretrained(folder)
+    with pytest.raises(ValueError, match=reason):
+        AttnPoolForSequenceClassification.from_encoder(folder)
+
+
+def test_sparse_attention_that_is_given_up_is_left_out_from_the_first_text_on(encoder_folder, tmp_path):
+    folder = shutil.copytree(encoder_folder, tmp_path / "encoder")
+    BigBirdModel(BigBirdConfig(**TINY, block_size=4, num_random_blocks=1)).save_pretrained(folder)
+    model = AttnPoolForSequenceClassification.from_encoder(folder).eval()
+    assert model.config.encoder_config.attention_type == "original_full"
+    batch = random_batch([100])
+    with torch.no_grad():
+        before = model(**batch).logits
+        model(**random_batch([3]))
+        assert torch.equal(model(**batch).logits, before)
+
+
+def test_an_encoder_with_one_type_and_a_head_with_another_are_of_one(tmp_path):
+    config = AttnPoolConfig(encoder_config=BertConfig(**TINY, dtype="bfloat16"))
+    assert {weight.dtype for weight in AttnPoolForSequenceClassification(config).parameters()} == {torch.float32}
+
+
+def test_what_a_configuration_says_of_positions_counts_too():
+    assert (
+        position_limit(XLNetModel(XLNetConfig(vocab_size=60, d_model=16, n_layer=1, n_head=2, d_inner=16))) == NO_LIMIT
+    )
+    assert position_limit(NystromformerModel(NystromformerConfig(**TINY, max_position_embeddings=32))) == 32
 
 
 def test_a_tokenizer_always_says_what_is_padding(encoder_folder, tmp_path):

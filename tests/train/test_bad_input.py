@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, DebertaConfig, DebertaModel, FNetConfig, FNetModel
 
 from salience.modeling import AttnPoolForSequenceClassification
 from salience.train.cli import main
 from tests.helpers.paths import ROOT as REPO
+from tests.helpers.slow import others_slow
 
 
 def rows(*labels, text="a text about {label}"):
@@ -283,6 +284,26 @@ def test_a_trained_model_is_no_encoder(tmp_path, capsys):
 def test_flags_that_the_encoder_has_no_place_for(flags, expected, capsys):
     lines = refusal(f"{TOY} --encoder encoder {flags}", capsys)
     assert lines[-1].startswith("error: ") and expected in lines[-1]
+
+
+def test_an_encoder_that_cannot_be_held_in_bfloat16(tmp_path, capsys):
+    folder = shutil.copytree("encoder", tmp_path / "encoder")
+    sizes = {"vocab_size": len(AutoTokenizer.from_pretrained("encoder")), "hidden_size": 8, "num_hidden_layers": 1}
+    FNetModel(FNetConfig(**sizes, intermediate_size=8, max_position_embeddings=24)).save_pretrained(folder)
+    lines = refusal(f"{TOY} --encoder {folder} --model sequence_classification --bf16 true", capsys)
+    assert lines[-1].startswith("error: fnet can't be trained in bfloat16 (")
+
+
+@pytest.mark.parametrize("model", others_slow(["attn_pool", "sequence_classification"], "attn_pool"))
+def test_an_encoder_that_cannot_be_trained_in_bfloat16(model, tmp_path, capsys):
+    folder = shutil.copytree("encoder", tmp_path / "encoder")
+    vocabulary = len(AutoTokenizer.from_pretrained("encoder"))
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    DebertaModel(DebertaConfig(vocab_size=vocabulary, max_position_embeddings=24, **sizes)).save_pretrained(folder)
+    lines = refusal(f"{TOY} --encoder {folder} --model {model} --bf16 true", capsys)
+    assert lines[-1].startswith("error: deberta can't be trained in bfloat16 (")
+    assert lines[-1].endswith("; add --bf16 false")
+    assert main(f"{TOY} --encoder {folder} --model {model} --bf16 false --num_train_epochs 1".split()) == 0
 
 
 def test_the_program_itself():

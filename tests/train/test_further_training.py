@@ -153,9 +153,12 @@ def test_numbers_can_follow_classes(folder, here, tmp_path):
     write_csv(tmp_path / "numbers.csv", [(text, len(text) / 7) for text, _ in toy_texts(24)])
     run = train(tmp_path / "run", "--model", folder / "cnn", "--train_file", tmp_path / "numbers.csv", *QUICK)
     config = AutoConfig.from_pretrained(run)
-    assert (config.problem_type, config.num_labels) == ("regression", 1)
+    assert (config.problem_type, config.num_labels) == ("regression", 1) and config.label_scale[1] > 0
     again = train(tmp_path / "again", "--model", run, "--train_file", tmp_path / "numbers.csv", *STILL)
     assert weights_of(again)["classifier.weight"].equal(weights_of(run)["classifier.weight"])
+    assert AutoConfig.from_pretrained(again).label_scale == config.label_scale
+    back = train(tmp_path / "back", "--model", run, "--train_file", "several.jsonl", *QUICK)
+    assert AutoConfig.from_pretrained(back).label_scale is None
 
 
 def test_from_python_and_in_the_record_and_the_card(folder, here, tmp_path):

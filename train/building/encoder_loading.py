@@ -15,7 +15,14 @@ from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.model_arguments import WINDOW_OPTIONS
 from salience.configuration.hub import read_config
 from salience.configuration.model_files import loading_fault
-from salience.modeling.encoders import forget_origin, further_layers, load_weights, set_attention_dropout
+from salience.modeling.encoders import (
+    forget_origin,
+    further_layers,
+    load_weights,
+    pretrained_encoder,
+    set_attention_dropout,
+)
+from salience.modeling.precision import bfloat16_fault
 from salience.train.building.memory import refuse_beyond_memory
 from salience.train.data.paths import PACKAGE_PREFIX, expand, find_in_package
 
@@ -163,3 +170,16 @@ def load_plain_head(path: str, revision: str | None, config: PretrainedConfig) -
         raise ValueError(f"{path} has weights that its config.json has no place for: {dropped[0]}")
     forget_origin(model.config)
     return model
+
+
+def refuse_bfloat16(model: PreTrainedModel) -> None:
+    """Look whether the encoder of a classifier can be trained in bfloat16, and be read so in evaluations.
+
+    Raises:
+        UserError: It can't.
+    """
+    encoder = pretrained_encoder(model)
+    for held in (False, True):
+        if encoder is not None and (fault := bfloat16_fault(encoder, autocast=True, held=held)):
+            name = encoder.config.model_type
+            raise UserError(f"{name} can't be trained in bfloat16 ({one_line(fault)}); add --bf16 false")

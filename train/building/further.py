@@ -22,6 +22,7 @@ from salience.model_cards.run_folder import PREFIXES, RUN_FILE, is_whole, read_j
 from salience.modeling.salience_base import SaliencePreTrainedModel
 from salience.train.building.builders import Built
 from salience.train.building.encoder_loading import public_name
+from salience.train.building.label_scale import answer_in_labels
 from salience.train.building.text_columns import separator_of
 from salience.train.building.word_tokenizer import portable_tokenizer
 from salience.train.data.labels import LabelScheme
@@ -195,6 +196,8 @@ class Start:
         model._init_weights(layer)
         model.set_submodule(f"classifier.{place}".rstrip("."), layer)
         model.config.problem_type = data.problem_type
+        model.config.label_scale = None
+        answer_in_labels(model, data)
         model.config.id2label = dict(enumerate(names))
         model.config.label2id = {name: index for index, name in enumerate(names)}
 

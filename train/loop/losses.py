@@ -154,6 +154,8 @@ class TrainingLoss:
         problem_type: As in `PretrainedConfig`; regression knows the squared error only.
         statistics: Of the training set; None for regression.
         label_smoothing: 0 to 1.
+        deviation: Unit of a regression's errors: the standard deviation of its labels, by which the loss doesn't depend
+            on whether they are metres or feet.
 
     Raises:
         UserError: The loss is unknown, or needs classes where there are none.
@@ -165,6 +167,7 @@ class TrainingLoss:
         problem_type: str,
         statistics: LabelStatistics | None,
         label_smoothing: float = 0.0,
+        deviation: float = 1.0,
     ) -> None:
         if options.loss not in LOSSES:
             raise UserError(f"--loss {options.loss} is unknown; choose from {', '.join(LOSSES)}")
@@ -175,13 +178,14 @@ class TrainingLoss:
         if statistics is not None and options.class_weights:
             statistics.weights_C = read_class_weights(options.class_weights, statistics.label_names)
         self.loss, self.options, self.problem_type = LOSSES[options.loss], options, problem_type
-        self.statistics, self.label_smoothing = statistics, label_smoothing
+        self.statistics, self.label_smoothing, self.deviation = statistics, label_smoothing, deviation
 
     def __call__(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
         """Mean loss over `num_items_in_batch` labels, or over this batch's if that is None."""
         logits_BC = outputs["logits"].float()
         if self.statistics is None:
-            items = F.mse_loss(logits_BC, labels.float().view_as(logits_BC), reduction="none")
+            errors_BC = (logits_BC - labels.float().view_as(logits_BC)) / self.deviation
+            items = errors_BC.square()
         else:
             items = self.loss(logits_BC, labels, self.statistics, self.options, self.label_smoothing)
         loss = items.mean() if num_items_in_batch is None else items.sum() / num_items_in_batch

@@ -170,6 +170,8 @@ def test_regression_is_squared_error():
     torch.testing.assert_close(loss({"logits": logits}, labels), F.mse_loss(logits[:, 0], labels))
     parts = [loss({"logits": logits[rows]}, labels[rows], num_items_in_batch=6) for rows in (slice(2), slice(2, 6))]
     torch.testing.assert_close(sum(parts), F.mse_loss(logits[:, 0], labels))
+    in_deviations = TrainingLoss(TuningArguments(), "regression", None, deviation=10.0)
+    torch.testing.assert_close(in_deviations({"logits": logits}, labels), F.mse_loss(logits[:, 0], labels) / 100)
 
 
 def test_losses_that_there_are_not():
