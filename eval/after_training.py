@@ -24,7 +24,7 @@ from salience.eval.scores.review import fit_review, reviewed, tell_review
 from salience.eval.weighing import choose, share_of
 from salience.model_cards.run_folder import PREFIXES, NgramsRecord, without_prefix, write_results
 from salience.modeling.ngram_evidence import NgramEvidence, damped
-from salience.train.building.evidence import attach, learn_all, learn_table, tf_idf_matrix
+from salience.train.building.evidence import at_most, attach, learn_all, learn_table, tf_idf_matrix
 from salience.train.data.encoded import labels_of
 from salience.train.data.load import TextData
 from salience.train.loop.losses import balancing_flag
@@ -198,6 +198,7 @@ def find_evidence(
         calibrates: See `weigh`.
     """
     num_classes = network.logits.shape[1]
+    train_rows = at_most(train_rows, config.ngram_size)
     table = learn_table(train_rows, num_classes, config.ngram_size, config.max_ngrams)
     if not len(table.key_G):  # no text has a token
         return None

@@ -1,4 +1,6 @@
-"""What models count over the training texts before they are trained: document frequencies."""
+"""What is counted over the training texts before a model is trained: document frequencies, and what isn't read."""
+
+import logging
 
 import datasets
 import torch
@@ -8,6 +10,8 @@ from salience.configuration.errors import UserError
 from salience.modeling.tokenizer_loading import foreign_tokenizer
 from salience.modeling.word_filter import InverseDocumentFrequency
 from salience.train.data.tokens import highest_id, packed_batches, tokenize
+
+logger = logging.getLogger(__name__)
 
 
 def known_ids(
@@ -46,3 +50,29 @@ def count_documents(idf: InverseDocumentFrequency, rows: datasets.Dataset) -> No
         in_text = packed.tokens["input_ids"] + torch.arange(len(packed.mask_BT))[:, None] * size
         documents_V += (in_text[packed.mask_BT].unique() % size).bincount(minlength=size)
     idf.set_counts(documents_V, len(rows))
+
+
+def tell_unread(model: PreTrainedModel, rows: datasets.Dataset) -> None:
+    """Warn of texts of which a model reads the first sentences, or the first words of a sentence, only.
+
+    Boundaries that are learned aren't known yet.
+
+    Args:
+        model: Before training.
+        rows: The training texts: column `input_ids`.
+    """
+    config, segment = model.config, getattr(model.base_model, "segment", None)
+    is_limited = any(getattr(config, name, 0) for name in ("max_sentences", "max_words"))
+    if segment is None or not is_limited or getattr(segment, "chooses_by_embeddings", False):
+        return
+    count = 0
+    for packed, _ in packed_batches(rows, "finding sentences"):
+        is_read = torch.zeros(packed.mask_BT.numel(), dtype=torch.bool)
+        is_read[segment(packed, torch.empty(0)).token_N] = True
+        count += int((packed.mask_BT & ~is_read.view_as(packed.mask_BT)).any(1).sum())
+    if count:
+        logger.warning(
+            "%d of %d training texts have more than the model reads, which are %s sentences of %s words at most; to "
+            "read all of them: --max_sentences 0 --max_words 0",
+            count, len(rows), config.max_sentences or "any", config.max_words or "any",
+        )  # fmt: skip

@@ -4,6 +4,7 @@ Shape suffixes
     N = texts, C = classes, G = n-grams of the table, M = n-grams of a batch
 """
 
+import logging
 from collections.abc import Callable, Sequence
 
 import datasets
@@ -19,7 +20,9 @@ from transformers import PreTrainedModel
 from salience.modeling.ngram_evidence import NgramEvidence
 from salience.modeling.windows import PackedInputs
 from salience.train.building.lora import beside_adapters, trained_model
-from salience.train.data.tokens import packed_batches
+from salience.train.data.tokens import num_tokens, packed_batches
+
+logger = logging.getLogger(__name__)
 
 # Of a table, in bytes; a model of a million n-grams and many classes would be mostly counts.
 LARGEST_TABLE = 64 * 2**20
@@ -28,6 +31,24 @@ SMOOTHING = 0.1
 # Inverse strength of logistic regression's penalty: of 10, 30 and 100 it is best or next to it by likelihood on the
 # validation texts of BBC News and of 20 Newsgroups.
 INVERSE_PENALTY = 30
+# N-grams that linear classifiers are fitted on, some 46 bytes each; of more texts some are drawn.
+MOST_NGRAMS = 2**26
+
+
+def at_most(rows: datasets.Dataset, size: int) -> datasets.Dataset:
+    """Texts of `MOST_NGRAMS` n-grams at most: all of them, or some that are drawn at random.
+
+    Args:
+        rows: The training texts, whole: column `input_ids`.
+        size: Longest n-gram, in tokens.
+    """
+    ngrams_N = size * num_tokens(rows)
+    if ngrams_N.sum() <= MOST_NGRAMS:
+        return rows
+    order = np.random.default_rng(0).permutation(len(rows))
+    drawn = np.sort(order[: max(1, int((ngrams_N[order].cumsum() <= MOST_NGRAMS).sum()))])
+    logger.warning("words are counted in %d of %d training texts, drawn at random", len(drawn), len(rows))
+    return rows.select(drawn)
 
 
 def table_size(max_ngrams: int, num_classes: int) -> int:

@@ -4,7 +4,7 @@ import json
 import math
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -48,6 +48,8 @@ MAY_CHANGE = {
     "push_to_hub", "hub_model_id", "hub_strategy", "hub_token", "hub_private_repo", "hub_always_push", "hub_revision",
 }  # fmt: skip
 """Flags that don't decide what a run computes: all others must be those of the run that is resumed."""
+AFTER_TRAINING = {"ngram_evidence", "calibrate", "target_accuracy", "explained_texts"}
+"""Flags that count when training is over: where it isn't, they may be others, as what they ask for may have failed."""
 NEEDED = {
     "model.safetensors": ("*.safetensors", "pytorch_model_fsdp*", "global_step*"),
     "optimizer.pt": ("optimizer*", "global_step*"),
@@ -120,7 +122,8 @@ def start_or_resume(
         before = read_json(file, WAY_OUT)
         if {name: type(value) for name, value in before.items()} != {name: type(plan[name]) for name in plan}:
             raise UserError(f"{file} is damaged: {WAY_OUT}")
-        if changed := differences(before, plan):
+        may_change = set() if file.parent == folder else AFTER_TRAINING  # whose model is saved, with what was fitted
+        if changed := differences(before, plan, may_change):
             raise UserError(
                 f"--output_dir {folder} holds a run with another {', '.join(changed)}: repeat its command with "
                 "--resume_from_checkpoint last, or choose another folder"
@@ -134,10 +137,16 @@ def start_or_resume(
 NO_FLAG = "files_flag"
 
 
-def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What two plans don't have in common: flags, and where they are the same, what the flags led to."""
+def differences(before: dict[str, Any], now: dict[str, Any], may_change: Set[str] = frozenset()) -> list[str]:
+    """What two plans don't have in common: flags, and where they are the same, what the flags led to.
+
+    Args:
+        before: Of the run that was stopped.
+        now: Of the one that goes on.
+        may_change: Flags that aren't compared.
+    """
     ours, theirs = now["arguments"], before["arguments"]
-    names = sorted({*ours, *theirs} - {NO_FLAG})
+    names = sorted({*ours, *theirs} - {NO_FLAG} - may_change)
     flags = [f"--{name}" for name in names if ours.get(name) != theirs.get(name)]
     texts, read = now["texts"], before["texts"]
     splits = [f"{split} texts" for split in {**texts, **read} if texts.get(split) != read.get(split)]

@@ -13,6 +13,7 @@ from torch.testing import assert_close
 from salience.train.building.evidence import (
     INVERSE_PENALTY,
     LARGEST_TABLE,
+    at_most,
     learn_table,
     logistic_regression,
     table_size,
@@ -24,6 +25,16 @@ from tests.helpers.tiny import random_batch
 
 LENGTHS = [40, 3, 25, 31, 8, 60, 12, 2, 19]
 CLASSES = [0, 1, 2] * 3
+
+
+def test_of_more_ngrams_than_fit_some_texts_are_drawn(monkeypatch, caplog):
+    rows = rows_of(random_batch(LENGTHS))
+    assert at_most(rows, 2) is rows
+    monkeypatch.setattr("salience.train.building.evidence.MOST_NGRAMS", 200)
+    some = at_most(rows, 2)
+    assert 0 < 2 * num_tokens(some).sum() <= 200 and len(some) > 1
+    assert some["input_ids"] == at_most(rows, 2)["input_ids"]
+    assert f"words are counted in {len(some)} of 9 training texts" in caplog.text
 
 
 def words_of(batch):

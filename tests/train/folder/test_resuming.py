@@ -156,7 +156,6 @@ CHANGES = {
     "--min_frequency": ["1"],
     "--dropout": ["0.4"],
     "--prior_correction": ["1"],
-    "--calibrate": ["false"],
     "--early_stopping_patience": ["1"],
     "--eval_strategy": ["steps", "--save_strategy", "steps", "--eval_steps", "5", "--save_steps", "5"],
     "--optim": ["adafactor"],

@@ -1,0 +1,22 @@
+"""Texts of which a model reads the beginning only are told before it is trained."""
+
+from salience.train.building.counts import tell_unread
+from tests.helpers.counting import rows_of
+from tests.helpers.tiny import random_batch, tiny_model
+
+
+def limited(**limits):
+    model = tiny_model("hierarchical")
+    for name, value in limits.items():
+        setattr(model.config, name, value)
+    return model
+
+
+def test_what_the_hierarchical_model_leaves_out_is_told(caplog):
+    rows = rows_of(random_batch([4, 40, 60]))
+    for limits in ({"max_sentences": 0, "max_words": 0}, {"max_sentences": 60, "max_words": 60}):
+        tell_unread(limited(**limits), rows)
+    tell_unread(tiny_model("attn_pool"), rows)
+    assert not caplog.text
+    tell_unread(limited(max_sentences=1, max_words=5), rows)
+    assert "2 of 3 training texts have more than the model reads, which are 1 sentences of 5 words" in caplog.text
