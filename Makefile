@@ -20,9 +20,10 @@ $(VENV)/.done: pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
+# Its packages are compiled as far as they are imported.
 $(VENV_MIN)/.done: pyproject.toml constraints-min.txt
 	$(PYTHON) -m venv $(VENV_MIN)
-	$(VENV_MIN)/bin/python -m pip install --quiet --constraint constraints-min.txt --editable ".[test]"
+	$(VENV_MIN)/bin/python -m pip install --quiet --no-compile --constraint constraints-min.txt --editable ".[test]"
 	touch $@
 
 $(VENV_PEERS)/.done: constraints-peers.txt
@@ -62,6 +63,7 @@ test-extras: $(VENV_EXTRAS)/.done  ## Ray, Spark (needs Java), the Space and pag
 	$(VENV_EXTRAS)/bin/python -m pytest -q -m "slow or not slow" tests/eval/space \
 		tests/eval/predict/test_predictor_elsewhere.py $(ARGS)
 
+test-min: export PYTHONDONTWRITEBYTECODE :=
 test-min: $(VENV_MIN)/.done  ## models and round trips on the oldest supported versions
 	$(VENV_MIN)/bin/python -m pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/modeling/test_modeling.py tests/modeling/test_pooling.py \
 		tests/modeling/test_windows.py tests/modeling/test_ragged.py tests/modeling/test_hub_roundtrip.py \

@@ -306,6 +306,7 @@ def test_an_encoder_that_cannot_be_trained_in_bfloat16(model, tmp_path, capsys):
     assert main(f"{TOY} --encoder {folder} --model {model} --bf16 false --num_train_epochs 1".split()) == 0
 
 
+@pytest.mark.slow
 def test_the_program_itself():
     """It ends in the sentence, and has imported nothing under the general names of our folders."""
     code = f"""import runpy, sys

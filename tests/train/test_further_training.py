@@ -179,6 +179,7 @@ def test_from_python_and_in_the_record_and_the_card(folder, here, tmp_path):
     assert read(other, "run.json")["model"]["start"]["sha256"] != start["sha256"]
 
 
+@pytest.mark.slow
 def test_the_columns_are_the_runs(folder, tmp_path):
     rows = toy_texts(36)
     table = {"title": [text[:9] for text, _ in rows], "body": [text for text, _ in rows], "label": [y for _, y in rows]}
@@ -193,6 +194,7 @@ def test_the_columns_are_the_runs(folder, tmp_path):
     assert getattr(AutoConfig.from_pretrained(plain.folder), "text_columns", None) is None
 
 
+@pytest.mark.slow
 def test_such_a_run_is_resumed_and_ends_with_the_same_weights(folder, here, tmp_path, capsys):
     start = shutil.copytree(folder / "cnn", tmp_path / "start")
     epochs = ["--num_train_epochs", "2", "--save_total_limit", "2"]

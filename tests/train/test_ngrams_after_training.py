@@ -19,6 +19,7 @@ from salience.train import cli
 from salience.train.building.evidence import LEARNERS, OF_SEVERAL_LABELS
 from salience.train.building.lora import load_adapter
 from tests.helpers.counting import learned, pack, rows_of
+from tests.helpers.slow import others_slow
 from tests.helpers.tiny import random_batch
 from tests.helpers.toy import texts_with_several_labels, toy_texts, write_csv, write_jsonl
 from tests.helpers.training import COUNTS, QUIET
@@ -80,7 +81,9 @@ def ordered_texts(num_texts, seed=0):
     return rows
 
 
-@pytest.mark.parametrize("model", [CNN, ENCODER, [*ENCODER, "--lora", "true"]], ids=["cnn", "attn_pool", "lora"])
+@pytest.mark.parametrize(
+    "model", others_slow([CNN, ENCODER, [*ENCODER, "--lora", "true"]], CNN), ids=["cnn", "attn_pool", "lora"]
+)
 def test_a_useless_network_ends_with_the_counts(train, data, model):
     folder = train("run", *data, *model, *USELESS, "--max_length", "3")
     assert read(folder, "test_results.json")["test_accuracy"] == 1

@@ -38,6 +38,7 @@ def outcome(failure=None, **seconds):
     return Outcome({"seconds": seconds, "megabytes": 100.0}, 1.0, failure)
 
 
+@pytest.mark.slow
 def test_a_contestant_trains_and_predicts_in_processes_of_its_own(tmp_path, data):
     field, files = Field(tmp_path, None), write_splits(tmp_path, data)
     job = {"files": files, "model": str(tmp_path / "model"), "seed": 0}

@@ -200,6 +200,7 @@ def test_without_a_test_split_it_is_told_that_validation_is_what_was_looked_at(h
     capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_a_report_that_was_stopped_is_made_again_by_the_same_command(home, monkeypatch, capsys):
     words = ["report", "--model", "run", "--output_dir", "stopped", "--num_documents", "5", "--num_explained", "2"]
 

@@ -71,6 +71,7 @@ def test_versions_are_pinned_to_those_that_are_installed(folder):
     assert all("==" in line for line in lines if not line.startswith("--extra-index-url"))
 
 
+@pytest.mark.slow
 def test_the_code_beside_the_app_labels_as_the_package_does_and_is_what_is_imported(folder, model, tmp_path):
     code = (
         "import json, salience.eval.predict.predictor as here\n"

@@ -11,6 +11,7 @@ from salience.eval.study.command import check_cells
 from salience.eval.study.file import read_study
 from salience.train.building.build import build_model
 from tests.helpers.paths import ROOT
+from tests.helpers.slow import others_slow
 from tests.helpers.tiny import save_tiny_encoder
 from tests.helpers.toy import toy_texts
 
@@ -23,7 +24,12 @@ def encoder(tmp_path_factory):
     return str(save_tiny_encoder(tmp_path_factory.mktemp("encoder")))
 
 
-@pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.stem)
+LARGE = ("ag_news_imbalance", "20_newsgroups_ablation", "20_newsgroups_sensitivity")
+
+
+@pytest.mark.parametrize(
+    "file", others_slow(STUDIES, *(file for file in STUDIES if file.stem not in LARGE)), ids=lambda file: file.stem
+)
 def test_every_row_starts(file, encoder, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)  # recipes are named from there
     study = replace(read_study(str(file.relative_to(ROOT)), {}), seeds=[0])

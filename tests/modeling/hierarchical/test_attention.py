@@ -9,6 +9,7 @@ from salience.modeling import HierarchicalAttnConfig
 from salience.modeling.attention import ATTENTIONS, LinearAttention, SoftmaxAttention
 from salience.modeling.ragged import Ragged
 from tests.helpers.largest_tensor import LargestTensor
+from tests.helpers.slow import others_slow
 from tests.helpers.tiny import SENTENCE_ENDS, TINY_MODELS
 
 QUERIES, KEYS = [3, 0, 40, 1, 18], [5, 2, 7, 33, 1]
@@ -163,7 +164,7 @@ def largest_tensor(num_words, **options):
     return largest.numel
 
 
-@pytest.mark.parametrize("segmentation", ["punctuation", "sliding_window", "learned"])
+@pytest.mark.parametrize("segmentation", others_slow(["punctuation", "sliding_window", "learned"], "learned"))
 def test_linear_attention_makes_nothing_that_grows_with_a_square(segmentation):
     sizes = {num_words: largest_tensor(num_words, attention_kernel="linear", segmentation=segmentation)
              for num_words in (500, 1000, 2000)}  # fmt: skip

@@ -17,6 +17,7 @@ from salience.modeling.ragged import Ragged
 from salience.modeling.windows import pack_inputs
 from salience.modeling.word_filter import near_boundary, tf_idf
 from salience.train import cli
+from tests.helpers.slow import others_slow
 from tests.helpers.tiny import SENTENCE_ENDS, TINY_MODELS, VOCAB_SIZE, random_batch
 from tests.helpers.toy import toy_csv, toy_texts
 
@@ -190,7 +191,7 @@ def test_the_tf_idf_prior_is_that_of_scikit_learn(options):
         assert_close(filtered(model, batch)[0][0], filtered(plain, batch)[0][0] * expected)
 
 
-@pytest.mark.parametrize("kind", ["bilstm", "encoder"])
+@pytest.mark.parametrize("kind", others_slow(["bilstm", "encoder"], "encoder"))
 def test_training_counts_the_documents_of_each_token(kind, tmp_path, encoder_folder):
     flags = ["--encoder", str(encoder_folder)] if kind == "encoder" else ["--embedding_dim", "8", "--hidden_dim", "16"]
     flags += ["--model", "hierarchical_attn", "--idf_prior", "true", "--num_heads", "2", "--max_steps", "1"]

@@ -23,6 +23,7 @@ POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\ns
 OBJECT = '{"text": "a", "label": "b"}\n'
 
 
+@pytest.mark.slow
 def test_null_rows_do_not_end_the_process(tmp_path):
     contents = ["null\n" + OBJECT, OBJECT + "null\n", " null\n", "\nnull {}\n", OBJECT + "\tnull\n"]
     files = [str(tmp_path / f"{number}.jsonl") for number in range(len(contents))]

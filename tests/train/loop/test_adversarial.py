@@ -11,6 +11,7 @@ from salience.configuration.errors import UserError
 from salience.modeling.modeling_attn_pool import AttnPoolForSequenceClassification
 from salience.train import cli
 from salience.train.loop.adversarial import adversarial_step, check_embeddings, worst_changes
+from tests.helpers.slow import others_slow
 from tests.helpers.tiny import ENCODER, random_batch, tiny_model
 from tests.helpers.toy import toy_texts, write_csv
 from tests.helpers.training import read, train
@@ -79,15 +80,16 @@ def texts(tmp_path):
             "--num_train_epochs", 2, "--per_device_train_batch_size", 8]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [
-        ["--model", "attn_pool"],
-        ["--model", "sequence_classification"],
-        ["--model", "attn_pool", "--lora", "true"],
-        ["--model", "attn_pool", "--gradient_accumulation_steps", "2", "--gradient_checkpointing", "true"],
-    ],
-)
+PLAIN = ["--model", "attn_pool"]
+KINDS = [
+    PLAIN,
+    ["--model", "sequence_classification"],
+    [*PLAIN, "--lora", "true"],
+    [*PLAIN, "--gradient_accumulation_steps", "2", "--gradient_checkpointing", "true"],
+]
+
+
+@pytest.mark.parametrize("flags", others_slow(KINDS, PLAIN))
 def test_every_kind_of_training_takes_it(tmp_path, encoder_folder, texts, flags):
     plain = train(tmp_path / "plain", *texts, "--encoder", encoder_folder, *flags)
     folder = train(tmp_path / "run", *texts, "--encoder", encoder_folder, *flags, "--adversarial_size", 0.5)

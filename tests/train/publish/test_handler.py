@@ -47,6 +47,7 @@ def test_a_handler_goes_with_a_push_on_demand(run, handler):
     assert ("handler.py" in found) == handler
 
 
+@pytest.mark.slow
 def test_the_service_answers_as_the_pipeline(run, tmp_path):
     with Hub() as hub:
         environment = clean_environment(tmp_path / "home", HF_ENDPOINT=hub.url, HF_TOKEN="hf_writer")
