@@ -136,8 +136,10 @@ def check_fitted(config: Any) -> None:
     """
     check_explanation(config.explanation)
     scale = config.label_scale
-    is_scale = scale is None or (len(scale) == 2 and math.isfinite(scale[0]) and 0 < scale[1] < float("inf"))
-    require(is_scale, f"label_scale = {scale} must be a mean and a standard deviation above 0")
+    is_scale = scale is None or (
+        len(scale) == 2 and config.num_labels == 1 and math.isfinite(scale[0]) and 0 < scale[1] < float("inf")
+    )
+    require(is_scale, f"label_scale = {scale} must be a mean and a standard deviation above 0, of one label")
     review, thresholds = config.review_threshold, config.label_thresholds
     require(0 <= (review or 0) <= 1, f"review_threshold = {review} must lie between 0 and 1")
     for name in ("prior_correction", "label_thresholds"):

@@ -139,6 +139,7 @@ class SalienceConfig(PretrainedConfig):
         check_types(self, SalienceConfig)
         check_classes(kwargs)
         super().__init__(**kwargs)
+        self.label_scale = label_scale  # transformers begins with two labels, and then has those that are asked for
         require(0 < logit_temperature < float("inf"), f"logit_temperature = {logit_temperature} must be above 0")
         require(0 <= ngram_weight < float("inf"), f"ngram_weight = {ngram_weight} must be 0 (none) or more")
         require(0 <= ngram_damping < 1, f"ngram_damping = {ngram_damping} must be 0 (none) or more, and below 1")
@@ -188,6 +189,8 @@ class SalienceConfig(PretrainedConfig):
             if before and before != names_by_id(value):
                 self.drop_fitted(tuple(FITTED), "the model's classes have changed")
                 super().__setattr__("label2id", {name: index for index, name in names_by_id(value).items()})
+        if (name == "problem_type" and value != "regression") or (name == "id2label" and len(value or ()) > 1):
+            super().__setattr__("label_scale", None)  # of a regression's one number
         if name == "problem_type" and None not in (old := self.__dict__.get(name), value) and old != value:
             self.drop_fitted(tuple(FITTED), "the model's problem type has changed")
         if name in ("ngram_damping", "label_scale") and value:

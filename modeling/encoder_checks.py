@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
+from .windows import is_sharded
+
 
 def takes_a_mask(model_class: Any) -> bool:
     """Whether models of a class, or of a tuple of such, can be told what is padding."""
@@ -33,11 +35,13 @@ def check_reading(encoder: PreTrainedModel, name_or_path: str | Path) -> None:
     Raises:
         ValueError: It doesn't, as encoders with convolutions over neighbouring tokens, or it wants more than a text.
     """
+    if is_sharded(encoder):  # by ZeRO-3 before there is an engine that gathers its weights
+        return
     length, most = 4, getattr(encoder.config, "vocab_size", 2**16) - 1
     ids_1T = torch.arange(3, 3 + length)[None].clamp(max=most)
     mask_1T = torch.ones_like(ids_1T)
-    filler = torch.full_like(ids_1T, getattr(encoder.config, "pad_token_id", None) or 0)
-    padded = {"input_ids": torch.cat([ids_1T, filler], 1), "attention_mask": torch.cat([mask_1T, 0 * mask_1T], 1)}
+    # Windows are filled up with tokens of theirs.
+    padded = {"input_ids": torch.cat([ids_1T, ids_1T], 1), "attention_mask": torch.cat([mask_1T, 0 * mask_1T], 1)}
     try:
         with torch.no_grad():
             encoder.get_input_embeddings()(ids_1T)

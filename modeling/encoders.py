@@ -177,7 +177,7 @@ def build_encoder(config: Any) -> PreTrainedModel:
     # Of the type of what stands on it, whatever its checkpoint had.
     options = {"dtype": torch.get_default_dtype(), **without_pooler(model_class)}
     encoder = AutoModel.from_config(encoder_config, trust_remote_code=False, **options)
-    limit = position_limit(encoder)
+    limit = position_rows(encoder) or position_limit(encoder)  # of a saved model, which may use all rows
     if (config.window_size or 0) > limit:
         raise ValueError(f"window_size = {config.window_size} is more than the encoder's {limit} positions")
     return encoder

@@ -41,7 +41,7 @@ def hold_in_bfloat16(encoder: nn.Module | None) -> Callable[[], None]:
     return undo
 
 
-def bfloat16_fault(encoder: nn.Module | None, autocast: bool, held: bool) -> str | None:
+def bfloat16_fault(encoder: Any, autocast: bool, held: bool) -> str | None:
     """Why an encoder can't read in bfloat16, as its own code mixes up types; None where it can.
 
     Args:
@@ -52,12 +52,15 @@ def bfloat16_fault(encoder: nn.Module | None, autocast: bool, held: bool) -> str
     if encoder is None or is_sharded(encoder):
         return None
     device, was_training = next(encoder.parameters()).device, encoder.training
-    text_1T = torch.ones(1, 2, dtype=torch.long, device=device)
+    padding = getattr(encoder.config, "pad_token_id", None)
+    text_1T = torch.tensor([[token for token in (1, 2, 3) if token != padding][:2]], device=device)
     undo = hold_in_bfloat16(encoder if held else None)
     try:
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=autocast):
             # Its class's forward: what an encoder cache has put before it would keep this text.
             type(encoder).forward(encoder.eval(), input_ids=text_1T, attention_mask=text_1T)
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         return str(error).strip().partition("\n")[0]
     except (ValueError, TypeError):

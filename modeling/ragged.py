@@ -250,8 +250,9 @@ class Ragged:
 
     def mean(self, x_ND: Tensor) -> Tensor:
         """Mean over each segment, (S, D); zero for an empty one."""
-        # A half-precision number ends at 65,504, which may be fewer than the items.
-        return (self.sum(x_ND).float() / self.lengths_S.clamp(min=1)[:, None]).to(x_ND.dtype)
+        # In half precision, long sums lose their digits, and 65,504 may be fewer than the items.
+        wide_ND = x_ND.to(torch.promote_types(x_ND.dtype, torch.float32))
+        return (self.sum(wide_ND) / self.lengths_S.clamp(min=1)[:, None]).to(x_ND.dtype)
 
     def max(self, x_ND: Tensor) -> Tensor:
         """Maximum over each segment, (S, D); zero for an empty one."""

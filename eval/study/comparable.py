@@ -86,7 +86,8 @@ def of_any_split(cell: Cell) -> dict[str, Any]:
     """What of a cell's data is the same for every seed of the split."""
     splits = read_run(cell.folder).record["data"]["splits"]
     found: dict[str, Any] = {"test_rows": splits["test"]["rows"]}
-    if not cell.recipe.get("drop_leaked"):  # which texts stand in two splits depends on the split
+    # How many texts stand in two splits, or are thinned out of a class, depends on the split.
+    if not (cell.recipe.get("drop_leaked") or cell.recipe.get("minority_labels")):
         found["rows"] = sum(each["rows"] for each in splits.values())
     if not cell.recipe.get("test_size"):
         found["test"] = splits["test"]["sha256"]

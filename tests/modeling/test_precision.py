@@ -4,10 +4,10 @@ import copy
 
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForSequenceClassification, MBartConfig, MBartModel
 
 from salience.modeling.encoders import pretrained_encoder
-from salience.modeling.precision import hold_in_bfloat16
+from salience.modeling.precision import bfloat16_fault, hold_in_bfloat16
 from tests.helpers.tiny import ENCODER, random_batch, tiny_model
 
 
@@ -83,3 +83,12 @@ def test_a_model_of_another_type_stays_as_it_is():
     model = tiny_model("attn_pool").to(torch.bfloat16)
     hold_in_bfloat16(pretrained_encoder(model))
     assert model(**random_batch([9, 4])).logits.dtype == torch.bfloat16
+
+
+def test_an_encoder_that_reads_in_bfloat16_has_no_fault_whatever_its_padding_is():
+    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2}
+    config = MBartConfig(
+        vocab_size=60, decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, pad_token_id=1, **sizes
+    )
+    assert bfloat16_fault(MBartModel(config), autocast=False, held=True) is None
+    assert bfloat16_fault(None, autocast=True, held=True) is None

@@ -120,3 +120,10 @@ def test_one_long_text_pads_no_vectors_of_the_short_ones(name):
         model.train()(**batch, labels=labels).loss.backward()
     num_cells = batch["input_ids"].numel()
     assert largest.numel < 4 * num_cells  # vectors of 8 to 48 features for each cell would be twice as much at least
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_means_of_many_items_keep_their_digits(dtype):
+    lengths, x_ND = torch.tensor([70_000, 3]), torch.full((70_003, 1), 0.1, dtype=dtype)
+    found = Ragged(lengths).mean(x_ND)
+    assert_close(found, torch.full((2, 1), 0.1, dtype=dtype))

@@ -54,7 +54,17 @@ def test_an_old_folder_that_learns_what_is_new_has_the_new_format(tmp_path):
 @pytest.mark.parametrize("scale", [[1.0], [0.0, 0.0], [0.0, -1.0], [0.0, float("inf")]])
 def test_a_scale_of_labels_that_is_none_is_refused(scale):
     with pytest.raises(ValueError, match="label_scale = .* must be a mean and a standard deviation above 0"):
-        AttnPoolConfig(label_scale=scale)
+        AttnPoolConfig(num_labels=1, label_scale=scale)
+
+
+@pytest.mark.parametrize("change", [{"problem_type": "multi_label_classification"}, {"id2label": {0: "a", 1: "b"}}])
+def test_the_scale_of_numbers_goes_with_them(change):
+    config = AttnPoolConfig(num_labels=1, problem_type="regression", label_scale=[5.0, 2.0])
+    config.id2label = {0: "price"}
+    assert config.label_scale == [5.0, 2.0]
+    for name, value in change.items():
+        setattr(config, name, value)
+    assert config.label_scale is None
 
 
 @pytest.mark.parametrize("damping", [1.0, -0.1, float("inf")])

@@ -149,6 +149,16 @@ def test_numbers_far_from_0_are_learned(train, tmp_path, name, caplog):
     assert "further off than the mean" not in caplog.text
 
 
+def test_a_plain_head_that_has_learned_numbers_is_left_as_it_is(train, tmp_path):
+    rows = [(text, 5000 + 300 * list(TOPICS).index(topic) + 0.5) for text, topic in toy_texts(60)]
+    words = ["--train_file", write_csv(tmp_path / "train.csv", rows), "--model", "sequence_classification"]
+    flags = [*words, "--num_train_epochs", 1, "--learning_rate", 1e-12]
+    folder, _ = train(*flags, *MODELS["sequence_classification"][2:])
+    folder = folder.rename(tmp_path / "first")
+    again, _ = train(*flags, "--encoder", folder)
+    assert_close(logits_of(again, ["bank team"]), logits_of(folder, ["bank team"]), atol=0.01, rtol=0)
+
+
 def test_a_number_by_which_transformers_marks_no_label_is_one(train, tmp_path):
     rows = [(text, -100 if number % 4 else 99.5) for number, (text, _) in enumerate(toy_texts(40))]
     file = write_csv(tmp_path / "train.csv", rows)

@@ -164,6 +164,7 @@ def load_plain_head(path: str, revision: str | None, config: PretrainedConfig) -
     if isinstance(model.config, SalienceConfig):
         raise ValueError(f"it is {A_RUN}")
     inside = [name for name in missing if name.startswith(f"{model.base_model_prefix}.")]
+    model.has_fresh_head = len(missing) > len(inside)  # type: ignore[assignment]  # asked by `answer_in_labels`
     if lacking := [name for name in inside if ".pooler." not in name]:
         raise ValueError(f"{path} lacks weights of its encoder: {', '.join(lacking[:5])}")
     if dropped := further_layers(model, unexpected):

@@ -21,10 +21,10 @@ def answer_in_labels(model: PreTrainedModel, data: TextData) -> None:
     """Let a fresh output layer begin at the mean of the labels of a regression, with answers of their spread.
 
     Models of ours keep the scale in their configuration, so that it stands between network and answer. The plain head
-    has no place for it: its first weights are made so large.
+    has no place for it: its first weights are made so large, unless its checkpoint had them.
 
     Args:
-        model: Its output layer is fresh; is changed.
+        model: As `build_model` makes it, or with a fresh output layer; is changed.
         data: What it will be trained on.
     """
     if (scale := label_scale(data)) is None:
@@ -32,6 +32,8 @@ def answer_in_labels(model: PreTrainedModel, data: TextData) -> None:
     mean, deviation = scale
     if isinstance(model.config, SalienceConfig):
         model.config.label_scale = [mean, deviation]
+        return
+    if not getattr(model, "has_fresh_head", False):
         return
     outputs = [part for part in model.modules() if isinstance(part, nn.Linear) and part.out_features == 1]
     with torch.no_grad():

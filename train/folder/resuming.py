@@ -1,5 +1,6 @@
 """What a resumed run must have in common with the one that was stopped, and the checkpoint that it goes on from."""
 
+import copy
 import json
 import math
 import zipfile
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.trainer_callback import TrainerState
 
 from salience.configuration.errors import UserError, one_line
@@ -93,9 +94,20 @@ def run_plan(
         "arguments": tidy(without_secrets(flags)),
         "texts": {split: data.fingerprint(split)["sha256"] for split in data.splits},
         "batch of a step": training.texts_of_step,
-        "model": sha256((model.config.to_json_string() + weights).encode()).hexdigest(),
+        "model": sha256((computed(model.config) + weights).encode()).hexdigest(),
     }
     return json.loads(json.dumps(plan, default=str))
+
+
+def computed(config: PretrainedConfig) -> str:
+    """A configuration without what says nothing of its model, so that runs go on after an upgrade to this version."""
+    if not hasattr(config, "salience_format"):
+        return config.to_json_string()
+    without = copy.deepcopy(config)
+    without.__dict__["salience_format"] = 2
+    if without.label_scale is None:
+        del without.__dict__["label_scale"]
+    return without.to_json_string()
 
 
 def start_or_resume(

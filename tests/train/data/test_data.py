@@ -172,6 +172,13 @@ def test_ids_of_classes_that_are_called_by_numbers_are_told_over_all_files(tmp_p
     assert (data.label_names, list(data.splits["test"]["labels"])) == (["1", "2", "3"], [1, 2])
     write_csv(tmp_path / "train.csv", [(f"t{i}", str(i % 3 + 1)) for i in range(30)])  # names, 3 among them
     assert list(from_hub(str(tmp_path)).splits["test"]["labels"]) == [0, 1]
+    write_csv(tmp_path / "unsupervised.csv", [("z", "-1")])
+    (tmp_path / "README.md").write_text(
+        NUMBERED.replace('---\n"', "").replace(
+            "  - {split: test", "  - {split: unsupervised, path: unsupervised.csv}\n  - {split: test"
+        )
+    )
+    assert list(from_hub(str(tmp_path)).splits["test"]["labels"]) == [0, 1]
     write_csv(tmp_path / "train.csv", [(f"t{i}", str(i % 2 + 1)) for i in range(30)])
     with pytest.raises(UserError, match="can be names of classes or their ids"):
         from_hub(str(tmp_path))
