@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from importlib.metadata import version
 from typing import NamedTuple
 
 from salience.configuration.errors import UserError, did_you_mean
@@ -64,6 +65,9 @@ def run_command(argv: list[str], program: str, commands: Mapping[str, Command]) 
     if not argv or argv[0] in ("-h", "--help"):
         print(help_text(program, commands))
         return 0 if argv else 2
+    if argv[0] == "--version":
+        print(f"salience {version('salience')}")
+        return 0
     name = FORMER_NAMES.get(argv[0], argv[0])
     if name not in commands:
         hint = did_you_mean(name, commands) or f"; the commands are {', '.join(commands)}"
@@ -87,7 +91,7 @@ def help_text(program: str, commands: Mapping[str, Command]) -> str:
     lines = [f"  {f'{name} {each.usage}':<{width}}  {each.help}" for name, each in commands.items()]
     return "\n".join(
         [f"usage: {program} COMMAND ...", "", *lines, "", f"{program} COMMAND --help says more. RUN is the folder of a"]
-        + ["finished run, or the name of a model on the Hub."]
+        + [f"finished run, or the name of a model on the Hub. {program} --version says which one this is."]
     )
 
 

@@ -1,6 +1,7 @@
 """What eval.py does, called from Python."""
 
 import json
+from importlib.metadata import version
 
 import pandas as pd
 import pytest
@@ -127,3 +128,9 @@ def test_an_unknown_command_is_told_with_the_nearest(program, known, capsys):
     assert main([f"{known}x"], program, **commands) == 2
     error = capsys.readouterr().err
     assert error == f'error: "{known}x" is no command of {program}; did you mean {known!r}?\n'
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    for program in ("salience", "eval.py"):
+        assert main(["--version"], program=program) == 0
+        assert capsys.readouterr().out == f"salience {version('salience')}\n"
