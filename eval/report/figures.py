@@ -23,7 +23,9 @@ def confusion_figure(counts: np.ndarray, names: Sequence[str]) -> Figure:
     """
     size = len(names)
     shares = counts / counts.sum(1, keepdims=True).clip(min=1)
-    figure, axes = new_figure(2.6 + 0.36 * size, 2.0 + 0.36 * size)
+    labels = [plain(name, LONGEST) for name in short_names(names).values()]
+    cells, words = size * min(0.6, max(0.36, 3 / size)), 0.08 * max(map(len, labels))  # inches
+    figure, axes = new_figure(1.0 + words + cells, 1.0 + words + cells)
     axes.grid(visible=False)
     axes.imshow(shares, cmap=HEAT, vmin=0, vmax=1)
     if size <= 30:
@@ -31,11 +33,10 @@ def confusion_figure(counts: np.ndarray, names: Sequence[str]) -> Figure:
             colour = "white" if shares[row, column] > 0.5 else INK
             text = f"{100 * shares[row, column]:.0f}"
             axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
-    labels = [plain(name, LONGEST) for name in short_names(names).values()]
     axes.set_xticks(range(size), labels, rotation=90)
     axes.set_yticks(range(size), labels)
     axes.set_xlabel("predicted", color=MUTED)
-    axes.set_ylabel("true (% of the class)", color=MUTED)
+    axes.set_ylabel("true", color=MUTED)
     return figure
 
 
