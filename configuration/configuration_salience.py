@@ -168,6 +168,8 @@ class SalienceConfig(PretrainedConfig):
         config_dict = {"salience_format": 1} | config_dict
         if config_dict.get("id2label") is None:  # transformers doesn't save its default
             config_dict["id2label"] = {0: "LABEL_0", 1: "LABEL_1"}
+        if kwargs.get("num_labels") not in (None, 1):  # which transformers 5 sets before the fields
+            config_dict["label_scale"] = None
         of_labels = ("num_labels", "id2label", "label2id")
         ordered = sorted(kwargs, key=lambda name: name not in of_labels)
         found = super().from_dict(config_dict, **{name: kwargs[name] for name in ordered})

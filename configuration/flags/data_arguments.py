@@ -4,9 +4,8 @@ from dataclasses import Field, dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any, ClassVar, get_args
 
-from salience.configuration.configuration_fields import PROBLEM_TYPES
 from salience.configuration.errors import UserError
-from salience.configuration.flags.flag_rules import CLEANING_RULES, check
+from salience.configuration.flags.flag_rules import CLEANING_RULES, PROBLEM_TYPES, check
 
 
 def _default(value: list[str], help: str) -> list[str]:

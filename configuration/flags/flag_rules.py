@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from salience.configuration.configuration_fields import PROBLEM_TYPES
 from salience.configuration.flags.flags_together import TOGETHER
 from salience.configuration.flags.rule_kinds import Choice, Fixed, Values, changed_flags, refuse
 from salience.configuration.flags.value_checks import (
@@ -19,6 +18,7 @@ from salience.configuration.flags.value_checks import (
     is_utf8,
 )
 
+PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
 CLEANING_RULES = ("headers", "footers", "quotes")
 QUOTING = ("checked", "trusted", "none")
 NO_LIMIT = math.inf

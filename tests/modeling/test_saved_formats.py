@@ -67,6 +67,13 @@ def test_the_scale_of_numbers_goes_with_them(change):
     assert config.label_scale is None
 
 
+def test_a_regression_that_is_loaded_for_classes_has_no_scale(tmp_path):
+    AttnPoolConfig(num_labels=1, problem_type="regression", label_scale=[5.0, 2.0]).save_pretrained(tmp_path)
+    assert AutoConfig.from_pretrained(tmp_path).label_scale == [5.0, 2.0]
+    classes = {"num_labels": 3, "problem_type": "single_label_classification"}
+    assert AutoConfig.from_pretrained(tmp_path, **classes).label_scale is None
+
+
 @pytest.mark.parametrize("damping", [1.0, -0.1, float("inf")])
 def test_a_damping_out_of_its_range_is_refused(damping):
     with pytest.raises(ValueError, match="ngram_damping = .* must be 0"):

@@ -71,8 +71,10 @@ def tell_unread(model: PreTrainedModel, rows: datasets.Dataset) -> None:
         is_read[segment(packed, torch.empty(0)).token_N] = True
         count += int((packed.mask_BT & ~is_read.view_as(packed.mask_BT)).any(1).sum())
     if count:
+        slides = config.segmentation == "sliding_window"
+        num_words, further = (config.segment_size, "") if slides else (config.max_words or "any", " --max_words 0")
         logger.warning(
-            "%d of %d training texts have more than the model reads, which are %s sentences of %s words at most; to "
-            "read all of them: --max_sentences 0 --max_words 0",
-            count, len(rows), config.max_sentences or "any", config.max_words or "any",
+            "%d of %d training texts, or parts of them, have more than the model reads, which are %s sentences of %s "
+            "words at most; a new model reads all with --max_sentences 0%s",
+            count, len(rows), config.max_sentences or "any", num_words, further,
         )  # fmt: skip

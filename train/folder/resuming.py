@@ -104,7 +104,7 @@ def computed(config: PretrainedConfig) -> str:
     if not hasattr(config, "salience_format"):
         return config.to_json_string()
     without = copy.deepcopy(config)
-    without.__dict__["salience_format"] = 2
+    without.__dict__["salience_format"] = min(config.salience_format, 2)
     if without.label_scale is None:
         del without.__dict__["label_scale"]
     return without.to_json_string()

@@ -58,30 +58,32 @@ def _class_names(builder: datasets.DatasetBuilder, args: DataArguments) -> list[
 
 def _with_names(parts: dict[str, list[Part]], names: list[str]) -> dict[str, list[Part]]:
     """The cells of a file hold either the names that the card lists, or their ids; where both may be, others tell."""
-    readings = {part.where: _readings(part, names) for several in parts.values() for part in several}
+    readings = {id(part): _readings(part, names) for several in parts.values() for part in several}
     sure = {reading for each in readings.values() if len(each) == 1 for reading in each}
 
     def named(part: Part) -> Part:
-        may_be = readings[part.where]
+        may_be = readings[id(part)]
         if len(may_be) == 2 and len(may_be & sure) != 1:
             raise UserError(
                 f"the labels of '{part.where}' can be names of classes or their ids, as the data set's card lists "
                 "whole numbers for names; give the files by --train_file"
             )
-        is_named = "names" in (may_be & sure if len(may_be) == 2 else may_be)
-        return replace(part, class_names=names) if is_named else _with_ids(part, names)
+        found = may_be & sure if len(may_be) == 2 else may_be
+        return replace(part, class_names=names) if found & {"names", "same"} else _with_ids(part, names)
 
     return {split: [named(part) for part in several] for split, several in parts.items()}
 
 
 def _readings(part: Part, names: list[str]) -> set[str]:
-    """What the cells of a file may be: "names", "ids", or both where these say different things."""
+    """What the cells of a file may be: "names", "ids", or both; "same" where both mean the same."""
     used = set(pc.unique(part.label).to_pylist()) - {None}
     ids = {cell: int(number) for cell in used if (number := whole_number(cell)) is not None}
     are_ids = len(ids) == len(used) and all(0 <= number < len(names) for number in ids.values())
     if not used <= set(names):
         return {"ids"} if are_ids else set()
-    return {"names", "ids"} if are_ids and any(names[number] != cell for cell, number in ids.items()) else {"names"}
+    if not are_ids:
+        return {"names"}
+    return {"same"} if all(names[number] == cell for cell, number in ids.items()) else {"names", "ids"}
 
 
 def _with_ids(part: Part, names: list[str]) -> Part:
