@@ -1,7 +1,7 @@
 """Whether finished cells of a study may stand in one table: they had the same data, of which they say so themselves."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -42,7 +42,7 @@ def check_records(cells: Sequence[Cell]) -> None:
 
 
 def check_same_texts(cells: Sequence[Cell]) -> None:
-    """Make sure that equal data flags meant equal texts.
+    """Make sure that equal data flags meant equal texts, and that other seeds split the same data in other ways.
 
     Args:
         cells: Finished ones.
@@ -50,35 +50,22 @@ def check_same_texts(cells: Sequence[Cell]) -> None:
     Raises:
         UserError: They did not: a file has changed between two cells.
     """
-    seen: dict[str, tuple[Cell, dict[str, str]]] = {}
-    for cell in cells:
-        found = read_run(cell.folder).splits
-        flags = repr([cell.recipe.get(name) for name in DATA_FLAGS])  # `split_seed` among them
-        first, splits = seen.setdefault(flags, (cell, found))
-        if found != splits:
-            raise UserError(
-                f"{first.folder} and {cell.folder} had other texts by the same flags: files have changed since; "
-                "choose another --output_dir, or move the older of the two away"
-            )
+    of_any_seed = [name for name in DATA_FLAGS if name != "split_seed"]
+    _check_equal(cells, DATA_FLAGS, lambda cell: read_run(cell.folder).splits, "had other texts")
+    _check_equal(cells, of_any_seed, of_any_split, "are parts of other data,")
 
 
-def check_other_splits(cells: Sequence[Cell]) -> None:
-    """Make sure that seeds split the same data in other ways, and not other data.
-
-    Args:
-        cells: Finished ones.
-
-    Raises:
-        UserError: A file has changed between two seeds.
-    """
+def _check_equal(
+    cells: Sequence[Cell], flags: Sequence[str], facts: Callable[[Cell], dict[str, Any]], says: str
+) -> None:
     seen: dict[str, tuple[Cell, dict[str, Any]]] = {}
     for cell in cells:
-        flags = repr([cell.recipe.get(name) for name in DATA_FLAGS if name != "split_seed"])
-        first, found = seen.setdefault(flags, (cell, of_any_split(cell)))
-        if of_any_split(cell) != found:
+        found = facts(cell)
+        first, expected = seen.setdefault(repr([cell.recipe.get(name) for name in flags]), (cell, found))
+        if found != expected:
             raise UserError(
-                f"{first.folder} and {cell.folder} are parts of other data, by the same flags: files have changed "
-                "since; choose another --output_dir, or move the older of the two away"
+                f"{first.folder} and {cell.folder} {says} by the same flags: files have changed since; choose "
+                "another --output_dir, or move the older of the two away"
             )
 
 

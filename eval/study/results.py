@@ -12,7 +12,7 @@ from salience.eval.runs import best_by_validation, paired_answers, read_run, rea
 from salience.eval.scores.paired import Difference, McNemar, bootstrap, exact_mcnemar
 from salience.eval.scores.prediction_files import read_predictions
 from salience.eval.study.cells import Cell
-from salience.eval.study.comparable import check_other_splits, check_records, check_same_texts
+from salience.eval.study.comparable import check_records, check_same_texts
 from salience.eval.study.figure import draw_study
 from salience.eval.study.file import Study
 from salience.eval.study.scores import further_scores
@@ -139,7 +139,6 @@ def collect(study: Study, cells: Sequence[Cell]) -> StudyResults:
             **further_scores(cell, study.scores),
         }
     check_same_texts(cells)
-    check_other_splits(cells)
     check_records(cells)
     summaries = {name: summarize(found, (*MEASURES, *study.scores)) for name, found in scores.items()}
     best_sparse = best_of(study.sparse, scores)
