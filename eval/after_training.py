@@ -1,5 +1,6 @@
 """What follows training: what the counts of n-grams add, the temperature of the scores, and the scores of the run."""
 
+import copy
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +12,7 @@ import datasets
 import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list
-from transformers import EvalPrediction, PretrainedConfig
+from transformers import EvalPrediction, PretrainedConfig, PreTrainedModel
 
 from salience.configuration.configuration_salience import SalienceConfig
 from salience.configuration.flags.tuning_arguments import TuningArguments
@@ -25,8 +26,10 @@ from salience.eval.weighing import choose, share_of
 from salience.model_cards.run_folder import PREFIXES, NgramsRecord, without_prefix, write_results
 from salience.modeling.ngram_evidence import NgramEvidence, damped
 from salience.train.building.evidence import at_most, attach, learn_all, learn_table, tf_idf_matrix
+from salience.train.building.lora import trained_model
 from salience.train.data.encoded import labels_of
 from salience.train.data.load import TextData
+from salience.train.data.tokens import packed_batches
 from salience.train.loop.losses import balancing_flag
 from salience.train.loop.preparation import PreparedTexts
 from salience.train.loop.trainer import SalienceTrainer
@@ -63,7 +66,7 @@ def evaluate(trainer: SalienceTrainer, texts: PreparedTexts, data: TextData, tun
 
     What is written are the answers of the model with its evidence of n-grams, calibrated, by the thresholds of its
     labels; `eval_results.json` names its `eval_temperature` and `eval_ngrams`, and both files the `review` that
-    --target_accuracy asks for.
+    --target_accuracy asks for, and the `network_accuracy` where counts of one class per text were tried.
 
     Args:
         trainer: Trained.
@@ -71,7 +74,8 @@ def evaluate(trainer: SalienceTrainer, texts: PreparedTexts, data: TextData, tun
         data: What they came from.
         tuning: What is learned and fitted after training, where there are classes and a place.
     """
-    config: PretrainedConfig = trainer.accelerator.unwrap_model(trainer.model).config
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    config: PretrainedConfig = model.config
     has_place = isinstance(config, SalienceConfig) and data.problem_type != REGRESSION
     for split, prefix in PREFIXES.items():
         if split not in texts.splits:
@@ -97,6 +101,8 @@ def evaluate(trainer: SalienceTrainer, texts: PreparedTexts, data: TextData, tun
         results = without_prefix(split, metrics) | results
         if split == "test":
             results |= compute_scores(predictions)
+        if has_place and tuning.ngram_evidence and not predictions.is_multi_label:
+            results["network_accuracy"] = network_accuracy(model, rows, predictions)
         if has_place and tuning.target_accuracy is not None:
             results["review"] = reviewed(predictions, tuning.target_accuracy, config.review_threshold)
         if (explained := results.get("r2")) is not None and explained < 0:
@@ -220,6 +226,25 @@ def find_evidence(
         share=share_of(weighted_NC, network.logits),
     )  # fmt: skip
     return Evidence(table, weighed.temperature, weighted_NC, record)
+
+
+def network_accuracy(model: PreTrainedModel, rows: datasets.Dataset, predictions: Predictions) -> float:
+    """Accuracy of the network alone: that of the same answers without what counts of n-grams add to them.
+
+    Args:
+        model: Perhaps with evidence, perhaps with adapters.
+        rows: Texts, whole: column `input_ids`.
+        predictions: What the model answers to them, one class for each.
+    """
+    classifier = trained_model(model)
+    config = classifier.config
+    added_NC = np.zeros_like(predictions.logits)
+    if classifier.ngrams is not None:
+        counts = copy.deepcopy(classifier.ngrams).cpu()
+        for packed, row_N in packed_batches(rows, "reading n-grams"):
+            added_NC[row_N] = damped(counts(packed), config.ngram_damping).numpy()
+    alone_NC = predictions.logits - config.ngram_weight / config.logit_temperature * added_NC
+    return float(replace(predictions, logits=alone_NC).is_right().mean())
 
 
 def scores_of(trainer: SalienceTrainer, predictions: Predictions, labels: np.ndarray) -> dict[str, Any]:

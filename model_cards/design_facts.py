@@ -28,6 +28,8 @@ def design(files: RunFolder) -> str:
             parts.append("**that model may have been trained on texts that were held out here**")
     if is_number(weight := files.config.get("ngram_weight")) and weight > 0:
         parts.append(_ngrams(model.get("ngrams", {}), weight, files.config.get("ngram_damping")))
+        if is_number(alone := files.test.get("network_accuracy")):
+            parts.append(f"by itself the network has {100 * alone:.2f} % test accuracy")
     if thresholds := files.config.get("label_thresholds"):
         parts.append(_label_thresholds(thresholds, files.run.get("arguments", {}).get("target_precision")))
     if is_number(threshold := files.config.get("review_threshold")):

@@ -52,6 +52,7 @@ RECORD: Shape = {
 """Of run.json."""
 _SHARES = (
     "accuracy",
+    "network_accuracy",
     "roc_auc",
     *(f"{score}_{mean}" for score in ("precision", "recall", "f1") for mean in ("macro", "weighted")),
 )

@@ -20,10 +20,10 @@ command line count for every row that doesn't take them away (null).
       - {focal: {loss: focal}, weighted: {loss: weighted}}
       - {2: {minority_ratio: 2}, 6: {minority_ratio: 6}}
 
-Further scores are precision_macro, recall_macro, f1_weighted, roc_auc (with validation_ before them, those of the
-validation texts), ece (expected calibration error, bins of equal width), accuracy_short, _medium and _long (fewer than
-100 words, 100 to 500, more), and minority_ and majority_ before precision, recall and f1: means over the classes that
-`minority_labels` names, and over the others.
+Further scores are precision_macro, recall_macro, f1_weighted, roc_auc, network_accuracy (without what counts of n-grams
+add; all with validation_ before them, too: those of the validation texts), ece (expected calibration error, bins of
+equal width), accuracy_short, _medium and _long (fewer than 100 words, 100 to 500, more), and minority_ and majority_
+before precision, recall and f1: means over the classes that `minority_labels` names, and over the others.
 
 OUT (default runs/studies/ and the name of the YAML file) gets cells/ROW/seed_S/ with each run, beside it its recipe
 seed_S.yaml and its log seed_S.log, study.md with the table, study.png (rows called NAME_NUMBER become curves, where

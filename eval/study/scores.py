@@ -12,7 +12,7 @@ from salience.eval.scores.prediction_files import predictions_file, read_predict
 from salience.eval.study.cells import Cell
 from salience.model_cards.run_folder import read_results
 
-PLAIN_SCORES = ("precision_macro", "recall_macro", "f1_weighted", "roc_auc")
+PLAIN_SCORES = ("precision_macro", "recall_macro", "f1_weighted", "roc_auc", "network_accuracy")
 GROUP_SCORES = {
     f"{group}_{score}": (group, score) for group in ("minority", "majority") for score in ("precision", "recall", "f1")
 }

@@ -13,7 +13,7 @@ STUDY = {
     "seeds": [0, 3],
     "reference": "lstm",
     "sparse": "tfidf_svm",
-    "scores": ["recall_macro", "validation_recall_macro", "ece", "accuracy_short", "accuracy_long"],
+    "scores": ["recall_macro", "validation_recall_macro", "ece", "network_accuracy", "accuracy_short", "accuracy_long"],
     "rows": {"lstm": {"model": "lstm"}},
 }  # fmt: skip
 

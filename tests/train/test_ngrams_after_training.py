@@ -97,6 +97,8 @@ def test_a_useless_network_ends_with_the_counts(train, data, model):
     damping = f", damping {found['damping']:.2g}" if found["damping"] else ""
     weighed = f"weight {found['weight']:.3g}{damping}), and are {100 * found['share']:.0f} % of what"
     assert f"{found['kind']}, {weighed}" in card
+    alone = read(folder, "test_results.json")["test_network_accuracy"]
+    assert alone < 1 and f"by itself the network has {100 * alone:.2f} % test accuracy" in card
     saved = AutoModelForSequenceClassification.from_pretrained(folder)
     counts = saved.ngrams.weight_GC.numel()
     assert record["parameters"] == saved.num_parameters() + counts
@@ -143,7 +145,8 @@ def test_what_counts_cannot_tell_leaves_no_trace(train, tmp_path):
     model = ["--model", "lstm", "--embedding_dim", "16", "--hidden_dim", "16", "--learning_rate", "0.02"]
     flags = [*files, *model, "--num_train_epochs", "6", "--dropout", "0"]
     folder, without = train("run", *flags), train("without", *flags, "--ngram_evidence", "false")
-    assert read(folder, "test_results.json")["test_accuracy"] > 0.8
+    results = read(folder, "test_results.json")
+    assert results["test_network_accuracy"] == results["test_accuracy"] > 0.8
     assert AutoConfig.from_pretrained(folder).ngram_weight == 0
     assert not [name for name in load_file(folder / "model.safetensors") if "ngrams" in name]
     assert "eval_ngrams" not in read(folder, "eval_results.json")
@@ -158,10 +161,15 @@ def test_what_counts_cannot_tell_leaves_no_trace(train, tmp_path):
 def test_it_can_be_left_out_and_has_flags(train, data):
     folder = train("without", *data, *CNN, *USELESS, "--ngram_evidence", "false")
     assert AutoConfig.from_pretrained(folder).ngram_weight == 0
+    alone = {split: read(folder, f"{split}_results.json") for split in ("eval", "test")}
     folder = train("few", *data, *CNN, *USELESS, "--ngram_size", "1", "--max_ngrams", "30", "--calibrate", "false")
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     assert model.ngrams.size == 1 and len(model.ngrams.key_G) == model.config.num_ngrams == 30
     assert model.config.logit_temperature == 1 and "eval_temperature" not in read(folder, "eval_results.json")
+    for split, results in alone.items():
+        found = read(folder, f"{split}_results.json")
+        assert found[f"{split}_network_accuracy"] == results[f"{split}_accuracy"] < found[f"{split}_accuracy"]
+        assert f"{split}_network_accuracy" not in results
 
 
 def test_several_labels_for_each_text(train, tmp_path):

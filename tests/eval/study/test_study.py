@@ -73,6 +73,8 @@ def test_results_are_those_of_the_cells(finished):
             scores.append(found["accuracy"])
             assert found["recall_macro"] == test["test_recall_macro"]
             assert found["validation_recall_macro"] == validation["eval_recall_macro"]
+            assert found["network_accuracy"] == test.get("test_network_accuracy")
+            assert (found["network_accuracy"] is None) == (name == "tfidf_svm")
             answers = read_predictions(folder / "cells" / name / f"seed_{seed}", "test")
             short, long = answers.num_words < 100, answers.num_words > 500
             assert found["accuracy_short"] == pytest.approx(answers.is_right()[short].mean())
