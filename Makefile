@@ -9,6 +9,9 @@ PEERS := setfit model2vec[distill,train] fasttext
 export TOKENIZERS_PARALLELISM := false
 # The tests' tiny models are faster on one thread.
 test test-min test-slow test-extras: export OMP_NUM_THREADS := 1
+# Packages of an environment that is made for tests are compiled as far as they are imported.
+COMPILE :=
+check test test-min: export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help all install train report peers test test-min test-slow test-extras check fix types mypy pages
 
@@ -17,10 +20,9 @@ help:           ## this list
 
 $(VENV)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(VENV)/bin/python -m pip install --quiet $(COMPILE) --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
-# Its packages are compiled as far as they are imported.
 $(VENV_MIN)/.done: pyproject.toml constraints-min.txt
 	$(PYTHON) -m venv $(VENV_MIN)
 	$(VENV_MIN)/bin/python -m pip install --quiet --no-compile --constraint constraints-min.txt --editable ".[test]"
@@ -40,7 +42,7 @@ $(VENV_EXTRAS)/.done: pyproject.toml constraints.txt
 
 # What runs in one process stands side by side: two environments are made, mypy looks, the oldest versions are tested.
 all:            ## what must pass before a change lands
-	$(MAKE) --jobs 2 check test-min
+	$(MAKE) --jobs 2 COMPILE=--no-compile check test-min
 	$(MAKE) test
 
 install: $(VENV)/.done  ## make .venv with pinned versions
@@ -63,7 +65,6 @@ test-extras: $(VENV_EXTRAS)/.done  ## Ray, Spark (needs Java), the Space and pag
 	$(VENV_EXTRAS)/bin/python -m pytest -q -m "slow or not slow" tests/eval/space \
 		tests/eval/predict/test_predictor_elsewhere.py $(ARGS)
 
-test-min: export PYTHONDONTWRITEBYTECODE :=
 test-min: $(VENV_MIN)/.done  ## models and round trips on the oldest supported versions
 	$(VENV_MIN)/bin/python -m pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/modeling/test_modeling.py tests/modeling/test_pooling.py \
 		tests/modeling/test_windows.py tests/modeling/test_ragged.py tests/modeling/test_hub_roundtrip.py \

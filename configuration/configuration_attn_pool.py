@@ -13,8 +13,8 @@ class AttnPoolConfig(EncoderConfig):
 
     Args:
         encoder_config: Configuration of the encoder, any that `AutoModel` builds; None for BERT-base.
-        query: Who asks in the attention: "self" (every token; a token's weight is the attention it receives, eq. 3-4),
-            "learned" (one learned question) or "cls" (the first token).
+        query: Who asks in the attention: "self" (every token, within blocks of `window_size`; a token's weight is the
+            attention it receives, eq. 3-4), "learned" (one learned question) or "cls" (the first token).
         key_dim: Width of a head's queries and keys, d_k of the paper.
         num_heads: Attention heads; each weighs its own slice of the features.
         alpha: Share of the plain mean in the text vector, 0 to 1; the rest is the attention-weighted sum.

@@ -227,7 +227,7 @@ class EncoderConfig(SalienceConfig):
     Args:
         encoder_config: The encoder's own configuration (or its dict); None for the family's default.
         window_size: Tokens that the encoder reads at once, special tokens included; None for no limit. `from_encoder`
-            sets it to the encoder's limit.
+            sets it to what the encoder was trained on, where it says so, else to its limit, or the tokenizer's.
         window_stride: Tokens from the start of one window to the next; None for windows that don't overlap.
         num_prefix_tokens: Special tokens that the tokenizer puts before a text; every window begins with them.
         num_suffix_tokens: Special tokens after a text; every window ends with them.

@@ -153,7 +153,7 @@ FAMILIES = {
         scratch_rate=5e-2,  # a mean of many words passes little of a step on to each
     ),
     "transformer": Family(
-        "Transformer from scratch",
+        "Transformer from scratch: four layers of width 256 that read 512 tokens at once",
         "It is a transformer trained from scratch",
         ATTN_POOL,
         from_scratch=f"{BUILDERS}:on_untrained_encoder",

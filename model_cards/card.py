@@ -96,7 +96,7 @@ def _metadata(files: RunFolder, name: str, languages: list[str], license: str | 
 
 
 def _eval_results(files: RunFolder, dataset_id: str | None) -> list[EvalResult]:
-    data = files.run.get("data", {})
+    data, revision = files.run.get("data", {}), files.run.get("arguments", {}).get("dataset_revision")
     name = one_line(data.get("name") or dataset_id or "custom data", MAX_NAME)
     fingerprint = data.get("splits", {}).get("test", {}).get("sha256")
     return [
@@ -106,7 +106,7 @@ def _eval_results(files: RunFolder, dataset_id: str | None) -> list[EvalResult]:
             dataset_type=dataset_id or re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "custom",
             dataset_name=name,
             dataset_split="test",
-            dataset_revision=one_line(data["revision"], MAX_NAME) if data.get("revision") else None,
+            dataset_revision=one_line(revision, MAX_NAME) if dataset_id and revision else None,
             dataset_args={"sha256": one_line(fingerprint, MAX_NAME)} if fingerprint else None,
             metric_type=metric.hub_type,
             metric_name=metric.title,

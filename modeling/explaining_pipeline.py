@@ -13,7 +13,7 @@ from .attributions import method_named
 from .documents import Document
 from .explaining import best_method, explain
 from .ragged import Ragged  # noqa: F401
-from .subject import Subject, twin
+from .subject import MOST_ROWS, Subject, twin
 from .unpadded import in_one_row  # noqa: F401
 from .windows import cells_of_call  # noqa: F401
 
@@ -25,7 +25,8 @@ class ExplainingPipeline(TextClassificationPipeline):
 
     - `explain`: add what `explaining.explain` returns to each answer (`top_k` says how many there are of a text);
     - `method`: a key of `METHODS`; unset: the most faithful one, where config.json names it, or integrated gradients;
-    - `target`: name or number of the class that is explained; unset: that of the answer. Answers stay what they are.
+    - `target`: name or number of the class that is explained; unset: that of the answer. Answers stay what they are;
+    - `most_rows`: variants of the text that are read at once at most, 512 where nothing is said.
 
     Each text is explained by itself, and so alike in every batch.
     """
@@ -35,6 +36,7 @@ class ExplainingPipeline(TextClassificationPipeline):
         explain: bool | None = None,
         method: str | None = None,
         target: str | int | None = None,
+        most_rows: int | None = None,
         **others: Any,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         preprocess, forward, postprocess = super()._sanitize_parameters(**others)
@@ -43,6 +45,8 @@ class ExplainingPipeline(TextClassificationPipeline):
             postprocess["method"] = method
         if target is not None:
             postprocess["target"] = target
+        if most_rows is not None:
+            postprocess["most_rows"] = most_rows
         if explain is not None:
             preprocess["explain"] = explain
         return preprocess, forward, postprocess
@@ -74,14 +78,19 @@ class ExplainingPipeline(TextClassificationPipeline):
         return outputs if document is None else {"logits": outputs["logits"], "document": document}
 
     def postprocess(  # type: ignore[override]  # passes everything else on
-        self, model_outputs: Any, method: str | None = None, target: str | int | None = None, **others: Any
+        self,
+        model_outputs: Any,
+        method: str | None = None,
+        target: str | int | None = None,
+        most_rows: int = MOST_ROWS,
+        **others: Any,
     ) -> Any:
         """The answers to a text, each with its explanation where the text came with its `Document`."""
         answers = super().postprocess(model_outputs, **others)
         document = model_outputs.get("document")
         if document is None:
             return answers
-        subject = Subject(twin(self.model), self.tokenizer, document)
+        subject = Subject(twin(self.model), self.tokenizer, document, most_rows)
         method = method or best_method(self.model.config)[0]
         for answer in [answers] if isinstance(answers, dict) else answers:
             answer |= explain(subject, self.number_of(answer["label"] if target is None else target), method)

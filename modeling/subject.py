@@ -18,6 +18,9 @@ import torch
 from .documents import Document, padded
 from .windows import cells_of_call
 
+# Variants of a text that are read at once, at most.
+MOST_ROWS = 512
+
 
 def twin(model: Any) -> Any:
     """A model of the same weights: what is hooked into it meanwhile doesn't reach the answers of other threads."""
@@ -40,7 +43,7 @@ class Subject:
     model: Any
     tokenizer: Any
     document: Document
-    most_rows: int = 512
+    most_rows: int = MOST_ROWS
 
     @property
     def rows(self) -> int:

@@ -49,7 +49,11 @@ class TextArguments:
         [], f"Newsgroup parts to cut with scikit-learn's own rules: any of {', '.join(CLEANING_RULES)}."
     )
     keep_empty_texts: bool = field(
-        default=False, metadata={"help": "Read a missing (null) text as an empty one instead of stopping."}
+        default=False,
+        metadata={
+            "help": "Read a missing (null) text as an empty one, instead of stopping; `predict` labels it then, "
+            "instead of listing it."
+        },
     )
     encoding: list[str] = _default(
         ["utf-8"], "Encodings of text files; each is read with the first in which it is valid, UTF-8 before all others."
@@ -138,6 +142,10 @@ class HubArguments:
     )
 
 
+OF_TRAINING_TEXTS = frozenset({"max_length", "sampled_parts"})
+"""Flags of `DataArguments` that say what is trained on of a text, and nothing of held-out texts."""
+
+
 @dataclass
 class DataArguments(HubArguments, FileArguments):
     """Where the texts and labels come from, and how they become train, validation and test splits.
@@ -205,7 +213,10 @@ class DataArguments(HubArguments, FileArguments):
     )
     max_length: int | None = field(
         default=None,
-        metadata={"help": "Tokens of a text to train on, for speed; held-out texts are read whole."},
+        metadata={
+            "help": "Tokens of a text to train on, for speed; held-out texts are read whole (--model "
+            "sequence_classification never reads more than its encoder's limit)."
+        },
     )
     sampled_parts: bool = field(
         default=False,

@@ -59,16 +59,39 @@ def _model_fields() -> list[tuple[str, Any, Any]]:
     classes = [code.config_class() for code in codes().values()]
     options = {name: each for config in reversed(classes) for name, each in model_options(config).items()}
     return [
-        (name, each.annotation | None, field(default=None, metadata={"help": _help(name, classes)}))
+        (name, each.annotation | None, field(default=None, metadata={"help": _help(name)}))
         for name, each in sorted(options.items())
     ]
 
 
-def _help(name: str, classes: list[type[PretrainedConfig]]) -> str:
-    having = [each for each in classes if name in model_options(each)]
-    text = option_helps(having[0]).get(name, "")
-    defaults = ", ".join(f"{each.__name__} {model_options(each)[name].default}" for each in having)
-    return f"{text} Default: {defaults}.".strip().replace("%", "%%")  # argparse fills in what follows a %
+def meaning(name: str) -> str:
+    """What a field of our configurations is, in the words of each that says something else of it."""
+    said: dict[str, str] = {}
+    for code in codes().values():
+        text = option_helps(code.config_class()).get(name)
+        if text is not None and name in model_options(code.config_class()):
+            said.setdefault(text, code.name)
+    return next(iter(said)) if len(said) == 1 else " ".join(f"{code}: {text}" for text, code in said.items())
+
+
+def defaults_of(name: str) -> list[tuple[Any, list[str]]]:
+    """Each default that a field of our configurations has, with the families that have it; not those without effect."""
+    found: list[tuple[Any, list[str]]] = []
+    for model, family in FAMILIES.items():
+        options = model_options(family.code.config_class()) if family.code else {}
+        if name not in options.keys() - family.unused:
+            continue
+        default = family.defaults.get(name, options[name].default)
+        same = next((names for value, names in found if value == default), None)
+        if same is None:
+            found.append((default, same := []))
+        same.append(model)
+    return found
+
+
+def _help(name: str) -> str:
+    defaults = "; ".join(f"{value} ({', '.join(names)})" for value, names in defaults_of(name))
+    return f"{meaning(name)} Default: {defaults}.".strip().replace("%", "%%")  # argparse fills in what follows a %
 
 
 @dataclass

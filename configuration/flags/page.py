@@ -14,7 +14,7 @@ from salience.configuration.families import FAMILIES, codes
 from salience.configuration.flags.data_arguments import DataArguments, FileArguments, TextArguments
 from salience.configuration.flags.flag_rules import NOT_OFFERED
 from salience.configuration.flags.flags_together import MODEL_RULES
-from salience.configuration.flags.model_arguments import CommonModelArguments, model_options, option_helps
+from salience.configuration.flags.model_arguments import CommonModelArguments, defaults_of, meaning, model_options
 from salience.configuration.flags.rule_kinds import default_of, shown
 from salience.configuration.flags.training_arguments import SalienceTrainingArguments
 from salience.configuration.flags.tuning_arguments import TuningArguments
@@ -57,26 +57,24 @@ def models() -> str:
     """Section: families, the flags of all, and the fields of each family's configuration with its default."""
     families = [[f"`{name}`", family.help, family.encoder] for name, family in FAMILIES.items()]
     classes = [code.config_class() for code in codes().values()]
-    header = []
-    for code in codes().values():
-        names = ", ".join(f"`{name}`" for name, family in FAMILIES.items() if family.code == code)
-        header.append(f"{code.stem} ({names})")
-    rows = []
-    for name in sorted({name for config in classes for name in model_options(config)}):
-        having = [config for config in classes if name in model_options(config)]
-        defaults = [cell(model_options(config)[name].default) if config in having else "" for config in classes]
-        rows.append([f"`--{name}`", *defaults, option_helps(having[0])[name]])
+    names = sorted({name for config in classes for name in model_options(config)})
+    rows = [[f"`--{name}`", defaults(name), meaning(name)] for name in names]
     only = [f"`--{row.flags[0]}` {row.says.partition(': it ')[2]}" for row in MODEL_RULES]
     return "\n\n".join(
         [
             "## Models",
             table(["`--model`", "What it is", "`--encoder`"], families),
             flag_table(fields(CommonModelArguments)),
-            "Fields of a model's configuration, each with its default where the family has it; unset is none:",
-            table(["Flag", *header, "What it does"], rows),
+            "Fields of a model's configuration, each with its default and the families that have it:",
+            table(["Flag", "Default", "What it does"], rows),
             f"Where they have an effect, in a model that has both flags: {'; '.join(only)}.",
         ]
     )
+
+
+def defaults(name: str) -> str:
+    """The defaults of a field of our configurations, each with the families that have it."""
+    return "<br>".join(f"{cell(value) or 'unset'} {', '.join(families)}" for value, families in defaults_of(name))
 
 
 def group(title: str, arguments: Any) -> str:
@@ -117,7 +115,11 @@ def commands() -> str:
         )
         parts.append(f"### {command}\n\n`eval.py {command} --help` says what it does.{more}")
         parts.append(flag_table(fields(resolve_name(name))))
-    parts.append("### baseline\n\n`eval.py baseline NAME` takes the flags and recipes of `train.py`.")
+    parts.append(
+        "### baseline\n\n`eval.py baseline NAME` takes the flags and recipes of `train.py`, and tells "
+        "which have no effect on it: all but those of texts and labels, of the encoder for `frozen_...`, and of "
+        "thresholds for several labels."
+    )
     return "\n\n".join(parts)
 
 

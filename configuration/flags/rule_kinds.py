@@ -141,6 +141,22 @@ def changed_flags(group: Any) -> dict[str, Any]:
     return {each.name: getattr(group, each.name) for each in changed}
 
 
+def refuse_idle(group: Any, idle: Collection[str], why: str) -> None:
+    """Refuse flags that have no effect where they were given.
+
+    Args:
+        group: Arguments.
+        idle: Names of flags.
+        why: They have none, for the sentence.
+
+    Raises:
+        UserError: One of them differs from its default.
+    """
+    for flag, value in changed_flags(group).items():
+        if flag in idle:
+            raise UserError(f"--{flag} {shown(value)} has no effect here: {why}; leave it out")
+
+
 def default_of(flag: Field) -> Any:
     """What a flag is where nobody sets it."""
     return flag.default if flag.default_factory is MISSING else flag.default_factory()

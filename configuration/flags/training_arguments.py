@@ -71,8 +71,8 @@ class SalienceTrainingArguments(TrainingArguments):
         default=8_192,
         metadata={
             "help": "Tokens that are read at once, which bounds the memory: a batch of more is read in several passes, "
-            "with the same gradient; what is kept of a longer text for the gradient is computed again. 0: no "
-            "limit. DeepSpeed reads whole batches."
+            "with the same gradient; what attention pooling and the hierarchical model keep of a longer text for "
+            "the gradient is computed again (others keep it all). 0: no limit. DeepSpeed reads whole batches."
         },
     )
     eval_strategy: str = field(default="epoch", metadata={"help": "no, steps or epoch."})
@@ -82,8 +82,9 @@ class SalienceTrainingArguments(TrainingArguments):
     metric_for_best_model: str | None = field(
         default=None,
         metadata={
-            "help": "Validation metric of the best checkpoint; unset: f1_macro (of several labels by thresholds "
-            "that are fitted), or loss for regression."
+            "help": "Validation metric of the best checkpoint. Unset: f1_macro (of several labels by thresholds that "
+            "are fitted), and of checkpoints that are below the highest by less than its standard error the last; for "
+            "regression loss."
         },
     )
     logging_steps: float = field(default=10, metadata={"help": "Steps between two points of the training curve."})

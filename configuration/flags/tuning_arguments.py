@@ -45,7 +45,8 @@ class TuningArguments:
         default=True,
         metadata={
             "help": "After training, fit a temperature on the validation texts and keep it in the model's "
-            "configuration, so that scores are probabilities; changes no answer (without --prior_correction). Not for "
+            "configuration, so that scores are probabilities. Alone it changes no answer; it goes into what "
+            "--prior_correction takes away, and into how much counts of --ngram_evidence weigh. Not for "
             "regression, nor for --model sequence_classification, whose configuration has no place for it."
         },
     )
@@ -65,7 +66,7 @@ class TuningArguments:
         metadata={
             "help": "After training, find a low confidence from which on the accuracy is at least so high on texts "
             "like the validation texts, with a confidence of 0.95 (an accuracy of 0.95 takes 100 of the surest "
-            "validation texts without an error, or more; 0.99 takes 500), and keep it in the model's configuration: "
+            "validation texts without an error, or more; 0.99 some 550), and keep it in the model's configuration: "
             "`predict` marks less confident answers for review. Unset: no answer is marked. Not for regression, nor "
             "for --model sequence_classification."
         },

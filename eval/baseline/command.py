@@ -9,6 +9,8 @@ Where texts have several labels, each is given from a threshold on that is fitte
 of ours: --fit_thresholds and --target_precision count, too.
 """
 
+import logging
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from salience.configuration.errors import UserError
-from salience.configuration.flags.data_arguments import DataArguments
+from salience.configuration.flags.data_arguments import OF_TRAINING_TEXTS, DataArguments
 from salience.configuration.flags.parser import RecipeParser
 from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.eval.baseline.frozen import FROZEN_MODELS
@@ -26,6 +28,7 @@ from salience.eval.baseline.models import (
     OF_SEVERAL_LABELS,
     THRESHOLD_FLAGS,
     SparseRun,
+    baseline_flags,
     baseline_kind,
     run_sparse,
 )
@@ -48,10 +51,13 @@ from salience.train.folder.output import claimed, start
 from salience.train.folder.record import changed_arguments, describe_data, make_record
 from salience.train.loop.assembly import score_line
 
+logger = logging.getLogger(__name__)
+
 HELP = """usage: eval.py baseline NAME [RECIPE.yaml ...] --output_dir OUT [--flag value ...]
 
 NAME is one of {}; where texts have several labels, of {}.
-Recipes and flags are those of train.py; only the data flags count, --encoder for frozen_..., and for several labels
+Recipes and flags are those of train.py; only the data flags count (not --max_length and --sampled_parts: texts are
+read whole), --encoder for frozen_..., and for several labels
 --fit_thresholds and --target_precision; what asks for a model, such as --push_to_hub, is refused.
 OUT keeps scores and answers to compare with, and no model to predict with."""
 
@@ -72,6 +78,7 @@ def main(argv: list[str]) -> None:
     for flag in ("push_to_hub", "resume_from_checkpoint"):
         if getattr(training, flag):
             raise UserError(f"--{flag} is for models, and {name} leaves no model; leave it out")
+    tell_idle(name, changed_arguments((model_args, data_args, tuning, training)))
     folder = Path(training.output_dir)
     started = datetime.now(timezone.utc)
     command = ["eval.py", "baseline", *argv]
@@ -80,6 +87,18 @@ def main(argv: list[str]) -> None:
         make_sparse_run(name, data, folder, command, training.seed, data_args, tuning, started, model_args)
     split = "test" if "test" in data.splits else "validation"
     print(f"run      {folder}\n{score_line(split, read_results(folder, split))}")
+
+
+def tell_idle(name: str, given: Iterable[str]) -> None:
+    """Warn of flags that have no effect on a baseline: those of a recipe for a model may stand beside the data's.
+
+    Args:
+        name: One of `BASELINES`.
+        given: Names of flags.
+    """
+    counting = baseline_flags(name) - OF_TRAINING_TEXTS | {"seed", "output_dir"}
+    if idle := sorted(set(given) - counting):
+        logger.warning("%s has no use for --%s; texts are read whole", name, ", --".join(idle))
 
 
 def make_sparse_run(

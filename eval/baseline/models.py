@@ -7,6 +7,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.svm import LinearSVC
 
 from salience.configuration.errors import UserError, one_line
+from salience.configuration.flags.data_arguments import DataArguments
 from salience.eval.baseline.frozen import FROZEN_MODELS, frozen_vectors
 from salience.eval.baseline.prior_correction import PriorCorrectedLogistic
 from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION
@@ -56,6 +58,14 @@ OF_SEVERAL_LABELS = ("tfidf_svm", "tfidf_logistic", "tfidf_word_char_svm", "froz
 """Those of them for texts that can have several labels."""
 THRESHOLD_FLAGS = ("fit_thresholds", "target_precision")
 """How they give labels, as in training."""
+DATA_FLAGS = {each.name for each in fields(DataArguments)}
+ENCODER_FLAGS = {"encoder", "encoder_revision", "encoder_cache", "base_model", "freeze_encoder"}
+
+
+def baseline_flags(name: str) -> set[str]:
+    """The flags of train.py that count for a baseline, beside `seed` and `output_dir`."""
+    flags = DATA_FLAGS | set(THRESHOLD_FLAGS if name in OF_SEVERAL_LABELS else ())
+    return flags | ENCODER_FLAGS if name in FROZEN_MODELS else flags
 
 
 def baseline_kind(name: str) -> str:

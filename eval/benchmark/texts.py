@@ -9,8 +9,8 @@ import numpy as np
 from datasets import Dataset
 
 from salience.configuration.errors import UserError
-from salience.configuration.flags.data_arguments import DataArguments, FileArguments
-from salience.configuration.flags.rule_kinds import changed_flags
+from salience.configuration.flags.data_arguments import OF_TRAINING_TEXTS, DataArguments, FileArguments
+from salience.configuration.flags.rule_kinds import changed_flags, refuse_idle
 from salience.train.data.load import TextData, clean_texts, load_splits
 from salience.train.data.sources.files import read_file
 
@@ -38,6 +38,7 @@ def check_data_flags(data_args: DataArguments) -> None:
         raise UserError(
             f"--max_length has no effect here: write --train_flags '{{\"max_length\": {data_args.max_length}}}'"
         )
+    refuse_idle(data_args, OF_TRAINING_TEXTS, "it belongs into --train_flags")
 
 
 def read_data(data_args: DataArguments, max_texts: int | None, seed: int) -> TextData:

@@ -38,8 +38,9 @@ from typing import Any
 from tqdm import tqdm
 
 from salience.configuration.errors import UserError
-from salience.configuration.flags.data_arguments import DataArguments
+from salience.configuration.flags.data_arguments import OF_TRAINING_TEXTS, DataArguments
 from salience.configuration.flags.parser import RecipeParser
+from salience.configuration.flags.rule_kinds import refuse_idle
 from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.eval.baseline.command import make_sparse_run
 from salience.eval.baseline.models import OF_SEVERAL_LABELS, THRESHOLD_FLAGS
@@ -109,7 +110,8 @@ def compare(names: Sequence[str], words: Sequence[str]) -> Comparison:
         names: Folders of the runs.
         words: The flags as one types them: those of a run are put before them.
     """
-    arguments, _ = _parser().parse(words)
+    arguments, data_args = _parser().parse(words)
+    refuse_idle(data_args, OF_TRAINING_TEXTS, "texts are read whole")
     out = Path(arguments.output_dir)
     with held(out):
         check_out(out)

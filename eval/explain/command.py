@@ -146,7 +146,7 @@ def explained(reader: Reader, texts: Sequence[str], arguments: ExplainArguments)
     if wrong := next((type(each).__name__ for each in texts if not isinstance(each, str)), None):
         raise UserError(f"texts hold {wrong}, and must be a list of texts")
     classify = ExplainingPipeline(model=reader.model, tokenizer=reader.tokenizer, device=reader.model.device)
-    options: dict[str, Any] = {"method": arguments.method, "explain": True}
+    options: dict[str, Any] = {"method": arguments.method, "explain": True, "most_rows": reader.batch_size}
     options |= {"truncation": reader.limit is not None, "max_length": reader.limit}
     if reader.problem_type == REGRESSION:
         options["function_to_apply"] = "none"  # transformers has a probability of an only label

@@ -17,7 +17,7 @@
     interventions              null for a model without weights, else permutation and uniform, each with
         total_variation        {mean, low, high}: distance of the probabilities before and after
         flipped                share of texts that got another answer
-    normalized                 the same explanations on the model's own scale, on the first `NUM_NORMALIZED` texts: see
+    normalized                 the same explanations on the model's own scale, on `NUM_NORMALIZED` texts, drawn: see
                                `salience.eval.explain.normalized`; between models, only these compare
     replacement                the same texts with words replaced by others': see `salience.eval.explain.replacement`
 """

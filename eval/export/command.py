@@ -2,7 +2,7 @@
 
 The folder gets model.onnx, model_int8.onnx with `--int8`, tokenizer.json, predict.py, which needs onnxruntime,
 tokenizers and numpy only, and export_results.json: how each file answers beside the model itself, on the texts of
-`--test_file`, or else on those that the run was tested on.
+`--test_file`, or else on those that the run was tested on (on its validation texts, where it had no others).
 """
 
 import os

@@ -73,7 +73,7 @@ def predict_files(
         flags: Flags of `eval.py predict` by their names: `dataset_name`, `text_column`, `prefix`, ...
 
     Returns:
-        Where the answers are, and how many rows got one.
+        Where the answers are, how many rows there are, and how many were rejected.
 
     Raises:
         UserError: There is no such model, a file can't be read, too many rows are rejected, or the output is finished

@@ -2,15 +2,15 @@
 
 How good a classifier is, where it fails, how sure one can be of it, and whether its attention explains its answers.
 It is for any text-classification model of transformers, as far as its outputs allow. Without `--test_file`, a run of
-train.py is looked at on its own test split, from the data flags in its run.json; run.json knows no folders of absolute
-paths, so name such data once more, with the flags of train.py.
+train.py is looked at on its own test split (one without, on its validation split), from the data flags in its run.json;
+run.json knows no folders of absolute paths, so name such data once more, with the flags of train.py.
 
 OUT (default: MODEL/report for a folder, else runs/report) gets report.html, which needs no other file and no network,
 visualizations/ with its figures, failure_analysis.json (see `salience.eval.failures.analysis`), doubtful_labels.csv
 (labels to look at again, the most doubtful first), and report.json:
 
     model: name, revision, class, parameters, temperature (that divides its logits; null where none was fitted)
-    data: name, split (null for a file), texts, classes (names), sha256 of texts and labels
+    data: name, split (test or validation), texts, classes (names), sha256 of texts and labels
     made: date, command, versions, seed
     scores: accuracy, precision_macro, ..., per_class; see `salience.eval.scores.metrics.compute_scores`
     intervals: {accuracy, precision_macro, ..., f1_weighted: {value, low, high}}
@@ -29,19 +29,20 @@ visualizations/ with its figures, failure_analysis.json (see `salience.eval.fail
     attention: see `salience.eval.explain.attention_profile`, or only `reason` for a model without such weights
     faithfulness: see `salience.eval.explain.faithfulness`, or only `reason` where nothing can be tested; and verdict,
         in words
-    examples: row, true, predicted, confidence, and words [[word, share of the attention], ...] of some texts; `words`
-        is null for a model without weights
+    examples: row (from 0), true, predicted, right, confidence, num_words, text, and words [[word, share of the
+        attention], ...] of some texts; `words` is null for a model without weights
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from datasets import DatasetDict
 
 from salience.configuration.errors import UserError
-from salience.configuration.flags.data_arguments import DataArguments
+from salience.configuration.flags.data_arguments import OF_TRAINING_TEXTS, DataArguments, FileArguments
 from salience.configuration.flags.parser import RecipeParser
+from salience.configuration.flags.rule_kinds import refuse_idle
 from salience.eval.failures.analysis import FailureAnalysis
 from salience.eval.failures.remedies import own_ablation, read_ablation
 from salience.eval.reading.load import ClassifierArguments, load_reader
@@ -59,6 +60,11 @@ from salience.model_cards.run_folder import PREFIXES
 from salience.train.data.load import TextData, columns_of_model, load_test
 from salience.train.data.sources.memory import describe_table
 from salience.train.folder.output import held
+
+# They say how data becomes splits, or what is trained on of them, and nothing of one file of labelled texts.
+OF_SPLITS = {each.name for each in fields(DataArguments)} - {each.name for each in fields(FileArguments)} - {
+    "test_file", "data_name",
+}  # fmt: skip
 
 
 class Report(About, Findings):
@@ -161,8 +167,11 @@ def _report(
         check_run(run, out)
     has_file = data_args.test_file and not (data_args.train_file or data_args.dataset_name)
     if run is None or has_file or memory is not None:
+        if has_file or memory is not None:
+            refuse_idle(data_args, OF_SPLITS, "all texts of the file, or in memory, are what the model is tested on")
         data, split = file_data(data_args, reader, memory), "test"
     else:
+        refuse_idle(data_args, OF_TRAINING_TEXTS, "held-out texts are read whole")
         data_args = _parser().parse([*data_flags(run, words), *words])[1]
         data = load_data(run, data_args, "the texts of the report")
         split = "test" if "test" in data.splits else "validation"

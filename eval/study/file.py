@@ -1,18 +1,16 @@
 """A study's YAML file: its rows, their flags, and the cells that they make; see `salience.eval.study.command`."""
 
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from itertools import product
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from salience.configuration.errors import UserError
-from salience.configuration.flags.data_arguments import DataArguments
 from salience.configuration.flags.parser import RecipeParser
 from salience.configuration.flags.yaml_files import read_yaml
-from salience.eval.baseline.frozen import FROZEN_MODELS
-from salience.eval.baseline.models import BASELINES, OF_SEVERAL_LABELS, SPARSE_MODELS, THRESHOLD_FLAGS, baseline_kind
+from salience.eval.baseline.models import BASELINES, SPARSE_MODELS, baseline_flags, baseline_kind
 from salience.eval.study.cells import Cell
 from salience.eval.study.scores import KNOWN_SCORES
 
@@ -20,8 +18,6 @@ ROW_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 # What the study says itself, and what would leave this machine.
 RESERVED = ("seed", "output_dir", "resume_from_checkpoint", "push_to_hub", "hub_token")
 MOST_ROWS = 10_000
-DATA_FLAGS = {each.name for each in fields(DataArguments)}
-ENCODER_FLAGS = {"encoder", "encoder_revision", "encoder_cache", "base_model", "freeze_encoder"}
 
 
 @dataclass
@@ -159,12 +155,6 @@ class Study:
         merged |= self.arguments | {key: value for key, value in row.items() if key != "recipe"} | self.overrides
         merged |= {key: None for key, value in row.items() if value is None}
         return {key: value for key, value in merged.items() if value is not None}
-
-
-def baseline_flags(name: str) -> set[str]:
-    """The flags that count for a baseline of `eval.py baseline`."""
-    flags = DATA_FLAGS | set(THRESHOLD_FLAGS if name in OF_SEVERAL_LABELS else ())
-    return flags | ENCODER_FLAGS if name in FROZEN_MODELS else flags
 
 
 def read_study(file: str, overrides: dict[str, Any]) -> Study:

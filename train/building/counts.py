@@ -1,15 +1,16 @@
 """What is counted over the training texts before a model is trained: document frequencies, and what isn't read."""
 
 import logging
+from collections.abc import Mapping
 
 import datasets
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from salience.configuration.errors import UserError
-from salience.modeling.tokenizer_loading import foreign_tokenizer
+from salience.modeling.tokenizer_loading import foreign_tokenizer, length_limit
 from salience.modeling.word_filter import InverseDocumentFrequency
-from salience.train.data.tokens import highest_id, packed_batches, tokenize
+from salience.train.data.tokens import highest_id, num_tokens, packed_batches, tokenize
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,21 @@ def count_documents(idf: InverseDocumentFrequency, rows: datasets.Dataset) -> No
         in_text = packed.tokens["input_ids"] + torch.arange(len(packed.mask_BT))[:, None] * size
         documents_V += (in_text[packed.mask_BT].unique() % size).bincount(minlength=size)
     idf.set_counts(documents_V, len(rows))
+
+
+def tell_cut(tokenizer: PreTrainedTokenizerBase, splits: Mapping[str, datasets.Dataset]) -> None:
+    """Warn of texts that are cut where their model's limit is, which only models of transformers have.
+
+    Args:
+        tokenizer: The model's.
+        splits: Tokenized: column `input_ids`.
+    """
+    limit = length_limit(tokenizer)
+    counts = {split: int((num_tokens(rows) >= limit).sum()) for split, rows in splits.items()} if limit else {}
+    if any(counts.values()):
+        says = "of longer texts this model reads the first %d tokens only (%s)"
+        listed = (f"{count} of {len(splits[split])} {split} texts have as many" for split, count in counts.items())
+        logger.warning(says, limit, ", ".join(listed))
 
 
 def tell_unread(model: PreTrainedModel, rows: datasets.Dataset) -> None:

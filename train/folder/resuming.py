@@ -47,6 +47,7 @@ MAY_CHANGE = {
     "trackio_static_space_id",
     # what is sent to the Hub
     "push_to_hub", "hub_model_id", "hub_strategy", "hub_token", "hub_private_repo", "hub_always_push", "hub_revision",
+    "hub_handler",
 }  # fmt: skip
 """Flags that don't decide what a run computes: all others must be those of the run that is resumed."""
 AFTER_TRAINING = {"ngram_evidence", "calibrate", "target_accuracy", "explained_texts"}

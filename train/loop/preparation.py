@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from salience.configuration.errors import UserError
-from salience.train.building.counts import check_ids, count_documents, known_ids, tell_unread
+from salience.train.building.counts import check_ids, count_documents, known_ids, tell_cut, tell_unread
 from salience.train.data.encoded import count_classes, labels_of
 from salience.train.data.load import TextData
 from salience.train.data.tokens import num_tokens, tokenize, tokenize_parts
@@ -71,6 +71,7 @@ def prepare_texts(
     else:
         train_rows = known_ids(model, tokenizer, texts, max_length)
     tell_unread(model, train_rows)
+    tell_cut(tokenizer, {"training": train_rows, **held_out})
     whole_train = lambda: tokenize(texts, tokenizer) if max_length else train_rows  # noqa: E731
     if (idf := getattr(model.base_model, "idf", None)) is not None:
         count_documents(idf, whole_train())

@@ -1,5 +1,6 @@
 """transformers' Trainer with our order of texts, and a Hub repository that holds finished models only."""
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -229,7 +230,24 @@ class SalienceTrainer(Trainer):
             raise UserError(
                 f"--metric_for_best_model {wanted} is not defined for these validation texts; choose another"
             )
-        return super()._determine_best_metric(metrics, trial)
+        is_best = super()._determine_best_metric(metrics, trial)
+        if is_best or not self.is_as_good_as_best(metrics):
+            return is_best
+        self.state.best_global_step = self.state.global_step
+        return True
+
+    def is_as_good_as_best(self, metrics: dict[str, float]) -> bool:
+        """Whether the default score of a later checkpoint is below the highest one by less than its standard error.
+
+        The learning rate falls to the end of training, so that what is level by chance is better later. A score counts
+        as a share of the validation texts, of standard error sqrt(p (1 - p) / N).
+        """
+        best = self.state.best_metric
+        is_default = self.args.chooses_best_metric and self.args.greater_is_better
+        if not is_default or best is None or not self.state.best_global_step:
+            return False
+        error = math.sqrt(best * (1 - best) / len(self.eval_dataset))  # type: ignore[arg-type]  # is given
+        return metrics[f"eval_{self.args.metric_for_best_model}"] >= best - error
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         if self.is_world_process_zero():
