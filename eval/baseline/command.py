@@ -78,7 +78,8 @@ def main(argv: list[str]) -> None:
     for flag in ("push_to_hub", "resume_from_checkpoint"):
         if getattr(training, flag):
             raise UserError(f"--{flag} is for models, and {name} leaves no model; leave it out")
-    tell_idle(name, changed_arguments((model_args, data_args, tuning, training)))
+    typed = (word.partition("=")[0].removeprefix("--") for word in argv if word.startswith("--"))
+    tell_idle(name, {*changed_arguments((model_args, data_args, tuning)), *typed})
     folder = Path(training.output_dir)
     started = datetime.now(timezone.utc)
     command = ["eval.py", "baseline", *argv]

@@ -148,10 +148,21 @@ def report(words: list[str], command: list[str], memory: Any = None) -> WrittenR
         memory: Labelled texts in memory.
     """
     arguments, data_args = _parser().parse(words)
+    if memory is not None or is_one_file(data_args):
+        refuse_idle(
+            data_args, OF_SPLITS, "the model is tested on all texts of the file, or in memory, and on no others"
+        )
+    else:
+        refuse_idle(data_args, OF_TRAINING_TEXTS, "held-out texts are read whole")
     out = output_folder(arguments.model, arguments.output_dir)
     with held(out):
         check_output(out, arguments.model)
         return _report(arguments, data_args, out, words, command, memory)
+
+
+def is_one_file(data_args: DataArguments) -> bool:
+    """Whether the flags name texts to test on, and no data that they are a split of."""
+    return data_args.test_file is not None and not (data_args.train_file or data_args.dataset_name)
 
 
 def _report(
@@ -165,13 +176,9 @@ def _report(
     run = finished_run(arguments.model)
     if run:
         check_run(run, out)
-    has_file = data_args.test_file and not (data_args.train_file or data_args.dataset_name)
-    if run is None or has_file or memory is not None:
-        if has_file or memory is not None:
-            refuse_idle(data_args, OF_SPLITS, "all texts of the file, or in memory, are what the model is tested on")
+    if run is None or memory is not None or is_one_file(data_args):
         data, split = file_data(data_args, reader, memory), "test"
     else:
-        refuse_idle(data_args, OF_TRAINING_TEXTS, "held-out texts are read whole")
         data_args = _parser().parse([*data_flags(run, words), *words])[1]
         data = load_data(run, data_args, "the texts of the report")
         split = "test" if "test" in data.splits else "validation"

@@ -96,10 +96,10 @@ def by_length(predictions: Predictions) -> Lengths:
         predictions: Of a classifier, with `num_words`.
 
     Returns:
-        `bins` (fewer than 100 words, 100 to 500, more than 500; Newsgroups paper, section 6) and `quintiles`
-        (as equal as whole numbers of words allow; fewer where many texts are equally long). Of each bin
-        min_words and max_words (of its texts), texts, accuracy and f1_macro, over the classes that its texts
-        have; null where it has no text. `bins` also have a `name`.
+        `bins` (fewer than 100 words, 100 to 500, more; Newsgroups paper, section 6) and `quintiles` (as equal as whole
+        numbers of words allow; fewer where many texts are equally long). Of each bin min_words and max_words (of its
+        texts), texts, accuracy and f1_macro, over the classes that its texts have; null where it has no text. `bins`
+        also have a `name`.
 
     Raises:
         ValueError: It is regression, or nobody knows how long the texts are.

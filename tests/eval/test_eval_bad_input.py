@@ -57,6 +57,24 @@ def test_no_command_writes_into_a_folder_with_the_home_or_the_package_in_it(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+IDLE = {
+    "report --model run --test_file test.csv --validation_size 0.3": "--validation_size 0.3 has no effect here",
+    "report --model run --test_file test.csv --max_train_samples 9": "--max_train_samples 9 has no effect here",
+    "report --model run --max_length 3": "--max_length 3 has no effect here: held-out texts are read whole",
+    "compare runs/a --max_length 3": "--max_length 3 has no effect here: texts are read whole; leave it out",
+    "benchmark --suite growth --max_length 9": "--max_length has no effect here: write --train_flags",
+}
+
+
+@pytest.mark.parametrize(("command", "sentence"), IDLE.items())
+def test_flags_of_texts_without_effect_are_refused(tmp_path, monkeypatch, capsys, command, sentence):
+    monkeypatch.chdir(tmp_path)
+    assert main([*command.split(), "--output_dir", "out"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {sentence}")
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("command", sorted(COMMANDS.keys() - {"study"}))
 def test_two_commands_at_once_do_not_write_into_one_folder(tmp_path, monkeypatch, capsys, command):
     """Two studies may: each cell has a folder of its own."""

@@ -55,7 +55,9 @@ def test_metadata_and_its_numbers_are_those_of_the_results_files(tmp_path):
     assert {(r.dataset_name, r.dataset_type, r.dataset_split) for r in data.eval_results} == {
         ("BBC News", "SetFit/bbc-news", "test")
     }
-    assert data.eval_results[0].dataset_args == {"sha256": "cd" * 32}
+    assert data.eval_results[0].dataset_args == {"sha256": "cd" * 32} and not data.eval_results[0].dataset_revision
+    set_arguments(folder, dataset_revision="0f2c")
+    assert {result.dataset_revision for result in card_of(folder).data.eval_results} == {"0f2c"}
 
 
 def test_body_shows_scores_classes_data_and_training(tmp_path):

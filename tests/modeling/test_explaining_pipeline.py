@@ -86,6 +86,18 @@ def test_explained_answers_are_the_same_and_their_spans_are_the_text(name, metho
     assert explained[6]["words"] == explained[7]["words"] == []
 
 
+def test_variants_of_a_text_are_read_so_many_at_once(tokenizer):
+    ours, _ = pipelines("attn_pool", tokenizer)
+    rows = []
+    ours.model.register_forward_pre_hook(lambda _, __, inputs: rows.append(len(inputs["input_ids"])), with_kwargs=True)
+    (few,) = ours(TEXTS[0], explain=True, method="leave_one_out", most_rows=2)
+    assert max(rows) == 2
+    (many,) = ours(TEXTS[0], explain=True, method="leave_one_out")
+    assert max(rows) > 2
+    for one, other in zip(few["words"], many["words"], strict=True):
+        assert one["weight"] == pytest.approx(other["weight"], abs=1e-5)
+
+
 @pytest.mark.parametrize("is_counting", others_slow([False, True], True))
 @pytest.mark.parametrize("name", ["attn_pool", "hierarchical", "lstm"])
 def test_batches_explain_as_single_texts_do(name, is_counting, tokenizer):

@@ -173,11 +173,15 @@ def test_texts_without_a_word_are_refused():
         run_sparse("tfidf_svm", data)
 
 
-def test_command_writes_the_files_of_a_run(tmp_path, capsys):
+def test_command_writes_the_files_of_a_run(tmp_path, capsys, caplog):
     out = tmp_path / "out"
     command = ["baseline", "tfidf_complement_nb", *toy_csv(tmp_path), "--output_dir", str(out)]
-    assert main(command) == 0
+    assert main([*command, "--max_length", "9", "--encoder", "no/such", "--seed", "3", "--learning_rate=1"]) == 0
     said = capsys.readouterr().out
+    assert (
+        "tfidf_complement_nb has no use for --encoder, --learning_rate, --max_length; texts are read whole"
+        in caplog.text
+    )
     test = json.loads((out / "test_results.json").read_text())
     assert test["test_accuracy"] == read_predictions(out, "test").is_right().mean()
     assert test["test_samples"] == 12
