@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import datasets
 import numpy as np
@@ -239,8 +239,9 @@ def network_accuracy(model: PreTrainedModel, rows: datasets.Dataset, predictions
     classifier = trained_model(model)
     config = classifier.config
     added_NC = np.zeros_like(predictions.logits)
-    if classifier.ngrams is not None:
-        counts = copy.deepcopy(classifier.ngrams).cpu()
+    ngrams = cast(NgramEvidence | None, classifier.ngrams)
+    if ngrams is not None:
+        counts = copy.deepcopy(ngrams).cpu()
         for packed, row_N in packed_batches(rows, "reading n-grams"):
             added_NC[row_N] = damped(counts(packed), config.ngram_damping).numpy()
     alone_NC = predictions.logits - config.ngram_weight / config.logit_temperature * added_NC

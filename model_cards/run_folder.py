@@ -75,7 +75,7 @@ ModelRecord = TypedDict(
         "word_vectors_found": float,  # share of the words
         "ngrams": NgramsRecord,
         "start": dict[str, Any],  # what it went on from: name, commit on the Hub, sha256 of the weights, and
-        # `split_otherwise` where held-out texts may be among those that it was trained on
+        # `split_otherwise` and the splits, `perhaps_seen`, where held-out texts may be among those of its training
     },
     total=False,
 )

@@ -59,7 +59,8 @@ def explain(subject: Subject, target: int, method: str) -> dict[str, Any]:
     Raises:
         ValueError: The method is unknown, or isn't possible with this model.
     """
-    weights_W = method_named(method)(subject, target)
+    has_words = subject.document.num_words > 0  # without any there may be no tokens, of which no method knows anything
+    weights_W = method_named(method)(subject, target) if has_words else np.zeros(0)
     pieces = words_of(subject, weights_W, counted_words(subject, target))
     text, config = subject.document.text, subject.model.config
     logit = parts_of_logit(subject, target)
@@ -73,7 +74,8 @@ def explain(subject: Subject, target: int, method: str) -> dict[str, Any]:
     if subject.of_tokens("sentence_ids") is not None:
         found["dropped"] = [{"word": text[each.start : each.end], **_place(each)} for each in pieces if each.is_dropped]
     if method == "integrated_gradients":
-        found["completeness"] = {"sum": float(weights_W.sum()), "logit_change": logit_change(subject, target)}
+        change = logit_change(subject, target) if has_words else 0.0
+        found["completeness"] = {"sum": float(weights_W.sum()), "logit_change": change}
     if logit is not None:
         found["logit"] = logit
     if faithfulness := measured(config, method):

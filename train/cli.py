@@ -167,7 +167,7 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
     data = load_splits(data_args, memory, start.labels if start else None)
     loss, statistics = loss_on(data, tuning, training)
     if start:
-        start.compare_splits(data, in_memory=memory is not None)
+        start.compare_splits(data, data_args, in_memory=memory is not None)
         model, tokenizer = start.ready(model_args, data)
     else:
         model, tokenizer = build_model(model_args, data.splits["train"]["text"], data.label_names, data.problem_type)
@@ -263,7 +263,7 @@ def print_summary(run: TrainedRun) -> None:
     """Where the model is, its scores, and one text with its heaviest words."""
     print(f"\nmodel    {run.folder}\n{score_line(run.split, run.scores)}")
     record = read_json(run.folder / RUN_FILE)
-    if record["model"].get("start", {}).get("split_otherwise"):
+    if run.split in record["model"].get("start", {}).get("perhaps_seen", ()):
         print(f"leaked   {run.split} texts may be among those that its start was trained on: {SEEN_BEFORE}")
     if leaked := record["data"]["splits"][run.split].get("also_in_training"):
         print(

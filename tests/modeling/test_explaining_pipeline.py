@@ -1,10 +1,12 @@
 """`pipeline(...)` answers as it always did, and says why where it is asked."""
 
+import copy
 import json
 import pickle
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoTokenizer,
     BertForSequenceClassification,
@@ -21,6 +23,7 @@ from tests.helpers.counting import learned
 from tests.helpers.slow import others_slow
 from tests.helpers.tiny import random_batch, tiny_encoder_config, tiny_model
 
+NOTHING = {"sum": 0.0, "logit_change": 0.0}
 TEXTS = [
     "market rates rose and shares of the bank . a goal in the last minute !",
     "  the bank\traised its rates .\n\n a goal  ",
@@ -84,6 +87,21 @@ def test_explained_answers_are_the_same_and_their_spans_are_the_text(name, metho
     marked = {word["word"] for word in explained[2]["words"]}
     assert {"cafe\u0301", "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f44d\U0001f3fd"} <= marked
     assert explained[6]["words"] == explained[7]["words"] == []
+
+
+@pytest.mark.parametrize("name", ["attn_pool", "hierarchical", "lstm"])
+def test_a_text_without_any_token_has_no_words_to_explain(name, tokenizer):
+    bare = copy.deepcopy(tokenizer)
+    bare.backend_tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
+    ours, theirs = pipelines(name, bare)
+    for method in METHODS.keys() - ({"attention"} if name == "lstm" else set()):
+        for text in ("", "\u200b"):
+            assert bare(text)["input_ids"] == []
+            first, second = ours(["goal bank", text], explain=True, method=method)
+            assert first["words"] and second["words"] == [] == second["sentences"]
+            assert "".join(part for part, _ in second["spans"]) == text
+            assert second["score"] == pytest.approx(theirs(text)[0]["score"], abs=1e-6)
+            assert second.get("completeness", NOTHING) == NOTHING
 
 
 def test_variants_of_a_text_are_read_so_many_at_once(tokenizer):

@@ -90,10 +90,46 @@ def test_texts_that_the_start_may_have_learned_are_told(folder, here, tmp_path, 
     for seed, is_told in ((0, False), (1, True)):
         caplog.clear()
         run = train(tmp_path / f"run_{seed}", "--model", start, *data, "--split_seed", seed, *QUICK)
-        assert ("was trained on same.csv, too, of which other texts were held out" in caplog.text) == is_told
+        told = "was trained on same.csv, too, of which other validation and test texts were held out"
+        assert (told in caplog.text) == is_told
         assert read(run, "run.json")["model"]["start"].get("split_otherwise", False) == is_told
         assert ("may have been trained on texts that were held out" in (run / "README.md").read_text()) == is_told
         assert ("leaked   test texts may be among those" in capsys.readouterr().out) == is_told
+
+
+NEW_TEST = ["--test_file", "fewer.csv"]
+PERHAPS_SEEN = {
+    "the same split": (["--train_file", "same.csv", "--test_size", "0.3"], []),
+    "other names of the classes": (["--train_file", "renamed.csv", "--test_size", "0.3"], []),
+    "another test file": (["--train_file", "same.csv", *NEW_TEST], ["validation"]),
+    "its training file as test file": (["--train_file", "fewer.csv", "--test_file", "same.csv"], ["test"]),
+    "its training file split anew": (["--train_file", "same.csv", *NEW_TEST, "--test_size", "0.3", "--resplit", "true"],
+                                     ["validation", "test"]),
+    "other files": (["--train_file", "fewer.csv", "--test_size", "0.3"], []),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def start(folder):
+    """A model trained on a part of same.csv, and the same texts of classes that are called otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        data = ["--train_file", "same.csv", "--test_size", "0.3"]
+        run = train(folder / "start", "--model", "cnn", *SMALL["cnn"], *data, *QUICK)
+    names = dict(zip(TOPICS, ("a", "b", "c"), strict=True))
+    (folder / "again").mkdir()
+    texts = [(text, names[label]) for text, label in toy_texts(36, seed=7)[::-1]]
+    write_csv(folder / "again" / "same.csv", texts)
+    return run
+
+
+@pytest.mark.parametrize(("data", "splits"), PERHAPS_SEEN.values(), ids=PERHAPS_SEEN)
+def test_each_split_that_the_start_may_have_learned_is_told(start, here, tmp_path, caplog, capsys, data, splits):
+    data = ["again/same.csv" if word == "renamed.csv" else word for word in data]
+    run = train(tmp_path / "run", "--model", start, *data, *QUICK)
+    assert read(run, "run.json")["model"]["start"].get("perhaps_seen", []) == splits
+    assert ("too, of which other " + " and ".join(splits or ["none"]) in caplog.text) == bool(splits)
+    assert ("leaked   test texts may be among those" in capsys.readouterr().out) == ("test" in splits)
 
 
 def test_a_family_keeps_its_learning_rate(folder, here, tmp_path):

@@ -1,9 +1,10 @@
 """A trained model as the start of further training: on the labels that it knows, or on others with a new output."""
 
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from salience.configuration.configuration_fields import problem_type_of
 from salience.configuration.configuration_salience import FITTED
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.families import FAMILIES
-from salience.configuration.flags.data_arguments import FileArguments
+from salience.configuration.flags.data_arguments import DataArguments, FileArguments
 from salience.configuration.flags.model_arguments import chosen_options
 from salience.configuration.hub import find_commit
 from salience.model_cards.run_folder import PREFIXES, RUN_FILE, is_whole, read_json
@@ -66,7 +67,8 @@ class Start:
         family: Of it.
         encoder: What its run.json names as its encoder; None where it has none, or nobody knows.
         data: What its run.json says that it was trained and tested on; empty where nobody knows.
-        split_otherwise: Whether that were the files of the new texts, of which other texts were held out.
+        arguments: The flags of its run, by its run.json; empty where nobody knows.
+        perhaps_seen: Held-out splits of the new texts that may hold texts that it was trained on.
     """
 
     name: str
@@ -77,7 +79,8 @@ class Start:
     family: str
     encoder: str | None
     data: dict[str, Any] = field(default_factory=dict)
-    split_otherwise: bool = False
+    arguments: dict[str, Any] = field(default_factory=dict)
+    perhaps_seen: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, model_args: Any, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> "Start":
@@ -109,6 +112,7 @@ class Start:
         return cls(
             name, model_args.model_revision, model, portable_tokenizer(tokenizer), weights, family,
             encoder if isinstance(encoder, str) else None, _section(run, "data"),
+            _section(run, "arguments"),
         )  # fmt: skip
 
     @property
@@ -121,28 +125,41 @@ class Start:
     def record(self) -> dict[str, Any]:
         """What run.json says of it."""
         found = {"name": str(public_name(self.name)), "revision": self.revision, "sha256": self.sha256}
-        return {**found, "split_otherwise": True} if self.split_otherwise else found
+        return {**found, "split_otherwise": True, "perhaps_seen": self.perhaps_seen} if self.perhaps_seen else found
 
-    def compare_splits(self, data: TextData, in_memory: bool) -> None:
+    def compare_splits(self, data: TextData, data_args: DataArguments, in_memory: bool) -> None:
         """Tell where texts that are held out now may be among those that it was trained on.
 
         Args:
             data: The new texts.
+            data_args: Their flags.
             in_memory: Whether they have no name by which others are known to be the same; their number has to do.
         """
         splits = {name: _section(_section(self.data, "splits"), name) for name in ("train", *PREFIXES)}
-        held_out = {each.get("sha256") for name, each in splits.items() if name != "train"}
-        now = {data.fingerprint(name)["sha256"] for name in data.splits if name != "train"}
-        is_same = self.data.get("source") == data.source
         if in_memory:
             counts = [rows for each in splits.values() if isinstance(rows := each.get("rows"), int)]
+            is_same = self.data.get("source") == data.source
             is_same &= sum(counts) == sum(len(each) for each in data.splits.values())
-        self.split_otherwise = is_same and not now <= held_out
-        if self.split_otherwise:
+            common = dict.fromkeys(PREFIXES, [data.source] if is_same else [])
+        else:
+            learned = sources_of("train", self.arguments)
+            common = {name: sorted(learned & sources_of(name, vars(data_args))) for name in PREFIXES}
+        held_out = {each.get("sha256") for name, each in splits.items() if name != "train"}
+        names = self.labels.names  # classes may be called otherwise now
+        is_renamed = names != data.label_names and len(names) == len(data.label_names)
+        known = [data, *([replace(data, label_names=names)] if is_renamed else [])]
+        self.perhaps_seen = [
+            split
+            for split in PREFIXES
+            if split in data.splits
+            and common[split]
+            and not held_out & {each.fingerprint(split)["sha256"] for each in known}
+        ]
+        if self.perhaps_seen:
             logger.warning(
-                "--model %s was trained on %s, too, of which other texts were held out: %s. Split the files as its "
+                "--model %s was trained on %s, too, of which other %s texts were held out: %s. Split the files as its "
                 "run.json says (split_seed, validation_size, test_size), or hold out texts that it hasn't seen",
-                self.name, data.source, SEEN_BEFORE,
+                self.name, ", ".join(common[self.perhaps_seen[0]]), " and ".join(self.perhaps_seen), SEEN_BEFORE,
             )  # fmt: skip
 
     def choose_columns(self, data_args: FileArguments) -> None:
@@ -221,6 +238,20 @@ def _recorded(name: str, revision: str | None) -> dict[str, Any]:
         if found is None:
             return {}
     return read_json(file) if is_whole(file) else {}
+
+
+def sources_of(split: str, flags: Mapping[str, Any]) -> set[str]:
+    """The files, or the Hub data set, that a split is or is a part of, without folders.
+
+    Args:
+        split: `train`, `validation` or `test`.
+        flags: Of the data; from a file, so that they can be anything.
+    """
+    files = flags.get("train_file")
+    of_training = [*(files if isinstance(files, list) else []), flags.get("dataset_name")]
+    own = [flags.get(f"{name}_file") for name in PREFIXES if flags.get("resplit") or name == split]
+    names = own if any(own) and not flags.get("resplit") else [*of_training, *own]
+    return {name if name.startswith("package:") else PurePath(name).name for name in names if isinstance(name, str)}
 
 
 def _section(record: dict[str, Any], name: str) -> dict[str, Any]:

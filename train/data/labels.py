@@ -202,7 +202,8 @@ class LabelScheme:
             return part.label
         if self.separator is None:
             raise UserError(
-                f"'{part.where}' holds one label per text, the training data lists of labels; write them alike"
+                f"'{part.where}' holds one label per text, the training data lists of labels; write them alike, or "
+                "name what stands between several labels with --label_separator"
             )
         texts = label_texts(part.label, f"'{part.where}'")
         refuse_lists_as_text(texts, f"'{part.where}'")

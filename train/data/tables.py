@@ -12,6 +12,10 @@ from salience.train.data.columns import is_text, plain_column, refuse_far_dates
 
 ONES = ("1", "1.0", "true", "True", "TRUE")  # how formats write that a text has a label
 BITS = ("0", "0.0", "false", "False", "FALSE", *ONES)
+MISSING_LABEL = (
+    "fill it in or drop the row (or, where a text can have several labels or none, say what stands between them with "
+    "--label_separator)"
+)
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def make_part(
     if args.label_separator is not None and pa.types.is_string(label.type):
         label = pc.fill_null(label, "")  # a cell without any of the labels
     else:
-        rows.refuse(_is_missing(label), "label", args.label_column, "fill it in or drop the row")
+        rows.refuse(_is_missing(label), "label", args.label_column, MISSING_LABEL)
     return Part(name, text, label, class_names, is_text, lists_of_one)
 
 
