@@ -18,9 +18,11 @@ from salience.eval.scores.calibration import TEMPERATURE_BOUNDS
 from salience.eval.scores.predictions import Predictions
 from salience.modeling.ngram_evidence import damped
 
-# A kind of evidence that raises the log-likelihood of all validation texts by less is left out: chance alone raises it
-# by one for a number that is fitted (Akaike 1974), and by about another for the choice among some kinds, and damping.
-LEAST_GAIN = 2.0
+# Evidence that raises the log-likelihood of all validation texts by less is left out. Words tell something of most
+# classes, and of some dozens of texts the likelihood says little: one kind must raise it by what chance does on average
+# for a number that is fitted. A further kind must by what such a number costs (Akaike 1974), and about as much again
+# for the choice among some kinds, and damping.
+LEAST_GAIN, FURTHER_GAIN = 0.5, 2.0
 # Of evidence of each kind, in its standard deviations.
 LARGEST_WEIGHT = 1e4
 # As little stands for none: at 0 the fit would see no slope.
@@ -49,15 +51,20 @@ def choose(network: Predictions, evidences: Sequence[np.ndarray], calibrates: bo
         calibrates: See `weigh`.
 
     Returns:
-        A weight of 0 for each kind that doesn't raise the likelihood by `LEAST_GAIN` beside the others.
+        A weight of 0 for each kind that doesn't raise the likelihood enough; see `least_gain`.
     """
     kinds = range(len(evidences))
     subsets = [subset for size in range(len(evidences) + 1) for subset in combinations(kinds, size)]
     tried = {subset: weigh(network, [evidences[kind] for kind in subset], calibrates) for subset in subsets}
-    best = min(subsets, key=lambda subset: tried[subset].loss + LEAST_GAIN * len(subset))
+    best = min(subsets, key=lambda subset: tried[subset].loss + least_gain(len(subset)))
     weights_K = np.zeros(len(evidences))
     weights_K[list(best)] = tried[best].weights
     return tried[best]._replace(weights=weights_K)
+
+
+def least_gain(num_kinds: int) -> float:
+    """By how much so many kinds of evidence must raise the log-likelihood."""
+    return LEAST_GAIN + FURTHER_GAIN * (num_kinds - 1) if num_kinds else 0.0
 
 
 def weigh(network: Predictions, evidences: Sequence[np.ndarray], calibrates: bool = True) -> Weighed:

@@ -5,9 +5,10 @@ import pytest
 import torch
 from scipy.special import softmax
 
+from salience.eval import weighing
 from salience.eval.scores.calibration import negative_log_likelihood
 from salience.eval.scores.predictions import MULTI_LABEL, SINGLE_LABEL, Predictions
-from salience.eval.weighing import choose, share_of, weigh
+from salience.eval.weighing import Weighed, choose, share_of, weigh
 from salience.modeling.ngram_evidence import damped, damping_factor
 
 NAMES = ["a", "b", "c"]
@@ -178,3 +179,23 @@ def test_shares_of_two_summands():
     first, second = np.array([[1.0, -1.0], [2.0, 0.0]]), np.array([[3.0, -3.0], [0.0, 6.0]])
     assert share_of(first, second) == pytest.approx(0.25)
     assert share_of(np.zeros((2, 2)), second) == 0 and share_of(first, np.zeros((2, 2))) == 1
+
+
+LOSSES = {  # of the network alone, of each kind, and of both
+    "one is hardly better": ((10.0, 9.6, 9.8, 9.5), []),
+    "one is better": ((10.0, 9.2, 9.8, 9.0), [0]),
+    "both are not better enough": ((10.0, 9.2, 9.8, 7.3), [0]),
+    "both are better": ((10.0, 9.2, 9.8, 7.1), [0, 1]),
+}
+
+
+@pytest.mark.parametrize(("losses", "kinds"), LOSSES.values(), ids=LOSSES)
+def test_a_further_kind_must_help_more_than_the_first(monkeypatch, losses, kinds):
+    tried = dict(zip(((), (0,), (1,), (0, 1)), losses, strict=True))
+    evidences = [np.full((2, 2), 0.0), np.full((2, 2), 1.0)]
+    monkeypatch.setattr(
+        weighing, "weigh",
+        lambda _, given, __: Weighed(np.ones(len(given)), 0.0, 1.0, tried[tuple(int(each[0, 0]) for each in given)]),
+    )  # fmt: skip
+    network = Predictions(np.array([0, 1]), np.eye(2), SINGLE_LABEL, ["a", "b"])
+    assert np.flatnonzero(weighing.choose(network, evidences).weights).tolist() == kinds
