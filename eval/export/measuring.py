@@ -4,10 +4,10 @@ Shapes
     N = texts, C = classes
 """
 
-import importlib.util
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypedDict
 
 import numpy as np
@@ -44,10 +44,10 @@ def spread(num_texts: int, most: int) -> np.ndarray:
 
 def exported_logits(folder: Path, file: str) -> Answering:
     """What gives the logits (N, C) of texts in an exported folder: its own predict.py."""
-    spec = importlib.util.spec_from_file_location("exported_predict", folder / "predict.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = ModuleType("exported_predict")
+    program = folder / "predict.py"
+    module.__file__ = str(program)
+    exec(compile(program.read_bytes(), program, "exec"), module.__dict__)  # an import would leave __pycache__ there
     classifier = module.Classifier(file)
 
     def logits(texts: Sequence[str], progress: str | None) -> np.ndarray:

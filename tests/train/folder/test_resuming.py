@@ -278,14 +278,24 @@ def test_a_best_checkpoint_that_is_gone_is_refused(copy, data, capsys):
     assert "the best so far, is gone: put it back, or start" in refusal(copy, [*TINY, *data, *RESUME], capsys)
 
 
+HIGHEST = ["--metric_for_best_model", "f1_macro"]
+
+
+@pytest.fixture(scope="module")
+def early(data, tmp_path_factory):
+    """A run of which the checkpoint in its middle is left, as its best, so that training goes on from there."""
+    return stop(tmp_path_factory.mktemp("early"), data, "evaluate", *HIGHEST)
+
+
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
 @pytest.mark.parametrize("content", [{}, [1], {"state": {}, "param_groups": []}], ids=str)
-def test_states_of_something_else_are_refused(copy, data, capsys, name, content):
+def test_states_of_something_else_are_refused(early, data, tmp_path, capsys, name, content):
+    copy = shutil.copytree(early, tmp_path / "run")
     last = max(copy.glob("checkpoint-*"), key=lambda path: int(path.name.removeprefix("checkpoint-")))
     torch.save(content, last / name)
     if name == "scheduler.pt" and isinstance(content, dict):  # torch takes any dictionary
         return
-    line = refusal(copy, [*TINY, *data, *RESUME], capsys)
+    line = refusal(copy, [*TINY, *data, *HIGHEST, *RESUME], capsys)
     assert last.name in line and "resume from one before it" in line
 
 
