@@ -27,6 +27,7 @@ TITLES = {
     "recall_macro": "macro recall",
     "validation_recall_macro": "validation macro recall",
     "minority_precision": "precision of the rare classes",
+    "network_accuracy": "network alone",
     "minority_recall": "recall of the rare classes",
     "accuracy_short": "below 100 words",
     "accuracy_medium": "100 to 500",
