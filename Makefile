@@ -9,6 +9,8 @@ PEERS := setfit model2vec[distill,train] fasttext
 export TOKENIZERS_PARALLELISM := false
 # The tests' tiny models are faster on one thread.
 test test-min test-slow test-extras: export OMP_NUM_THREADS := 1
+# Python's own pip can be years old, and takes half as long again to install all this.
+NEW_PIP := -m pip install --quiet --upgrade --constraint constraints.txt pip
 # Packages of an environment that is made for tests are compiled as far as they are imported.
 COMPILE :=
 check test test-min: export PYTHONDONTWRITEBYTECODE :=
@@ -20,11 +22,13 @@ help:           ## this list
 
 $(VENV)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python $(NEW_PIP)
 	$(VENV)/bin/python -m pip install --quiet $(COMPILE) --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
 $(VENV_MIN)/.done: pyproject.toml constraints-min.txt
 	$(PYTHON) -m venv $(VENV_MIN)
+	$(VENV_MIN)/bin/python $(NEW_PIP)
 	$(VENV_MIN)/bin/python -m pip install --quiet --no-compile --constraint constraints-min.txt --editable ".[test]"
 	touch $@
 
