@@ -46,12 +46,14 @@ class HierarchicalAttnConfig(EncoderConfig):
             second and third.
         entropy_weight: Weight in the loss of the entropy of importance over a document's words: above 0 sharpens it.
         diversity_weight: Weight in the loss of its concentration on few words: above 0 spreads it.
-        reconstruction_weight: Weight in the loss of the error in telling word embeddings from contextual vectors.
+        reconstruction_weight: Weight in the loss of the error in reconstructing word embeddings from contextual
+            vectors.
         num_heads: Heads of the cross-attention from words to sentences.
         fusion: How words and what they read in sentences are joined: "residual" or "gated".
         document_pooling: What importance does: with "mean" it scales each kept word before the cross-attention, and the
             document is the plain mean behind it (as in the paper); with "importance" it is its weight in that mean.
-        feed_forward_dim: Inner width of the feed-forward network behind it; None for twice the hidden width.
+        feed_forward_dim: Inner width of the feed-forward network after the cross-attention; None for twice the hidden
+            width.
         classifier_hidden_dim: Inner width of the classifier.
         dropout: Dropout of every component.
         kwargs: See `EncoderConfig` and `SalienceConfig`.

@@ -60,9 +60,9 @@ class SalienceConfig(PretrainedConfig):
             training, before the temperature; 0 for none. Fitted on validation texts after training.
         ngram_damping: Evidence that is k times as strong counts for k^(1 - damping), see `damping_factor`; 0 for none,
             below 1. Fitted together with the weight.
-        ngram_size: Longest n-gram of that evidence, in tokens.
-        max_ngrams: N-grams of that evidence at most, those of most training texts; never more than fill 64 MiB, at
-            12 + 2 x classes bytes each.
+        ngram_size: Longest n-gram of --ngram_evidence, in tokens.
+        max_ngrams: Largest number of n-grams of --ngram_evidence, which are the most frequent by training texts; never
+            more than fill 64 MiB, at 12 + 2 x classes bytes each.
         num_ngrams: N-grams that the model has evidence of.
         explanation: Which method explains this model's answers most faithfully, as it was measured after training:
             `method`, `comprehensiveness` of each method, that of `random` words, and on how many `texts`; and `naopc`,

@@ -143,7 +143,7 @@ FAMILIES = {
         unused=frozenset({"kernel_sizes", "num_filters"}),
     ),
     "bag_of_words": Family(
-        "the mean of word embeddings, in minutes; most of what it knows are the counts of words beside it",
+        "the mean of word embeddings, and --ngram_evidence, which does most of the work; trained in minutes",
         "It is the mean of word embeddings",
         BASELINE,
         from_scratch=f"{BUILDERS}:from_words",

@@ -29,7 +29,7 @@ def design(files: RunFolder) -> str:
     if is_number(weight := files.config.get("ngram_weight")) and weight > 0:
         parts.append(_ngrams(model.get("ngrams", {}), weight, files.config.get("ngram_damping")))
         if is_number(alone := files.test.get("network_accuracy")):
-            parts.append(f"by itself the network has {100 * alone:.2f} % test accuracy")
+            parts.append(f"the network alone has {100 * alone:.2f} % test accuracy")
     if thresholds := files.config.get("label_thresholds"):
         parts.append(_label_thresholds(thresholds, files.run.get("arguments", {}).get("target_precision")))
     if is_number(threshold := files.config.get("review_threshold")):
@@ -78,7 +78,7 @@ def _label_thresholds(thresholds: list[float], target_precision: Any) -> str:
 def _ngrams(record: dict[str, Any], weight: float, damping: Any) -> str:
     kind = escape(record.get("kind", "naive Bayes"))  # without a record, the run is of a version that knew no other
     weighed = f"weight {weight:.3g}" + (f", damping {damping:.2g}" if is_number(damping) and damping > 0 else "")
-    sentence = f"counts of the training texts' n-grams weigh in beside it ({kind}, {weighed})"
+    sentence = f"its logits are added to those of classifiers on the training texts' n-grams ({kind}, {weighed})"
     if not is_number(share := record.get("share")):
         return sentence
-    return f"{sentence}, and are {100 * share:.0f} % of what tells the classes of the validation texts apart"
+    return f"{sentence}, which make up {100 * share:.0f} % of the spread of logits over the classes (validation texts)"

@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 
 from salience.configuration.errors import one_line
 from salience.configuration.families import codes
+from salience.configuration.problem_types import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from salience.model_cards.design_facts import design, explanation, is_number
 from salience.model_cards.markdown import MAX_NAME, escape, shell_block, table
 from salience.model_cards.report_facts import report_facts
@@ -60,7 +61,7 @@ def card_facts(files: RunFolder, languages: list[str]) -> dict[str, Any]:
         "headline": _headline(files),
         "scores": _scores(files),
         "per_class": _per_class(files.test.get("per_class")),
-        "is_regression": files.config.get("problem_type") == "regression",
+        "is_regression": files.config.get("problem_type") == REGRESSION,
         **_usage(files),
         "explains": bool(files.config.get("custom_pipelines")),
         "explanation": explanation(files.config.get("explanation")),
@@ -78,10 +79,10 @@ def card_facts(files: RunFolder, languages: list[str]) -> dict[str, Any]:
 
 def _task(files: RunFolder) -> str:
     names = _class_names(files)
-    if files.config.get("problem_type") == "regression":
+    if files.config.get("problem_type") == REGRESSION:
         return "This model reads a text and predicts a number."
     listed = ", ".join(map(escape, names[:20])) + (f" and {len(names) - 20:,} more" if len(names) > 20 else "")
-    if files.config.get("problem_type") == "multi_label_classification":
+    if files.config.get("problem_type") == MULTI_LABEL:
         return f"This model reads a text and says which of {len(names):,} labels apply to it: {listed}."
     if not names:
         return "This model reads a text and says which class it belongs to."
@@ -171,7 +172,7 @@ def _usage(files: RunFolder) -> dict[str, Any]:
         "trust": ", trust_remote_code=True" if own_code else "",
         "weighs": _gives_weights(files),
         "has_thresholds": bool(files.config.get("label_thresholds")),
-        "is_multi_label": files.config.get("problem_type") == "multi_label_classification",
+        "is_multi_label": files.config.get("problem_type") == MULTI_LABEL,
     }
 
 
@@ -239,13 +240,13 @@ def _limits(files: RunFolder, languages: list[str]) -> list[str]:
         limits.append(f"Language of the texts: {', '.join(map(escape, languages))}. Others weren't measured.")
     else:
         limits.append("The language of the texts wasn't recorded; expect it to work in that of its training data only.")
-    if files.config.get("problem_type") != "regression":
+    if files.config.get("problem_type") != REGRESSION:
         limits.append(
-            "Scores were fitted on validation texts to be right as often as they say; on other texts they will be off."
+            "Scores were calibrated on validation texts; on texts of another source or time they may be off."
             if is_number(files.validation.get("temperature")) and not files.config.get("prior_correction")
             else "A score of 0.9 doesn't mean that 9 of 10 such answers are right, unless that was measured."
         )
-    if files.config.get("problem_type") in (None, "single_label_classification"):
+    if files.config.get("problem_type") in (None, SINGLE_LABEL):
         limits.append("Every text gets one of the classes, also a text that belongs to none of them.")
     if _gives_weights(files):
         limits.append("Token weights show where the model looked. By themselves they don't explain its decision.")

@@ -75,4 +75,8 @@ def _failures(failures: dict[str, Any]) -> str | None:
             goes = "yes" if mode["goes_with_errors"] else "no"
             rows.append([mode["number"], mode["title"], judged["right"]["share"], judged["wrong"]["share"], goes])
     header = ["Mode", "Failure", "Share of right answers", "Share of wrong answers", "More frequent with errors"]
-    return table(header, rows) if rows else "No limit tells apart texts with and without the five known failures."
+    return (
+        table(header, rows)
+        if rows
+        else "No threshold separates texts with one of the five known failures from texts without."
+    )

@@ -232,7 +232,8 @@ def growth(part: Mapping[str, Any]) -> list[list[Any]]:
 
 def render_page() -> str:
     """The text of `model_cards/results/README.md`."""
-    return _render("page.md.j2") + "\n"
+    titles = re.findall("^## (.+)$", (RESULTS / "page.md.j2").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return _render("page.md.j2", contents="\n".join(map(_linked, titles[1:]))) + "\n"
 
 
 def readme_with_table(readme: str) -> str:
@@ -261,13 +262,19 @@ def main() -> None:
     README.write_text(readme_with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def _render(name: str) -> str:
+def _linked(title: str) -> str:
+    """A line of the contents; GitHub names a section by its words."""
+    anchor = re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+    return f"- [{title}](#{anchor})"
+
+
+def _render(name: str, **further: str) -> str:
     known = {"study": read_study, "benchmark": read_benchmark, "ratio": ratio}
     known |= {"ratios": ratios, "race": race, "started": started, "speeds": speeds, "growth": growth, "table": table}
     environment = Environment(  # Markdown, so nothing is escaped as HTML; an unknown name is an error
         loader=FileSystemLoader(RESULTS), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template(name).render(known)
+    return environment.get_template(name).render(known | further)
 
 
 def _spread(found: Mapping[str, float]) -> str:

@@ -3,14 +3,16 @@
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import IO, Any, TypedDict, cast
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils.sha import sha_fileobj
 
 from salience.configuration.errors import UserError, one_line
 from salience.model_cards.run_checks import MAKE_ANEW, RECORD, RESULTS, checked
@@ -21,6 +23,8 @@ STARTED_FILE = "started.json"
 """What a run is about, written before it trains; each of its checkpoints has a copy."""
 LOCK_FILE = ".salience.lock"
 """Held by the run that works in the folder, and gone when it ends."""
+TORN = ".torn-"
+"""Begins the names of files that aren't whole yet."""
 STATE_FILE = "trainer_state.json"
 """The curves of a training; in a checkpoint the last file that is written."""
 CARD_FILE = "README.md"
@@ -116,21 +120,38 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file that is complete or not there at all, also after a kill or a loss of power.
+    """Write a text file that is complete or not there at all, see `whole_file`.
 
     Args:
         path: the file; its folder exists.
         text: its content.
     """
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # process ids are unique on one machine only
+    with whole_file(path) as file:
+        file.write(text.encode("utf-8"))
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that is complete or not there at all, also after a kill or a loss of power.
+
+    Args:
+        path: the file; its folder exists.
+    """
+    part = path.with_name(f"{TORN}{uuid.uuid4().hex}")  # process ids are unique on one machine only
     try:
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with part.open("wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def sha256_of(file: Path) -> str:
+    """Fingerprint of a file as it is; the Hub's name for the content of a large one."""
+    with file.open("rb") as stream:
+        return sha_fileobj(stream).hex()
 
 
 def read_json(file: Path, way_out: str = MAKE_ANEW, name: str | None = None) -> dict[str, Any]:
@@ -156,13 +177,12 @@ def read_json(file: Path, way_out: str = MAKE_ANEW, name: str | None = None) -> 
     return content
 
 
-def is_whole(file: Path) -> bool:
-    """Whether there is a JSON object in the file, written to its end."""
+def read_whole(file: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None where there is no such file, or it wasn't written to its end."""
     try:
-        read_json(file)
+        return read_json(file)
     except UserError:
-        return False
-    return True
+        return None
 
 
 def with_prefix(split: str, results: Mapping[str, Any]) -> dict[str, Any]:

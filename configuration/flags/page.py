@@ -49,8 +49,8 @@ INTRODUCTION = f"""# Flags and recipes
 
 `train.py [RECIPE.yaml ...] [--flag value ...]`: a recipe's lines are flags without dashes (`learning_rate: 1e-3`,
 `train_file: [a.csv, b.csv]`), later recipes win over earlier ones, and flags over recipes. `null` leaves a flag at its
-default. A name that there is not is an error, and so is a flag of another model, loss or way of training, which
-would have no effect."""
+default. An unknown flag is an error, and so is one that has no effect with the chosen model, loss or way of training.
+`train.py` is `salience train`, and `eval.py COMMAND` is `salience COMMAND`."""
 
 
 def models() -> str:
@@ -108,7 +108,7 @@ def commands() -> str:
             if data is None
             else " It also takes the flags of its texts: "
             + (
-                "all of [Texts and labels](#texts-and-labels)."
+                "all of [Texts and labels](#texts-and-labels) but those that its texts have no use for."
                 if data is DataArguments
                 else f"{', '.join(f'`--{each.name}`' for each in fields(data))}."
             )

@@ -33,8 +33,9 @@ class TuningArguments:
     adversarial_size: float = field(
         default=0.0,
         metadata={
-            "help": "Train each batch once more on the worst change of its token embeddings (Miyato et al. 2017), of "
-            "this length (root mean square over the texts of a batch); 0 for none."
+            "help": "Adversarial training (Miyato et al. 2017): train each batch a second time, its token embeddings "
+            "moved along the gradient of the loss by this length (root mean square over the texts of a batch); 0 for "
+            "none."
         },
     )
     prior_correction: float = field(
@@ -53,19 +54,18 @@ class TuningArguments:
     ngram_evidence: bool = field(
         default=True,
         metadata={
-            "help": "After training, learn what the training texts' n-grams say of the classes by counts alone "
-            "(logistic regression, a linear SVM and, of one label each, naive Bayes on TF-IDF), and add what helps to "
-            "the network's answers, each with the weight that the validation texts give it, and damped as they say "
-            "(evidence k times as strong counts for k^(1 - damping)). At most 64 MiB of the "
-            "model. Not for regression, nor for --model sequence_classification, nor beside a --loss or "
-            "--balanced_sampling that makes up for rare classes."
+            "help": "After training, fit logistic regression, a linear SVM and, for one label per text, complement "
+            "naive Bayes on TF-IDF of the training texts' n-grams, and add those that help to the network's logits, "
+            "with weights and a damping fitted on the validation texts (a sum k times as large counts k^(1 - damping) "
+            "times). At most 64 MiB of the model. Not for regression, nor for --model sequence_classification, nor "
+            "beside a --loss or --balanced_sampling that makes up for rare classes."
         },
     )
     target_accuracy: float | None = field(
         default=None,
         metadata={
-            "help": "After training, find a low confidence from which on the accuracy is at least so high on texts "
-            "like the validation texts, with a confidence of 0.95 (an accuracy of 0.95 takes 100 of the surest "
+            "help": "After training, choose a threshold of confidence above which the accuracy on texts like the "
+            "validation texts is at least this, with 95 in 100 certainty (an accuracy of 0.95 takes 100 of the surest "
             "validation texts without an error, or more; 0.99 some 550), and keep it in the model's configuration: "
             "`predict` marks less confident answers for review. Unset: no answer is marked. Not for regression, nor "
             "for --model sequence_classification."
@@ -74,16 +74,16 @@ class TuningArguments:
     fit_thresholds: bool = field(
         default=True,
         metadata={
-            "help": "After training, where a text can have several labels, find for each the probability from which on "
-            "giving it has the best F1 on the validation texts, and keep it in the model's configuration, in the place "
-            "of 0.5. Not for --model sequence_classification."
+            "help": "After training, where a text can have several labels, choose the threshold of each label that has "
+            "the best F1 on the validation texts, and keep it in the model's configuration, in the place of 0.5. Not "
+            "for --model sequence_classification."
         },
     )
     target_precision: float | None = field(
         default=None,
         metadata={
-            "help": "Find instead for each label the lowest probability from which on so large a share of the "
-            "validation texts that get it have it; where none gives that, the label is never given."
+            "help": "Choose instead each label's lowest threshold with at least this precision on the validation "
+            "texts; a label for which there is none is never given."
         },
     )
     explained_texts: int = field(

@@ -115,9 +115,9 @@ def test_after_resuming_loss_and_duration_of_the_last_part_are_left_out(tmp_path
 def test_a_prior_correction_takes_the_promise_of_calibration_back(tmp_path):
     folder = make_run(tmp_path)
     write(folder / "eval_results.json", read(folder, "eval_results.json") | {"eval_temperature": 1.2})
-    assert "to be right as often as they say" in card_of(folder).text
+    assert "Scores were calibrated" in card_of(folder).text
     write(folder / "config.json", read(folder, "config.json") | {"prior_correction": [0.5, 0.0, -0.5]})
-    assert "to be right as often as they say" not in card_of(folder).text
+    assert "Scores were calibrated" not in card_of(folder).text
 
 
 def test_usage_pins_the_revision_of_the_repo_with_its_code(tmp_path):

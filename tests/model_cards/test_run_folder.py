@@ -9,11 +9,11 @@ import pytest
 from salience.configuration.errors import UserError
 from salience.model_cards.run_folder import (
     RunFolder,
-    is_whole,
     read_json,
     read_record,
     read_results,
     read_training,
+    read_whole,
     write_json,
     write_results,
 )
@@ -58,7 +58,7 @@ def test_damaged_files_are_refused_by_every_reader_in_one_sentence(tmp_path, tex
             each()
         assert str(refused.value).startswith(f"{tmp_path / name} ") and "\n" not in str(refused.value)
         assert "make this run again" in str(refused.value)
-    assert not is_whole(tmp_path / "config.json")
+    assert read_whole(tmp_path / "config.json") is None
 
 
 def test_a_missing_file_is_an_empty_part_of_a_card_and_an_error_elsewhere(tmp_path):
@@ -68,7 +68,7 @@ def test_a_missing_file_is_an_empty_part_of_a_card_and_an_error_elsewhere(tmp_pa
         read_record(tmp_path)
     with pytest.raises(UserError, match="train again, with a test split"):
         read_results(tmp_path, "test")
-    assert not is_whole(tmp_path / "run.json")
+    assert read_whole(tmp_path / "run.json") is None
 
 
 def of_splits(**changes):

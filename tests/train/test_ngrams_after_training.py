@@ -10,9 +10,10 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from salience.configuration import AttnPoolConfig
+from salience.configuration.problem_types import SINGLE_LABEL
 from salience.eval import after_training
 from salience.eval.scores.prediction_files import read_predictions
-from salience.eval.scores.predictions import SINGLE_LABEL, Predictions
+from salience.eval.scores.predictions import Predictions
 from salience.eval.weighing import Weighed
 from salience.modeling.ngram_evidence import damped
 from salience.train import cli
@@ -98,7 +99,7 @@ def test_a_useless_network_ends_with_the_counts(train, data, model):
     weighed = f"weight {found['weight']:.3g}{damping}), and are {100 * found['share']:.0f} % of what"
     assert f"{found['kind']}, {weighed}" in card
     alone = read(folder, "test_results.json")["test_network_accuracy"]
-    assert alone < 1 and f"by itself the network has {100 * alone:.2f} % test accuracy" in card
+    assert alone < 1 and f"the network alone has {100 * alone:.2f} % test accuracy" in card
     saved = AutoModelForSequenceClassification.from_pretrained(folder)
     counts = saved.ngrams.weight_GC.numel()
     assert record["parameters"] == saved.num_parameters() + counts
