@@ -16,11 +16,12 @@ from transformers import EvalPrediction, PretrainedConfig, PreTrainedModel
 
 from salience.configuration.configuration_salience import SalienceConfig
 from salience.configuration.flags.tuning_arguments import TuningArguments
+from salience.configuration.problem_types import MULTI_LABEL, REGRESSION
 from salience.eval.scores.calibration import fit_temperature
 from salience.eval.scores.label_thresholds import fit_label_thresholds, tell_label_thresholds
 from salience.eval.scores.metrics import compute_scores, flat_scores, make_compute_metrics
 from salience.eval.scores.prediction_files import write_predictions
-from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION, Predictions, count_words
+from salience.eval.scores.predictions import Predictions, count_words
 from salience.eval.scores.review import fit_review, reviewed, tell_review
 from salience.eval.weighing import choose, share_of
 from salience.model_cards.run_folder import PREFIXES, NgramsRecord, without_prefix, write_results
@@ -66,7 +67,7 @@ def evaluate(trainer: SalienceTrainer, texts: PreparedTexts, data: TextData, tun
 
     What is written are the answers of the model with its evidence of n-grams, calibrated, by the thresholds of its
     labels; `eval_results.json` names its `eval_temperature` and `eval_ngrams`, and both files the `review` that
-    --target_accuracy asks for, and the `network_accuracy` where counts of one class per text were tried.
+    --target_accuracy asks for, and the `network_accuracy` where --ngram_evidence asks for counts of one class per text.
 
     Args:
         trainer: Trained.

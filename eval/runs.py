@@ -11,10 +11,11 @@ import numpy as np
 
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.data_arguments import DataArguments
-from salience.configuration.flags.parser import as_tokens
+from salience.configuration.flags.parser import as_tokens, flag_name
+from salience.configuration.problem_types import REGRESSION
 from salience.eval.scores.metrics import compute_scores
 from salience.eval.scores.prediction_files import predictions_file, read_predictions
-from salience.eval.scores.predictions import REGRESSION, Predictions
+from salience.eval.scores.predictions import Predictions
 from salience.model_cards.run_checks import MAKE_ANEW
 from salience.model_cards.run_folder import (
     RUN_FILE,
@@ -110,7 +111,7 @@ def data_flags(run: Run, flags: Sequence[str]) -> list[str]:
         run: The run.
         flags: Of the command line, which are put behind them: those among these are left out.
     """
-    given = {flag.partition("=")[0].removeprefix("--") for flag in flags}
+    given = {flag_name(flag) for flag in flags}
     recorded = {name: value for name, value in run.record["arguments"].items() if name not in given}
     known = {each.name for each in fields(DataArguments)}
     return [token for name, value in recorded.items() if name in known for token in as_tokens(name, value)]

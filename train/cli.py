@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from salience.configuration.errors import one_line
 from salience.configuration.families import FAMILIES, names_a_run
 from salience.configuration.flags.parser import Arguments, RecipeParser
+from salience.configuration.problem_types import REGRESSION
 from salience.configuration.terminal import run_program, speaks
 from salience.eval.after_training import evaluate, metrics_in_training
 from salience.eval.explain.choice import keep_most_faithful
@@ -254,7 +255,7 @@ def read_example(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dat
     """The first held-out text that isn't empty, classified; None if there is none, or there are no classes."""
     rows = data.splits["test" if "test" in data.splits else "validation"]
     text = next((text for text in rows["text"] if text.strip()), None)
-    if text is None or data.problem_type == "regression":
+    if text is None or data.problem_type == REGRESSION:
         return None
     return read_text(model, tokenizer, text)
 

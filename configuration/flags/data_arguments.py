@@ -5,7 +5,8 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, get_args
 
 from salience.configuration.errors import UserError
-from salience.configuration.flags.flag_rules import CLEANING_RULES, PROBLEM_TYPES, check
+from salience.configuration.flags.flag_rules import CLEANING_RULES, check
+from salience.configuration.problem_types import PROBLEM_TYPES
 
 
 def _default(value: list[str], help: str) -> list[str]:

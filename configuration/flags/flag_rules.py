@@ -17,8 +17,8 @@ from salience.configuration.flags.value_checks import (
     is_json_object_or_name,
     is_utf8,
 )
+from salience.configuration.problem_types import PROBLEM_TYPES
 
-PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
 CLEANING_RULES = ("headers", "footers", "quotes")
 QUOTING = ("checked", "trusted", "none")
 NO_LIMIT = math.inf

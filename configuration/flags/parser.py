@@ -33,6 +33,11 @@ Arguments = tuple[Any, DataArguments, TuningArguments, SalienceTrainingArguments
 TRAINING_GROUPS = (ModelArguments, DataArguments, TuningArguments, SalienceTrainingArguments)
 
 
+def flag_name(token: str) -> str:
+    """The name of a flag as typed; argparse reads dashes as underscores: `--train-file=a` is train_file."""
+    return token.partition("=")[0].removeprefix("--").replace("-", "_")
+
+
 class RecipeParser(HfArgumentParser):
     """HfArgumentParser that takes `RECIPE.yaml --flag value ...` and answers mistakes with one sentence."""
 
@@ -62,19 +67,26 @@ class RecipeParser(HfArgumentParser):
             UserError: A key or flag is unknown (the nearest one is suggested), a value is out of range, or a recipe
                 can't be read.
         """
+        return self.parse_tokens(self.tokens(argv))
+
+    def tokens(self, argv: Sequence[str]) -> list[str]:
+        """`argv` with the lines of its recipes as flags; errors are those of `parse`."""
         tokens: list[str] = []
         flags = list(argv)
         while flags and not flags[0].startswith("-"):
             tokens += recipe_tokens(self.read_recipe(flags.pop(0)))
         self._refuse_twice(flags)
-        tokens += flags
+        return tokens + flags
+
+    def parse_tokens(self, tokens: Sequence[str]) -> tuple[Any, ...]:
+        """`parse` of flags alone, of which those behind win."""
         values, unknown = self.parse_known_args(tokens)
         if unknown:
             raise UserError(self.unknown("flag", unknown[0].split("=")[0], "--"))
         for name in OWN_FOLDERS & vars(values).keys():
             if isinstance(folder := getattr(values, name), str):
                 setattr(values, name, os.path.expanduser(folder))
-        given = {token.partition("=")[0].removeprefix("--").replace("-", "_") for token in tokens}
+        given = {flag_name(token) for token in tokens}
         return tuple(_filled(group, vars(values), given) for group in self.dataclass_types)
 
     def parse_flags(self, flags: Mapping[str, Any], recipes: Sequence[str] = ()) -> tuple[tuple[Any, ...], list[str]]:
@@ -99,11 +111,11 @@ class RecipeParser(HfArgumentParser):
 
     def _refuse_twice(self, flags: Sequence[str]) -> None:
         """Refuse a flag of several values that stands twice: the values of the first would be dropped."""
-        names = [token.partition("=")[0] for token in flags if token.startswith("--")]
+        names = [flag_name(token) for token in flags if token.startswith("--")]
         for name in names:
-            action = self._option_string_actions.get(name)
+            action = self._option_string_actions.get(f"--{name}")
             if action is not None and action.nargs == "+" and names.count(name) > 1:
-                raise UserError(f"{name} stands twice; write all its values behind one, as in {name} A B")
+                raise UserError(f"--{name} stands twice; write all its values behind one, as in --{name} A B")
 
     def unknown(self, kind: str, name: str, dashes: str) -> str:
         """One sentence for a name that doesn't exist."""

@@ -20,8 +20,9 @@ import numpy as np
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import OF_TRAINING_TEXTS, DataArguments
-from salience.configuration.flags.parser import RecipeParser
+from salience.configuration.flags.parser import RecipeParser, flag_name
 from salience.configuration.flags.tuning_arguments import TuningArguments
+from salience.configuration.problem_types import MULTI_LABEL
 from salience.eval.baseline.frozen import FROZEN_MODELS
 from salience.eval.baseline.models import (
     BASELINES,
@@ -35,7 +36,7 @@ from salience.eval.baseline.models import (
 from salience.eval.scores.label_thresholds import fit_label_thresholds, tell_label_thresholds
 from salience.eval.scores.metrics import compute_scores
 from salience.eval.scores.prediction_files import write_predictions
-from salience.eval.scores.predictions import MULTI_LABEL, Predictions, count_words
+from salience.eval.scores.predictions import Predictions, count_words
 from salience.model_cards.run_folder import (
     RUN_FILE,
     STARTED_FILE,
@@ -78,7 +79,7 @@ def main(argv: list[str]) -> None:
     for flag in ("push_to_hub", "resume_from_checkpoint"):
         if getattr(training, flag):
             raise UserError(f"--{flag} is for models, and {name} leaves no model; leave it out")
-    typed = (word.partition("=")[0].removeprefix("--") for word in argv if word.startswith("--"))
+    typed = (flag_name(word) for word in argv if word.startswith("--"))
     tell_idle(name, {*changed_arguments((model_args, data_args, tuning)), *typed})
     folder = Path(training.output_dir)
     started = datetime.now(timezone.utc)

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from salience.configuration.errors import UserError
 from salience.configuration.flags.model_arguments import ModelArguments
 from salience.configuration.flags.training_arguments import does_bf16_well
+from salience.configuration.problem_types import SINGLE_LABEL
 from salience.eval.baseline.prior_correction import PriorCorrectedLogistic
 from salience.eval.reading.reader import batches, portions
 from salience.modeling.documents import padded
@@ -22,6 +23,8 @@ from salience.train.building.build import build_model
 from salience.train.building.encoder_cache import attach_cache
 from salience.train.building.lora import encoder_of
 
+BATCH_SIZE = 512  # texts at a time at most; those of like length are read together
+
 
 class FrozenVectors(TransformerMixin, BaseEstimator):
     """Texts to document vectors: the mean of the encoder's last hidden states over a text's tokens.
@@ -29,21 +32,11 @@ class FrozenVectors(TransformerMixin, BaseEstimator):
     Args:
         model: Document encoder whose `pooler_output` is that mean.
         tokenizer: Its tokenizer.
-        batch_size: Texts at a time at most; texts of like length are read together.
-        bf16: Read in bfloat16; None: where the device does it in hardware, as in training.
     """
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        batch_size: int = 512,
-        bf16: bool | None = None,
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         self.model = model
         self.tokenizer = tokenizer
-        self.batch_size = batch_size
-        self.bf16 = bf16
 
     @property
     def num_weights(self) -> int:
@@ -61,8 +54,8 @@ class FrozenVectors(TransformerMixin, BaseEstimator):
         read = (self.tokenizer(list(part), verbose=False)["input_ids"] for part in portions(texts))
         ids = [np.array(each, dtype=int) for part in read for each in part]
         parts, order, device = [], [], self.model.device
-        bf16 = does_bf16_well(device.type == "cpu") if self.bf16 is None else self.bf16
-        for rows in batches(ids, self.batch_size, cells_of_call(device.type)):
+        bf16 = does_bf16_well(device.type == "cpu")
+        for rows in batches(ids, BATCH_SIZE, cells_of_call(device.type)):
             batch = padded(self.tokenizer, [ids[row] for row in rows])
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 outputs = self.model(**batch.to(device))
@@ -84,7 +77,7 @@ def frozen_vectors(encoder: str, revision: str | None = None, cache: str | None 
     """
     # The attention-pooling model that pools by the mean alone, without its untrained classifier.
     arguments: Any = ModelArguments(model="attn_pool", encoder=encoder, encoder_revision=revision, alpha=1.0)
-    model, tokenizer = build_model(arguments, [], ["no", "yes"], "single_label_classification")
+    model, tokenizer = build_model(arguments, [], ["no", "yes"], SINGLE_LABEL)
     attach_cache(encoder_of(model), cache)
     return FrozenVectors(model.base_model.eval(), tokenizer)  # type: ignore[arg-type]  # Module, to torch's types
 

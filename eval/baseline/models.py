@@ -20,9 +20,9 @@ from sklearn.svm import LinearSVC
 
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.data_arguments import DataArguments
+from salience.configuration.problem_types import MULTI_LABEL, REGRESSION
 from salience.eval.baseline.frozen import FROZEN_MODELS, frozen_vectors
 from salience.eval.baseline.prior_correction import PriorCorrectedLogistic
-from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION
 from salience.train.data.encoded import labels_of
 from salience.train.data.load import TextData
 

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from salience.configuration.flags.model_arguments import ModelArguments
 from salience.configuration.flags.training_arguments import does_bf16_well
+from salience.configuration.problem_types import SINGLE_LABEL
 from salience.eval.benchmark.machine import TRAINING_PASSES, Yardstick
 from salience.eval.benchmark.models import LABELS, Contestant, Corpus, batches_of, contestant
 from salience.eval.benchmark.timing import MODES, StepRow, compared, interleaved
@@ -114,7 +115,7 @@ def _build(flags: dict[str, Any], encoder: str, corpus: Corpus) -> tuple[PreTrai
     torch.manual_seed(0)
     own = {"encoder": encoder} if "attention_dropout" in flags else {}
     arguments: Any = ModelArguments(**flags, **own)
-    return build_model(arguments, corpus.texts, LABELS, "single_label_classification")
+    return build_model(arguments, corpus.texts, LABELS, SINGLE_LABEL)
 
 
 def chunks(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int | None, count: int) -> list[list[int]]:

@@ -11,6 +11,7 @@ from datasets import Dataset
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import OF_TRAINING_TEXTS, DataArguments, FileArguments
 from salience.configuration.flags.rule_kinds import changed_flags, refuse_idle
+from salience.configuration.problem_types import SINGLE_LABEL
 from salience.train.data.load import TextData, clean_texts, load_splits
 from salience.train.data.sources.files import read_file
 
@@ -25,7 +26,6 @@ BBC_NEWS = DataArguments(
 )
 # Flags that say how one file is read.
 READING = {"test_file", *(each.name for each in fields(FileArguments))}
-SINGLE_LABEL = "single_label_classification"
 
 
 def check_data_flags(data_args: DataArguments) -> None:

@@ -8,6 +8,7 @@ from tqdm.auto import tqdm
 
 from salience.configuration.flags.model_arguments import ModelArguments
 from salience.configuration.flags.training_arguments import SalienceTrainingArguments
+from salience.configuration.problem_types import SINGLE_LABEL
 from salience.eval.benchmark.growth import Curve, Measurer
 from salience.eval.benchmark.models import LABELS, Corpus, hierarchical_config
 from salience.eval.benchmark.timing import MODES
@@ -38,7 +39,7 @@ def measure_growth(corpus: Corpus, arguments: Any, device: torch.device) -> dict
         name: hierarchical_config(corpus, **arguments.options | limits | own) for name, own in VARIANTS.items()
     }
     model_args: Any = ModelArguments(model="attn_pool", encoder=arguments.encoder)
-    model, tokenizer = build_model(model_args, [], LABELS, "single_label_classification")
+    model, tokenizer = build_model(model_args, [], LABELS, SINGLE_LABEL)
     configs = {ON_ENCODER: model.config} | configs
     defaults: dict[str, Any] = {each.name: each.default for each in fields(SalienceTrainingArguments)}
     most_kept = defaults["max_tokens_per_pass"]

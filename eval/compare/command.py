@@ -13,8 +13,9 @@ of the Newsgroups paper, results/model_comparison.json:
     data: name, source, problem_type and splits {split: number of texts} of the run that the baselines share their
         splits with
     test_sha256: fingerprint of the test split
-    best_sparse: name of the row that the others are compared with: of the TF-IDF baselines on these splits, the one
+    best_sparse: name of a row that the others are compared with: of the TF-IDF baselines on these splits, the one
         with the highest validation accuracy
+    first: name of the other such row: the first RUN
     rows: the RUNs in their order, then the baselines that were made; for each
         name: the part of its folder's path that tells the RUNs apart; of a made baseline its own name
         kind: "model" or "sparse"
@@ -28,6 +29,7 @@ of the Newsgroups paper, results/model_comparison.json:
         against_best_sparse: null for the best baseline itself; else difference of the test accuracies, its 95 %
             interval low, high, two-sided p_value (paired bootstrap), and mcnemar {only_this_right, only_other_right,
             p_value}, the exact test
+        against_first: the same, from the first RUN; null for that itself
 """
 
 from collections.abc import Sequence
@@ -42,6 +44,7 @@ from salience.configuration.flags.data_arguments import OF_TRAINING_TEXTS, DataA
 from salience.configuration.flags.parser import RecipeParser
 from salience.configuration.flags.rule_kinds import refuse_idle
 from salience.configuration.flags.tuning_arguments import TuningArguments
+from salience.configuration.problem_types import MULTI_LABEL, REGRESSION
 from salience.eval.baseline.command import make_sparse_run
 from salience.eval.baseline.models import OF_SEVERAL_LABELS, THRESHOLD_FLAGS
 from salience.eval.compare.output import check_out, write
@@ -49,7 +52,6 @@ from salience.eval.compare.page import text_table
 from salience.eval.compare.results import Comparison, collect, reference_run
 from salience.eval.runs import Run, check_same_classes, data_flags, load_data, paired_answers, read_run, read_scores
 from salience.eval.scores.prediction_files import read_predictions
-from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION
 from salience.model_cards.run_folder import RUN_FILE
 from salience.train.folder.output import claimed, held
 

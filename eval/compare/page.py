@@ -1,6 +1,6 @@
 """A comparison of runs as Markdown, as plain text, and as a figure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from salience.configuration.errors import one_line
+from salience.configuration.problem_types import MULTI_LABEL
 from salience.eval.drawing import short_names
 from salience.eval.runs import HOW_SEVERAL_COUNT
-from salience.eval.scores.predictions import MULTI_LABEL
 from salience.model_cards.markdown import aligned_table, difference_text, escape, p_text, table
 
 MAX_NAME = 40  # characters of a name in a table or figure
@@ -100,22 +100,27 @@ def _ranked(results: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _cells(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     scores = [f"{name} (95 %)" for name in SCORES.values()]
-    header = ["run", *scores, "points (95 %)", "McNemar p", "parameters", "training s", "texts/s"]
     names = short_names([row["name"] for row in results["rows"]], MAX_NAME)
-    return header, [_line(row, names[row["name"]]) for row in _ranked(results)]
+    others = {"against_best_sparse": results["best_sparse"], "against_first": results["first"]}
+    if results["first"] == results["best_sparse"]:
+        del others["against_first"]
+    differences = [head for name in others.values() for head in (f"points from {names[name]}", "McNemar p")]
+    header = ["run", *scores, *differences, "parameters", "training s", "texts/s"]
+    return header, [_line(row, names[row["name"]], list(others)) for row in _ranked(results)]
 
 
-def _line(row: Mapping[str, Any], name: str) -> list[str]:
+def _line(row: Mapping[str, Any], name: str, others: Sequence[str]) -> list[str]:
     scores = []
     for score in SCORES:
         low, high = row["intervals"][score]
         scores.append(f"{100 * row[score]:.2f} ({100 * low:.2f} to {100 * high:.2f})")
-    found = row["against_best_sparse"]
+    differences = []
+    for found in (row[other] for other in others):
+        differences += [difference_text(found), p_text(found["mcnemar"]["p_value"]) if found else ""]
     return [
         name + ("" if row["same_training_texts"] else " †"),
         *scores,
-        difference_text(found),
-        p_text(found["mcnemar"]["p_value"]) if found else "",
+        *differences,
         f"{row['parameters']:,}",
         "" if row["train_seconds"] is None else f"{row['train_seconds']:,.1f}",
         "" if row["texts_per_second"] is None else f"{row['texts_per_second']:,.0f}",
@@ -126,8 +131,8 @@ def _legend(results: Mapping[str, Any], show: Callable[[str], str]) -> str:
     best = show(short_names([row["name"] for row in results["rows"]], MAX_NAME)[results["best_sparse"]])
     legend = (
         "Accuracy and macro F1 in percent, with bootstrap intervals over the test texts. Points: difference of the "
-        f"accuracies from the best TF-IDF baseline by validation accuracy, {best}, with interval "
-        "and p-value by a paired bootstrap; McNemar's test is the exact one; no p-value is corrected for the "
+        f"accuracies from the best TF-IDF baseline by validation accuracy, {best}, and from the first run, with "
+        "interval and p-value by a paired bootstrap; McNemar's test is the exact one; no p-value is corrected for the "
         "number of rows. Seconds (without what follows the training of a "
         "network: counting n-grams, weighing, calibration) and texts per second were measured where each run ran."
     )

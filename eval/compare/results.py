@@ -15,8 +15,8 @@ from salience.eval.scores.predictions import Predictions
 CELL_NAME = re.compile(r"seed_[0-9]+")
 
 
-class BaselineDifference(Difference):
-    """Paired difference from the best baseline, and McNemar's test."""
+class RunDifference(Difference):
+    """Paired difference from another run, and McNemar's test."""
 
     mcnemar: McNemar
 
@@ -29,7 +29,8 @@ class ComparedRow(RunScores):
     family: str
     same_training_texts: bool
     intervals: dict[str, list[float]]
-    against_best_sparse: BaselineDifference | None
+    against_best_sparse: RunDifference | None
+    against_first: RunDifference | None
 
 
 class ComparedData(TypedDict):
@@ -47,6 +48,7 @@ class Comparison(TypedDict):
     data: ComparedData
     test_sha256: str
     best_sparse: str
+    first: str
     rows: list[ComparedRow]
 
 
@@ -89,6 +91,7 @@ def collect(runs: Sequence[Run], baselines: Sequence[Run]) -> Comparison:
             **scores[name],
             "intervals": intervals(read_answers(run)),
             "against_best_sparse": None if name == best else against(run, named[best]),
+            "against_first": None if run is runs[0] else against(run, runs[0]),
         }
         for name, run in named.items()
     ]
@@ -101,6 +104,7 @@ def collect(runs: Sequence[Run], baselines: Sequence[Run]) -> Comparison:
         },
         "test_sha256": reference.splits["test"],
         "best_sparse": best,
+        "first": names[0],
         "rows": rows,
     }
 
@@ -111,7 +115,7 @@ def intervals(predictions: Predictions) -> dict[str, list[float]]:
     return {name: [found[name]["low"], found[name]["high"]] for name in ("accuracy", "f1_macro")}
 
 
-def against(run: Run, other: Run) -> BaselineDifference:
+def against(run: Run, other: Run) -> RunDifference:
     """Paired bootstrap and McNemar's test of a run against another one on the same test texts.
 
     Args:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from salience.configuration.errors import UserError, one_line
+from salience.configuration.problem_types import REGRESSION
 from salience.eval.reading.reader import Reader, Reading
-from salience.eval.scores.predictions import REGRESSION, class_probabilities
+from salience.eval.scores.predictions import class_probabilities
 from salience.modeling.attributions import METHODS, method_named
 from salience.modeling.documents import Document
 from salience.modeling.subject import Subject

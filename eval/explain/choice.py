@@ -9,12 +9,12 @@ from accelerate.utils import broadcast_object_list
 
 from salience.configuration.configuration_salience import SalienceConfig
 from salience.configuration.errors import UserError
+from salience.configuration.problem_types import REGRESSION
 from salience.eval.explain.attributions import ATTRIBUTIONS
 from salience.eval.explain.faithfulness import NUM_NORMALIZED, erasure
 from salience.eval.explain.normalized import Scale
 from salience.eval.explain.sampling import Sample, draw
 from salience.eval.reading.reader import Reader
-from salience.eval.scores.predictions import REGRESSION
 from salience.modeling.attributions import METHODS
 from salience.modeling.encoders import pretrained_encoder
 from salience.modeling.windows import is_sharded

@@ -17,12 +17,13 @@ from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.data_arguments import FileArguments
 from salience.configuration.flags.flag_rules import check
 from salience.configuration.flags.parser import RecipeParser
+from salience.configuration.problem_types import MULTI_LABEL, REGRESSION
 from salience.configuration.terminal import harmless, is_coloured, print_coloured
 from salience.eval.explain.page import write_page
 from salience.eval.explain.telling import about_method, about_score, coloured, told
 from salience.eval.reading.load import ClassifierArguments, load_reader
 from salience.eval.reading.reader import Reader
-from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION, class_probabilities
+from salience.eval.scores.predictions import class_probabilities
 from salience.model_cards.run_folder import write_json
 from salience.modeling.attributions import METHODS
 from salience.modeling.explaining_pipeline import ExplainingPipeline

@@ -29,6 +29,7 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from salience.configuration.errors import UserError
+from salience.configuration.problem_types import MULTI_LABEL
 from salience.eval.explain.attributions import ATTRIBUTIONS, Attribution, checked_probabilities, predicted_classes
 from salience.eval.explain.normalized import Normalized, normalized
 from salience.eval.explain.replacement import Replacement, replacement
@@ -37,7 +38,6 @@ from salience.eval.explain.statistics import MeanInterval, mean_interval
 from salience.eval.explain.weight_changes import Change, changed_weights, shuffled, uniform
 from salience.eval.reading.reader import Reader, Reading
 from salience.eval.scores.paired import Difference, bootstrap
-from salience.eval.scores.predictions import MULTI_LABEL
 from salience.modeling.documents import Document
 
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.5)

@@ -5,10 +5,7 @@ tokenizers and numpy only, and export_results.json: how each file answers beside
 `--test_file`, or else on those that the run was tested on (on its validation texts, where it had no others).
 """
 
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import version
@@ -35,6 +32,7 @@ from salience.modeling.encoders import pretrained_encoder
 from salience.train.building.encoder_loading import public_name
 from salience.train.data.encoded import labels_of
 from salience.train.data.load import columns_of_model, load_test
+from salience.train.folder.new import new_folder
 
 GRAPH, GRAPH_INT8, RESULTS = "model.onnx", "model_int8.onnx", "export_results.json"
 
@@ -115,14 +113,12 @@ def export(arguments: ExportArguments, data_args: FileArguments, memory: Any = N
         data_args: How the texts are read on which the export is measured.
         memory: Labelled texts in memory; None for the file that `data_args` names.
     """
-    if not arguments.output:
-        raise UserError("--output is missing: name a new folder")
     try:
         for name in ("onnx", "onnxscript", "onnxruntime"):
             import_module(name)
     except ImportError as error:
-        raise UserError(f"{error}; run: pip install -c constraints.txt 'salience[export]'") from error
-    with new_folder(Path(os.path.expanduser(arguments.output))) as folder:
+        raise UserError(f"{error}; run: pip install -c constraints.txt -e '.[export]'") from error
+    with new_folder(arguments.output) as folder:
         reader = Reader(*load_classifier(arguments.model, arguments.revision))
         rows = labelled_texts(arguments, data_args, reader, memory)
         rows = rows.select(spread(len(rows), arguments.max_texts))
@@ -155,27 +151,6 @@ def labelled_texts(
     recorded: Any = RecipeParser((DataArguments,), program="eval.py export").parse(data_flags(run, []))
     data = load_data(run, recorded[0], "the texts that the export is measured on", "name others: --test_file FILE")
     return data.splits["test" if "test" in data.splits else "validation"]
-
-
-@contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
-    """A folder that gets its name when all is in it, and is gone if something fails.
-
-    Raises:
-        UserError: It exists, or can't be made.
-    """
-    if folder.exists():
-        raise UserError(f"--output {folder} exists; choose another folder, or move it away")
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
-        unfinished.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"--output {folder} can't be made: {error.strerror}") from error
-    try:
-        yield unfinished
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def write_files(reader: Reader, wants_int8: bool, folder: Path) -> list[str]:

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from transformers import BatchEncoding, PreTrainedModel
 
 from salience.configuration.errors import UserError, one_line
+from salience.configuration.problem_types import MULTI_LABEL, REGRESSION
 from salience.eval.reading.words import label_names, problem_type
-from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION, least_confidence, logit_thresholds
+from salience.eval.scores.predictions import least_confidence, logit_thresholds
 from salience.modeling.encoders import pretrained_encoder
 from salience.modeling.salience_base import SaliencePreTrainedModel
 

@@ -13,8 +13,8 @@ from typing import Any, TypedDict
 import numpy as np
 from tqdm import tqdm
 
+from salience.configuration.problem_types import REGRESSION
 from salience.eval.reading.reader import Reader
-from salience.eval.scores.predictions import REGRESSION
 
 TOLERANCE = 1e-4
 """By which a logit in float32 may differ from torch's."""

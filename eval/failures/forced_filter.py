@@ -34,10 +34,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from salience.configuration.problem_types import MULTI_LABEL
 from salience.eval.failures.internals import read_insides
 from salience.eval.reading.reader import Reader
 from salience.eval.scores.paired import Difference, bootstrap
-from salience.eval.scores.predictions import MULTI_LABEL, class_probabilities
+from salience.eval.scores.predictions import class_probabilities
 from salience.modeling.documents import Document
 
 RIGHT_SHARE = 0.1

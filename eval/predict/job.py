@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from salience.configuration.errors import UserError
-from salience.eval.predict.lines import sha256
 from salience.eval.predict.output import Place
 from salience.eval.predict.predictor import Predictor
 from salience.eval.predict.rows import Input, Rejected, Stretch
-from salience.eval.predict.writing import whole_file, write_part
+from salience.eval.predict.writing import write_part
+from salience.model_cards.run_folder import sha256_of, whole_file
 
 FEW_REJECTED = 10
 """So many never stop a prediction, unless they are all rows of the input."""
@@ -46,7 +46,7 @@ class Job:
         try:
             known = json.loads(self.place.record(number).read_bytes())
             files = known["sha256"].items()
-            is_whole = all(sha256(self.place.folder / name) == digest for name, digest in files)
+            is_whole = all(sha256_of(self.place.folder / name) == digest for name, digest in files)
             return Done(known["rows"], known["rejected"]) if is_whole else None
         except (OSError, ValueError, KeyError):  # a file isn't there, or the record itself is damaged
             return None
@@ -88,7 +88,7 @@ class Job:
         write_part(files[0], source, rows, answers, predictor.added, self.between)
         done = Done(stretch.rows, len(rejected))
         with whole_file(self.place.record(number)) as file:
-            file.write(json.dumps(done._asdict() | {"sha256": {each.name: sha256(each) for each in files}}).encode())
+            file.write(json.dumps(done._asdict() | {"sha256": {each.name: sha256_of(each) for each in files}}).encode())
         if number + 1 == len(self.stretches) or self.stretches[number + 1].file != stretch.file:
             source.close()
         if advance:

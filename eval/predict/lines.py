@@ -8,8 +8,6 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.utils.sha import sha_fileobj
-
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import TextArguments
 from salience.eval.predict.rows import Input
@@ -38,12 +36,6 @@ def pieces(path: Path, name: str) -> Iterator[bytes]:
                 yield piece
     except BROKEN_GZIP as error:
         raise broken_gzip(name, error) from error
-
-
-def sha256(path: Path) -> str:
-    """Fingerprint of a file as it is."""
-    with path.open("rb") as file:
-        return sha_fileobj(file).hex()
 
 
 def encoding_of(path: Path, name: str, args: TextArguments) -> str:

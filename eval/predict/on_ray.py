@@ -84,7 +84,7 @@ def _import_ray() -> Any:
     try:
         import ray.data
     except ImportError as error:
-        raise UserError("--ray needs Ray: pip install -c constraints.txt 'salience[ray]'") from error
+        raise UserError("--ray needs Ray: pip install -c constraints.txt -e '.[ray]'") from error
     return ray
 
 

@@ -6,7 +6,7 @@ A folder gets parquet files; a file is joined from parts in a folder beside it, 
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,8 @@ from filelock import FileLock, Timeout
 from salience.configuration.errors import UserError
 from salience.configuration.flags.rule_kinds import shown
 from salience.eval.predict.inputs import kind_of
-from salience.eval.predict.writing import TORN, join_parts, publish, whole_file
-from salience.model_cards.run_folder import LOCK_FILE, read_json, write_json
+from salience.eval.predict.writing import join_parts, publish
+from salience.model_cards.run_folder import LOCK_FILE, TORN, read_json, whole_file, write_json
 from salience.train.data.sources.files import PACKED
 from salience.train.folder.output import check_own_folder, check_writable
 
@@ -103,13 +103,13 @@ def choose_place(output: str, names: Sequence[str]) -> Place:
             "folder without an ending, which gets parquet files"
         )
     if kind is None or path.is_dir():
-        _check(check_own_folder, path, output)
+        check_own_folder(path, "--output")
         return Place(path, path, ".parquet")
     if len(names) > 1:
         raise UserError(f"--output {output} is one file, and there are {len(names)} inputs; name a folder")
     if kind != kind_of(names[0]):
         raise UserError(f"--output {output} must end as '{names[0]}' does, or be a folder, which gets parquet files")
-    _check(check_writable, path.parent, output)
+    check_writable(path.parent, f"--output {output}:")
     packed = PACKED if path.suffix.lower() == PACKED else ""
     return Place(path, path.with_name(f".{path.name}.parts"), kind + packed)
 
@@ -226,11 +226,3 @@ def _refuse_other_plan(place: Place, old: Mapping[str, Any], new: Mapping[str, A
 def _unnamed(known: Mapping[str, Any]) -> dict[str, Any]:
     """What tells a model or a file from others: all but its name, where there is a fingerprint."""
     return {name: value for name, value in known.items() if name != "name" or not known.get("sha256")}
-
-
-def _check(check: Callable[[Path], None], folder: Path, output: str) -> None:
-    """Let a check of `--output_dir` speak of `--output`."""
-    try:
-        check(folder)
-    except UserError as error:
-        raise UserError(f"--output {output}: {str(error).replace('--output_dir ', '')}") from error

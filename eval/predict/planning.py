@@ -11,17 +11,17 @@ from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.data_arguments import HubArguments, TextArguments
 from salience.configuration.flags.rule_kinds import changed_flags
 from salience.configuration.hub import find_commit
+from salience.configuration.problem_types import MULTI_LABEL
 from salience.eval.predict.csv_rows import CsvInput
 from salience.eval.predict.inputs import open_inputs
 from salience.eval.predict.job import Job
 from salience.eval.predict.json_rows import typed
-from salience.eval.predict.lines import sha256
 from salience.eval.predict.output import Place
 from salience.eval.predict.predictor import Predictor
 from salience.eval.predict.writing import added_cells
 from salience.eval.reading.load import ClassifierArguments
 from salience.eval.reading.reader import Reader
-from salience.eval.scores.predictions import MULTI_LABEL
+from salience.model_cards.run_folder import sha256_of
 from salience.train.folder.record import versions
 
 DECIDING = ("salience", "torch", "transformers", "tokenizers")
@@ -185,7 +185,7 @@ def plan_of(job: Job, arguments: PredictArguments) -> dict[str, Any]:
     inputs = []
     for number, each in enumerate(job.inputs):
         with each.unchanged():
-            known = {"name": each.name, "bytes": each.path.stat().st_size, "sha256": sha256(each.path)}
+            known = {"name": each.name, "bytes": each.path.stat().st_size, "sha256": sha256_of(each.path)}
         inputs.append({**known, "rows": rows[number], **each.describe()})
     return {
         "model": {"name": str(arguments.model), "revision": predictor.revision, "sha256": fingerprint(predictor.model)},
@@ -205,7 +205,7 @@ def fingerprint(model: str | Path) -> str | None:
         return None
     digest = hashlib.sha256()
     for file in sorted({each for pattern in MODEL_FILES for each in folder.glob(pattern) if each.is_file()}):
-        digest.update(f"{file.name} {sha256(file)}\n".encode())
+        digest.update(f"{file.name} {sha256_of(file)}\n".encode())
     return digest.hexdigest()
 
 

@@ -20,11 +20,12 @@ import pyarrow as pa
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import TextArguments
+from salience.configuration.problem_types import MULTI_LABEL, REGRESSION
 from salience.eval.predict.columns import as_arrays, as_lists, refuse_taken, spread
 from salience.eval.reading.load import ClassifierArguments, load_reader
 from salience.eval.reading.reader import Reader
 from salience.eval.reading.words import heaviest_words
-from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION, class_probabilities, confidence, least_confidence
+from salience.eval.scores.predictions import class_probabilities, confidence, least_confidence
 from salience.train.data.load import clean_texts, columns_of_model
 
 LABEL, SCORE, PROBABILITIES, ACTION, WORDS = "label", "score", "probabilities", "action", "heaviest_words"

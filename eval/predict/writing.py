@@ -7,11 +7,10 @@ import io
 import json
 import os
 import shutil
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,28 +19,9 @@ import pyarrow.parquet as pq
 from salience.configuration.errors import UserError
 from salience.eval.predict.csv_rows import CsvInput
 from salience.eval.predict.rows import Input, Rows
+from salience.model_cards.run_folder import whole_file
 
 Columns = Mapping[str, np.ndarray]
-TORN = ".torn-"
-"""Begins the names of files that aren't whole yet."""
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that is complete or not there at all, also after a kill or a loss of power.
-
-    Args:
-        path: The file; its folder exists.
-    """
-    part = path.with_name(f"{TORN}{uuid.uuid4().hex}")
-    try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def publish(made: Path, path: Path) -> None:

@@ -10,9 +10,11 @@ from salience.configuration.configuration_fields import problem_type_of
 from salience.eval.scores.predictions import class_probabilities
 from salience.modeling.tokenizer_loading import length_limit
 
+NUM_WORDS = 5
+
 
 class Reading(NamedTuple):
-    """One classified text."""
+    """One classified text, and its `NUM_WORDS` heaviest words."""
 
     text: str
     label: str
@@ -21,14 +23,13 @@ class Reading(NamedTuple):
 
 
 @torch.no_grad()
-def read_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str, num_words: int = 5) -> Reading:
-    """Classify one text and name its heaviest words.
+def read_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str) -> Reading:
+    """Classify one text and name its heaviest words, see `heaviest_words`.
 
     Args:
         model: A classifier; one that returns `pooling_weights` also tells words.
         tokenizer: Its (fast) tokenizer.
         text: The text.
-        num_words: How many words to name; see `heaviest_words`.
     """
     model.eval()
     encoding = tokenizer(text, return_tensors="pt", truncation=length_limit(tokenizer) is not None)
@@ -36,7 +37,7 @@ def read_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: 
     scores = class_probabilities(outputs.logits[0].float().cpu().numpy(), problem_type(model))
     best = int(scores.argmax())
     weights: Any = outputs.get("pooling_weights")
-    words = [] if weights is None else heaviest_words(*_words_of(text, encoding, weights[0].tolist()))[:num_words]
+    words = [] if weights is None else heaviest_words(*_words_of(text, encoding, weights[0].tolist()))[:NUM_WORDS]
     return Reading(text, label_names(model)[best], float(scores[best]), words)
 
 

@@ -43,6 +43,7 @@ from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import OF_TRAINING_TEXTS, DataArguments, FileArguments
 from salience.configuration.flags.parser import RecipeParser
 from salience.configuration.flags.rule_kinds import refuse_idle
+from salience.configuration.problem_types import REGRESSION
 from salience.eval.failures.analysis import FailureAnalysis
 from salience.eval.failures.remedies import own_ablation, read_ablation
 from salience.eval.reading.load import ClassifierArguments, load_reader
@@ -55,7 +56,6 @@ from salience.eval.report.pictures import as_png, draw
 from salience.eval.report.texts import Sizes, Texts
 from salience.eval.runs import Run, data_flags, finished_run, load_data, read_own_results
 from salience.eval.scores.prediction_files import predictions_file
-from salience.eval.scores.predictions import REGRESSION
 from salience.model_cards.run_folder import PREFIXES
 from salience.train.data.load import TextData, columns_of_model, load_test
 from salience.train.data.sources.memory import describe_table
@@ -179,7 +179,8 @@ def _report(
     if run is None or memory is not None or is_one_file(data_args):
         data, split = file_data(data_args, reader, memory), "test"
     else:
-        data_args = _parser().parse([*data_flags(run, words), *words])[1]
+        tokens = _parser().tokens(words)
+        data_args = _parser().parse_tokens([*data_flags(run, tokens), *tokens])[1]
         data = load_data(run, data_args, "the texts of the report")
         split = "test" if "test" in data.splits else "validation"
     texts = Texts.of(data, split, reader)

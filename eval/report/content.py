@@ -13,6 +13,7 @@ from sklearn.metrics import confusion_matrix
 from tqdm import tqdm
 
 from salience.configuration.errors import UserError
+from salience.configuration.problem_types import SINGLE_LABEL
 from salience.eval.explain.attention_profile import AttentionProfile, attention_profile
 from salience.eval.explain.attributions import ATTRIBUTIONS, random_importance
 from salience.eval.explain.cross_attention import cross_attention_profile
@@ -38,7 +39,7 @@ from salience.eval.scores.doubtful_labels import DoubtfulLabels, doubtful_labels
 from salience.eval.scores.intervals import Interval, with_intervals
 from salience.eval.scores.metrics import Scores, compute_scores
 from salience.eval.scores.prediction_files import predictions_file, read_predictions
-from salience.eval.scores.predictions import SINGLE_LABEL, Predictions
+from salience.eval.scores.predictions import Predictions
 from salience.model_cards.run_folder import read_results
 from salience.modeling.documents import Document
 

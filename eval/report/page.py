@@ -11,6 +11,7 @@ from salience.eval.explain.page import clean, html_environment
 from salience.eval.failures.analysis import LARGEST_P_VALUE
 from salience.eval.runs import HOW_SEVERAL_COUNT
 from salience.model_cards.facts import METRICS
+from salience.model_cards.markdown import p_text
 
 
 def write_page(
@@ -59,10 +60,8 @@ def points(difference: float | None) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """A p-value, as short as it may be."""
-    if value is None:
-        return "–"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    """A p-value, as short as it may be; – for None."""
+    return "–" if value is None else p_text(value)
 
 
 def shade(words: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:

@@ -10,10 +10,10 @@ from salience.configuration.flags.data_arguments import FileArguments
 from salience.configuration.flags.parser import RecipeParser
 from salience.eval.reading.load import ClassifierArguments, load_reader
 from salience.eval.scores.metrics import Scores, compute_scores
-from salience.model_cards.run_folder import RUN_FILE, is_whole, read_json, write_json
+from salience.model_cards.run_folder import RUN_FILE, read_whole, write_json
 from salience.train.data.encoded import labels_of
 from salience.train.data.load import columns_of_model, load_test
-from salience.train.folder.output import new_files
+from salience.train.folder.new import new_files
 
 logger = logging.getLogger(__name__)
 
@@ -69,9 +69,9 @@ def _parser() -> RecipeParser:
 def tell_training_file(model: str | None, test_file: str | None) -> None:
     """Warn of texts that come from a file of the name of one that a run was trained on."""
     record = Path(model or "") / RUN_FILE
-    if test_file is None or not is_whole(record):
+    if test_file is None:
         return
-    arguments = read_json(record).get("arguments")
+    arguments = (read_whole(record) or {}).get("arguments")
     trained_on = arguments.get("train_file") if isinstance(arguments, dict) else None
     if isinstance(trained_on, list) and Path(test_file).name in {Path(str(each)).name for each in trained_on}:
         says = "%s is called as what this model was trained on: scores on texts that it has seen are too high"

@@ -14,8 +14,9 @@ import numpy as np
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
 from salience.configuration.errors import one_line
+from salience.configuration.problem_types import SINGLE_LABEL
 from salience.eval.scores.metrics import ClassScores
-from salience.eval.scores.predictions import SINGLE_LABEL, Predictions
+from salience.eval.scores.predictions import Predictions
 
 SHORT, LONG = 100, 500  # words; the bins of the Newsgroups paper, section 6
 TEXT_LENGTH = 300  # characters of an example

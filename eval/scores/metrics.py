@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import numpy as np
 
-from salience.eval.scores.predictions import REGRESSION, Predictions
+from salience.configuration.problem_types import REGRESSION
+from salience.eval.scores.predictions import Predictions
 
 if TYPE_CHECKING:
     from transformers import EvalPrediction

@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from salience.configuration.errors import UserError, one_line
-from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Predictions
+from salience.configuration.problem_types import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from salience.eval.scores.predictions import Predictions
 from salience.model_cards.run_folder import RunFolder
 
 METADATA = b"salience"

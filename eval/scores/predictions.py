@@ -13,12 +13,8 @@ import numpy as np
 from scipy.special import expit, logit, softmax
 
 from salience.configuration.errors import UserError
+from salience.configuration.problem_types import MULTI_LABEL, PROBLEM_TYPES, REGRESSION
 
-SINGLE_LABEL, MULTI_LABEL, REGRESSION = PROBLEM_TYPES = (
-    "single_label_classification",
-    "multi_label_classification",
-    "regression",
-)
 THRESHOLD = 0.5
 """Lowest probability of a class that is answered, where a text can have several and nothing was fitted."""
 

@@ -7,7 +7,6 @@ copied into it; one of the Hub is named with its commit.
 import os
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +18,7 @@ from salience.configuration.hub import find_commit
 from salience.eval.reading.load import load_classifier
 from salience.eval.space.folder import GRADIO, write_space
 from salience.train.data.formats.decoding import read_utf8
-from salience.train.folder.output import check_own_folder
+from salience.train.folder.new import new_folder
 
 
 @dataclass
@@ -64,39 +63,19 @@ def make_space(arguments: SpaceArguments) -> Path:
     Raises:
         UserError: See `main`.
     """
-    folder = new_folder(arguments.output)
-    if arguments.launch and find_spec("gradio") is None:
-        raise UserError(f"--launch needs gradio: pip install gradio=={GRADIO}, or leave it out")
-    examples = read_examples(arguments.examples)
-    load_classifier(arguments.model, arguments.revision)  # tells what can't be loaded
-    model = os.path.expanduser(str(arguments.model))
-    revision = None
-    if not Path(model).is_dir():
-        revision = find_commit(model, arguments.revision)
-        if revision is None:
-            raise UserError(f"--model {model}: the Hub doesn't tell its commit; try again later, or name a folder")
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as place:
-        unfinished = Path(place, folder.name)
-        unfinished.mkdir()
-        write_space(unfinished, model, revision, examples)
-        unfinished.replace(folder)  # whole, or not there
-    return folder
-
-
-def new_folder(output: str | None) -> Path:
-    """The folder of `--output`, which is not there yet, or empty.
-
-    Raises:
-        UserError: It holds something, or can't be written.
-    """
-    if not output:
-        raise UserError("--output is missing: name a folder for the Space")
-    folder = Path(os.path.expanduser(output)).absolute()
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UserError(f"--output {output} exists; choose another folder, or move it away")
-    check_own_folder(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return folder
+    with new_folder(arguments.output) as folder:
+        if arguments.launch and find_spec("gradio") is None:
+            raise UserError(f"--launch needs gradio: pip install gradio=={GRADIO}, or leave it out")
+        examples = read_examples(arguments.examples)
+        load_classifier(arguments.model, arguments.revision)  # tells what can't be loaded
+        model = os.path.expanduser(str(arguments.model))
+        revision = None
+        if not Path(model).is_dir():
+            revision = find_commit(model, arguments.revision)
+            if revision is None:
+                raise UserError(f"--model {model}: the Hub doesn't tell its commit; try again later, or name a folder")
+        write_space(folder, model, revision, examples)
+    return Path(os.path.expanduser(str(arguments.output))).absolute()
 
 
 def read_examples(name: str | None) -> list[str]:

@@ -12,13 +12,13 @@ from markupsafe import Markup, escape
 
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.data_arguments import TextArguments
+from salience.configuration.problem_types import MULTI_LABEL, REGRESSION
 from salience.eval.explain.command import ExplainArguments, explained
 from salience.eval.explain.page import environment
 from salience.eval.explain.telling import about_method
 from salience.eval.predict.command import predict
 from salience.eval.predict.planning import PredictArguments
 from salience.eval.predict.predictor import ACTION, LABEL, PROBABILITIES, REVIEW, SCORE, Predictor
-from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION
 from salience.model_cards.markdown import MAX_NAME
 from salience.model_cards.run_folder import read_json
 

@@ -19,8 +19,9 @@ from salience.configuration.flags.parser import recipe_tokens
 from salience.configuration.flags.yaml_files import read_yaml
 from salience.configuration.terminal import PARENT
 from salience.eval.runs import read_run
-from salience.model_cards.run_folder import RUN_FILE, STARTED_FILE
+from salience.model_cards.run_folder import RUN_FILE, STARTED_FILE, write_whole
 from salience.train.folder.output import checkpoints, holds_model, is_claimed, started_kind
+from salience.train.folder.record import usable_cores
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,7 @@ class Cell:
     def prepare(self) -> list[str]:
         """The command that starts or continues the cell."""
         self.recipe_file.parent.mkdir(parents=True, exist_ok=True)
-        part = self.recipe_file.with_suffix(".part")
-        part.write_text(yaml.safe_dump(self.recipe, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        part.replace(self.recipe_file)
+        write_whole(self.recipe_file, yaml.safe_dump(self.recipe, sort_keys=False, allow_unicode=True))
         command = [sys.executable, "-m", *self.program, str(self.recipe_file)]
         if checkpoints(self.folder) or holds_model(self.folder):
             command += ["--resume_from_checkpoint", "last"]
@@ -126,9 +125,7 @@ class CellRunner:
 
     def __init__(self, jobs: int) -> None:
         self.jobs = jobs
-        available = getattr(os, "sched_getaffinity", None)
-        cores = len(available(0)) if available else os.cpu_count() or 1
-        threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores // jobs)))
+        threads = os.environ.get("OMP_NUM_THREADS", str(max(1, usable_cores() // jobs)))
         own = {"OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false", PARENT: str(os.getpid())}
         self.environment = {**os.environ, **own}
         self.processes: set[subprocess.Popen] = set()

@@ -7,9 +7,9 @@ from typing import Any
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.parser import Arguments, RecipeParser, recipe_tokens
+from salience.configuration.problem_types import REGRESSION
 from salience.eval.baseline.models import build_baseline
 from salience.eval.runs import read_run
-from salience.eval.scores.predictions import REGRESSION
 from salience.eval.study.cells import Cell
 from salience.eval.study.file import Study
 from salience.eval.study.scores import GROUP_SCORES

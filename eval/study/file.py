@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from salience.configuration.errors import UserError
-from salience.configuration.flags.parser import RecipeParser
+from salience.configuration.flags.parser import RecipeParser, flag_name
 from salience.configuration.flags.yaml_files import read_yaml
 from salience.eval.baseline.models import BASELINES, SPARSE_MODELS, baseline_flags, baseline_kind
 from salience.eval.study.cells import Cell
@@ -190,10 +190,9 @@ def read_flags(tokens: list[str]) -> dict[str, Any]:
     parser = RecipeParser()
     for token in tokens:
         if token.startswith("--"):
-            flag, equals, value = token.removeprefix("--").partition("=")
-            key = flag.replace("-", "_")
+            key, (typed, equals, value) = flag_name(token), token.partition("=")
             if key not in parser.known():
-                raise UserError(parser.unknown("flag", f"--{flag}", "--"))
+                raise UserError(parser.unknown("flag", typed, "--"))
             flags[key] = [value] if equals else []
         elif not flags:
             raise UserError(parser.unknown("flag", token, "--"))

@@ -17,7 +17,7 @@ from salience.eval.study.figure import draw_study
 from salience.eval.study.file import Study
 from salience.eval.study.scores import further_scores
 from salience.eval.study.table import render
-from salience.model_cards.run_folder import STARTED_FILE, is_whole, read_json, write_json
+from salience.model_cards.run_folder import STARTED_FILE, read_whole, write_json
 from salience.train.folder.output import check_places, check_unfinished
 
 DPI = 120
@@ -77,7 +77,7 @@ def check_out(study: Study, folder: Path) -> None:
     Raises:
         UserError: A run, the study of another file, or a user's files of the names of a study's.
     """
-    mark = read_json(folder / STARTED_FILE) if is_whole(folder / STARTED_FILE) else {}
+    mark = read_whole(folder / STARTED_FILE) or {}
     check_unfinished(folder, "study")
     check_places(folder, (*RESULTS_FILES, STARTED_FILE, "cells/row"))
     if "file" in mark:
@@ -92,7 +92,7 @@ def check_out(study: Study, folder: Path) -> None:
 
 def is_study(file: Path, name: str) -> bool:
     """Whether a file holds the results of a study of this name."""
-    content = read_json(file) if is_whole(file) else {}
+    content = read_whole(file) or {}
     return {"rows", "reference", "best_sparse"} <= content.keys() and content.get("name") == name
 
 

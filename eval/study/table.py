@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from salience.configuration.problem_types import MULTI_LABEL
 from salience.eval.runs import HOW_SEVERAL_COUNT
-from salience.eval.scores.predictions import MULTI_LABEL
 from salience.eval.study.scores import score_title
 from salience.model_cards.markdown import difference_text, escape, percent_text, table
 

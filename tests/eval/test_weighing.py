@@ -5,9 +5,10 @@ import pytest
 import torch
 from scipy.special import softmax
 
+from salience.configuration.problem_types import MULTI_LABEL, SINGLE_LABEL
 from salience.eval import weighing
 from salience.eval.scores.calibration import negative_log_likelihood
-from salience.eval.scores.predictions import MULTI_LABEL, SINGLE_LABEL, Predictions
+from salience.eval.scores.predictions import Predictions
 from salience.eval.weighing import Weighed, choose, share_of, weigh
 from salience.modeling.ngram_evidence import damped, damping_factor
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
 from salience.configuration.errors import UserError
+from salience.train.building.fingerprints import fingerprint_of
 from salience.train.data.paths import expand
 
 SECONDS_TO_WAIT = 300  # for another process that writes
@@ -44,7 +45,7 @@ class EncoderCache:
         config: Any = encoder.config
         self.width: int = config.hidden_size
         self.encode = encoder.forward
-        self.fingerprint = fingerprint(encoder)
+        self.fingerprint = fingerprint_of(encoder, config.to_json_string())
         path = expand(file)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,16 +158,6 @@ class EncoderCache:
         return UserError(
             f"--encoder_cache {self.file} can't be used: {error}; name another file, or leave the flag out"
         )
-
-
-def fingerprint(encoder: nn.Module) -> str:
-    """SHA-256 of an encoder's configuration and weights."""
-    config: Any = encoder.config
-    digest = sha256(config.to_json_string().encode())
-    for name, weight in sorted(encoder.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def attach_cache(encoder: nn.Module, file: str | None) -> None:

@@ -3,11 +3,9 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from pathlib import Path, PurePath
 from typing import Any
 
-import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import cached_file
@@ -19,10 +17,11 @@ from salience.configuration.families import FAMILIES
 from salience.configuration.flags.data_arguments import DataArguments, FileArguments
 from salience.configuration.flags.model_arguments import chosen_options
 from salience.configuration.hub import find_commit
-from salience.model_cards.run_folder import PREFIXES, RUN_FILE, is_whole, read_json
+from salience.model_cards.run_folder import PREFIXES, RUN_FILE, read_whole
 from salience.modeling.salience_base import SaliencePreTrainedModel
 from salience.train.building.builders import Built
 from salience.train.building.encoder_loading import public_name
+from salience.train.building.fingerprints import fingerprint_of
 from salience.train.building.label_scale import answer_in_labels
 from salience.train.building.text_columns import separator_of
 from salience.train.building.word_tokenizer import portable_tokenizer
@@ -100,7 +99,7 @@ class Start:
                 f"--model {name} is a {config.model_type} model and none of ours: give --model sequence_classification "
                 f"--encoder {name} for a plain head on its encoder"
             )
-        weights, run = fingerprint(model), _recorded(name, model_args.model_revision)
+        weights, run = fingerprint_of(model), _recorded(name, model_args.model_revision)
         recorded = _section(run, "model")
         config.drop_fitted(tuple(FITTED), f"--model {name} is trained on")
         model.ngrams = None  # type: ignore[assignment]  # a module or nothing
@@ -219,15 +218,6 @@ class Start:
         model.config.label2id = {name: index for index, name in enumerate(names)}
 
 
-def fingerprint(model: PreTrainedModel) -> str:
-    """SHA-256 over the names and the weights of a model."""
-    digest = sha256()
-    for name, weight in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
 def _recorded(name: str, revision: str | None) -> dict[str, Any]:
     """The run.json of a trained model; nothing where there is none that can be read."""
     if Path(name).is_dir():
@@ -237,7 +227,7 @@ def _recorded(name: str, revision: str | None) -> dict[str, Any]:
         file = Path(found or RUN_FILE)
         if found is None:
             return {}
-    return read_json(file) if is_whole(file) else {}
+    return read_whole(file) or {}
 
 
 def sources_of(split: str, flags: Mapping[str, Any]) -> set[str]:

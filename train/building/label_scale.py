@@ -5,13 +5,14 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from salience.configuration.configuration_salience import SalienceConfig
+from salience.configuration.problem_types import REGRESSION
 from salience.train.data.encoded import labels_of
 from salience.train.data.load import TextData
 
 
 def label_scale(data: TextData) -> tuple[float, float] | None:
     """Mean and standard deviation of the training labels (1 where all are alike); None where they are classes."""
-    if data.problem_type != "regression":
+    if data.problem_type != REGRESSION:
         return None
     labels_N = labels_of(data.splits["train"])
     return float(labels_N.mean()), float(labels_N.std()) or 1.0

@@ -6,7 +6,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from peft import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model
 from peft.utils import ModulesToSaveWrapper, get_peft_model_state_dict, load_peft_weights
 from torch import nn
@@ -20,6 +19,7 @@ from salience.configuration.model_files import loading_fault
 from salience.model_cards.run_folder import ADAPTER_FOLDER, CARD_FILE
 from salience.modeling.encoders import forget_origin, load_encoder, pretrained_encoder
 from salience.train.building.encoder_loading import LOADING_ERRORS, encoder_path, load_plain_head
+from salience.train.building.fingerprints import weight_bytes
 
 BASE_FINGERPRINT = "base_sha256"
 """Field of an adapter folder's config.json: `base_fingerprint` of the encoder that it was trained on."""
@@ -156,10 +156,7 @@ def base_fingerprint(classifier: PreTrainedModel) -> str:
     encoder = encoder_of(classifier)
     of_adapters = ("lora_", "modules_to_save.", "original_module.")
     weights = [weight for name, weight in encoder.named_parameters() if not any(part in name for part in of_adapters)]
-    plain: Iterator[Any] = (
-        weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy() for weight in weights
-    )
-    return sha256(b"".join(sorted(sha256(each).digest() for each in plain))).hexdigest()
+    return sha256(b"".join(sorted(sha256(weight_bytes(each)).digest() for each in weights))).hexdigest()
 
 
 def load_adapter(name_or_path: str | Path, revision: str | None = None, encoder: str | None = None) -> PeftModel:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
-from salience.train.data.problem_types import MULTI_LABEL, ONE_LABEL
+from salience.configuration.problem_types import MULTI_LABEL, SINGLE_LABEL
 
 ROWS_PER_BATCH = 100_000
 
@@ -43,4 +43,6 @@ def count_classes(labels: np.ndarray, problem_type: str, num_classes: int) -> np
     """
     if problem_type == MULTI_LABEL:
         return labels.reshape(-1, num_classes).sum(0).astype(np.int64)
-    return np.bincount(labels, minlength=num_classes) if problem_type == ONE_LABEL else np.zeros(num_classes, np.int64)
+    return (
+        np.bincount(labels, minlength=num_classes) if problem_type == SINGLE_LABEL else np.zeros(num_classes, np.int64)
+    )

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import FileArguments
+from salience.configuration.problem_types import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from salience.train.data.columns import is_list
 from salience.train.data.doubts import tell_doubts, unknown_label
 from salience.train.data.indicators import (
@@ -20,8 +21,6 @@ from salience.train.data.indicators import (
     refuse_repeats,
 )
 from salience.train.data.problem_types import (
-    MULTI_LABEL,
-    ONE_LABEL,
     encode_numbers,
     find_problem_type,
     refuse_unused_separator,
@@ -87,7 +86,7 @@ class LabelScheme:
         where = ", ".join(f"'{part.where}'" for part in parts)
         wanted = find_problem_type(parts, args.label_separator, problem_type, where)
         scheme = cls(wanted, [], args.label_separator, args.class_names)
-        if wanted == "regression":
+        if wanted == REGRESSION:
             if args.class_names:
                 raise UserError(f"--class_names names classes, and the labels of {where} are numbers (regression)")
             return scheme
@@ -96,13 +95,13 @@ class LabelScheme:
         used = [scheme._used(part) for part in parts]
         refuse_unused_separator(parts, args.label_separator, problem_type, where)
         classes = set().union(*used)
-        if len(classes) < (2 if wanted == ONE_LABEL else 1):
+        if len(classes) < (2 if wanted == SINGLE_LABEL else 1):
             listed = f"only the label '{classes.pop()}'" if classes else "no label at all"
             raise UserError(f"the training data {where} has {listed}; a classifier needs texts of two or more classes")
         scheme.names = scheme._find_names(parts, used)
         if known and known.problem_type == wanted and set(scheme.names) <= set(known.names):
             scheme.names = known.names
-        tell_doubts(parts, used, scheme.names, wanted == ONE_LABEL and not args.class_names)
+        tell_doubts(parts, used, scheme.names, wanted == SINGLE_LABEL and not args.class_names)
         return scheme
 
     def encode(self, part: Part) -> pa.ChunkedArray:
@@ -120,7 +119,7 @@ class LabelScheme:
         """
         where = f"'{part.where}'"
         (part,) = without_lists_of_one([part], self.problem_type)
-        if self.problem_type == "regression":
+        if self.problem_type == REGRESSION:
             return encode_numbers(part.label, where)
         if self.problem_type == MULTI_LABEL:
             return pa.chunked_array(list(self._multi_hot(part)), pa.list_(pa.float32()))
@@ -187,7 +186,7 @@ class LabelScheme:
     def _used(self, part: Part) -> set[str]:
         """The different labels of a file, as text."""
         where = f"'{part.where}'"
-        if self.problem_type == ONE_LABEL:
+        if self.problem_type == SINGLE_LABEL:
             texts = self._texts(part.label, part)
             refuse_lists_as_text(texts, where)
         elif self.are_indicators:

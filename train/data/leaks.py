@@ -10,6 +10,7 @@ from datasets import Dataset
 from pandas.util import hash_array
 
 from salience.configuration.errors import UserError
+from salience.configuration.problem_types import SINGLE_LABEL
 from salience.train.data.encoded import ROWS_PER_BATCH, count_classes, labels_of
 from salience.train.data.labels import LabelScheme
 
@@ -64,7 +65,7 @@ def tell_contradictions(splits: dict[str, Dataset], scheme: LabelScheme) -> None
         splits: Of all of them.
         scheme: What their labels mean.
     """
-    if scheme.problem_type != "single_label_classification":
+    if scheme.problem_type != SINGLE_LABEL:
         return
     texts = pa.chunked_array([chunk for rows in splits.values() for chunk in _texts(rows).chunks], LARGE)
     is_blank = np.concatenate([np.asarray(pc.equal(pc.utf8_trim_whitespace(each), "")) for each in texts.chunks])

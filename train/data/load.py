@@ -19,6 +19,7 @@ from sklearn.datasets._twenty_newsgroups import strip_newsgroup_footer, strip_ne
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments, FileArguments, ModelsColumns, TextArguments
 from salience.configuration.flags.rule_kinds import changed_flags
+from salience.configuration.problem_types import SINGLE_LABEL
 from salience.train.data.encoded import count_classes, label_array, labels_of
 from salience.train.data.labels import LabelScheme
 from salience.train.data.leaks import tell_contradictions, without_leaks
@@ -253,7 +254,7 @@ def _split(splits: dict[str, Dataset], scheme: LabelScheme, args: DataArguments)
 
 def _class_ids(names: list[str], scheme: LabelScheme) -> list[int]:
     """Ids of the labels that `--minority_labels` names."""
-    if scheme.problem_type != "single_label_classification":
+    if scheme.problem_type != SINGLE_LABEL:
         raise UserError(f"--minority_labels needs exactly one class for each text; these are {scheme.problem_type}")
     for name in names:
         if name not in scheme.names:
@@ -264,6 +265,6 @@ def _class_ids(names: list[str], scheme: LabelScheme) -> list[int]:
 
 
 def _classes(rows: Dataset, scheme: LabelScheme) -> np.ndarray | None:
-    if scheme.problem_type != "single_label_classification":
+    if scheme.problem_type != SINGLE_LABEL:
         return None
     return labels_of(rows)

@@ -8,12 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from salience.configuration.errors import UserError
+from salience.configuration.problem_types import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from salience.train.data.columns import is_list
 from salience.train.data.tables import Part
 
 logger = logging.getLogger(__name__)
-
-MULTI_LABEL, ONE_LABEL = "multi_label_classification", "single_label_classification"
 
 # Squared and summed over the texts of a batch, larger ones overflow in single precision.
 LARGEST_NUMBER = 1e15
@@ -38,8 +37,8 @@ def find_problem_type(parts: list[Part], separator: str | None, asked: str | Non
             "--problem_type single_label_classification",
             where,
         )
-        return "regression"
-    found = MULTI_LABEL if has_several else ONE_LABEL
+        return REGRESSION
+    found = MULTI_LABEL if has_several else SINGLE_LABEL
     if asked is None and separator is None and has_several and all(_is_alone(part) for part in parts):
         logger.warning(
             "the labels of %s are lists, so that a text may have several, though each holds one; if they are classes, "

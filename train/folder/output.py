@@ -18,8 +18,7 @@ from salience.model_cards.run_folder import (
     STARTED_FILE,
     STATE_FILE,
     TRAIN_RESULTS_FILE,
-    is_whole,
-    read_json,
+    read_whole,
     results_file,
     write_json,
 )
@@ -190,7 +189,7 @@ def check_unfinished(folder: Path, kind: str) -> None:
 def started_kind(folder: Path) -> str | None:
     """The kind of the run that was started in a folder; None if there is none of this version."""
     marks = [folder / STARTED_FILE, *sorted(folder.glob(f"checkpoint-*/{STARTED_FILE}"))]
-    return next((read_json(file).get("kind") for file in marks if is_whole(file)), None)
+    return next((mark.get("kind") for mark in map(read_whole, marks) if mark is not None), None)
 
 
 def holds_model(folder: Path) -> bool:
@@ -216,8 +215,12 @@ def start(folder: Path, plan: dict[str, Any]) -> None:
     write_json(folder / STARTED_FILE, plan)
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, flag: str = "--output_dir") -> None:
     """Refuse a folder that can't be made, or written to.
+
+    Args:
+        folder: The folder.
+        flag: What named it, for the message.
 
     Raises:
         UserError: It is a file or below one, or one lacks the permission.
@@ -229,22 +232,22 @@ def check_writable(folder: Path) -> None:
     existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not existing.is_dir():
         what = "a file" if existing.exists() else "a link to nothing"
-        raise UserError(f"--output_dir {folder} can't be made: {existing} is {what}; name a folder")
+        raise UserError(f"{flag} {folder} can't be made: {existing} is {what}; name a folder")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(f"--output_dir {folder} can't be written to; choose another folder")
+        raise UserError(f"{flag} {folder} can't be written to; choose another folder")
 
 
-def check_own_folder(folder: Path) -> None:
-    """Refuse a folder that can't be one of results alone.
+def check_own_folder(folder: Path, flag: str = "--output_dir") -> None:
+    """Refuse a folder that can't be one of results alone; arguments are those of `check_writable`.
 
     Raises:
         UserError: It can't be made or written to, or it is or holds the user's home or this package.
     """
-    check_writable(folder)
+    check_writable(folder, flag)
     places = {"this package": Path(__file__).parents[2], "your home folder": Path(os.path.expanduser("~"))}
     for what, place in places.items():
         if place.is_absolute() and place.resolve().is_relative_to(folder.resolve()):  # without a home, ~ stays ~
-            raise UserError(f"--output_dir {folder} is or holds {what}; name a folder for the results alone")
+            raise UserError(f"{flag} {folder} is or holds {what}; name a folder for the results alone")
 
 
 def check_places(folder: Path, names: Iterable[Path | str]) -> None:
@@ -265,29 +268,8 @@ def check_places(folder: Path, names: Iterable[Path | str]) -> None:
                 raise UserError(f"{folder / parent} is a file, and a folder goes there: {MOVE}")
 
 
-@contextmanager
-def new_files(folder: str | None, *names: str) -> Iterator[Path | None]:
-    """Hold the folder where a program's results go; None where they are only printed.
-
-    Args:
-        folder: What `--output_dir` says.
-        names: Of the files.
-
-    Raises:
-        UserError: See `held`; or a file exists.
-    """
-    if folder is None:
-        yield None
-        return
-    with held(Path(folder)):
-        for file in (Path(folder, name) for name in names):
-            if file.exists():
-                raise UserError(f"{file} exists; choose another --output_dir, or move it away")
-        yield Path(folder)
-
-
 def checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints, oldest first: the trainer's state is the last file that is written."""
-    states = filter(is_whole, folder.glob(f"checkpoint-*/{STATE_FILE}"))
+    states = (file for file in folder.glob(f"checkpoint-*/{STATE_FILE}") if read_whole(file) is not None)
     found = {path.parent.name.removeprefix("checkpoint-"): path.parent for path in states}
     return [found[step] for step in sorted(filter(str.isdigit, found), key=int)]

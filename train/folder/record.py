@@ -191,13 +191,18 @@ def versions() -> dict[str, str]:
 
 def describe_platform() -> dict[str, Any]:
     """Operating system, processor, usable cores and GPUs; no host name."""
-    available = getattr(os, "sched_getaffinity", None)
     return {
         "system": platform.system(),
         "cpu": _cpu_name(),
-        "cores": len(available(0)) if available else os.cpu_count(),
+        "cores": usable_cores(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    available = getattr(os, "sched_getaffinity", None)  # not on macOS
+    return len(available(0)) if available else os.cpu_count() or 1
 
 
 def _cpu_name() -> str:

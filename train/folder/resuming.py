@@ -50,7 +50,7 @@ MAY_CHANGE = {
     "hub_handler",
 }  # fmt: skip
 """Flags that don't decide what a run computes: all others must be those of the run that is resumed."""
-AFTER_TRAINING = {"ngram_evidence", "calibrate", "target_accuracy", "explained_texts"}
+AFTER_TRAINING = {"prior_correction", "ngram_evidence", "calibrate", "target_accuracy", "explained_texts"}
 """Flags that count when training is over: where it isn't, they may be others, as what they ask for may have failed."""
 NEEDED = {
     "model.safetensors": ("*.safetensors", "pytorch_model_fsdp*", "global_step*"),

@@ -17,6 +17,7 @@ from salience.configuration.errors import UserError
 from salience.configuration.flags.parser import Arguments
 from salience.configuration.flags.training_arguments import SalienceTrainingArguments
 from salience.configuration.flags.tuning_arguments import TuningArguments
+from salience.configuration.problem_types import REGRESSION
 from salience.model_cards.run_folder import ADAPTER_FOLDER
 from salience.modeling.salience_base import SaliencePreTrainedModel
 from salience.train.building.encoder_cache import attach_cache
@@ -118,13 +119,13 @@ def name_best_metric(training: SalienceTrainingArguments, problem_type: str) -> 
     Raises:
         UserError: The user named one that there is not.
     """
-    known = ("loss", *(REGRESSION_SCORES if problem_type == "regression" else CLASS_SCORES))
+    known = ("loss", *(REGRESSION_SCORES if problem_type == REGRESSION else CLASS_SCORES))
     chosen = str(training.metric_for_best_model).removeprefix("eval_")
     if not training.chooses_best_metric and chosen not in known:
         raise UserError(f"--metric_for_best_model {chosen} is unknown; choose from {', '.join(known)}")
     if training.chooses_best_metric:
-        training.metric_for_best_model = "loss" if problem_type == "regression" else "f1_macro"
-        training.greater_is_better = problem_type != "regression"
+        training.metric_for_best_model = "loss" if problem_type == REGRESSION else "f1_macro"
+        training.greater_is_better = problem_type != REGRESSION
 
 
 def plain_adam(training: SalienceTrainingArguments) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.tuning_arguments import TuningArguments
+from salience.configuration.problem_types import MULTI_LABEL
 from salience.modeling.classifier import auxiliary_mean
 from salience.train.loop.class_weights import read_class_weights
 
@@ -39,7 +40,7 @@ class LabelStatistics:
         self.weights_C = 1 / self.counts_C  # of `--loss weighted`, until others are given
         self.num_texts = num_texts
         self.label_names = label_names
-        self.is_multi_label = problem_type == "multi_label_classification"
+        self.is_multi_label = problem_type == MULTI_LABEL
 
     @property
     def log_prior_C(self) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from salience.configuration.errors import UserError
+from salience.configuration.problem_types import REGRESSION
 from salience.train.building.counts import check_ids, count_documents, known_ids, tell_cut, tell_unread
 from salience.train.data.encoded import count_classes, labels_of
 from salience.train.data.load import TextData
@@ -83,7 +84,7 @@ def prepare_texts(
 
 def label_statistics(data: TextData) -> LabelStatistics | None:
     """Texts of each class in the training split; None for regression."""
-    if data.problem_type == "regression":
+    if data.problem_type == REGRESSION:
         return None
     train = data.splits["train"]
     counts = count_classes(labels_of(train), data.problem_type, len(data.label_names))

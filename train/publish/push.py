@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, Discussion, HfApi
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils.sha import sha_fileobj
 
 from salience.configuration.errors import UserError, one_line
 from salience.model_cards.card import pin_usage
+from salience.model_cards.run_folder import sha256_of
 from salience.train.folder.hub_files import belongs
 from salience.train.publish.contents import Contents, read_contents
 from salience.train.publish.hub_access import check_access, one_sentence, open_repo
@@ -121,12 +121,6 @@ def find_pull_request(api: HfApi, repo_id: str, title: str, contents: Contents) 
 def is_weights(name: str) -> bool:
     """Whether a file of the repo holds weights, which go to its large file storage."""
     return name.endswith(".safetensors")
-
-
-def sha256_of(file: Path) -> str:
-    """What the Hub calls the content of a large file."""
-    with file.open("rb") as stream:
-        return sha_fileobj(stream).hex()
 
 
 class _Branch:

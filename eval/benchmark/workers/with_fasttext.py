@@ -29,11 +29,7 @@ def train(job: Job) -> None:
     with job.phase("train"):
         model = fasttext.train_supervised(input=str(folder / "train.txt"), seed=job["seed"])
         model.save_model(str(folder / "model.bin"))
-    for phase, split in (("validate", "validation"), ("test", "test")):
-        texts, labels = job.read(split)
-        with job.phase(phase):
-            answers = answers_of(model, texts, names)
-        job.score(split, answers, labels)
+    job.test(lambda texts: answers_of(model, texts, names))
 
 
 def predict(job: Job) -> None:

@@ -18,11 +18,7 @@ def train(job: Job) -> None:
         classifier.fit(texts, labels, random_seed=job["seed"])
         pipeline = classifier.to_pipeline()
         pipeline.save_pretrained(job["model"])
-    for phase, split in (("validate", "validation"), ("test", "test")):
-        texts, labels = job.read(split)
-        with job.phase(phase):
-            answers = list(map(str, pipeline.predict(texts)))
-        job.score(split, answers, labels)
+    job.test(lambda texts: list(map(str, pipeline.predict(texts))))
 
 
 def predict(job: Job) -> None:

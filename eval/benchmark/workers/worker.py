@@ -50,6 +50,18 @@ class Job:
         right = sum(answer == label for answer, label in zip(answers, labels, strict=True))
         self.found[f"{split}_accuracy"] = right / len(labels)
 
+    def test(self, classify: Callable[[list[str]], list[str]]) -> None:
+        """Time the answers to the texts of validation and test, and keep their accuracy.
+
+        Args:
+            classify: Texts to their labels.
+        """
+        for phase, split in (("validate", "validation"), ("test", "test")):
+            texts, labels = self.read(split)
+            with self.phase(phase):
+                answers = classify(texts)
+            self.score(split, answers, labels)
+
     def predict(self, classify: Callable[[list[str]], list[str] | list[dict[str, float]]]) -> None:
         """Time the answers to each of `texts`, after a few that nobody times.
 

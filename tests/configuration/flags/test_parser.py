@@ -136,7 +136,11 @@ def test_a_list_that_is_given_twice_is_refused(tmp_path):
     given = ["--output_dir", "o", "--seed", "1", "--seed", "2"]
     _, data, _, training = RecipeParser().parse([str(tmp_path / "a.yaml"), "--train_file", "a.csv", "b.csv", *given])
     assert data.train_file == ["a.csv", "b.csv"] and training.seed == 2
-    for words in (["--train_file", "a.csv", "--train_file", "b.csv"], ["--train_file=a.csv", "--train_file=b.csv"]):
+    for words in (
+        ["--train_file", "a.csv", "--train_file", "b.csv"],
+        ["--train_file=a.csv", "--train_file=b.csv"],
+        ["--train_file", "a.csv", "--train-file", "b.csv"],
+    ):
         with pytest.raises(UserError, match="--train_file stands twice; write all its values behind one"):
             RecipeParser().parse([*words, *given])
 

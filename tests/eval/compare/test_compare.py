@@ -90,27 +90,31 @@ def test_numbers_are_those_of_scikit_learn(compared, home):
     assert list(rows) == ["weak", HOSTILE.replace("\x1b", " "), *BASELINES]
     best = max(validation, key=validation.get)
     assert results["best_sparse"] == best
-    assert rows[best]["against_best_sparse"] is None
+    assert results["first"] == "weak"
     truth = np.array(labels["test"])
     for name, row in rows.items():
         assert row["accuracy"] == pytest.approx(accuracy_score(truth, answers[name]))
         assert row["f1_macro"] == pytest.approx(f1_score(truth, answers[name], average="macro"))
         if name in BASELINES:
             assert row["validation_accuracy"] == pytest.approx(validation[name])
-        if name == best:
-            continue
-        ours, theirs = answers[name] == truth, answers[best] == truth
-        found = row["against_best_sparse"]
-        assert found["difference"] == pytest.approx(ours.mean() - theirs.mean())
-        assert found["low"] <= found["difference"] <= found["high"]
-        ours_only, theirs_only = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
-        p_value = binomtest(ours_only, ours_only + theirs_only).pvalue if ours_only + theirs_only else 1
-        assert found["mcnemar"] == {
-            "only_this_right": ours_only,
-            "only_other_right": theirs_only,
-            "p_value": pytest.approx(p_value),
-        }
+        for other, found in ((best, row["against_best_sparse"]), ("weak", row["against_first"])):
+            if name == other:
+                assert found is None
+                continue
+            check_difference(found, answers[name] == truth, answers[other] == truth)
     assert len({row["accuracy"] for row in rows.values()}) > 2
+
+
+def check_difference(found, ours, theirs):
+    assert found["difference"] == pytest.approx(ours.mean() - theirs.mean())
+    assert found["low"] <= found["difference"] <= found["high"]
+    ours_only, theirs_only = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+    p_value = binomtest(ours_only, ours_only + theirs_only).pvalue if ours_only + theirs_only else 1
+    assert found["mcnemar"] == {
+        "only_this_right": ours_only,
+        "only_other_right": theirs_only,
+        "p_value": pytest.approx(p_value),
+    }
 
 
 def test_cost_is_what_the_runs_measured(compared, home):
@@ -166,7 +170,8 @@ def test_baselines_among_the_runs_are_not_made_again(compared, tmp_path):
     assert not (tmp_path / "out/sparse").exists()
     rows = {row["name"]: row for row in before["rows"]}
     assert [row["name"] for row in found["rows"]] == ["tfidf_svm", "weak", "tfidf_logistic", "tfidf_complement_nb"]
-    assert all(row == rows[row["name"]] for row in found["rows"])
+    assert all(row == rows[row["name"]] | {"against_first": row["against_first"]} for row in found["rows"])
+    assert found["first"] == "tfidf_svm" and found["rows"][0]["against_first"] is None
 
 
 def test_table_is_printed_aligned_and_written_escaped(compared, capsys):
@@ -176,6 +181,7 @@ def test_table_is_printed_aligned_and_written_escaped(compared, capsys):
     title, header, *rows = printed.strip().splitlines()[:7]
     assert title == "train: 60 test texts"
     assert {len(line) for line in rows} == {len(header)}
+    assert "points from tfidf_" in header and "points from weak" in header
     accuracies = [float(row[MAX_NAME + 2 :].split()[0]) for row in rows]
     assert accuracies == sorted(accuracies, reverse=True)
     assert "†: trained on other texts than the baselines." in printed

@@ -11,13 +11,13 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, pipeline
 
+from salience.configuration.problem_types import MULTI_LABEL, REGRESSION
 from salience.eval import Predictor, UserError, export_model
 from salience.eval.export import command
 from salience.eval.export.graph import Answers
 from salience.eval.export.measuring import compared, table
 from salience.eval.reading.load import load_classifier
 from salience.eval.reading.reader import Reader
-from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION
 from tests.helpers.counting import give_evidence, pack
 from tests.helpers.graphs import LENGTHS, largest_difference, predict_of
 from tests.helpers.paths import ROOT
@@ -236,4 +236,4 @@ def test_refusals_leave_nothing_behind(run, test_file, exported, tmp_path, monke
     load_classifier(run)[1].save_pretrained(tmp_path / "scratch")
     assert "has none; leave it out" in failure(model=tmp_path / "scratch", int8=True)
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    assert "onnxscript" in (told := failure()) and "run: pip install -c constraints.txt 'salience[export]'" in told
+    assert "onnxscript" in (told := failure()) and "run: pip install -c constraints.txt -e '.[export]'" in told

@@ -12,11 +12,11 @@ from transformers import AutoConfig, BertForSequenceClassification, PreTrainedTo
 from transformers.tokenization_utils_base import BatchEncoding
 
 from salience.configuration import AttnPoolConfig, BaselineConfig
+from salience.configuration.problem_types import MULTI_LABEL, REGRESSION
 from salience.eval import Predictor
 from salience.eval.export.command import write_files
 from salience.eval.export.graph import write_graph, write_int8
 from salience.eval.reading.reader import Reader
-from salience.eval.scores.predictions import MULTI_LABEL, REGRESSION
 from salience.modeling import AttnPoolForSequenceClassification, BaselineForSequenceClassification
 from salience.modeling.ngram_evidence import NgramEvidence
 from salience.modeling.windows import pack_inputs

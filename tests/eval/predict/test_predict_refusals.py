@@ -218,7 +218,7 @@ def test_a_file_may_lie_in_the_home_folder_and_a_folder_of_parts_may_not_be_it(r
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "in.csv").write_text("text\na goal\n")
     assert predict(run, "in.csv", "out.csv").output == tmp_path / "out.csv"
-    assert failure(run, "in.csv", ".").startswith(f"--output .: {tmp_path} is or holds your home folder")
+    assert failure(run, "in.csv", ".").startswith(f"--output {tmp_path} is or holds your home folder")
 
 
 def test_a_file_is_no_model(run, tmp_path):

@@ -59,8 +59,9 @@ def report(home):
     """The report of the run on its own test split, in its own folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
+        (home / "small.yaml").write_text("num_documents: 40\nnum_explained: 20\n")  # SMALL, as a recipe
         before = {file for file in home.rglob("*") if file.is_file()}
-        assert main(["report", "--model", "run", *SMALL]) == 0
+        assert main(["report", "small.yaml", "--model", "run"]) == 0
     written = {file.relative_to(home).as_posix() for file in home.rglob("*") if file.is_file() and file not in before}
     return home / "run/report", written
 

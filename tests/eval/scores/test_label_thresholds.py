@@ -7,10 +7,11 @@ from sklearn.metrics import f1_score, precision_score
 
 from salience.configuration import AttnPoolConfig
 from salience.configuration.errors import UserError
+from salience.configuration.problem_types import MULTI_LABEL
 from salience.eval.scores.calibration import calibration
 from salience.eval.scores.label_thresholds import NEVER, fit_label_thresholds, tell_label_thresholds
 from salience.eval.scores.prediction_files import read_predictions, write_predictions
-from salience.eval.scores.predictions import MULTI_LABEL, Predictions
+from salience.eval.scores.predictions import Predictions
 from tests.helpers.tiny import LABELS
 
 NAMES = ["garden", "cooking", "travel"]

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from salience.configuration.flags.parser import RecipeParser, recipe_tokens
+from salience.configuration.problem_types import MULTI_LABEL, SINGLE_LABEL
 from salience.eval.baseline.models import build_baseline
-from salience.eval.scores.predictions import MULTI_LABEL, SINGLE_LABEL
 from salience.eval.study.command import check_cells
 from salience.eval.study.file import read_study
 from salience.train.building.build import build_model

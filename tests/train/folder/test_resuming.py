@@ -155,7 +155,6 @@ CHANGES = {
     "--max_length": ["5"],
     "--min_frequency": ["1"],
     "--dropout": ["0.4"],
-    "--prior_correction": ["1"],
     "--early_stopping_patience": ["1"],
     "--eval_strategy": ["steps", "--save_strategy", "steps", "--eval_steps", "5", "--save_steps", "5"],
     "--optim": ["adafactor"],

@@ -22,11 +22,13 @@ def stop(folder, step, words):
 
 
 def test_until_the_model_is_saved(tmp_path, capsys):
-    words, other = [*TINY, *toy_csv(tmp_path)], ["--target_accuracy", "0.5"]
+    words, other = [*TINY, *toy_csv(tmp_path)], ["--target_accuracy", "0.5", "--prior_correction", "0.5"]
     stop(tmp_path / "run", "evaluate", words)
     stop(tmp_path / "run", "read_example", [*words, *RESUME, *other])
     assert cli.main(["--output_dir", str(tmp_path / "run"), *QUIET, *words, *RESUME]) == 2
-    assert "holds a run with another --target_accuracy" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "holds a run with another --" in told and "--target_accuracy" in told and "--prior_correction" in told
     train(tmp_path / "run", *words, *RESUME, *other)
     assert read_json(tmp_path / "run/run.json")["arguments"]["target_accuracy"] == 0.5
-    assert read_json(tmp_path / "run/config.json")["review_threshold"] is not None
+    config = read_json(tmp_path / "run/config.json")
+    assert config["review_threshold"] is not None and config["prior_correction"] is not None

@@ -13,6 +13,7 @@ import pyarrow.json
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments, FileArguments, TextArguments
+from salience.configuration.problem_types import SINGLE_LABEL
 from salience.train.data.formats.decoding import first_bytes, read_utf8
 from salience.train.data.formats.nesting import may_be_deep, too_deep
 from salience.train.data.tables import Part, check_columns, make_part, wanted_columns
@@ -35,7 +36,7 @@ def read_json(path: Path, name: str, args: FileArguments) -> Part:
         UserError: It is malformed, in another encoding, or lacks a column, a text or a label.
     """
     part = _read_part(path, name, args)
-    if isinstance(args, DataArguments) and args.problem_type == "single_label_classification":
+    if isinstance(args, DataArguments) and args.problem_type == SINGLE_LABEL:
         _refuse_decimals(part.label, name)
     return part
 
