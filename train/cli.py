@@ -24,25 +24,19 @@ from salience.eval.reading.load import load_classifier
 from salience.eval.reading.words import Reading, read_text
 from salience.model_cards.card import write_card
 from salience.model_cards.run_folder import ADAPTER_FOLDER, CARD_FILE, RUN_FILE, read_json, read_results, write_json
-from salience.modeling.encoders import pretrained_encoder
 from salience.train.building.build import build_model
 from salience.train.building.further import SEEN_BEFORE, Start, pin_revision
 from salience.train.building.label_scale import answer_in_labels
 from salience.train.building.text_columns import choose_separator, remember_columns
 from salience.train.data.load import TextData, load_splits
-from salience.train.flag_checks import check_flags, check_model, loss_on
+from salience.train.flag_checks import check_model, check_start, loss_on
 from salience.train.folder.output import claimed
 from salience.train.folder.record import describe_model, peak_memory_mb, record_of_training
-from salience.train.folder.resuming import check_checkpoint, last_checkpoint, run_plan, start_or_resume
-from salience.train.loop.assembly import (
-    make_trainer,
-    save,
-    score_line,
-    settle_training,
-)
-from salience.train.loop.losses import correct_prior
-from salience.train.loop.preparation import prepare_texts
-from salience.train.publish.hub_access import check_access
+from salience.train.folder.resuming import run_plan, start_or_resume
+from salience.train.loop.assembly import make_trainer, save, score_line, settle_training
+from salience.train.loop.losses import LabelStatistics, correct_prior
+from salience.train.loop.preparation import PreparedTexts, prepare_texts
+from salience.train.loop.trainer import SalienceTrainer
 from salience.train.publish.push import push_run
 
 
@@ -167,17 +161,9 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
         choose_separator(data_args, model_args)
     data = load_splits(data_args, memory, start.labels if start else None)
     loss, statistics = loss_on(data, tuning, training)
-    if start:
-        start.compare_splits(data, data_args, in_memory=memory is not None)
-        model, tokenizer = start.ready(model_args, data)
-    else:
-        model, tokenizer = build_model(model_args, data.splits["train"]["text"], data.label_names, data.problem_type)
-        answer_in_labels(model, data)
-    remember_columns(model.config, tokenizer, data_args)
-    has_encoder = pretrained_encoder(model) is not None if start else model_args.encoder
-    family = FAMILIES[start.family if start else model_args.model]
-    scratch_rate = None if has_encoder else family.scratch_rate
-    chosen = settle_training(model, arguments, len(data.splits["train"]), scratch_rate)
+    model, tokenizer = built_model(start, arguments, data, memory)
+    family = start.family if start else model_args.model
+    chosen = settle_training(model, arguments, len(data.splits["train"]), FAMILIES[family].scratch_rate)
     check_model(model, model_args, training)
     texts = prepare_texts(model, tokenizer, data, data_args.max_length, data_args.sampled_parts)
     compute_metrics = metrics_in_training(model.config, data, tuning)
@@ -186,30 +172,75 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
     tell_choice(chosen)
 
     num_trainable = trainer.get_num_trainable_parameters()
-    if checkpoint == folder:  # it was stopped after its model was saved
-        trained = type(model).from_pretrained(folder)
-    else:
-        fitted = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        trainer.save_metrics("train", {**fitted.metrics, "train_samples": len(data.splits["train"])}, combined=False)
-        if statistics and tuning.prior_correction:
-            correct_prior(trainer.accelerator.unwrap_model(trainer.model), tuning.prior_correction, statistics)
-            trainer.evaluated.clear()  # it answers otherwise from now on
-        evaluate(trainer, texts, data, tuning)
-        keep_most_faithful(trainer, data, tuning.explained_texts, training.seed)
-        trainer.save_state()
-        trained = save(trainer, tuning, model_args)
+    was_saved = checkpoint == folder  # it was stopped after that
+    trained = (
+        type(model).from_pretrained(folder)
+        if was_saved
+        else train_and_save(trainer, texts, data, arguments, statistics, checkpoint)
+    )
     example = read_example(trained, tokenizer, data)  # on every process: sharded weights are gathered from all
     if trainer.is_world_process_zero():
         about_model = describe_model(model_args, trained, num_trainable, start)
         record = record_of_training(arguments, command, data, about_model, started)
         for place in (folder, *([folder / ADAPTER_FOLDER] if tuning.lora else [])):
-            if checkpoint != folder or not (place / CARD_FILE).exists():  # a user may have edited it since
+            if not was_saved or not (place / CARD_FILE).exists():  # a user may have edited it since
                 write_card(place, record=record)
         write_json(folder / RUN_FILE, record)  # where it is, the run is finished
     trainer.accelerator.wait_for_everyone()  # the results of all processes are those that one has written
     split = "test" if "test" in data.splits else "validation"
-    scores = read_results(folder, split)
-    return TrainedRun(folder, split, scores, trained, tokenizer, example)
+    return TrainedRun(folder, split, read_results(folder, split), trained, tokenizer, example)
+
+
+def built_model(
+    start: Start | None, arguments: Arguments, data: TextData, memory: Any
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A new model, or the one to go on from, for the labels of the data.
+
+    Args:
+        start: The one to go on from; None for a new one.
+        arguments: Of the run.
+        data: The texts.
+        memory: Splits that were given in memory.
+    """
+    model_args, data_args, _, _ = arguments
+    if start:
+        start.compare_splits(data, data_args, in_memory=memory is not None)
+        model, tokenizer = start.ready(model_args, data)
+    else:
+        model, tokenizer = build_model(model_args, data.splits["train"]["text"], data.label_names, data.problem_type)
+        answer_in_labels(model, data)
+    remember_columns(model.config, tokenizer, data_args)
+    return model, tokenizer
+
+
+def train_and_save(
+    trainer: SalienceTrainer,
+    texts: PreparedTexts,
+    data: TextData,
+    arguments: Arguments,
+    statistics: LabelStatistics | None,
+    checkpoint: Path | None,
+) -> PreTrainedModel:
+    """Train, correct and measure a model, and save it; returns what was saved.
+
+    Args:
+        trainer: Of the model.
+        texts: The splits, tokenized.
+        data: What they came from.
+        arguments: Of the run.
+        statistics: Of the training labels; None for numbers.
+        checkpoint: Where training goes on; None from the start.
+    """
+    model_args, _, tuning, training = arguments
+    fitted = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.save_metrics("train", {**fitted.metrics, "train_samples": len(data.splits["train"])}, combined=False)
+    if statistics and tuning.prior_correction:
+        correct_prior(trainer.accelerator.unwrap_model(trainer.model), tuning.prior_correction, statistics)
+        trainer.evaluated.clear()  # it answers otherwise from now on
+    evaluate(trainer, texts, data, tuning)
+    keep_most_faithful(trainer, data, tuning.explained_texts, training.seed)
+    trainer.save_state()
+    return save(trainer, tuning, model_args)
 
 
 def tell_choice(chosen: list[str]) -> None:
@@ -228,27 +259,6 @@ def load_start(model_args: Any) -> Start | None:
         return None
     pin_revision(model_args)
     return Start.of(model_args, *load_classifier(model_args.model, model_args.model_revision))
-
-
-def check_start(folder: Path, arguments: Arguments) -> Path | None:
-    """Refuse what can be refused before anything is read; the checkpoint to resume from, or None.
-
-    Raises:
-        UserError: The folder, the flags or the access to the Hub aren't fit for the run.
-    """
-    model_args, _, tuning, training = arguments
-    checkpoint = last_checkpoint(folder, training.resume_from_checkpoint)
-    if checkpoint and training.process_index == 0:
-        check_checkpoint(checkpoint, checkpoint == folder, bool(training.load_best_model_at_end))
-    check_flags(model_args, tuning, training)
-    if training.push_to_hub:
-        check_access(
-            training.hub_model_id or folder.resolve().name,
-            private=bool(training.hub_private_repo),
-            revision=training.hub_revision,
-            token=training.hub_token,
-        )
-    return checkpoint
 
 
 def read_example(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: TextData) -> Reading | None:

@@ -1,10 +1,11 @@
-"""Flags that don't go together, or with the labels, told before anything heavy starts.
+"""What a run can't be started with: its folder, or flags that don't go together, or with the labels.
 
 What flags alone can tell stands in `salience.configuration.flags.flag_rules`.
 """
 
 import logging
 from copy import copy
+from pathlib import Path
 from typing import Any
 
 from accelerate.utils import parse_flag_from_env
@@ -14,18 +15,42 @@ from transformers.training_args import OptimizerNames
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.flag_rules import check_together
 from salience.configuration.flags.model_arguments import chosen_options
+from salience.configuration.flags.parser import Arguments
 from salience.configuration.flags.training_arguments import SalienceTrainingArguments
 from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.model_cards.run_folder import is_hub_id
 from salience.train.building.encoder_loading import refuse_bfloat16
 from salience.train.building.label_scale import label_scale
 from salience.train.data.load import TextData
+from salience.train.folder.resuming import check_checkpoint, last_checkpoint
 from salience.train.loop.assembly import name_best_metric
 from salience.train.loop.losses import LabelStatistics, TrainingLoss, balancing_flag
 from salience.train.loop.preparation import label_statistics
 from salience.train.loop.rehearsal import rehearse
+from salience.train.publish.hub_access import check_access
 
 logger = logging.getLogger(__name__)
+
+
+def check_start(folder: Path, arguments: Arguments) -> Path | None:
+    """Refuse what can be refused before anything is read; the checkpoint to resume from, or None.
+
+    Raises:
+        UserError: The folder, the flags or the access to the Hub aren't fit for the run.
+    """
+    model_args, _, tuning, training = arguments
+    checkpoint = last_checkpoint(folder, training.resume_from_checkpoint)
+    if checkpoint and training.process_index == 0:
+        check_checkpoint(checkpoint, checkpoint == folder, bool(training.load_best_model_at_end))
+    check_flags(model_args, tuning, training)
+    if training.push_to_hub:
+        check_access(
+            training.hub_model_id or folder.resolve().name,
+            private=bool(training.hub_private_repo),
+            revision=training.hub_revision,
+            token=training.hub_token,
+        )
+    return checkpoint
 
 
 def check_flags(model_args: Any, tuning: TuningArguments, training: SalienceTrainingArguments) -> None:

@@ -117,7 +117,7 @@ def test_variants_of_a_text_are_read_so_many_at_once(tokenizer):
 
 
 @pytest.mark.parametrize("is_counting", others_slow([False, True], True))
-@pytest.mark.parametrize("name", ["attn_pool", "hierarchical", "lstm"])
+@pytest.mark.parametrize("name", others_slow(["attn_pool", "hierarchical", "lstm"], "hierarchical"))
 def test_batches_explain_as_single_texts_do(name, is_counting, tokenizer):
     ours, _ = pipelines(name, tokenizer)
     if is_counting:

@@ -19,6 +19,7 @@ from salience.configuration.flags.training_arguments import SalienceTrainingArgu
 from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.configuration.problem_types import REGRESSION
 from salience.model_cards.run_folder import ADAPTER_FOLDER
+from salience.modeling.encoders import pretrained_encoder
 from salience.modeling.salience_base import SaliencePreTrainedModel
 from salience.train.building.encoder_cache import attach_cache
 from salience.train.building.lora import add_adapters, encoder_of, save_merged
@@ -41,16 +42,14 @@ def score_line(split: str, scores: Mapping[str, Any]) -> str:
     return f"{split:<8} {' · '.join(f'{name} {scores[name]:.4f}' for name in known)} ({scores['samples']} texts)"
 
 
-def settle_training(
-    model: PreTrainedModel, arguments: Arguments, num_texts: int, scratch_rate: float | None
-) -> list[str]:
+def settle_training(model: PreTrainedModel, arguments: Arguments, num_texts: int, scratch_rate: float) -> list[str]:
     """Freeze what shall stay as it is, and choose what the flags leave open.
 
     Args:
         model: As it was built.
         arguments: Of the run; get what is chosen.
         num_texts: Training texts.
-        scratch_rate: See `choose_schedule`.
+        scratch_rate: Learning rate of a model without a pretrained encoder.
 
     Returns:
         What was chosen, as flags.
@@ -61,7 +60,8 @@ def settle_training(
     model_args, _, tuning, training = arguments
     if tuning.freeze_encoder:
         freeze_encoder(model, model_args.encoder_cache)
-    return choose_schedule(training, model, num_texts, scratch_rate, tuning.lora)
+    rate = None if pretrained_encoder(model) is not None else scratch_rate
+    return choose_schedule(training, model, num_texts, rate, tuning.lora)
 
 
 def freeze_encoder(model: PreTrainedModel, cache: str | None) -> None:

@@ -19,7 +19,7 @@ from salience.eval.scores.predictions import Predictions
 
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 cases = given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 30), classes=st.integers(2, 6))
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=20, deadline=None)
 
 
 def names(count):

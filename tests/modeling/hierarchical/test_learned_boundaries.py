@@ -78,7 +78,7 @@ def test_shares_are_those_of_the_sum_of_boundaries_before(lengths, seed, bias):
         assert 1 + last_number(expected, row) <= count <= 1 + last_number(possible, row)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(lengths=st.lists(st.integers(0, 60), min_size=1, max_size=4), seed=st.integers(0, 99))
 def test_boundaries_of_zero_and_one_are_those_of_punctuation(lengths, seed):
     hard, plain, batch = model_with(-20, 40), tiny_model("hierarchical"), batch_with_marks(lengths, seed)
