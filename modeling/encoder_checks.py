@@ -4,19 +4,25 @@ Shape suffixes
     T = tokens
 """
 
+from collections.abc import Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 
 from .windows import is_sharded
 
 
-def takes_a_mask(model_class: Any) -> bool:
-    """Whether models of a class, or of a tuple of such, can be told what is padding."""
-    classes = model_class if isinstance(model_class, tuple) else (model_class,)
+def model_classes(config: PretrainedConfig, auto: Any = AutoModel) -> tuple[Any, ...]:
+    """The classes of which an Auto class builds one for a configuration; most have one, some none."""
+    found = auto._model_mapping.get(type(config), ())
+    return found if isinstance(found, tuple) else (found,)
+
+
+def takes_a_mask(classes: Sequence[Any]) -> bool:
+    """Whether models of all these classes can be told what is padding."""
     return all("attention_mask" in signature(each.forward).parameters for each in classes)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
@@ -21,7 +21,7 @@ from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 # A modeling file must itself import each file of ours that it needs: transformers 4 loads no others from a folder.
-from .encoder_checks import attend_fully, check_reading, takes_a_mask
+from .encoder_checks import attend_fully, check_reading, model_classes, takes_a_mask
 from .salience_base import SaliencePreTrainedModel, check_finite
 from .unpadded import NAME as UNPADDED
 from .unpadded import learned_positions
@@ -74,12 +74,12 @@ class EncoderPreTrainedModel(SaliencePreTrainedModel):
         if encoder_config.is_encoder_decoder:
             raise ValueError(f"{name_or_path} is an encoder-decoder; give an encoder or a decoder")
         tokenizer = tokenizer or AutoTokenizer.from_pretrained(name_or_path, **trusted)
-        model_class = AutoModel._model_mapping[type(encoder_config)]
-        if not takes_a_mask(model_class):
+        classes = model_classes(encoder_config)
+        if not takes_a_mask(classes):
             raise ValueError(
                 f"{name_or_path} takes no attention_mask, and padding might change its answers; give another"
             )
-        set_attention_dropout(encoder_config, model_class, attention_dropout)
+        set_attention_dropout(encoder_config, classes, attention_dropout)
         attend_fully(encoder_config)
         encoder = load_encoder(name_or_path, encoder_config, revision)
         check_reading(encoder, name_or_path)
@@ -101,12 +101,12 @@ def pretrained_encoder(model: PreTrainedModel) -> PreTrainedModel | None:
     return encoder if isinstance(encoder, PreTrainedModel) and encoder is not model else None
 
 
-def set_attention_dropout(config: PretrainedConfig, model_class: Any, rate: float | None) -> None:
+def set_attention_dropout(config: PretrainedConfig, classes: Sequence[Any], rate: float | None) -> None:
     """Say in an encoder's configuration how many attention weights are dropped in training.
 
     Args:
         config: The encoder's.
-        model_class: The class that is built of it, or a tuple of such.
+        classes: See `model_classes`.
         rate: 0 to 1. None: 0 where attention is torch's `scaled_dot_product_attention`, which has no fast path with
             dropout on CPUs; elsewhere it stays as it is.
 
@@ -116,7 +116,6 @@ def set_attention_dropout(config: PretrainedConfig, model_class: Any, rate: floa
     names = [name for name in ATTENTION_DROPOUTS if hasattr(config, name)]
     if rate is not None and not names:
         raise ValueError(f"{type(config).__name__} has no attention dropout; leave out attention_dropout")
-    classes = model_class if isinstance(model_class, tuple) else (model_class,)
     if rate is not None or all(each._supports_sdpa for each in classes):
         for name in names:
             setattr(config, name, rate or 0.0)
@@ -173,9 +172,9 @@ def build_encoder(config: Any) -> PreTrainedModel:
         ValueError: It has windows that the encoder can't read.
     """
     encoder_config = config.encoder_config
-    model_class = AutoModel._model_mapping[type(encoder_config)]
+    classes = model_classes(encoder_config)
     # Of the type of what stands on it, whatever its checkpoint had.
-    options = {"dtype": torch.get_default_dtype(), **without_pooler(model_class)}
+    options = {"dtype": torch.get_default_dtype(), **without_pooler(classes)}
     encoder = AutoModel.from_config(encoder_config, trust_remote_code=False, **options)
     limit = position_rows(encoder) or position_limit(encoder)  # of a saved model, which may use all rows
     if (config.window_size or 0) > limit:
@@ -189,8 +188,8 @@ def load_encoder(name_or_path: str | Path, encoder_config: PretrainedConfig, rev
     Raises:
         ValueError: The checkpoint lacks weights or has more layers, or they are unfit; see `load_weights`.
     """
-    model_class = AutoModel._model_mapping[type(encoder_config)]
-    options = {"config": encoder_config, "revision": revision, "dtype": torch.float32, **without_pooler(model_class)}
+    classes = model_classes(encoder_config)
+    options = {"config": encoder_config, "revision": revision, "dtype": torch.float32, **without_pooler(classes)}
     encoder, missing, unexpected = load_weights(AutoModel, name_or_path, **options)
     if missing:
         raise ValueError(f"{name_or_path} lacks weights of its encoder: {', '.join(missing[:5])}")
@@ -263,9 +262,9 @@ def trained_length(name_or_path: str | Path, revision: str | None) -> int:
         )
         file = None
     if file is None:
-        return 1_000_000
+        return NO_LIMIT
     try:
-        length = json.loads(Path(file).read_text("utf-8")).get("max_seq_length") or 1_000_000
+        length = json.loads(Path(file).read_text("utf-8")).get("max_seq_length") or NO_LIMIT
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{TRAINED_FILE} of {name_or_path} is no JSON object") from error
     if not isinstance(length, int) or length < 8:
@@ -275,9 +274,8 @@ def trained_length(name_or_path: str | Path, revision: str | None) -> int:
     return length
 
 
-def without_pooler(model_class: Any) -> dict[str, bool]:
-    """Arguments that build a model without its [CLS] head, where it can be left out."""
-    classes = model_class if isinstance(model_class, tuple) else (model_class,)
+def without_pooler(classes: Sequence[Any]) -> dict[str, bool]:
+    """Arguments that build a model of one of some classes without its [CLS] head, where it can be left out."""
     has_switch = all("add_pooling_layer" in signature(each.__init__).parameters for each in classes)
     return {"add_pooling_layer": False} if has_switch else {}
 

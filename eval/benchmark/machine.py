@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+from salience.modeling.encoder_checks import model_classes
 from salience.modeling.encoders import position_limit, trained_length, without_pooler
 
 HIGHEST = -20
@@ -67,7 +68,7 @@ class Yardstick:
         self.tokenizer = AutoTokenizer.from_pretrained(encoder)
         config = AutoConfig.from_pretrained(encoder)
         with torch.device("meta"):
-            model: Any = AutoModel.from_config(config, **without_pooler(AutoModel._model_mapping[type(config)]))
+            model: Any = AutoModel.from_config(config, **without_pooler(model_classes(config)))
         self.limit = min(self.tokenizer.model_max_length, position_limit(model))
         self.window = min(self.limit, trained_length(encoder, None))
         self.num_weights = sum(each.weight.numel() for each in model.modules() if isinstance(each, torch.nn.Linear))

@@ -19,7 +19,7 @@ from salience.configuration.flags.value_checks import is_utf8
 from salience.eval.reading.words import label_names, problem_type
 from salience.eval.scores.predictions import Predictions, decide
 from salience.modeling.documents import Document, padded
-from salience.modeling.encoders import position_limit, pretrained_encoder
+from salience.modeling.encoders import NO_LIMIT, position_limit, pretrained_encoder
 from salience.modeling.precision import hold_in_bfloat16
 from salience.modeling.ragged import like_lengths
 from salience.modeling.salience_base import SaliencePreTrainedModel
@@ -55,7 +55,7 @@ def token_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> i
     if isinstance(model, SaliencePreTrainedModel):
         return None
     limit = min(tokenizer.model_max_length, position_limit(model))
-    return limit if limit < 1_000_000 else None
+    return limit if limit < NO_LIMIT else None
 
 
 def batches(ids: Sequence[Sequence[int] | np.ndarray], batch_size: int, cells: int) -> Iterator[list[int]]:

@@ -15,6 +15,7 @@ from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.model_arguments import WINDOW_OPTIONS
 from salience.configuration.hub import read_config
 from salience.configuration.model_files import loading_fault
+from salience.modeling.encoder_checks import model_classes
 from salience.modeling.encoders import (
     forget_origin,
     further_layers,
@@ -141,9 +142,9 @@ def plain_head_config(
     """
     read_config(path, revision)
     config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False, **options)
-    model_class = AutoModelForSequenceClassification._model_mapping.get(type(config), None)
-    if model_class is not None:  # an architecture that has none is refused where it is loaded
-        set_attention_dropout(config, model_class, attention_dropout)
+    classes = model_classes(config, AutoModelForSequenceClassification)
+    if classes:  # an architecture that has none is refused where it is loaded
+        set_attention_dropout(config, classes, attention_dropout)
     return config
 
 
