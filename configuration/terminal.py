@@ -28,6 +28,11 @@ _BAR_OR_STEERING = re.compile(f"(\x1b\\[A|\x1b\\[[0-9;]*m)|{_STEERING.pattern}")
 _FAILED_WRITE = re.compile(r"\(os error (\d+)\)|PytorchStreamWriter failed|unexpected pos|database or disk is full")
 
 
+def escaped(json: str) -> str:
+    """JSON to print, with escapes for the characters that a terminal isn't shown: other programs may read it."""
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", json)
+
+
 def calm_threads() -> None:
     """Let threads that wait for each other sleep, before torch starts them, unless OMP_WAIT_POLICY says otherwise.
 

@@ -22,7 +22,7 @@ from salience.configuration.flags.data_arguments import DataArguments, FileArgum
 from salience.configuration.flags.flag_rules import check
 from salience.configuration.flags.parser import RecipeParser
 from salience.eval.export.graph import write_graph, write_int8
-from salience.eval.export.measuring import TOLERANCE, Measured, compared, exported_logits, spread, table, timed
+from salience.eval.export.measuring import Measured, compared, exported_logits, spread, table, timed, tolerance
 from salience.eval.reading.load import load_classifier
 from salience.eval.reading.reader import Reader
 from salience.eval.runs import data_flags, finished_run, load_data
@@ -204,9 +204,9 @@ def measure(reader: Reader, files: list[str], texts: list[str], labels: np.ndarr
         size = sum(each.stat().st_size for each in folder.glob(f"{file}*"))
         measured.append(compared(file, size, found, own[0], labels, reader))
     largest = measured[1]["largest_difference"]
-    if largest is None or not largest <= TOLERANCE:
+    if largest is None or not largest <= (most := tolerance(reader, own[0])):
         raise UserError(
-            f"{GRAPH} differs from the model by {largest:.1e} in a logit, more than {TOLERANCE}: nothing was exported"
+            f"{GRAPH} differs from the model by {largest:.1e} in a logit, more than {most:.1e}: nothing was exported"
         )
     return {
         "texts": len(texts),

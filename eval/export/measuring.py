@@ -20,6 +20,20 @@ TOLERANCE = 1e-4
 """By which a logit in float32 may differ from torch's."""
 
 
+def tolerance(reader: Reader, logits: np.ndarray) -> float:
+    """By how much an exported graph may differ from the model in a logit.
+
+    Args:
+        reader: The model.
+        logits: Its own, (N, C). Those of a regression are labels, which can be large or small: `TOLERANCE` is for the
+            network behind them, and a number can't be closer than its rounding.
+    """
+    scale = getattr(reader.model.config, "label_scale", None)
+    if scale is None:
+        return TOLERANCE
+    return max(TOLERANCE * scale[1], 4 * float(np.spacing(np.abs(logits).max(), dtype=np.float32)))
+
+
 # Logits (N, C) of texts; the second argument is what a progress bar says, None for no bar.
 Answering = Callable[[Sequence[str], str | None], np.ndarray]
 

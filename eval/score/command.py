@@ -8,6 +8,7 @@ from typing import Any
 
 from salience.configuration.flags.data_arguments import FileArguments
 from salience.configuration.flags.parser import RecipeParser
+from salience.configuration.terminal import escaped
 from salience.eval.reading.load import ClassifierArguments, load_reader
 from salience.eval.scores.metrics import Scores, compute_scores
 from salience.model_cards.run_folder import RUN_FILE, read_whole, write_json
@@ -36,7 +37,7 @@ def main(argv: list[str]) -> None:
         parser.print_help()
         return
     scores = score(*parser.parse(argv))
-    print(json.dumps(scores, indent=2, ensure_ascii=False))
+    print(escaped(json.dumps(scores, indent=2, ensure_ascii=False)))
 
 
 def score_model(model: str | Path, test: Any = None, **flags: Any) -> Scores:

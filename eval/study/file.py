@@ -65,6 +65,22 @@ class Study:
         for group in (self.arguments, self.overrides, *self.rows.values()):
             for key in set(RESERVED) & group.keys():
                 raise UserError(f"{self.file}: {key} can't be set for the cells of a study; leave it out")
+        self._check_overrides()
+
+    def _check_overrides(self) -> None:
+        """Refuse flags of the command line that take away what tells two rows apart."""
+        own = {key for row in self.rows.values() for key in row} & self.overrides.keys()
+        if not own:
+            return
+        seen: dict[str, str] = {}
+        for name, row in self.rows.items():
+            other = seen.setdefault(repr(sorted(self.flags(row).items())), name)
+            told = [f"--{key}" for key in sorted(own) if row.get(key) != self.rows[other].get(key)]
+            if told:
+                raise UserError(
+                    f"{self.file}: with {', '.join(told)} on the command line, rows {other} and {name} are the same: "
+                    "leave it out, or change the file"
+                )
 
     def _grid_rows(self) -> dict[str, dict[str, Any]]:
         if not all(

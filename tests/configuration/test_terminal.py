@@ -1,6 +1,7 @@
 """Programs survive their terminals: closed, full, of another encoding, or about to be steered by names from data."""
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -10,10 +11,11 @@ import time
 import pytest
 
 from salience.configuration.errors import UserError
-from salience.configuration.terminal import PARENT, STOPPED, calm_threads, failed_write, run_program
+from salience.configuration.terminal import PARENT, STOPPED, calm_threads, escaped, failed_write, run_program
 from tests.helpers.paths import ROOT
 from tests.helpers.slow import others_slow
 
+HOSTILE_NAME = "abc\u202e\x9b\x7f"
 HEAD = "import os, sys, time\nfrom pathlib import Path\nfrom salience.configuration.terminal import run_program\n"
 CHATTY = f"""{HEAD}
 def main(argv):
@@ -237,3 +239,8 @@ def test_waiting_threads_sleep_unless_the_user_wants_otherwise(given, expected, 
         monkeypatch.delenv("OMP_WAIT_POLICY")
     calm_threads()
     assert os.environ["OMP_WAIT_POLICY"] == expected
+
+
+def test_json_keeps_what_a_terminal_is_not_shown():
+    text = escaped(json.dumps({HOSTILE_NAME: "é\n"}, indent=2, ensure_ascii=False))
+    assert text == '{\n  "abc\\u202e\\u009b\\u007f": "é\\n"\n}' and json.loads(text) == {HOSTILE_NAME: "é\n"}

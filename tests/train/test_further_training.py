@@ -185,7 +185,7 @@ def test_several_labels_can_follow_one(folder, here, tmp_path, caplog):
     assert_close(bare_logits(again, texts), bare_logits(run, texts))
 
 
-def test_numbers_can_follow_classes(folder, here, tmp_path):
+def test_numbers_can_follow_classes(folder, here, tmp_path, caplog):
     write_csv(tmp_path / "numbers.csv", [(text, len(text) / 7) for text, _ in toy_texts(24)])
     run = train(tmp_path / "run", "--model", folder / "cnn", "--train_file", tmp_path / "numbers.csv", *QUICK)
     config = AutoConfig.from_pretrained(run)
@@ -193,6 +193,12 @@ def test_numbers_can_follow_classes(folder, here, tmp_path):
     again = train(tmp_path / "again", "--model", run, "--train_file", tmp_path / "numbers.csv", *STILL)
     assert weights_of(again)["classifier.weight"].equal(weights_of(run)["classifier.weight"])
     assert AutoConfig.from_pretrained(again).label_scale == config.label_scale
+    write_csv(tmp_path / "large.csv", [(text, 3_000.3 * len(text)) for text, _ in toy_texts(24)])
+    other = train(tmp_path / "other", "--model", run, "--train_file", tmp_path / "large.csv", *STILL)
+    assert (
+        "it has learned numbers of 12.56 ± 4.76, and the new ones are 2.639e+05" in caplog.text
+        and AutoConfig.from_pretrained(other).label_scale[0] > 100_000
+    )
     back = train(tmp_path / "back", "--model", run, "--train_file", "several.jsonl", *QUICK)
     assert AutoConfig.from_pretrained(back).label_scale is None
 

@@ -1,7 +1,7 @@
 """A trained model as the start of further training: on the labels that it knows, or on others with a new output."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -22,7 +22,7 @@ from salience.modeling.salience_base import SaliencePreTrainedModel
 from salience.train.building.builders import Built
 from salience.train.building.encoder_loading import public_name
 from salience.train.building.fingerprints import fingerprint_of
-from salience.train.building.label_scale import answer_in_labels
+from salience.train.building.label_scale import answer_in_labels, label_scale
 from salience.train.building.text_columns import separator_of
 from salience.train.building.word_tokenizer import portable_tokenizer
 from salience.train.data.labels import LabelScheme
@@ -30,6 +30,8 @@ from salience.train.data.load import TextData, columns_of_model
 
 logger = logging.getLogger(__name__)
 
+MOST_DEVIATIONS, MOST_TIMES_WIDER = 5, 10
+"""Of the numbers of a regression, beyond which they aren't of the kind that was learned."""
 SEEN_BEFORE = "the scores, and what is fitted to such texts, flatter"
 
 
@@ -186,8 +188,13 @@ class Start:
         """
         config, labels = self.model.config, self.labels
         wanted = data.label_names or labels.names[:1]  # numbers have no names
-        if data.problem_type != labels.problem_type or wanted != labels.names:
-            self._renew_output(data)
+        if data.problem_type != labels.problem_type:
+            self._renew_output(data, f"it answers {labels.problem_type}, and the new texts are {data.problem_type}")
+        elif wanted != labels.names:
+            new = [repr(each) for each in wanted if each not in labels.names]
+            self._renew_output(data, f"it doesn't know {', '.join(new[:5])}{', ...' * (len(new) > 5)}")
+        elif why := other_numbers(config.label_scale, label_scale(data)):
+            self._renew_output(data, why)
         for name, value in chosen_options(model_args).items():
             setattr(config, name, value)
         try:
@@ -196,15 +203,10 @@ class Start:
             raise UserError(f"--model {self.name}: {one_line(error)}") from error
         return self.model, self.tokenizer
 
-    def _renew_output(self, data: TextData) -> None:
+    def _renew_output(self, data: TextData, why: str) -> None:
         """Give it an output layer with fresh weights, one output for each label of the data."""
         model: Any = self.model
-        names, before = data.label_names or ["value"], self.labels
-        if data.problem_type != before.problem_type:
-            why = f"it answers {before.problem_type}, and the new texts are {data.problem_type}"
-        else:
-            new = [repr(each) for each in names if each not in before.names]
-            why = f"it doesn't know {', '.join(new[:5])}{', ...' * (len(new) > 5)}"
+        names = data.label_names or ["value"]
         logger.warning("--model %s gets a new output layer, as %s; all else of it is kept", self.name, why)
         layers = [each for each in model.classifier.named_modules() if isinstance(each[1], nn.Linear)]
         place, old = layers[-1]
@@ -216,6 +218,22 @@ class Start:
         answer_in_labels(model, data)
         model.config.id2label = dict(enumerate(names))
         model.config.label2id = {name: index for index, name in enumerate(names)}
+
+
+def other_numbers(known: Sequence[float] | None, new: Sequence[float] | None) -> str | None:
+    """Why an output layer can't go on: the new numbers are of another size than those it has learned; None if it can.
+
+    Args:
+        known: Mean and standard deviation of the numbers that it has learned; None for classes.
+        new: Of those that it shall learn.
+    """
+    if known is None or new is None:
+        return None
+    far = abs(new[0] - known[0]) > MOST_DEVIATIONS * max(known[1], new[1])
+    wider = max(new[1] / known[1], known[1] / new[1])
+    if not far and wider <= MOST_TIMES_WIDER:
+        return None
+    return "it has learned numbers of {:.4g} ± {:.4g}, and the new ones are {:.4g} ± {:.4g}".format(*known, *new)
 
 
 def _recorded(name: str, revision: str | None) -> dict[str, Any]:

@@ -34,12 +34,14 @@ from salience.train.loop.trainer import SalienceTrainer
 
 CLASS_SCORES = ("accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted", "roc_auc")
 REGRESSION_SCORES = ("r2", "mse", "mae", "pearson")
+OF_LABELS = ("mse", "mae")  # as large or small as these are
 
 
 def score_line(split: str, scores: Mapping[str, Any]) -> str:
     """The scores of a split as a line in a terminal."""
     known = [name for name in (*CLASS_SCORES, *REGRESSION_SCORES) if name in scores]
-    return f"{split:<8} {' · '.join(f'{name} {scores[name]:.4f}' for name in known)} ({scores['samples']} texts)"
+    said = " · ".join(f"{name} {scores[name]:{'.4g' if name in OF_LABELS else '.4f'}}" for name in known)
+    return f"{split:<8} {said} ({scores['samples']} texts)"
 
 
 def settle_training(model: PreTrainedModel, arguments: Arguments, num_texts: int, scratch_rate: float) -> list[str]:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, pipeline
 
 from salience.configuration.problem_types import MULTI_LABEL, REGRESSION
 from salience.eval import Predictor, UserError, export_model
-from salience.eval.export import command
+from salience.eval.export import command, measuring
 from salience.eval.export.graph import Answers
 from salience.eval.export.measuring import compared, table
 from salience.eval.reading.load import load_classifier
@@ -205,9 +206,18 @@ def test_a_single_number_is_a_number(tmp_path):
 
 
 def test_a_graph_that_differs_from_its_model_is_refused(run, exported, monkeypatch):
-    monkeypatch.setattr(command, "TOLERANCE", 0.0)
+    monkeypatch.setattr(measuring, "TOLERANCE", 0.0)
     with pytest.raises(UserError, match="differs from the model by"):
         command.measure(Reader(*load_classifier(run)), ["model.onnx"], GIVEN, np.zeros(len(GIVEN), int), exported)
+
+
+@pytest.mark.parametrize(
+    ("scale", "logits", "expected"),
+    [(None, [9.0], 1e-4), ([1, 1e-5], [1], 4.8e-7), ([0, 9], [1], 9e-4), ([0, 1], [3e5], 0.125)],
+)
+def test_numbers_may_differ_by_their_spread_and_rounding(scale, logits, expected):
+    reader = SimpleNamespace(model=SimpleNamespace(config=SimpleNamespace(label_scale=scale)))
+    assert measuring.tolerance(reader, np.array([logits], np.float32)) == pytest.approx(expected, rel=0.01)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import re
 import pytest
 import yaml
 
+from salience.configuration.errors import UserError
 from salience.eval.cli import main
 from salience.eval.study.file import read_flags, read_study
 from salience.eval.study.results import overridden
@@ -74,6 +75,14 @@ def test_flags_of_the_command_line_are_those_that_a_row_had(tmp_path):
     rows = {"a": {"loss": "focal", "focal_gamma": None}, "b": {"weight_decay": 0.1}}
     study = read_study(write_study(tmp_path, rows=rows, reference="a"), {"loss": "weighted", "focal_gamma": 1.0})
     assert [overridden(study, name) for name in "ab"] == [{"loss": "weighted"}, {}]
+
+
+def test_flags_of_the_command_line_may_not_make_rows_the_same(tmp_path):
+    rows = {"wide": {"hidden_dim": 8}, "narrow": {"hidden_dim": 4}, "other": {"hidden_dim": 4, "dropout": 0.3}}
+    file = write_study(tmp_path, rows=rows, reference="wide")
+    with pytest.raises(UserError, match="with --hidden_dim on the command line, rows wide and narrow are the same"):
+        read_study(file, {"hidden_dim": 6})
+    assert list(read_study(file, {"learning_rate": 0.1}).rows) == ["wide", "narrow", "other"]
 
 
 LATE = {

@@ -76,6 +76,7 @@ def test_three_splits_and_all_splits_of_a_dataset_dict(caplog):
         (np.array([1, 0] * 15, np.int8), ["0", "1"]),
         ([np.datetime64("2020-01-31"), np.datetime64("2020-02-01")] * 15, ["2020-01-31", "2020-02-01"]),
         ([frozenset("ab"), frozenset("b")] * 15, ["a", "b"]),
+        ([np.array(["a", "b"]), np.array(["b"]), np.array([])] * 10, ["a", "b"]),
         (pd.Series(pd.arrays.SparseArray([1, 0] * 15)), ["0", "1"]),
     ],
 )

@@ -173,7 +173,9 @@ def _plain_values(values: Any) -> Any:
     if isinstance(values, pd.Series) and isinstance(values.dtype, pd.SparseDtype):
         return values.sparse.to_dense()
     holds_objects = isinstance(values, list | tuple) or pd.api.types.is_object_dtype(values)
-    if not holds_objects or not any(isinstance(each, torch.Tensor | np.datetime64 | frozenset) for each in values):
+    if not holds_objects or not any(
+        isinstance(each, torch.Tensor | np.ndarray | np.datetime64 | frozenset) for each in values
+    ):
         return values
     return [_plain_value(each) for each in values]
 
@@ -183,4 +185,6 @@ def _plain_value(value: Any) -> Any:
         return _plain_values(value)[()]  # an array without a dimension is a number
     if isinstance(value, np.datetime64):
         return pd.Timestamp(value)
+    if isinstance(value, np.ndarray):
+        return value.tolist()  # one without values is of numbers
     return set(value) if isinstance(value, frozenset) else value
