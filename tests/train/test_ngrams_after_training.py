@@ -96,7 +96,7 @@ def test_a_useless_network_ends_with_the_counts(train, data, model):
     assert found["share"] > 0.5
     card = (folder / "README.md").read_text()
     damping = f", damping {found['damping']:.2g}" if found["damping"] else ""
-    weighed = f"weight {found['weight']:.3g}{damping}), and are {100 * found['share']:.0f} % of what"
+    weighed = f"weight {found['weight']:.3g}{damping}), which make up {100 * found['share']:.0f} % of the spread"
     assert f"{found['kind']}, {weighed}" in card
     alone = read(folder, "test_results.json")["test_network_accuracy"]
     assert alone < 1 and f"the network alone has {100 * alone:.2f} % test accuracy" in card
