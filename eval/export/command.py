@@ -203,8 +203,8 @@ def measure(reader: Reader, files: list[str], texts: list[str], labels: np.ndarr
         found = timed(exported_logits(folder, file), texts, file)
         size = sum(each.stat().st_size for each in folder.glob(f"{file}*"))
         measured.append(compared(file, size, found, own[0], labels, reader))
-    largest = measured[1]["largest_difference"]
-    if largest is None or not largest <= (most := tolerance(reader, own[0])):
+    largest, most = measured[1]["largest_difference"], tolerance(reader, own[0])
+    if largest is None or not largest <= most:
         raise UserError(
             f"{GRAPH} differs from the model by {largest:.1e} in a logit, more than {most:.1e}: nothing was exported"
         )

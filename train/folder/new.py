@@ -39,11 +39,11 @@ def new_folder(output: str | None) -> Iterator[Path]:
         output: A folder that isn't there, or an empty one.
 
     Raises:
-        UserError: None is named, it holds something, or it can't be made.
+        UserError: None is named, it holds something, can't be made, or is filled by something else meanwhile.
     """
     if not output:
         raise UserError("--output is missing: name a new folder")
-    folder = Path(os.path.expanduser(output)).absolute()
+    folder = Path(os.path.expanduser(output)).resolve()  # a link stays, and its folder is filled
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f"--output {output} exists; choose another folder, or move it away")
     check_own_folder(folder, "--output")
@@ -56,4 +56,7 @@ def new_folder(output: str | None) -> Iterator[Path]:
         unfinished = Path(place.name, folder.name)
         unfinished.mkdir()
         yield unfinished
-        unfinished.replace(folder)
+        try:
+            unfinished.replace(folder)
+        except OSError as error:
+            raise UserError(f"--output {output} was filled or taken away meanwhile ({error.strerror})") from error

@@ -12,6 +12,7 @@ import pytest
 from salience.configuration.errors import UserError
 from salience.model_cards.run_folder import LOCK_FILE
 from salience.train.folder.marked import SAVED_FOLDER, SAVING_FOLDER, mark_checkpoint, saved, saving_folder
+from salience.train.folder.new import new_folder
 from salience.train.folder.output import (
     UNPUBLISHED_FILES,
     check_writable,
@@ -292,3 +293,17 @@ def test_an_unfinished_run_is_resumed_or_refused(tmp_path):
     with claimed(tmp_path, resuming=True):
         pass
     assert contents(tmp_path) == before
+
+
+def test_a_new_folder_is_whole_or_not_there(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    with new_folder(str(tmp_path / "link")) as folder:
+        (folder / "a").touch()
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "empty" / "a").exists()
+    with pytest.raises(UserError, match="exists; choose another folder"), new_folder(str(tmp_path / "link")):
+        pass
+    with pytest.raises(UserError, match="was filled or taken away meanwhile"), new_folder(str(tmp_path / "b")):
+        (tmp_path / "b").mkdir()
+        (tmp_path / "b" / "theirs").touch()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["b", "empty", "link"]
