@@ -8,8 +8,9 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from salience.configuration.errors import UserError, one_line
 from salience.model_cards.facts import METRICS, card_facts, is_number
+from salience.model_cards.files import write_whole
 from salience.model_cards.markdown import MAX_NAME, escape
-from salience.model_cards.run_folder import CARD_FILE, RunFolder, RunRecord, is_hub_id, write_whole
+from salience.model_cards.run_folder import CARD_FILE, RunFolder, RunRecord, is_hub_id
 
 TEMPLATE = Path(__file__).parent / "template.md"
 

@@ -1,20 +1,15 @@
-"""The files of a run's folder: their names, and the one reader and writer of what is JSON among them."""
+"""The files of a run's folder: their names, and what stands in them."""
 
-import json
-import os
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, TypedDict, cast
+from typing import Any, TypedDict, cast
 
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
-from huggingface_hub.utils.sha import sha_fileobj
 
-from salience.configuration.errors import UserError, one_line
+from salience.model_cards.files import read_json, write_json
 from salience.model_cards.run_checks import MAKE_ANEW, RECORD, RESULTS, checked
 
 RUN_FILE = "run.json"
@@ -23,8 +18,6 @@ STARTED_FILE = "started.json"
 """What a run is about, written before it trains; each of its checkpoints has a copy."""
 LOCK_FILE = ".salience.lock"
 """Held by the run that works in the folder, and gone when it ends."""
-TORN = ".torn-"
-"""Begins the names of files that aren't whole yet."""
 STATE_FILE = "trainer_state.json"
 """The curves of a training; in a checkpoint the last file that is written."""
 CARD_FILE = "README.md"
@@ -106,83 +99,6 @@ class RunRecord(TypedDict):
 def results_file(split: str) -> str:
     """Name of the file with the scores of `validation` or `test`."""
     return f"{PREFIXES[split]}_results.json"
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file that is complete or not there at all, also after a kill.
-
-    Args:
-        path: the file; its folder exists.
-        content: what `json` can write; NaN and infinity are refused with ValueError, other programs can't read them.
-    """
-    # Numpy scalars become numbers; anything else unknown to JSON becomes its text.
-    write_whole(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file that is complete or not there at all, see `whole_file`.
-
-    Args:
-        path: the file; its folder exists.
-        text: its content.
-    """
-    with whole_file(path) as file:
-        file.write(text.encode("utf-8"))
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that is complete or not there at all, also after a kill or a loss of power.
-
-    Args:
-        path: the file; its folder exists.
-    """
-    part = path.with_name(f"{TORN}{uuid.uuid4().hex}")  # process ids are unique on one machine only
-    try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def sha256_of(file: Path) -> str:
-    """Fingerprint of a file as it is; the Hub's name for the content of a large one."""
-    with file.open("rb") as stream:
-        return sha_fileobj(stream).hex()
-
-
-def read_json(file: Path, way_out: str = MAKE_ANEW, name: str | None = None) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Args:
-        file: The file.
-        way_out: What to do if it can't be read, for the message.
-        name: How the message calls the file. Default: its path.
-
-    Raises:
-        UserError: It isn't there, or isn't a JSON object.
-    """
-    name = name or str(file)
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{name} can't be read ({error.strerror}): {way_out}") from error
-    except (ValueError, RecursionError) as error:  # a thousand brackets within each other
-        raise UserError(f"{name} is not valid JSON ({one_line(error)}): {way_out}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{name} holds no JSON object: {way_out}")
-    return content
-
-
-def read_whole(file: Path) -> dict[str, Any] | None:
-    """The object in a JSON file; None where there is no such file, or it wasn't written to its end."""
-    try:
-        return read_json(file)
-    except UserError:
-        return None
 
 
 def with_prefix(split: str, results: Mapping[str, Any]) -> dict[str, Any]:
@@ -327,7 +243,3 @@ def is_hub_id(name: Any) -> bool:
     except HFValidationError:
         return False
     return not Path(name).exists()
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else str(value)

@@ -23,7 +23,8 @@ from salience.eval.explain.choice import keep_most_faithful
 from salience.eval.reading.load import load_classifier
 from salience.eval.reading.words import Reading, read_text
 from salience.model_cards.card import write_card
-from salience.model_cards.run_folder import ADAPTER_FOLDER, CARD_FILE, RUN_FILE, read_json, read_results, write_json
+from salience.model_cards.files import read_json, write_json
+from salience.model_cards.run_folder import ADAPTER_FOLDER, CARD_FILE, RUN_FILE, read_results
 from salience.train.building.build import build_model
 from salience.train.building.further import SEEN_BEFORE, Start, pin_revision
 from salience.train.building.label_scale import answer_in_labels

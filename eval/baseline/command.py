@@ -37,14 +37,8 @@ from salience.eval.scores.label_thresholds import fit_label_thresholds, tell_lab
 from salience.eval.scores.metrics import compute_scores
 from salience.eval.scores.prediction_files import write_predictions
 from salience.eval.scores.predictions import Predictions, count_words
-from salience.model_cards.run_folder import (
-    RUN_FILE,
-    STARTED_FILE,
-    TRAIN_RESULTS_FILE,
-    read_results,
-    write_json,
-    write_results,
-)
+from salience.model_cards.files import write_json
+from salience.model_cards.run_folder import RUN_FILE, STARTED_FILE, TRAIN_RESULTS_FILE, read_results, write_results
 from salience.train.building.encoder_loading import public_name
 from salience.train.data.encoded import labels_of
 from salience.train.data.load import TextData, load_splits

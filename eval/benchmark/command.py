@@ -33,7 +33,7 @@ from salience.eval.benchmark.steps import measure_batches, measure_steps
 from salience.eval.benchmark.tables import TABLES, busy_text, environment_text
 from salience.eval.benchmark.texts import check_data_flags, read_data, read_texts
 from salience.eval.benchmark.variants import measure_growth
-from salience.model_cards.run_folder import write_json
+from salience.model_cards.files import write_json
 from salience.train.folder.new import new_files
 from salience.train.folder.record import describe_platform, versions
 from salience.train.folder.redaction import tidy

@@ -5,7 +5,7 @@ from pathlib import Path
 from salience.configuration.errors import UserError
 from salience.eval.compare.page import render, write_figure
 from salience.eval.compare.results import Comparison
-from salience.model_cards.run_folder import read_json, write_json
+from salience.model_cards.files import read_json, write_json
 from salience.train.folder.output import check_places, check_unfinished
 
 RESULTS_FILE = Path("results/model_comparison.json")

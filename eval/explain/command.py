@@ -24,7 +24,7 @@ from salience.eval.explain.telling import about_method, about_score, coloured, t
 from salience.eval.reading.load import ClassifierArguments, load_reader
 from salience.eval.reading.reader import Reader
 from salience.eval.scores.predictions import class_probabilities
-from salience.model_cards.run_folder import write_json
+from salience.model_cards.files import write_json
 from salience.modeling.attributions import METHODS
 from salience.modeling.explaining_pipeline import ExplainingPipeline
 from salience.train.building.encoder_loading import public_name

@@ -9,8 +9,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from salience.configuration.errors import one_line
 from salience.eval.explain.telling import about_logit, about_method, about_score, counted, heaviest
+from salience.model_cards.files import write_whole
 from salience.model_cards.markdown import MAX_NAME
-from salience.model_cards.run_folder import write_whole
 
 NUM_BARS = 15
 

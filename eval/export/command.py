@@ -26,7 +26,7 @@ from salience.eval.export.measuring import Measured, compared, exported_logits, 
 from salience.eval.reading.load import load_classifier
 from salience.eval.reading.reader import Reader
 from salience.eval.runs import data_flags, finished_run, load_data
-from salience.model_cards.run_folder import write_json
+from salience.model_cards.files import write_json
 from salience.modeling.documents import padded
 from salience.modeling.encoders import pretrained_encoder
 from salience.train.building.encoder_loading import public_name

@@ -11,7 +11,7 @@ from transformers import PretrainedConfig
 from salience import model_cards
 from salience.configuration.errors import UserError
 from salience.configuration.families import codes
-from salience.model_cards.run_folder import read_json
+from salience.model_cards.files import read_json
 
 RESULTS = Path(model_cards.__file__).parent / "results"
 

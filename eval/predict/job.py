@@ -10,7 +10,7 @@ from salience.eval.predict.output import Place
 from salience.eval.predict.predictor import Predictor
 from salience.eval.predict.rows import Input, Rejected, Stretch
 from salience.eval.predict.writing import write_part
-from salience.model_cards.run_folder import sha256_of, whole_file
+from salience.model_cards.files import sha256_of, whole_file
 
 FEW_REJECTED = 10
 """So many never stop a prediction, unless they are all rows of the input."""

@@ -18,7 +18,8 @@ from salience.configuration.errors import UserError
 from salience.configuration.flags.rule_kinds import shown
 from salience.eval.predict.inputs import kind_of
 from salience.eval.predict.writing import join_parts, publish
-from salience.model_cards.run_folder import LOCK_FILE, TORN, read_json, whole_file, write_json
+from salience.model_cards.files import TORN, read_json, whole_file, write_json
+from salience.model_cards.run_folder import LOCK_FILE
 from salience.train.data.sources.files import PACKED
 from salience.train.folder.output import check_own_folder, check_writable
 

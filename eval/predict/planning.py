@@ -21,7 +21,7 @@ from salience.eval.predict.predictor import Predictor
 from salience.eval.predict.writing import added_cells
 from salience.eval.reading.load import ClassifierArguments
 from salience.eval.reading.reader import Reader
-from salience.model_cards.run_folder import sha256_of
+from salience.model_cards.files import sha256_of
 from salience.train.folder.record import versions
 
 DECIDING = ("salience", "torch", "transformers", "tokenizers")

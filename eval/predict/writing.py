@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from salience.configuration.errors import UserError
 from salience.eval.predict.csv_rows import CsvInput
 from salience.eval.predict.rows import Input, Rows
-from salience.model_cards.run_folder import whole_file
+from salience.model_cards.files import whole_file
 
 Columns = Mapping[str, np.ndarray]
 

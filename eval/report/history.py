@@ -4,8 +4,9 @@ import math
 
 from salience.configuration.errors import UserError
 from salience.eval.runs import Run
+from salience.model_cards.files import read_json
 from salience.model_cards.run_checks import MAKE_ANEW, NUMBER, Shape, checked
-from salience.model_cards.run_folder import STATE_FILE, read_json
+from salience.model_cards.run_folder import STATE_FILE
 
 DRAWN = ("loss", "eval_loss", "eval_accuracy", "eval_f1_macro")
 """What is drawn over the epochs."""

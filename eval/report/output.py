@@ -12,14 +12,8 @@ from salience.eval.report.pictures import PICTURES
 from salience.eval.runs import Run
 from salience.eval.scores.doubtful_labels import DoubtfulLabels
 from salience.model_cards.card import make_card, without_report, write_card
-from salience.model_cards.run_folder import (
-    CARD_FILE,
-    FAILURES_FILE,
-    RELIABILITY_FILE,
-    REPORT_FILE,
-    REPORT_FOLDER,
-    write_json,
-)
+from salience.model_cards.files import write_json
+from salience.model_cards.run_folder import CARD_FILE, FAILURES_FILE, RELIABILITY_FILE, REPORT_FILE, REPORT_FOLDER
 from salience.train.folder.output import check_places
 
 PAGE_FILE = "report.html"

@@ -11,7 +11,8 @@ from salience.configuration.flags.parser import RecipeParser
 from salience.configuration.terminal import escaped
 from salience.eval.reading.load import ClassifierArguments, load_reader
 from salience.eval.scores.metrics import Scores, compute_scores
-from salience.model_cards.run_folder import RUN_FILE, read_whole, write_json
+from salience.model_cards.files import read_whole, write_json
+from salience.model_cards.run_folder import RUN_FILE
 from salience.train.data.encoded import labels_of
 from salience.train.data.load import columns_of_model, load_test
 from salience.train.folder.new import new_files

@@ -13,8 +13,9 @@ from packaging.requirements import Requirement
 
 from salience.configuration.errors import one_line
 from salience.eval.predict.planning import MODEL_FILES
+from salience.model_cards.files import read_json, write_json
 from salience.model_cards.markdown import escape
-from salience.model_cards.run_folder import RUN_FILE, read_json, write_json
+from salience.model_cards.run_folder import RUN_FILE
 
 GRADIO = "6.31.0"
 PARTS = ("configuration", "modeling", "model_cards", "train", "eval")

@@ -19,8 +19,8 @@ from salience.eval.explain.telling import about_method
 from salience.eval.predict.command import predict
 from salience.eval.predict.planning import PredictArguments
 from salience.eval.predict.predictor import ACTION, LABEL, PROBABILITIES, REVIEW, SCORE, Predictor
+from salience.model_cards.files import read_json
 from salience.model_cards.markdown import MAX_NAME
-from salience.model_cards.run_folder import read_json
 
 SETTINGS = "space.json"
 NUM_SCORES = 6

@@ -19,7 +19,8 @@ from salience.configuration.flags.parser import recipe_tokens
 from salience.configuration.flags.yaml_files import read_yaml
 from salience.configuration.terminal import PARENT
 from salience.eval.runs import read_run
-from salience.model_cards.run_folder import RUN_FILE, STARTED_FILE, write_whole
+from salience.model_cards.files import write_whole
+from salience.model_cards.run_folder import RUN_FILE, STARTED_FILE
 from salience.train.folder.output import checkpoints, holds_model, is_claimed, started_kind
 from salience.train.folder.record import usable_cores
 

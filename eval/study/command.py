@@ -64,7 +64,7 @@ from salience.eval.study.cells import Cell, CellRunner
 from salience.eval.study.checks import check_cells, check_data
 from salience.eval.study.file import Study, read_flags, read_study
 from salience.eval.study.results import check_out, mark_as_own, write_results
-from salience.model_cards.run_folder import read_json
+from salience.model_cards.files import read_json
 
 # Comparing a hundred cells takes seconds, and most of them may be finished already.
 SECONDS_BETWEEN_WRITES = 20

@@ -17,7 +17,8 @@ from salience.eval.study.figure import draw_study
 from salience.eval.study.file import Study
 from salience.eval.study.scores import further_scores
 from salience.eval.study.table import render
-from salience.model_cards.run_folder import STARTED_FILE, read_whole, write_json
+from salience.model_cards.files import read_whole, write_json
+from salience.model_cards.run_folder import STARTED_FILE
 from salience.train.folder.output import check_places, check_unfinished
 
 DPI = 120

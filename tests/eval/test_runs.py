@@ -11,7 +11,7 @@ from salience.configuration.flags.parser import RecipeParser
 from salience.eval.reading.load import ClassifierArguments, load_reader
 from salience.eval.runs import read_run, read_scores
 from salience.eval.scores.prediction_files import read_predictions, write_predictions
-from salience.model_cards.run_folder import write_json
+from salience.model_cards.files import write_json
 from tests.helpers.paths import DATA
 from tests.helpers.run_folders import read
 

@@ -7,16 +7,8 @@ import sys
 import pytest
 
 from salience.configuration.errors import UserError
-from salience.model_cards.run_folder import (
-    RunFolder,
-    read_json,
-    read_record,
-    read_results,
-    read_training,
-    read_whole,
-    write_json,
-    write_results,
-)
+from salience.model_cards.files import read_json, read_whole, write_json
+from salience.model_cards.run_folder import RunFolder, read_record, read_results, read_training, write_results
 
 SPLIT = {"rows": 3, "sha256": "ab", "labels": {"a": 3}}
 DATA = {"name": "News", "source": "news.csv", "splits": {"train": SPLIT, "test": SPLIT}}

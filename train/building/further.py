@@ -17,7 +17,8 @@ from salience.configuration.families import FAMILIES
 from salience.configuration.flags.data_arguments import DataArguments, FileArguments
 from salience.configuration.flags.model_arguments import chosen_options
 from salience.configuration.hub import find_commit
-from salience.model_cards.run_folder import PREFIXES, RUN_FILE, read_whole
+from salience.model_cards.files import read_whole
+from salience.model_cards.run_folder import PREFIXES, RUN_FILE
 from salience.modeling.salience_base import SaliencePreTrainedModel
 from salience.train.building.builders import Built
 from salience.train.building.encoder_loading import public_name

@@ -11,6 +11,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from salience.configuration.errors import UserError
+from salience.model_cards.files import read_whole, write_json
 from salience.model_cards.run_folder import (
     LOCK_FILE,
     PREFIXES,
@@ -18,9 +19,7 @@ from salience.model_cards.run_folder import (
     STARTED_FILE,
     STATE_FILE,
     TRAIN_RESULTS_FILE,
-    read_whole,
     results_file,
-    write_json,
 )
 from salience.train.folder.hub_files import HUB_FILES, hub_files
 from salience.train.folder.marked import (

@@ -20,8 +20,9 @@ from transformers.trainer_callback import TrainerState
 
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.parser import Arguments
+from salience.model_cards.files import read_json, write_json
 from salience.model_cards.run_checks import COUNT, EVERY, NUMBER, Rule, Shape, fault
-from salience.model_cards.run_folder import STARTED_FILE, STATE_FILE, read_json, write_json
+from salience.model_cards.run_folder import STARTED_FILE, STATE_FILE
 from salience.train.building.further import Start
 from salience.train.building.lora import base_fingerprint
 from salience.train.data.load import TextData

@@ -6,7 +6,8 @@ from pathlib import Path, PurePosixPath
 from safetensors import SafetensorError, safe_open
 
 from salience.configuration.errors import UserError, one_line
-from salience.model_cards.run_folder import CARD_FILE, RUN_FILE, is_hub_id, read_json
+from salience.model_cards.files import read_json
+from salience.model_cards.run_folder import CARD_FILE, RUN_FILE, is_hub_id
 from salience.train.folder.hub_files import hub_files
 from salience.train.publish.remote_code import code_files
 

@@ -12,7 +12,7 @@ from huggingface_hub.hf_api import RepoFile
 
 from salience.configuration.errors import UserError, one_line
 from salience.model_cards.card import pin_usage
-from salience.model_cards.run_folder import sha256_of
+from salience.model_cards.files import sha256_of
 from salience.train.folder.hub_files import belongs
 from salience.train.publish.contents import Contents, read_contents
 from salience.train.publish.hub_access import check_access, one_sentence, open_repo

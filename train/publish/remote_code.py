@@ -7,7 +7,7 @@ from typing import Any
 from transformers.dynamic_module_utils import get_relative_imports
 
 from salience.configuration.errors import UserError
-from salience.model_cards.run_folder import read_json
+from salience.model_cards.files import read_json
 
 CONFIGS = ("config.json", "tokenizer_config.json")
 

@@ -17,7 +17,8 @@ def train(job: Job) -> None:
     if status:  # why is the last that it said
         sys.exit(status)
 
-    from salience.model_cards.run_folder import RUN_FILE, read_json, read_results
+    from salience.model_cards.files import read_json
+    from salience.model_cards.run_folder import RUN_FILE, read_results
 
     job.found["epochs"] = read_json(Path(job["model"]) / RUN_FILE)["arguments"]["num_train_epochs"]
 

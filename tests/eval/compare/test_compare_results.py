@@ -14,7 +14,7 @@ from salience.eval.drawing import short_names
 from salience.eval.runs import read_run
 from salience.eval.scores.prediction_files import read_predictions, write_predictions
 from salience.eval.scores.predictions import Predictions
-from salience.model_cards.run_folder import write_json
+from salience.model_cards.files import write_json
 from tests.helpers.paths import DATA
 
 

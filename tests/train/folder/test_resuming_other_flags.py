@@ -2,7 +2,7 @@
 
 import pytest
 
-from salience.model_cards.run_folder import read_json
+from salience.model_cards.files import read_json
 from salience.train import cli
 from tests.helpers.toy import toy_csv
 from tests.helpers.training import QUIET, train

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from salience.configuration.flags.parser import RecipeParser
-from salience.model_cards.run_folder import write_json
+from salience.model_cards.files import write_json
 from salience.train.folder.record import changed_arguments, make_record, versions
 from salience.train.folder.redaction import redact_command
 
