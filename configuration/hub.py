@@ -8,49 +8,79 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, constants, try_to_load_from_cache
-from huggingface_hub.errors import HTTPError
-from huggingface_hub.utils import build_hf_headers, get_session, validate_repo_id
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HTTPError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import validate_repo_id
+
+from salience.configuration.errors import UserError
 
 CONNECTION_ERRORS = (OSError, HTTPError)
 """What a request without an answer raises: an OSError from requests (huggingface_hub < 1), an HTTPError from httpx."""
+
+
+def refuse_revision_of_folder(name: str, revision: str | None, flag: str, revision_flag: str) -> None:
+    """Refuse a revision of what isn't on the Hub.
+
+    Args:
+        name: Hub id or folder.
+        revision: Branch, tag or commit; None where nobody gave one.
+        flag: Of the name.
+        revision_flag: Of the revision.
+
+    Raises:
+        UserError: It is a folder's.
+    """
+    if revision is not None and Path(name).is_dir():
+        raise UserError(f"{revision_flag} belongs to a Hub id, and {flag} {name} is a folder; leave it out")
 
 
 def find_commit(name: str, revision: str | None = None, repo_type: str = "model") -> str | None:
     """The commit that a Hub id stands for now, so that all files are of the same one and it can be named later.
 
     Args:
-        name: Hub id.
+        name: Hub id, or a folder.
         revision: Branch, tag or commit. Default: main.
         repo_type: "model" or "dataset".
 
     Returns:
-        Its hash, without a connection that of the newest copy in the cache; None if the Hub answers and can't tell.
+        Its hash; that of the newest copy in the cache where the Hub doesn't answer or fails. None for a folder.
 
     Raises:
-        OSError: There is no such repository or revision, or neither a connection nor a copy; says which.
+        OSError: There is no such repository or revision, or neither an answer nor a copy; says which.
         ValueError: It can't be a Hub id.
     """
+    if Path(name).is_dir():
+        return None
     if Path(name).is_file():
         raise OSError(f"{name} is a file, not a folder")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise OSError("there is no such folder")
     validate_repo_id(name)
     endpoint, wanted = HfApi().endpoint, revision or "main"
-    url = f"{endpoint}/api/{repo_type}s/{name}/revision/{wanted.replace('/', '%2F')}"
     if constants.HF_HUB_OFFLINE:
         return _cached_commit(name, revision, repo_type, "HF_HUB_OFFLINE is set, and there is no copy in the cache")
     try:
-        response = get_session().get(url, headers=build_hf_headers(), timeout=constants.HF_HUB_ETAG_TIMEOUT)
-    except CONNECTION_ERRORS:
-        reason = f"{endpoint} doesn't answer, and there is no copy in the cache"
-        return _cached_commit(name, revision, repo_type, reason)
-    if response.status_code == 404 and response.headers.get("X-Error-Code") == "RevisionNotFound":
-        raise OSError(f"it has no branch, tag or commit {wanted}")
-    if response.status_code in (401, 404):
-        raise OSError(f"{endpoint} has no {repo_type} of this name, or it is private and the token isn't its owner's")
-    if response.status_code == 403:
-        raise OSError("it is gated: ask for access on its page, and run `hf auth login`")
-    return response.json().get("sha") if response.status_code == 200 else None
+        timeout = constants.HF_HUB_ETAG_TIMEOUT
+        commit = HfApi().repo_info(name, revision=wanted, repo_type=repo_type, timeout=timeout).sha
+    except RevisionNotFoundError as error:
+        raise OSError(f"it has no branch, tag or commit {wanted}") from error
+    except CONNECTION_ERRORS as error:
+        status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+        if status == 403 or isinstance(error, GatedRepoError):
+            raise OSError("it is gated: ask for access on its page, and run `hf auth login`") from error
+        if status == 401 or isinstance(error, RepositoryNotFoundError):
+            private = "it is private and the token isn't its owner's"
+            raise OSError(f"{endpoint} has no {repo_type} of this name, or {private}") from error
+        fails = f"fails (status {status})" if status else "doesn't answer"
+        return _cached_commit(name, revision, repo_type, f"{endpoint} {fails}, and there is no copy in the cache")
+    if commit is None:
+        raise OSError(f"{endpoint} answers without a commit: check HF_ENDPOINT")
+    return commit
 
 
 def read_config(name: str, revision: str | None = None) -> dict[str, Any]:

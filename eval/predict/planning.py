@@ -164,7 +164,7 @@ def make_predictor(arguments: PredictArguments, text_args: TextArguments, reader
 
 def _commit(name: str, revision: str | None) -> str | None:
     try:
-        return find_commit(name, revision) or revision
+        return find_commit(name, revision)
     except (OSError, ValueError) as error:
         raise UserError(f"--model {name} can't be loaded: {one_line(error, 400)}") from error
 

@@ -17,7 +17,7 @@ from salience.configuration.configuration_fields import check_classes
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.flag_rules import check
 from salience.configuration.flags.training_arguments import does_bf16_well
-from salience.configuration.hub import find_commit, read_config
+from salience.configuration.hub import find_commit, read_config, refuse_revision_of_folder
 from salience.configuration.model_files import loading_fault
 from salience.eval.reading.reader import Reader
 from salience.eval.reading.words import label_names
@@ -78,11 +78,9 @@ def load_classifier(
     if not model:
         raise UserError("--model is missing: name the folder or Hub id of a trained classifier")
     name = os.path.expanduser(model)  # `Path` would make a Hub id of ./name
-    if revision is not None and Path(name).is_dir():
-        raise UserError(f"--revision belongs to a Hub id, and --model {name} is a folder; leave it out")
+    refuse_revision_of_folder(name, revision, "--model", "--revision")
     try:
-        if not Path(name).is_dir():
-            revision = find_commit(name, revision)
+        revision = find_commit(name, revision)
         fields = read_config(name, revision)
         check_classes(fields)
         classifier, missing, unexpected = load_weights(AutoModelForSequenceClassification, name, revision=revision)

@@ -69,12 +69,7 @@ def make_space(arguments: SpaceArguments) -> Path:
         examples = read_examples(arguments.examples)
         load_classifier(arguments.model, arguments.revision)  # tells what can't be loaded
         model = os.path.expanduser(str(arguments.model))
-        revision = None
-        if not Path(model).is_dir():
-            revision = find_commit(model, arguments.revision)
-            if revision is None:
-                raise UserError(f"--model {model}: the Hub doesn't tell its commit; try again later, or name a folder")
-        write_space(folder, model, revision, examples)
+        write_space(folder, model, find_commit(model, arguments.revision), examples)
     return Path(os.path.expanduser(str(arguments.output))).absolute()
 
 

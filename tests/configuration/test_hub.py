@@ -8,7 +8,7 @@ import pytest
 
 from salience.configuration.hub import find_commit
 from tests.helpers.hub_server import Hub
-from tests.helpers.hub_store import MAIN, Repo
+from tests.helpers.hub_store import MAIN, HubError, Repo
 
 
 @pytest.fixture
@@ -66,3 +66,13 @@ def test_without_a_connection_the_cache_counts_and_nobody_waits(hub, monkeypatch
         with pytest.raises(OSError, match="HF_HUB_OFFLINE is set"):
             find_commit("alice/tiny", "v2")
         assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_hub_that_fails_does_not_unpin_a_model(hub, monkeypatch, status):
+    def fails(*_):
+        raise HubError(status, "later")
+
+    monkeypatch.setattr("tests.helpers.hub_server.ROUTES", [(("GET",), ".*", fails)])
+    with pytest.raises(OSError, match=rf"fails \(status {status}\), and there is no copy"):
+        find_commit("alice/tiny", "v/1")

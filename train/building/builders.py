@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from transformers import BertConfig, PretrainedConfig, PreTrainedModel, PreTrain
 from salience import modeling
 from salience.configuration.errors import UserError
 from salience.configuration.families import Code, Family
-from salience.configuration.hub import find_commit
+from salience.configuration.hub import find_commit, refuse_revision_of_folder
 from salience.modeling.encoders import position_limit
 from salience.modeling.tokenizer_loading import PADDED_LENGTH, read_tokenizer
 from salience.train.building.encoder_loading import (
@@ -100,11 +99,9 @@ class Request:
         """
         name = self.arguments.encoder
         path = encoder_path(name)
-        if self.arguments.encoder_revision and Path(path).is_dir():
-            raise UserError(f"--encoder_revision belongs to a Hub id, and --encoder {name} is a folder; leave it out")
+        refuse_revision_of_folder(path, self.arguments.encoder_revision, "--encoder", "--encoder_revision")
         try:
-            if not Path(path).is_dir():
-                self.arguments.encoder_revision = find_commit(path, self.arguments.encoder_revision)
+            self.arguments.encoder_revision = find_commit(path, self.arguments.encoder_revision)
             return path, read_tokenizer(path, self.arguments.encoder_revision)
         except (OSError, ValueError) as error:
             raise UserError(no_encoder(name, error)) from error

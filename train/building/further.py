@@ -16,7 +16,7 @@ from salience.configuration.errors import UserError, one_line
 from salience.configuration.families import FAMILIES
 from salience.configuration.flags.data_arguments import DataArguments, FileArguments
 from salience.configuration.flags.model_arguments import chosen_options
-from salience.configuration.hub import find_commit
+from salience.configuration.hub import find_commit, refuse_revision_of_folder
 from salience.model_cards.files import read_whole
 from salience.model_cards.run_folder import PREFIXES, RUN_FILE
 from salience.modeling.salience_base import SaliencePreTrainedModel
@@ -46,10 +46,7 @@ def pin_revision(model_args: Any) -> None:
         UserError: There is none.
     """
     name, revision = model_args.model, model_args.model_revision
-    if Path(name).is_dir():
-        if revision is not None:
-            raise UserError(f"--model_revision belongs to a Hub id, and --model {name} is a folder; leave it out")
-        return
+    refuse_revision_of_folder(name, revision, "--model", "--model_revision")
     try:
         model_args.model_revision = find_commit(name, revision)
     except (OSError, ValueError) as error:

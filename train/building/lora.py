@@ -172,8 +172,7 @@ def load_adapter(name_or_path: str | Path, revision: str | None = None, encoder:
     """
     name = str(name_or_path)
     try:
-        if not Path(name).is_dir():
-            revision = find_commit(name, revision)
+        revision = find_commit(name, revision)
         adapter = PeftConfig.from_pretrained(name, revision=revision)
         config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
         weights = load_peft_weights(name, device="cpu", revision=revision)
@@ -205,8 +204,7 @@ def load_adapter(name_or_path: str | Path, revision: str | None = None, encoder:
 def _load_base(config: PretrainedConfig, encoder: str, revision: str | None) -> PreTrainedModel:
     """An adapter's model without its adapters."""
     path = encoder_path(encoder)
-    if not Path(path).is_dir():
-        revision = find_commit(path, revision)
+    revision = find_commit(path, revision)
     encoder_config = getattr(config, "encoder_config", None)
     if encoder_config is None:
         return load_plain_head(path, revision, config)

@@ -116,7 +116,7 @@ def test_csv_cells_stay_text_and_the_separator_is_that_of_the_card(run, tmp_path
     [
         ({"dataset_name": "set"}, r"has the splits .*: name one with --dataset_split"),
         ({"dataset_name": "set", "dataset_split": "dev"}, r"has no split named dev \(--dataset_split\), only"),
-        ({"dataset_name": "set", "dataset_revision": "x"}, "--dataset_revision belongs to a data set of the Hub"),
+        ({"dataset_name": "set", "dataset_revision": "x"}, "--dataset_revision belongs to a Hub id"),
         ({"dataset_split": "test"}, "--dataset_split belongs to --dataset_name; leave it out"),
         ({"dataset_name": "set", "input": "a.csv"}, "--input and --dataset_name exclude each other"),
         ({"dataset_name": "none"}, r"the data set 'none' \(--dataset_name\) can't be loaded; .* or give --input"),

@@ -195,7 +195,7 @@ def test_what_train_file_refuses_in_csv_files_is_refused_in_a_data_set(tmp_path)
         from_hub(str(tmp_path))
     with pytest.raises(UserError, match="csv is a format and no data set; give the files by --train_file"):
         from_hub("csv")
-    with pytest.raises(UserError, match="--dataset_revision belongs to a data set of the Hub"):
+    with pytest.raises(UserError, match="--dataset_revision belongs to a Hub id"):
         from_hub(str(tmp_path), dataset_revision="main")
 
 

@@ -16,7 +16,7 @@ from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.data_arguments import HubArguments
-from salience.configuration.hub import find_commit
+from salience.configuration.hub import find_commit, refuse_revision_of_folder
 from salience.train.data.formats.texts import TABLE_ENDINGS
 from salience.train.data.paths import refuse_pointer
 
@@ -74,12 +74,9 @@ def open_builder(args: HubArguments) -> datasets.DatasetBuilder:
             f"--dataset_name {name} is a format and no data set; give the files by --{args.files_flag}, or write "
             f"./{name} for a folder of that name"
         )
-    if args.dataset_revision and Path(name).is_dir():
-        raise UserError(
-            f"--dataset_revision belongs to a data set of the Hub, and --dataset_name {name} is a folder; leave it out"
-        )
-    if "/" in name and not Path(name).is_dir():
-        find_commit(name, args.dataset_revision, "dataset")
+    refuse_revision_of_folder(name, args.dataset_revision, "--dataset_name", "--dataset_revision")
+    if "/" in name:
+        args.dataset_revision = find_commit(name, args.dataset_revision, "dataset")
     builder = datasets.load_dataset_builder(name, args.dataset_config, revision=args.dataset_revision)
     _tell_files(builder, name)
     _tell_unread_files(builder, name, args.files_flag)
