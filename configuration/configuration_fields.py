@@ -174,11 +174,13 @@ def check_explanation(explanation: dict[str, Any] | None) -> None:
     )
     naopc = explanation.get("naopc")
     if naopc is not None:
-        methods = naopc.get("methods") if isinstance(naopc, dict) else None
-        numbers = [*methods.values(), naopc.get("random"), naopc.get("texts")] if isinstance(methods, dict) else [None]
+        known = naopc if isinstance(naopc, dict) else {}
+        by_name = [known.get("methods"), known.get("p_values", {})]  # earlier versions didn't test
+        numbers = [known.get("random"), known.get("texts")]
+        numbers += [value for each in by_name for value in (each.values() if isinstance(each, dict) else [None])]
         require(
             all(type(each) in (int, float) for each in numbers),
-            f"explanation's naopc = {naopc!r} must have numbers: methods by name, random, and texts",
+            f"explanation's naopc = {naopc!r} must have numbers: methods and p_values by name, random, and texts",
         )
 
 

@@ -66,7 +66,7 @@ class SalienceConfig(PretrainedConfig):
         num_ngrams: N-grams that the model has evidence of.
         explanation: Which method explains this model's answers most faithfully, as it was measured after training:
             `method`, `comprehensiveness` of each method, that of `random` words, and on how many `texts`; and `naopc`,
-            {methods, random, texts} on the model's own scale. None: nobody has measured it.
+            {methods, p_values, random, texts} on the model's own scale. None: nobody has measured it.
         review_threshold: Confidence below which an answer is for a person to look at, 0 to 1; None: nobody has asked.
         label_thresholds: Probability from which on each label is given, where a text can have several; None: 0.5.
         label_scale: Mean and standard deviation of the training labels of a regression: its answer is the network's

@@ -56,9 +56,9 @@ class Run:
         return self.record["model"]["family"]
 
     @property
-    def is_sparse(self) -> bool:
-        """Whether it is a TF-IDF baseline."""
-        return self.record["kind"] == "sparse"
+    def kind(self) -> str:
+        """What it is: "model", or a baseline: "sparse" (TF-IDF) or "frozen" (vectors of a frozen encoder)."""
+        return self.record["kind"]
 
     @property
     def splits(self) -> dict[str, str]:

@@ -4,7 +4,7 @@ import math
 from typing import Any, TypeGuard
 
 from salience.configuration.families import FAMILIES
-from salience.model_cards.markdown import escape
+from salience.model_cards.markdown import against_random, escape
 from salience.model_cards.run_folder import RunFolder
 
 
@@ -57,15 +57,15 @@ def explanation(measured: Any) -> str | None:
 
 
 def _normalized(naopc: dict[str, Any], method: Any) -> str:
-    figures = naopc.get("methods", {}) | {"random orders": naopc.get("random")}
-    listed = [f"{escape(name)} {value:.2f}" for name, value in figures.items() if is_number(value)]
+    listed = [f"{escape(name)} {value:.2f}" for name, value in naopc.get("methods", {}).items() if is_number(value)]
     own, random = naopc.get("methods", {}).get(method), naopc.get("random")
     if not (is_number(own) and is_number(random)):
         return ""
-    beats = "is ahead of" if own > random else "is not ahead of"
+    p_value = naopc.get("p_values", {}).get(method)
+    place = against_random(own, random, p_value if is_number(p_value) else None)
     return (
         f" On the model's own scale, where the worst order of words has 0 and the best 1 (NAOPC, {naopc.get('texts')} "
-        f"of these texts): {', '.join(listed)}; {escape(method)} {beats} random orders."
+        f"others): {', '.join(listed)}; {escape(method)} is {place}."
     )
 
 

@@ -8,6 +8,8 @@ from typing import Any
 from salience.configuration.errors import one_line
 
 MAX_NAME = 100  # characters of a name that a card shows
+SIGNIFICANT = 0.05
+"""P-values below tell a difference from chance."""
 
 
 def escape(text: Any) -> str:
@@ -61,6 +63,20 @@ def percent_text(mean: float | None, sd: float | None = None) -> str:
 def p_text(p_value: float) -> str:
     """A p-value with three decimals."""
     return f"{p_value:.3f}" if p_value > 0.001 else "≤ 0.001"
+
+
+def against_random(own: float, random: float, p_value: float | None) -> str:
+    """Where an explanation stands beside random orders, with its p-value.
+
+    Args:
+        own: mean of the explanation's scores, the higher the better.
+        random: that of random orders.
+        p_value: of their difference; None where it wasn't tested.
+    """
+    if p_value is None:
+        return f"beside random orders with {random:.2f}, untested"
+    place = "not told apart from" if p_value >= SIGNIFICANT else "ahead of" if own > random else "behind"
+    return f"{place} random orders with {random:.2f} (p {p_text(p_value)})"
 
 
 def difference_text(found: Mapping[str, Any] | None) -> str:

@@ -54,7 +54,7 @@ def explain(subject: Subject, target: int, method: str) -> dict[str, Any]:
                    sum of. `counts` are those of the words, `bias` has those of special tokens and the correction for
                    the prior
         faithfulness  {comprehensiveness, random, texts} as it was measured after training, where it was; and `naopc`,
-                   the same on the model's own scale: {method, random, texts, beats_random}
+                   the same on the model's own scale: {method, random, texts}, and `p_value` of their difference
 
     Raises:
         ValueError: The method is unknown, or isn't possible with this model.
@@ -132,8 +132,8 @@ def measured(config: Any, method: str) -> dict[str, Any] | None:
     figures = {"comprehensiveness": found, "random": explanation.get("random"), "texts": explanation.get("texts")}
     naopc = explanation.get("naopc") or {}
     if method in naopc.get("methods", {}):
-        own, random = naopc["methods"][method], naopc["random"]
-        figures["naopc"] = {"method": own, "random": random, "texts": naopc["texts"], "beats_random": own > random}
+        figures["naopc"] = {"method": naopc["methods"][method], "random": naopc["random"], "texts": naopc["texts"]}
+        figures["naopc"]["p_value"] = naopc.get("p_values", {}).get(method)  # None: of an earlier version
     return figures
 
 

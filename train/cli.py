@@ -20,8 +20,9 @@ from salience.configuration.problem_types import REGRESSION
 from salience.configuration.terminal import run_program, speaks
 from salience.eval.after_training import evaluate, metrics_in_training
 from salience.eval.explain.choice import keep_most_faithful
+from salience.eval.reading.example import Example, read_example
 from salience.eval.reading.load import load_classifier
-from salience.eval.reading.words import Reading, read_text
+from salience.eval.reading.reader import Reader
 from salience.model_cards.card import write_card
 from salience.model_cards.files import read_json, write_json
 from salience.model_cards.run_folder import ADAPTER_FOLDER, CARD_FILE, RUN_FILE, read_results
@@ -60,7 +61,7 @@ class TrainedRun:
     scores: dict[str, Any]
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    example: Reading | None
+    example: Example | None
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -179,7 +180,7 @@ def run_steps(arguments: Arguments, command: list[str], memory: dict[str, Any] |
         if was_saved
         else train_and_save(trainer, texts, data, arguments, statistics, checkpoint)
     )
-    example = read_example(trained, tokenizer, data)  # on every process: sharded weights are gathered from all
+    example = first_example(trained, tokenizer, data)  # on every process: sharded weights are gathered from all
     if trainer.is_world_process_zero():
         about_model = describe_model(model_args, trained, num_trainable, start)
         record = record_of_training(arguments, command, data, about_model, started)
@@ -262,13 +263,13 @@ def load_start(model_args: Any) -> Start | None:
     return Start.of(model_args, *load_classifier(model_args.model, model_args.model_revision))
 
 
-def read_example(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: TextData) -> Reading | None:
+def first_example(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: TextData) -> Example | None:
     """The first held-out text that isn't empty, classified; None if there is none, or there are no classes."""
     rows = data.splits["test" if "test" in data.splits else "validation"]
     text = next((text for text in rows["text"] if text.strip()), None)
     if text is None or data.problem_type == REGRESSION:
         return None
-    return read_text(model, tokenizer, text)
+    return read_example(Reader(model, tokenizer), text)
 
 
 def print_summary(run: TrainedRun) -> None:
@@ -293,10 +294,11 @@ def print_summary(run: TrainedRun) -> None:
         )
     print(f"memory   {' · '.join(f'{kind} {peak:,} MB' for kind, peak in peak_memory_mb().items())} at most")
     if run.example:
-        text, label, score, words = run.example
-        print(f"example  {one_line(text)[:200]} ...\nlabel    {one_line(label)} ({score:.3f})")
+        text, labels, words = run.example
+        said = " · ".join(f"{one_line(label)} ({score:.3f})" for label, score in labels.items())
+        print(f"example  {one_line(text)[:200]} ...\nlabel    {said or 'none'}")
         if words:
-            print(f"words    {' · '.join(f'{one_line(word)} {weight:.3f}' for word, weight in words)}")
+            print(f"words    {' · '.join(f'{one_line(word)} {weight:.3f}' for word, weight in words.items())}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ of the Newsgroups paper, results/model_comparison.json:
     first: name of the other such row: the first RUN
     rows: the RUNs in their order, then the baselines that were made; for each
         name: the part of its folder's path that tells the RUNs apart; of a made baseline its own name
-        kind: "model" or "sparse"
+        kind: "model", "sparse" (TF-IDF) or "frozen" (vectors of a frozen encoder)
         family: value of --model, or name of the baseline
         same_training_texts: whether it was trained on the texts that the baselines were trained on
         validation_accuracy, accuracy, f1_macro: 0 to 1, the last two on the test texts

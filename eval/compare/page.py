@@ -17,9 +17,9 @@ from salience.model_cards.markdown import aligned_table, difference_text, escape
 
 MAX_NAME = 40  # characters of a name in a table or figure
 SCORES = {"accuracy": "test accuracy", "f1_macro": "test macro F1"}
-# Okabe and Ito's blue and vermilion: different for all kinds of colour vision.
-COLOURS = {"model": "#0072B2", "sparse": "#D55E00"}
-KINDS = {"model": "run", "sparse": "TF-IDF baseline"}
+# Okabe and Ito's blue, vermilion and green: different for all kinds of colour vision.
+COLOURS = {"model": "#0072B2", "sparse": "#D55E00", "frozen": "#009E73"}
+KINDS = {"model": "run", "sparse": "TF-IDF baseline", "frozen": "baseline on a frozen encoder"}
 WIDTH, HEIGHT, ROW_HEIGHT, DPI = 10.0, 1.5, 0.32, 150  # inches; dots per inch
 
 
@@ -70,9 +70,10 @@ def write_figure(results: Mapping[str, Any], file: Path) -> None:
         label.set_color(COLOURS[row["kind"]])
     title = f"{one_line(results['data']['name'], 60)}: {results['data']['splits']['test']:,} test texts"
     figure.suptitle(title, fontsize="medium", parse_math=False)
-    marks = [Line2D([], [], color=colour, marker="o", label=KINDS[kind]) for kind, colour in COLOURS.items()]
+    there = [kind for kind in KINDS if any(row["kind"] == kind for row in rows)]
+    marks = [Line2D([], [], color=COLOURS[kind], marker="o", label=KINDS[kind]) for kind in there]
     marks.append(Line2D([], [], color=COLOURS["sparse"], linestyle=":", label="best baseline by validation"))
-    figure.legend(handles=marks, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+    figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), frameon=False, fontsize="small")
     figure.savefig(file, dpi=DPI)
 
 
@@ -129,9 +130,10 @@ def _line(row: Mapping[str, Any], name: str, others: Sequence[str]) -> list[str]
 
 def _legend(results: Mapping[str, Any], show: Callable[[str], str]) -> str:
     best = show(short_names([row["name"] for row in results["rows"]], MAX_NAME)[results["best_sparse"]])
+    first = "" if results["first"] == results["best_sparse"] else ", and from the first run"
     legend = (
         "Accuracy and macro F1 in percent, with bootstrap intervals over the test texts. Points: difference of the "
-        f"accuracies from the best TF-IDF baseline by validation accuracy, {best}, and from the first run, with "
+        f"accuracies from the best TF-IDF baseline by validation accuracy, {best}{first}, with "
         "interval and p-value by a paired bootstrap; McNemar's test is the exact one; no p-value is corrected for the "
         "number of rows. Seconds (without what follows the training of a "
         "network: counting n-grams, weighing, calibration) and texts per second were measured where each run ran."

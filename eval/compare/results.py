@@ -54,7 +54,7 @@ class Comparison(TypedDict):
 
 def reference_run(runs: Sequence[Run]) -> Run:
     """The run whose splits the baselines share: the first that isn't a baseline, or just the first."""
-    return next((run for run in runs if not run.is_sparse), runs[0])
+    return next((run for run in runs if run.kind == "model"), runs[0])
 
 
 def collect(runs: Sequence[Run], baselines: Sequence[Run]) -> Comparison:
@@ -76,7 +76,7 @@ def collect(runs: Sequence[Run], baselines: Sequence[Run]) -> Comparison:
         {
             name: scores[name]["validation_accuracy"]
             for name, run in named.items()
-            if run.is_sparse and run.splits == reference.splits
+            if run.kind == "sparse" and run.splits == reference.splits
         }
     )
     if best is None:
@@ -85,7 +85,7 @@ def collect(runs: Sequence[Run], baselines: Sequence[Run]) -> Comparison:
     rows: list[ComparedRow] = [
         {
             "name": name,
-            "kind": "sparse" if run.is_sparse else "model",
+            "kind": run.kind,
             "family": run.family,
             "same_training_texts": run.splits["train"] == reference.splits["train"],
             **scores[name],

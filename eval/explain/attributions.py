@@ -82,7 +82,7 @@ def random_importance(
     Returns:
         For each text (W,).
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng([seed, 1])  # ties are broken by another stream: constant scores aren't these
     return [generator.random(document.num_words) for document in documents]
 
 

@@ -1,5 +1,6 @@
 """Which method explains a model most faithfully, measured on texts that it wasn't trained on."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypedDict
@@ -13,9 +14,11 @@ from salience.configuration.problem_types import REGRESSION
 from salience.eval.explain.attributions import ATTRIBUTIONS
 from salience.eval.explain.faithfulness import NUM_NORMALIZED, erasure
 from salience.eval.explain.normalized import Scale
-from salience.eval.explain.sampling import Sample, draw
-from salience.eval.reading.reader import Reader
+from salience.eval.explain.sampling import draw
+from salience.eval.reading.reader import Reader, Reading
+from salience.eval.scores.paired import bootstrap
 from salience.modeling.attributions import METHODS
+from salience.modeling.documents import Document
 from salience.modeling.encoders import pretrained_encoder
 from salience.modeling.windows import is_sharded
 from salience.train.building.lora import trained_model
@@ -30,6 +33,7 @@ class NormalizedFigures(TypedDict):
     """What NAOPC says of each method, and of random orders; see `salience.eval.explain.normalized`."""
 
     methods: dict[str, float]
+    p_values: dict[str, float]
     random: float
     texts: int
 
@@ -72,27 +76,33 @@ def keep_most_faithful(trainer: SalienceTrainer, data: TextData, num_texts: int,
 def most_faithful(reader: Reader, texts: Sequence[str], num_texts: int, seed: int = 0) -> Explanation | None:
     """The method of highest comprehensiveness, see `faithfulness`, with the figures of all that are possible.
 
+    It is compared with random orders on other texts than those that chose it: the best of several is ahead by chance.
+
     Args:
         reader: The classifier.
         texts: It wasn't trained on them.
-        num_texts: Texts that are drawn.
+        num_texts: Texts that choose; up to `NUM_NORMALIZED` more are drawn for the comparison, of few texts a third.
         seed: Of the draws.
 
     Returns:
         None where there are no classes, or no text of two words.
     """
-    few = np.random.default_rng(seed).permutation(len(texts))[: 4 * num_texts]  # some may be too short
+    wanted = num_texts + NUM_NORMALIZED
+    few = np.random.default_rng(seed).permutation(len(texts))[: 4 * wanted]  # some may be too short
     documents = reader.documents([texts[row] for row in few])
     try:
-        sample = draw(reader, documents, reader.read([each.ids for each in documents]), num_texts, MAX_TOKENS, seed)
+        sample = draw(reader, documents, reader.read([each.ids for each in documents]), wanted, MAX_TOKENS, seed)
     except UserError:
         return None
+    choosing = min(num_texts, math.ceil(len(sample.documents) * 2 / 3))
+    chosen_by = sample.documents[:choosing], sample.readings[:choosing]
+    apart = sample.documents[choosing:], sample.readings[choosing:]
     falls: dict[str, float] = {}
     found: dict[str, list[np.ndarray]] = {}
     for name, attribution in ATTRIBUTIONS.items():
         try:
-            found[name] = attribution(reader, sample.documents, sample.readings)
-            falls[name] = float(erasure(reader, sample.documents, sample.readings, found[name], seed)[0].mean())
+            falls[name] = float(erasure(reader, *chosen_by, attribution(reader, *chosen_by), seed)[0].mean())
+            found[name] = attribution(reader, *apart)
         except UserError:
             continue  # not possible with this model
     of_methods = {name: fall for name, fall in falls.items() if name in METHODS}
@@ -103,28 +113,35 @@ def most_faithful(reader: Reader, texts: Sequence[str], num_texts: int, seed: in
         "method": best,
         "comprehensiveness": of_methods,
         "random": falls["random"],
-        "texts": len(sample.documents),
-        "naopc": normalized_figures(reader, sample, {name: found[name] for name in of_methods}, seed),
+        "texts": choosing,
+        "naopc": normalized_figures(reader, *apart, {name: found[name] for name in of_methods}, seed),
     }
 
 
 def normalized_figures(
-    reader: Reader, sample: Sample, importances: Mapping[str, Sequence[np.ndarray]], seed: int
+    reader: Reader,
+    documents: Sequence[Document],
+    readings: Sequence[Reading],
+    importances: Mapping[str, Sequence[np.ndarray]],
+    seed: int,
 ) -> NormalizedFigures | None:
-    """NAOPC of each method and of random orders on some of the texts; None where no text has two orders that differ.
+    """NAOPC of each method and of random orders, and p-values of their difference; None where no two orders differ.
 
     Args:
         reader: The classifier.
-        sample: The texts.
-        importances: Of the methods, by name.
+        documents: N texts of two words or more.
+        readings: What it says of them.
+        importances: Of the methods, by name: of each text (W,).
         seed: Of the draws.
     """
-    scale = Scale(reader, sample.documents[:NUM_NORMALIZED], sample.readings[:NUM_NORMALIZED], seed)
-    if not scale.is_defined.any():
+    scale = Scale(reader, documents, readings, seed) if documents else None
+    if scale is None or not scale.is_defined.any():
         return None
+    random, found = scale.random(), {name: scale.naopc(each) for name, each in importances.items()}
     return {
-        "methods": {name: float(scale.naopc(each[:NUM_NORMALIZED]).mean()) for name, each in importances.items()},
-        "random": float(scale.random().mean()),
+        "methods": {name: float(each.mean()) for name, each in found.items()},
+        "p_values": {name: bootstrap([each - random])["p_value"] for name, each in found.items()},
+        "random": float(random.mean()),
         "texts": int(scale.is_defined.sum()),
     }
 

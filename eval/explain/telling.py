@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from salience.configuration.errors import one_line
+from salience.model_cards.markdown import against_random
 
 NUM_WORDS, NUM_SENTENCES = 12, 5
 _FOR, _AGAINST = (195, 153, 117, 75, 33), (230, 223, 216, 215, 208)
@@ -31,8 +32,8 @@ def about_score(answer: Mapping[str, Any]) -> str:
 def _normalized(naopc: Mapping[str, Any] | None) -> str:
     if naopc is None:
         return ""
-    beats = "ahead of" if naopc["beats_random"] else "not ahead of"
-    return f"; NAOPC {naopc['method']:.2f}, {beats} random orders with {naopc['random']:.2f} ({naopc['texts']} texts)"
+    place = against_random(naopc["method"], naopc["random"], naopc["p_value"])
+    return f"; NAOPC {naopc['method']:.2f}, {place}, on {naopc['texts']} others"
 
 
 def heaviest(items: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:

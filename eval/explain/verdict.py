@@ -2,8 +2,8 @@
 
 from salience.eval.explain.faithfulness import Faithfulness, Tested
 from salience.eval.scores.paired import Difference
+from salience.model_cards.markdown import SIGNIFICANT
 
-SIGNIFICANT = 0.05
 MIN_SHARE_OF_GRADIENTS = 0.5
 """Attention must find at least half of what integrated gradients find; less, and the better explanation is at hand."""
 MIN_PERMUTATION_EFFECT = 0.05

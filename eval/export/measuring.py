@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from salience.configuration.problem_types import REGRESSION
 from salience.eval.reading.reader import Reader
+from salience.model_cards.markdown import aligned_table
 
 TOLERANCE = 1e-4
 """By which a logit in float32 may differ from torch's."""
@@ -48,7 +49,8 @@ class Measured(TypedDict):
     equal_answers: float | None  # share of the texts
     accuracy: float | None  # share of the texts whose labels are all right; None for a regression
     lost: float | None  # of torch's accuracy; None for torch
-    lost_within: float | None  # half of the 95 % interval of that difference, over the texts
+    lost_low: float | None  # 95 % interval of that difference, over the texts
+    lost_high: float | None
 
 
 def spread(num_texts: int, most: int) -> np.ndarray:
@@ -101,7 +103,7 @@ def compared(
     logits, speed = answers
     is_torch = file == "torch"
     chosen = None if reader.problem_type == REGRESSION else reader.decide(logits)
-    equal = accuracy = lost = lost_within = None
+    equal = accuracy = lost = low = high = None
     if chosen is not None:
         by_torch = reader.decide(torch_logits)
         equal = float((chosen == by_torch).all(1).mean())
@@ -109,7 +111,7 @@ def compared(
         true = np.eye(logits.shape[1], dtype=bool)[true] if true.ndim == 1 else true.astype(bool)
         is_right = (chosen == true).all(1)
         accuracy = float(is_right.mean())
-        lost, lost_within = paired_loss((by_torch == true).all(1), is_right)
+        lost, low, high = paired_loss((by_torch == true).all(1), is_right)
     return Measured(
         file=file,
         megabytes=round(num_bytes / 1e6, 2),
@@ -118,27 +120,32 @@ def compared(
         equal_answers=None if is_torch else equal,
         accuracy=accuracy,
         lost=None if is_torch else lost,
-        lost_within=None if is_torch else lost_within,
+        lost_low=None if is_torch else low,
+        lost_high=None if is_torch else high,
     )
 
 
-def paired_loss(was_right: np.ndarray, is_right: np.ndarray) -> tuple[float, float]:
-    """How much accuracy was lost on the same texts, and half of its 95 % interval (Agresti and Min 2005).
+def paired_loss(was_right: np.ndarray, is_right: np.ndarray) -> tuple[float, float, float]:
+    """How much accuracy was lost on the same texts, and its 95 % interval (Agresti and Min 2005).
+
+    Theirs isn't empty where no text of few got another answer, as that of a bootstrap would be.
 
     Args:
         was_right: bool (N,).
         is_right: bool (N,).
     """
     lost, won, total = (was_right & ~is_right).sum() + 0.5, (~was_right & is_right).sum() + 0.5, len(is_right) + 2
-    within = 1.96 * np.sqrt(lost + won - (lost - won) ** 2 / total) / total
-    return float(was_right.mean() - is_right.mean()), float(within)
+    centre, within = (lost - won) / total, 1.96 * np.sqrt(lost + won - (lost - won) ** 2 / total) / total
+    return float(was_right.mean() - is_right.mean()), float(centre - within), float(centre + within)
 
 
 def table(measured: Sequence[Measured]) -> str:
     """The figures in columns, as the terminal shows them."""
-    rows = [["file", "MB", "texts/s", "largest difference", "equal answers", "accuracy", "lost"]]
+    header = ["file", "MB", "texts/s", "largest difference", "equal answers", "accuracy", "points lost"]
+    rows = []
     for each in measured:
-        lost, within = each["lost"], each["lost_within"]
+        lost, low, high = each["lost"], each["lost_low"], each["lost_high"]
+        is_loss = lost is not None and low is not None and high is not None
         rows.append(
             [
                 each["file"],
@@ -147,11 +154,7 @@ def table(measured: Sequence[Measured]) -> str:
                 "" if each["largest_difference"] is None else f"{each['largest_difference']:.1e}",
                 "" if each["equal_answers"] is None else f"{each['equal_answers']:.2%}",
                 "" if each["accuracy"] is None else f"{each['accuracy']:.2%}",
-                "" if lost is None or within is None else f"{100 * lost:.2f} ± {100 * within:.2f} points",
+                f"{100 * lost:.2f} ({100 * low:.2f} to {100 * high:.2f})" if is_loss else "",
             ]
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(n) for cell, n in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    )
+    return aligned_table("", header, rows).removeprefix("\n")

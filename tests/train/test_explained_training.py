@@ -7,6 +7,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from salience.eval.explain.choice import MAX_TOKENS, most_faithful
 from salience.eval.explain.faithfulness import faithfulness
 from salience.eval.reading.reader import Reader
+from salience.model_cards.markdown import against_random
 from salience.modeling.attributions import METHODS
 from salience.modeling.explaining_pipeline import ExplainingPipeline
 from tests.helpers.run_folders import load
@@ -33,31 +34,38 @@ def test_the_method_of_highest_comprehensiveness_is_kept_with_its_figures(run):
     (answer,) = classify("the bank raised its profit", explain=True)
     assert answer["method"] == found["method"]
     naopc = found["naopc"]
-    assert naopc["methods"].keys() == METHODS.keys() and naopc["texts"] <= 3
+    assert naopc["methods"].keys() == naopc["p_values"].keys() == METHODS.keys() and 3 < naopc["texts"] <= 8
     own = naopc["methods"][found["method"]]
     assert answer["faithfulness"] == {
         "comprehensiveness": figures[found["method"]], "random": found["random"], "texts": 3,
         "naopc": {
-            "method": own, "random": naopc["random"], "texts": naopc["texts"], "beats_random": own > naopc["random"],
+            "method": own, "random": naopc["random"], "texts": naopc["texts"],
+            "p_value": naopc["p_values"][found["method"]],
         },
     }  # fmt: skip
     card = (run / "README.md").read_text(encoding="utf-8").replace("\\", "")
     assert f"`explain=True` goes by {found['method']}." in card and "random words" in card
-    assert f"{found['method']} is {'ahead' if own > naopc['random'] else 'not ahead'} of random orders" in card
+    place = against_random(own, naopc["random"], naopc["p_values"][found["method"]])
+    assert f"{found['method']} is {place}." in card
 
 
 def test_the_figures_are_those_of_the_report(run):
     reader = Reader(*load(run))
-    texts = [text for text, _ in toy_texts(3, seed=5)]
-    found = most_faithful(reader, texts, 3)
-    documents = reader.documents([texts[row] for row in np.random.default_rng(0).permutation(3)])  # ties by place
-    readings = reader.read([each.ids for each in documents])
-    result = faithfulness(reader, documents, readings, num_documents=3, max_tokens=MAX_TOKENS)
-    reported, normalized = result["attributions"], result["normalized"]["attributions"]
+    texts = [text for text, _ in toy_texts(9, seed=5)]
+    found = most_faithful(reader, texts, 6)
+    documents = reader.documents([texts[row] for row in np.random.default_rng(0).permutation(9)])  # ties by place
+    reported, apart = (
+        faithfulness(reader, part, reader.read([each.ids for each in part]), num_documents=6, max_tokens=MAX_TOKENS)
+        for part in (documents[:6], documents[6:])
+    )
+    assert (found["texts"], found["naopc"]["texts"]) == (6, 3)
     for name, fall in found["comprehensiveness"].items():
-        assert fall == pytest.approx(reported[name]["comprehensiveness"]["mean"], abs=1e-6)
+        assert fall == pytest.approx(reported["attributions"][name]["comprehensiveness"]["mean"], abs=1e-6)
+    normalized = apart["normalized"]["attributions"]
     for name, figure in (found["naopc"]["methods"] | {"random": found["naopc"]["random"]}).items():
         assert figure == pytest.approx(normalized[name]["comprehensiveness"]["mean"], abs=1e-6)
+    for name, p_value in found["naopc"]["p_values"].items():
+        assert p_value == pytest.approx(normalized[name]["against_random"]["p_value"], abs=1e-6)
     assert most_faithful(reader, ["one", ""], 3) is None
 
 

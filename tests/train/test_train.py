@@ -47,8 +47,8 @@ def train(tmp_path, encoder_folder, monkeypatch):
     # transformers 4 leaves the precision of a run here, and the next run in the same process takes it.
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
     trained = []
-    read_example = cli.read_example
-    monkeypatch.setattr(cli, "read_example", lambda *args: (trained.append(args[0]), read_example(*args))[1])
+    first_example = cli.first_example
+    monkeypatch.setattr(cli, "first_example", lambda *args: (trained.append(args[0]), first_example(*args))[1])
 
     def run(*flags, name="run"):
         flags = [str(encoder_folder) if flag == "ENCODER" else str(flag) for flag in flags]

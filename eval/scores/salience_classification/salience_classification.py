@@ -120,7 +120,7 @@ def _regression(predictions: np.ndarray, references: np.ndarray) -> dict[str, fl
     return {
         "mse": mean_squared_error(references, predictions),
         "mae": mean_absolute_error(references, predictions),
-        "r2": r2_score(references, predictions) if len(references) > 1 else None,
+        "r2": r2_score(references, predictions) if np.ptp(references, axis=0).all() else None,
         "pearson": _pearson(references, predictions),
     }
 

@@ -2,16 +2,19 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.metrics import accuracy_score, f1_score
 
 from salience.configuration.errors import UserError
 from salience.eval.compare.command import check_comparable
-from salience.eval.compare.results import distinct_names, intervals
+from salience.eval.compare.page import SCORES, text_table, write_figure
+from salience.eval.compare.results import distinct_names, intervals, reference_run
 from salience.eval.drawing import short_names
-from salience.eval.runs import read_run
+from salience.eval.runs import Run, read_run
 from salience.eval.scores.prediction_files import read_predictions, write_predictions
 from salience.eval.scores.predictions import Predictions
 from salience.model_cards.files import write_json
@@ -71,3 +74,22 @@ def test_other_classes_are_named(tmp_path, change):
     }[change]
     with pytest.raises(UserError, match=sentence):
         check_comparable([read_run(one), read_run(other)])
+
+
+def test_the_splits_of_baselines_are_those_of_the_first_model():
+    sparse, frozen, model = (Run(Path(kind), {"kind": kind}) for kind in ("sparse", "frozen", "model"))
+    assert reference_run([sparse, frozen, model]) is model
+    assert reference_run([frozen, sparse]) is frozen
+
+
+def test_the_legend_and_the_figure_tell_what_is_there(tmp_path):
+    shown = {"intervals": dict.fromkeys(SCORES, [0.8, 1.0])} | dict.fromkeys(SCORES, 0.9)
+    rest = dict.fromkeys(("against_best_sparse", "against_first", "train_seconds", "texts_per_second"))
+    row = shown | rest | {"same_training_texts": True, "parameters": 9}
+    rows = [row | {"name": name, "kind": kind} for name, kind in (("tfidf", "sparse"), ("vectors", "frozen"))]
+    about = {"name": "News", "splits": {"test": 10}, "problem_type": "single_label_classification"}
+    results = {"data": about, "best_sparse": "tfidf", "first": "tfidf", "rows": rows}
+    assert "from the first run" not in text_table(results)
+    assert "from the first run" in text_table(results | {"first": "vectors"})
+    write_figure(results, tmp_path / "figure.png")
+    assert Image.open(tmp_path / "figure.png").size[0] == 1500

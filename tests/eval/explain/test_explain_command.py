@@ -117,11 +117,19 @@ def test_what_was_measured_is_told(tokenizer, tmp_path):
     ((answer,),) = explain_texts(run, [TEXT])
     assert "by 25.0 points, without random words by 10.0 (measured on 16 validation texts)" in about_method(answer)
     assert "NAOPC" not in about_method(answer)
-    measured["naopc"] = {"methods": {"attention": 0.4}, "random": 0.45, "texts": 8}
-    run = folder_of("attn_pool", tokenizer, tmp_path / "another", explanation=measured)
-    ((answer,),) = explain_texts(run, [TEXT])
-    assert answer["faithfulness"]["naopc"] == {"method": 0.4, "random": 0.45, "texts": 8, "beats_random": False}
-    assert "NAOPC 0.40, not ahead of random orders with 0.45 (8 texts)" in about_method(answer)
+    for own, p_values, place in (
+        (0.9, {"attention": 0.01}, "ahead of random orders with 0.45 (p 0.010)"),
+        (0.9, {"attention": 0.06}, "not told apart from random orders with 0.45 (p 0.060)"),
+        (0.1, {"attention": 0.01}, "behind random orders with 0.45 (p 0.010)"),
+        (0.9, None, "beside random orders with 0.45, untested"),  # of an earlier version
+    ):
+        measured["naopc"] = {"methods": {"attention": own}, "random": 0.45, "texts": 8}
+        measured["naopc"] |= {"p_values": p_values} if p_values else {}
+        run = folder_of("attn_pool", tokenizer, tmp_path / place, explanation=measured)
+        ((answer,),) = explain_texts(run, [TEXT])
+        figures = {"method": own, "random": 0.45, "texts": 8, "p_value": p_values and p_values["attention"]}
+        assert answer["faithfulness"]["naopc"] == figures
+        assert f"NAOPC {own:.2f}, {place}, on 8 others" in about_method(answer)
 
 
 def test_counts_are_told_in_the_terminal_and_on_the_page(tokenizer, tmp_path, capsys):

@@ -82,9 +82,11 @@ def test_what_is_lost_comes_with_its_interval():
     after[:10], before[10:12] = wrong[:10], wrong[10:12]
     found = compared("model_int8.onnx", 1, (after, 1.0), before, np.zeros(100, int), Deciding)
     assert found["lost"] == pytest.approx(0.08)
-    assert found["lost_within"] == pytest.approx(1.96 * np.sqrt(13 - 8**2 / 102) / 102)
-    assert 0 < compared("model.onnx", 1, (before, 1.0), before, np.zeros(100, int), Deciding)["lost_within"] < 0.03
-    assert "8.00 ± 6.76 points" in table([{**found, "file": "torch", "lost": None}, found])
+    within = 1.96 * np.sqrt(13 - 8**2 / 102) / 102
+    assert (found["lost_low"], found["lost_high"]) == pytest.approx((8 / 102 - within, 8 / 102 + within))
+    same = compared("model.onnx", 1, (before, 1.0), before, np.zeros(100, int), Deciding)
+    assert -0.03 < same["lost_low"] < same["lost"] == 0 < same["lost_high"] < 0.03
+    assert "8.00 (1.08 to 14.61)" in table([{**found, "file": "torch", "lost": None}, found])
 
 
 def answers_of_graph(run):
@@ -110,7 +112,7 @@ def test_folder_holds_all_that_is_needed_and_what_was_measured(exported, run):
     assert torch_figures["file"] == "torch" and [each["file"] for each in others] == ["model.onnx", "model_int8.onnx"]
     assert others[0]["largest_difference"] < 1e-5 and others[0]["equal_answers"] == 1
     assert others[0]["accuracy"] == torch_figures["accuracy"]
-    assert torch_figures["lost"] is torch_figures["lost_within"] is None and others[0]["lost"] == 0
+    assert torch_figures["lost"] is torch_figures["lost_low"] is None and others[0]["lost"] == 0
     assert others[1]["lost"] == pytest.approx(torch_figures["accuracy"] - others[1]["accuracy"])
     assert 1e-5 < others[1]["largest_difference"] < 0.2
     assert all(each["texts_per_second"] > 0 and each["megabytes"] > 0 for each in results["measured"])
