@@ -158,6 +158,7 @@ FAMILIES = {
         ATTN_POOL,
         from_scratch=f"{BUILDERS}:on_untrained_encoder",
         options={"alpha": 1.0},  # pooling by the plain mean
+        scratch_rate=5e-4,  # as in configuration/studies/ag_news.yaml
     ),
     "sequence_classification": Family(
         "the plain head of transformers on a pretrained encoder",

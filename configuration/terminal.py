@@ -25,7 +25,9 @@ _STEERING = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u
 # Progress bars go up a line, and libraries write in colours.
 _BAR_OR_STEERING = re.compile(f"(\x1b\\[A|\x1b\\[[0-9;]*m)|{_STEERING.pattern}")
 # How libraries written in Rust and C++ say why a file can't be written.
-_FAILED_WRITE = re.compile(r"\(os error (\d+)\)|PytorchStreamWriter failed|unexpected pos|database or disk is full")
+_FAILED_WRITE = re.compile(
+    r"\(os error (\d+)\)|PytorchStreamWriter failed|unexpected pos|database or disk is full|iostream error"
+)
 
 
 def escaped(json: str) -> str:

@@ -117,10 +117,12 @@ def data_flags(run: Run, flags: Sequence[str]) -> list[str]:
     return [token for name, value in recorded.items() if name in known for token in as_tokens(name, value)]
 
 
-HINT = "name its files as well, as in --train_file FILE --test_file FILE"
+HINT = "name its files as well, as in --train_file FILE --test_file FILE; in Python, give texts in memory as then"
 
 
-def load_data(run: Run, data_args: DataArguments, what: str, hint: str = HINT) -> TextData:
+def load_data(
+    run: Run, data_args: DataArguments, what: str, hint: str = HINT, memory: Mapping[str, Any] | None = None
+) -> TextData:
     """The splits that a run was trained, validated and tested on.
 
     Args:
@@ -128,12 +130,13 @@ def load_data(run: Run, data_args: DataArguments, what: str, hint: str = HINT) -
         data_args: From its `data_flags`, and others.
         what: What needs them, in the plural, for messages.
         hint: What to do where they aren't there.
+        memory: Splits that are given in memory, see `load_splits`.
 
     Raises:
         UserError: The data isn't there, or isn't what the run had.
     """
     try:
-        data = load_splits(data_args, known=known_labels(run))
+        data = load_splits(data_args, memory or None, known=known_labels(run))
     except UserError as error:
         raise UserError(f"{what} need the data of {run.folder} ({hint}): {error}") from error
     for split, sha256 in run.splits.items():

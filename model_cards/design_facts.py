@@ -33,7 +33,8 @@ def design(files: RunFolder) -> str:
     if thresholds := files.config.get("label_thresholds"):
         parts.append(_label_thresholds(thresholds, files.run.get("arguments", {}).get("target_precision")))
     if is_number(threshold := files.config.get("review_threshold")):
-        parts.append(f"answers with a confidence below {threshold:.3f} are for a person to look at")
+        below = f"answers with a confidence below {threshold:.3f}"
+        parts.append(f"{below if threshold < 1 else 'all answers'} are for a person to look at")
     if data.get("name"):
         rows = data.get("splits", {}).get("train", {}).get("rows")
         parts.append(f"it was trained on {escape(data['name'])}" + (f" ({rows:,} texts)" if is_number(rows) else ""))

@@ -47,7 +47,8 @@ def _thresholds(thresholds: dict[str, Any]) -> str:
         if row["threshold"] is not None
     ]
     if not rows:
-        return "No confidence can be promised to give an accuracy of 0.9 or more."
+        wanted = min((row["wanted_accuracy"] for row in thresholds["rows"]), default=0)
+        return f"No confidence can be promised to give an accuracy of {wanted:g} or more."
     where = "validation texts" if thresholds["chosen_on"] == "validation" else "these very texts"
     promise = "so that the accuracy on texts like them is at least the wanted one, with 95 % confidence"
     return f"{table(header, rows)}\n\nThresholds were chosen on {where}, {promise}."

@@ -29,16 +29,13 @@ class Document:
     word_of: np.ndarray
 
     @classmethod
-    def of(
-        cls, text: str, encoding: BatchEncoding, row: int, spans: Sequence[Sequence[int]] | np.ndarray
-    ) -> "Document":
+    def of(cls, text: str, encoding: BatchEncoding, row: int) -> "Document":
         """A text that a fast tokenizer has read.
 
         Args:
             text: The text.
             encoding: What the tokenizer made of it; padding is left out.
             row: Which of the encoding's texts it is.
-            spans: (T, 2) the tokenizer's `offset_mapping` of it.
         """
         read = encoding.encodings[row]  # type: ignore[index]  # a fast tokenizer's
         is_token = np.array(read.attention_mask, dtype=bool)
@@ -47,7 +44,7 @@ class Document:
         _, numbers = np.unique([word for word in words if word >= 0], return_inverse=True)
         word_of = np.full(len(words), -1)
         word_of[words >= 0] = numbers
-        places = np.array(spans, dtype=int).reshape(-1, 2)[is_token]
+        places = np.array(read.offsets, dtype=int).reshape(-1, 2)[is_token]
         return cls(text, np.array(read.ids, dtype=int)[is_token], places, word_of)
 
     @property

@@ -13,7 +13,11 @@ import numpy as np
 from .attributions import UNMEASURED_METHOD, counted_words, logit_change, method_named
 from .subject import Subject
 
-_SENTENCE_END = re.compile(r"[.!?\u2026\u061f\u06d4\u0964]+[\"'\u2019\u201d\u00bb)\]]*(?=\s)|[\u3002\uff01\uff1f]+|\n+")
+# Marks that end a sentence where white space follows, also Arabic, Urdu and Hindi ones; and Chinese ones, anywhere.
+SPACED_ENDS, UNSPACED_ENDS = ".!?\u2026\u061f\u06d4\u0964", "\u3002\uff01\uff1f"
+CLOSING = "\"'\u2019\u201d\u00bb)\\]"
+"""Quotes and brackets that may stand behind an end mark, as they are written in a regular expression's set."""
+_SENTENCE_END = re.compile(rf"[{SPACED_ENDS}]+[{CLOSING}]*(?=\s)|[{UNSPACED_ENDS}]+|\n+")
 # What follows a character and is drawn with it: zero-width joiner; skin tones are symbols of their own category.
 _JOINER, _MARKS, _SKIN_TONES = "\u200d", ("Mn", "Mc", "Me"), range(0x1F3FB, 0x1F400)
 

@@ -67,9 +67,8 @@ class ExplainingPipeline(TextClassificationPipeline):
         if not getattr(self.tokenizer, "is_fast", False):
             name = type(self.tokenizer).__name__
             raise ValueError(f"{name} doesn't tell where tokens stand in a text: explain=True needs a fast tokenizer")
-        encoding: Any = super().preprocess(text, **tokenizer_kwargs, return_offsets_mapping=True)
-        spans = encoding.pop("offset_mapping")[0]
-        encoding["document"] = Document.of(text, encoding, 0, spans.numpy())
+        encoding: Any = super().preprocess(text, **tokenizer_kwargs)
+        encoding["document"] = Document.of(text, encoding, 0)
         return encoding
 
     def _forward(self, model_inputs: Any) -> Any:  # type: ignore[override]  # as that of the class above
@@ -106,7 +105,8 @@ class ExplainingPipeline(TextClassificationPipeline):
             ValueError: There is none of this name or number.
         """
         names: Any = self.model.config.id2label
-        found: Any = target if target in names else next((key for key, name in names.items() if name == target), None)
+        is_number = target in names and not isinstance(target, bool)
+        found: Any = target if is_number else next((key for key, name in names.items() if name == target), None)
         if found is None:
             raise ValueError(f"target = {target!r} is no class of this model; choose from {', '.join(names.values())}")
         return int(found)

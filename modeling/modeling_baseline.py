@@ -94,9 +94,7 @@ class GraphAttention(nn.Module):
         values_NHE = self.project(nodes_ND).unflatten(-1, (self.num_heads, -1))
         scores_MH = self.source_score(values_NHE)[:, :, 0][source_M] + self.target_score(values_NHE)[:, :, 0][target_M]
         edges = Ragged(counts(target_M, nodes_ND.shape[0]), target_M.shape[0])
-        scores_MH = F.leaky_relu(scores_MH, 0.2).float()
-        exponentials_MH = (scores_MH - edges.max(scores_MH.detach())[target_M]).exp()
-        weights_MH = exponentials_MH / edges.sum(exponentials_MH)[target_M]
+        weights_MH = edges.softmax(F.leaky_relu(scores_MH, 0.2))
         gathered_ND = edges.sum((weights_MH.to(values_NHE.dtype)[:, :, None] * values_NHE[source_M]).flatten(1))
         return self.norm(F.elu(gathered_ND))
 

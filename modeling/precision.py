@@ -58,7 +58,7 @@ def bfloat16_fault(encoder: Any, autocast: bool, held: bool) -> str | None:
     try:
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=autocast):
             # Its class's forward: what an encoder cache has put before it would keep this text.
-            type(encoder).forward(encoder.eval(), input_ids=text_1T, attention_mask=text_1T)
+            type(encoder).forward(encoder.eval(), input_ids=text_1T, attention_mask=torch.ones_like(text_1T))
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:

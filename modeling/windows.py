@@ -162,10 +162,9 @@ def plan_windows(
     stride = stride or inner_size
     inner_B = (length_B - num_prefix - num_suffix).clamp(min=0)
     windows_B = 1 + ((inner_B - inner_size).clamp(min=0) + stride - 1) // stride
-    first_B = windows_B.cumsum(0) - windows_B
-
-    text_W = torch.repeat_interleave(windows_B)
-    start_W = (torch.arange(text_W.shape[0], device=device) - first_B[text_W]) * stride
+    of_texts = Ragged(windows_B)
+    first_B, text_W = of_texts.offsets_S, of_texts.segment_N
+    start_W = of_texts.position_N * stride
     inner_W = (inner_B[text_W] - start_W).clamp(max=inner_size)
     length_W = length_B[text_W].minimum(num_prefix + inner_W + num_suffix)
     # The encoder needs something to attend to in a text without tokens; nothing reads the result.

@@ -138,6 +138,8 @@ class KeepAll(nn.Module):
 class RandomK(TopK):
     """Keep `filter_ratio` of each sentence's words at random, as a control; the same ones whenever a text is read."""
 
+    chooses_by_embeddings = False
+
     def forward(self, importance_N: Tensor, words: Words) -> Tensor:
         """Share of each word that is kept, (N,) in 0 to 1."""
         if words.id_N is None:
@@ -153,6 +155,8 @@ class RandomK(TopK):
 
 class IdfK(TopK):
     """Keep the words of highest inverse document frequency, `filter_ratio` of each sentence, as a control."""
+
+    chooses_by_embeddings = False
 
     def forward(self, importance_N: Tensor, words: Words) -> Tensor:
         """Share of each word that is kept, (N,) in 0 to 1."""

@@ -3,17 +3,21 @@
 One process: `python train.py ...`; several: `accelerate launch -q --config_file CONFIG train.py ...`.
 """
 
+import random
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from salience.configuration.errors import one_line
+from salience.configuration.errors import UserError, one_line
 from salience.configuration.families import FAMILIES, names_a_run
 from salience.configuration.flags.parser import Arguments, RecipeParser
 from salience.configuration.problem_types import REGRESSION
@@ -40,6 +44,8 @@ from salience.train.loop.losses import LabelStatistics, correct_prior
 from salience.train.loop.preparation import PreparedTexts, prepare_texts
 from salience.train.loop.trainer import SalienceTrainer
 from salience.train.publish.push import push_run
+
+_TRAINING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -125,10 +131,33 @@ def train_model(
     arguments, words = RecipeParser().parse_flags(flags, [str(each) for each in recipes])
     given = {"train": train, "validation": validation, "test": test}
     memory = {split: rows for split, rows in given.items() if rows is not None}
-    run = train_run(arguments, ["train_model", *words], memory)
+    with random_states_kept():
+        run = train_run(arguments, ["train_model", *words], memory)
     if arguments[3].push_to_hub and arguments[3].process_index == 0:
         push_run(arguments[3])
     return run
+
+
+@contextmanager
+def random_states_kept() -> Iterator[None]:
+    """Let a training draw from the random numbers of this process, and give the caller's back.
+
+    Raises:
+        UserError: Another thread is training: both would draw from them, and neither could be repeated.
+    """
+    if not _TRAINING.acquire(blocking=False):
+        raise UserError(
+            "another thread of this process is training, and both would draw the same random numbers: train one after "
+            "the other, or in processes"
+        )
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        _TRAINING.release()
 
 
 def train_run(arguments: Arguments, command: list[str], memory: dict[str, Any] | None = None) -> TrainedRun:

@@ -17,8 +17,18 @@ class ModelsColumns(list[str]):
     """Columns that no flag names: those that a model was trained on take their place, where it remembers any."""
 
 
-def _check_type(wanted: Field, value: Any) -> None:
-    """Refuse a value of another type than a field's: "false" would be true, and "0.2" is no number yet."""
+def check_type(wanted: Field, value: Any) -> None:
+    """Refuse a value of another type than a field's: "false" would be true, and "0.2" is no number yet.
+
+    Args:
+        wanted: The field, of a dataclass.
+        value: Its value.
+
+    Raises:
+        UserError: It is of another type.
+    """
+    if value is None and wanted.default is None:
+        return
     known = get_args(wanted.type) or (wanted.type,)
     numbers = (Real,) if float in known else (Integral,) if int in known else ()
     if isinstance(value, bool) != (bool in known) or not isinstance(value, (*known, *numbers)):
@@ -85,8 +95,7 @@ class TextArguments:
         for each in fields(self):
             value = getattr(self, each.name)
             if "list[str]" not in str(each.type) or value is None:
-                if value is not None:
-                    _check_type(each, value)
+                check_type(each, value)
                 continue
             texts = list(value) if isinstance(value, list | tuple) else [value]
             for text in texts:

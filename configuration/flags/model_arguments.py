@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
-from salience.configuration.configuration_salience import SalienceConfig
+from salience.configuration.configuration_salience import FITTED, SalienceConfig
 from salience.configuration.errors import UserError
 from salience.configuration.families import FAMILIES, codes, names_a_run
 from salience.configuration.flags.flag_rules import check, check_together
@@ -20,8 +20,7 @@ OF_A_RUN = frozenset({"model", "model_revision", "encoder_cache"})
 # What the program itself finds out, from the tokenizer, the encoder or the data.
 NOT_FLAGS = {
     "encoder_config", "num_prefix_tokens", "num_suffix_tokens", "pad_token_id", "sentence_end_ids", "architecture",
-    "logit_temperature", "prior_correction", "ngram_weight", "ngram_damping", "num_ngrams", "explanation",
-    "review_threshold", "label_thresholds", "label_scale", "kwargs", "self",
+    *FITTED, "label_scale", "kwargs", "self",
 }  # fmt: skip
 # They count with a pretrained encoder only.
 WINDOW_OPTIONS = frozenset({"window_size", "window_stride"})

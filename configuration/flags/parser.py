@@ -93,7 +93,8 @@ class RecipeParser(HfArgumentParser):
         """Arguments of flags that Python code gives by name, with the checks of the command line.
 
         Args:
-            flags: Values by the names of the flags, without dashes; None for the default.
+            flags: Values by the names of the flags, without dashes; None for the default, which a recipe may not set
+                otherwise.
             recipes: Recipes to start from.
 
         Returns:
@@ -106,6 +107,9 @@ class RecipeParser(HfArgumentParser):
             if name not in self.known():
                 raise UserError(self.unknown("argument", name, ""))
         self.check_values(flags)
+        for recipe in recipes:
+            if undone := next((name for name in self.read_recipe(recipe) if flags.get(name, "") is None), None):
+                raise UserError(f"{undone}=None doesn't take back what {recipe} sets; leave it out there")
         words = [*recipes, *recipe_tokens(flags)]
         return self.parse(words), words
 
@@ -194,6 +198,10 @@ def as_tokens(key: str, value: Any) -> list[str]:
     """
     if value is None:
         return []
+    if getattr(value, "ndim", 0) == 1 and hasattr(value, "tolist"):  # NumPy's and pandas' lists
+        value = value.tolist()
+    if isinstance(value, list | tuple) and not value:
+        raise UserError(f"{key} is an empty list; leave it out, or give it values")
     if not isinstance(value, list | tuple):
         return [f"--{key}={as_text(key, value)}"]  # with =, a value may begin with a dash
     texts = [as_text(key, each) for each in value]

@@ -57,8 +57,8 @@ class SalienceTrainingArguments(TrainingArguments):
         default=None,
         metadata={
             "help": "Peak learning rate; unset: 1e-3 where all that is trained is new (a network from scratch, "
-            "adapters, what stands on a frozen encoder; 5e-2 for a bag of words), else 1e-4 for an encoder of width "
-            "384, less for a wider one."
+            "adapters, what stands on a frozen encoder; 5e-4 for a transformer from scratch, 5e-2 for a bag of words), "
+            "else 1e-4 for an encoder of width 384, less for a wider one."
         },
     )
     warmup_steps: float = field(

@@ -83,7 +83,8 @@ class TuningArguments:
         default=None,
         metadata={
             "help": "Choose instead each label's lowest threshold with at least this precision on the validation "
-            "texts; a label for which there is none is never given."
+            "texts: on other texts it will be somewhat lower, the more so the fewer texts have the label. A label for "
+            "which there is none is never given."
         },
     )
     explained_texts: int = field(

@@ -32,7 +32,7 @@ of the Newsgroups paper, results/model_comparison.json:
         against_first: the same, from the first RUN; null for that itself
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,11 +81,17 @@ def main(argv: list[str]) -> None:
     print(text_table(compare(names, words)))
 
 
-def compare_runs(runs: Sequence[str | Path], **flags: Any) -> Comparison:
+def compare_runs(
+    runs: Sequence[str | Path], train: Any = None, validation: Any = None, test: Any = None, **flags: Any
+) -> Comparison:
     """Put finished runs on the same test texts into one table and figure, TF-IDF baselines beside them.
 
     Args:
         runs: Folders of finished runs on texts with classes, one or several.
+        train: Labelled texts in memory on which the first run was trained, for the baselines, as `train_model` took
+            them.
+        validation: The same for the validation split.
+        test: The same for the test split.
         flags: Flags of `eval.py compare` by their names: `output_dir` (default runs/comparison), and the data flags
             where the baselines need data that the first run names by absolute paths.
 
@@ -101,16 +107,21 @@ def compare_runs(runs: Sequence[str | Path], **flags: Any) -> Comparison:
     """
     if isinstance(runs, str | Path):
         raise UserError(f"compare_runs takes a list of folders: write compare_runs([{str(runs)!r}])")
+    if not isinstance(runs, Sequence):
+        raise UserError(f"compare_runs takes a list of folders, not a {type(runs).__name__}")
     _, words = _parser().parse_flags(flags)
-    return compare([str(run) for run in runs], words)
+    given = {"train": train, "validation": validation, "test": test}
+    memory = {split: rows for split, rows in given.items() if rows is not None}
+    return compare([str(run) for run in runs], words, memory)
 
 
-def compare(names: Sequence[str], words: Sequence[str]) -> Comparison:
+def compare(names: Sequence[str], words: Sequence[str], memory: Mapping[str, Any] | None = None) -> Comparison:
     """See `compare_runs`.
 
     Args:
         names: Folders of the runs.
         words: The flags as one types them: those of a run are put before them.
+        memory: Splits that are given in memory, for the baselines.
     """
     arguments, data_args = _parser().parse(words)
     refuse_idle(data_args, OF_TRAINING_TEXTS, "texts are read whole")
@@ -121,7 +132,7 @@ def compare(names: Sequence[str], words: Sequence[str]) -> Comparison:
         if not runs:
             raise UserError("there are no runs to compare: name at least one folder")
         check_comparable(runs)
-        results = collect(runs, made_baselines(runs, out, words))
+        results = collect(runs, made_baselines(runs, out, words, memory))
         write(results, out)
     return results
 
@@ -169,13 +180,14 @@ def thresholds_of(run: Run) -> dict[str, Any]:
     return {flag: value for flag, value in run.record["arguments"].items() if flag in THRESHOLD_FLAGS}
 
 
-def made_baselines(runs: Sequence[Run], out: Path, flags: Sequence[str]) -> list[Run]:
+def made_baselines(runs: Sequence[Run], out: Path, flags: Sequence[str], memory: Mapping[str, Any] | None) -> list[Run]:
     """The TF-IDF baselines that aren't among the runs: those that an earlier call kept, or new ones.
 
     Args:
         runs: All that are compared; the first model among them says which data.
         out: Folder of the comparison; baselines are in `sparse/NAME`.
         flags: Of the command line; data flags among them win over those in run.json.
+        memory: Splits that are given in memory, in place of files.
 
     Raises:
         UserError: The data isn't there or has changed or isn't that of the run, or a folder holds a baseline on other
@@ -199,10 +211,10 @@ def made_baselines(runs: Sequence[Run], out: Path, flags: Sequence[str]) -> list
             )
         read_scores(folder)
         paired_answers(reference.folder, folder)
-    if missing or _parser().parse(flags)[1] != DataArguments():  # data that are named are those of the runs
+    if missing or memory or _parser().parse(flags)[1] != DataArguments():  # data that are named are those of the runs
         tokens = [*data_flags(reference, flags), *flags]
         data_args = _parser().parse(tokens)[1]
-        data = load_data(reference, data_args, "the TF-IDF baselines")
+        data = load_data(reference, data_args, "the TF-IDF baselines", memory=memory)
         seed, tuning = reference.record["seed"], TuningArguments(**thresholds_of(reference))
         for name in tqdm(missing, desc="TF-IDF baselines"):
             command = ["eval.py", "baseline", name, *tokens, f"--seed={seed}", f"--output_dir={folders[name]}"]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.data_arguments import FileArguments
@@ -83,7 +84,7 @@ def main(argv: list[str]) -> None:
     (arguments,) = parser.parse(argv)
     output, text = output_file(arguments.output), given_text(arguments)
     reader = load_reader(arguments)
-    (answers,) = explained(reader, [text], arguments)
+    (answers,) = explained(reader, [text], arguments, arguments.target)
     content = {
         "model": str(public_name(arguments.model)),
         "revision": arguments.revision,
@@ -103,13 +104,16 @@ def main(argv: list[str]) -> None:
         print(f"written    {output}")
 
 
-def explain_texts(model: str | Path, texts: Sequence[str], **flags: Any) -> list[list[Answer]]:
+def explain_texts(
+    model: str | Path, texts: Sequence[str], *, target: str | int | None = None, **flags: Any
+) -> list[list[Answer]]:
     """Which words and sentences decide a model's answers.
 
     Args:
         model: Folder or Hub id of a classifier: ours, or any text-classification model of transformers.
         texts: The texts, of any length.
-        flags: Flags of `eval.py explain` by their names: `method`, `target`, `top_k`, `revision`, ...
+        target: Class whose score is explained, its name or number; None: that of the answer.
+        flags: Flags of `eval.py explain` by their names: `method`, `top_k`, `revision`, ...
 
     Returns:
         For each text its answers: a label with its score, and what `salience.modeling.explaining.explain` returns;
@@ -122,26 +126,31 @@ def explain_texts(model: str | Path, texts: Sequence[str], **flags: Any) -> list
         >>> ((answer,),) = explain_texts("runs/mine", ["The central bank left interest rates unchanged."])
         >>> answer["label"], answer["words"][0], answer["sentences"]
     """
-    (arguments,), _ = RecipeParser((ExplainArguments,), program="eval.py explain").parse_flags(
-        {"model": model, **flags}
-    )
-    return explained(load_reader(arguments), texts, arguments)
+    if isinstance(texts, str):
+        raise UserError("texts are one string, and must be a list of texts: write [text]")
+    if not isinstance(texts, Sequence | np.ndarray | pd.Series):
+        raise UserError(f"texts are a {type(texts).__name__}, and must be a list of texts")
+    if of_command := next((name for name in ("text", "file", "output") if name in flags), None):
+        raise UserError(f"{of_command} is for the command line: explain_texts takes texts and returns their answers")
+    (arguments,), _ = _parser().parse_flags({"model": model, **flags})
+    return explained(load_reader(arguments), list(texts), arguments, target)
 
 
 def _parser() -> RecipeParser:
     return RecipeParser((ExplainArguments,), program="eval.py explain")
 
 
-def explained(reader: Reader, texts: Sequence[str], arguments: ExplainArguments) -> list[list[Answer]]:
+def explained(
+    reader: Reader, texts: Sequence[str], arguments: ExplainArguments, target: str | int | None = None
+) -> list[list[Answer]]:
     """Answers with their explanations; see `explain_texts`.
 
     Args:
         reader: The classifier.
         texts: The texts.
-        arguments: `method`, `target` and `top_k`.
+        arguments: `method` and `top_k`.
+        target: Class whose score is explained; None for that of the answer.
     """
-    if isinstance(texts, str):
-        raise UserError("texts are one string, and must be a list of texts: write [text]")
     if not texts:
         return []
     if wrong := next((type(each).__name__ for each in texts if not isinstance(each, str)), None):
@@ -154,21 +163,22 @@ def explained(reader: Reader, texts: Sequence[str], arguments: ExplainArguments)
     reader.documents(texts)  # looks whether the tokenizer is the model's
     try:
         if reader.problem_type == MULTI_LABEL:
-            return [_explained_labels(reader, text, arguments, partial(classify, **options)) for text in texts]
-        answers: Any = classify(list(texts), target=arguments.target, top_k=arguments.top_k or 1, **options)
+            classify_one = partial(classify, **options)
+            return [_explained_labels(reader, text, arguments.top_k, target, classify_one) for text in texts]
+        answers: Any = classify(list(texts), target=target, top_k=arguments.top_k or 1, **options)
     except ValueError as error:
         raise UserError(f"--model {arguments.model}: {one_line(error)}") from error
     return answers
 
 
 def _explained_labels(
-    reader: Reader, text: str, arguments: ExplainArguments, explain: Callable[..., Any]
+    reader: Reader, text: str, top_k: int | None, target: str | int | None, explain: Callable[..., Any]
 ) -> list[Answer]:
     """The labels that a text gets, the surest first, and behind them others, each with its explanation."""
     logits_C = reader.logits(reader.token_ids([text]))[0]
     is_given_C, scores_C = reader.decide(logits_C[None])[0], class_probabilities(logits_C, MULTI_LABEL)
-    target, is_one = arguments.target, arguments.target is not None or not is_given_C.any()
-    order = np.lexsort((-scores_C, ~is_given_C))[: arguments.top_k or (1 if is_one else is_given_C.sum())]
+    is_one = target is not None or not is_given_C.any()
+    order = np.lexsort((-scores_C, ~is_given_C))[: top_k or (1 if is_one else is_given_C.sum())]
     return [
         explain(text, target=int(number) if target is None else target, top_k=1)[0]
         | {

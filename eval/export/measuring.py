@@ -145,7 +145,6 @@ def table(measured: Sequence[Measured]) -> str:
     rows = []
     for each in measured:
         lost, low, high = each["lost"], each["lost_low"], each["lost_high"]
-        is_loss = lost is not None and low is not None and high is not None
         rows.append(
             [
                 each["file"],
@@ -154,7 +153,9 @@ def table(measured: Sequence[Measured]) -> str:
                 "" if each["largest_difference"] is None else f"{each['largest_difference']:.1e}",
                 "" if each["equal_answers"] is None else f"{each['equal_answers']:.2%}",
                 "" if each["accuracy"] is None else f"{each['accuracy']:.2%}",
-                f"{100 * lost:.2f} ({100 * low:.2f} to {100 * high:.2f})" if is_loss else "",
+                ""
+                if lost is None or low is None or high is None
+                else f"{100 * lost:.2f} ({100 * low:.2f} to {100 * high:.2f})",
             ]
         )
     return aligned_table("", header, rows).removeprefix("\n")

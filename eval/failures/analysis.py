@@ -142,7 +142,7 @@ def failure_analysis(
     if not documents:
         raise UserError("there are no texts to look for failures in: give a test file with rows")
     if len(reader.label_names) < 2:
-        raise UserError("the model has a single output, and failures are looked for in classifiers only")
+        raise UserError("the model has a single output, and failures are looked for where there are classes")
     config = reader.model.config
     if not has_insides(reader.model):
         reason = f"{config.model_type} has neither a word filter nor attention pooling, so there is nothing to detect"

@@ -60,6 +60,8 @@ def as_array(values: Any, name: str) -> np.ndarray:
     """
     if isinstance(values, np.ndarray) and values.ndim:
         return values
+    if isinstance(values, pd.DataFrame):
+        raise UserError(f"column '{name}' is a data frame; give one column of it, as in frame['{name}']")
     if isinstance(values, str | bytes | Mapping | Set | np.ndarray) or not isinstance(values, Iterable):
         raise UserError(f"column '{name}' is a {type(values).__name__}; give a list, with one value for each row")
     values = list(values)

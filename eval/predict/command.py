@@ -82,7 +82,7 @@ def predict_files(
     Example:
         >>> predict_files("runs/mine", "new_texts.csv", "answers.csv").rows
     """
-    if not isinstance(input, str | Path | Sequence | None):
+    if isinstance(input, bytes) or not isinstance(input, str | Path | Sequence | None):
         raise UserError(
             f"predict_files takes names of files, not a {type(input).__name__}: label it with Predictor(model)(it)"
         )

@@ -192,8 +192,9 @@ def _refuse_others(place: Place) -> None:
             raise UserError(f"--output {place.output} exists; {ELSEWHERE}")
         if place.rejected.exists() and not mine:
             raise UserError(f"{place.rejected} exists, and a list of rejected rows may go there; {ELSEWHERE}")
-    there = sorted(each.name for each in place.folder.iterdir()) if place.folder.is_dir() else []
-    if there and not mine and there != [LOCK_FILE]:
+    names = sorted(each.name for each in place.folder.iterdir()) if place.folder.is_dir() else []
+    there = [name for name in names if name != LOCK_FILE and not name.startswith(TORN)]
+    if there and not mine:
         raise UserError(f"--output {place.output}: {place.folder.name} holds {there[0]}, which would be lost among the "
                         f"answers; {ELSEWHERE}")  # fmt: skip
     if mine and read_json(place.manifest).get("finished"):
@@ -220,7 +221,7 @@ def _refuse_other_plan(place: Place, old: Mapping[str, Any], new: Mapping[str, A
     for flag, value in new["flags"].items():
         before = old.get("flags", {}).get(flag)
         if before != value:
-            told = f"--{flag} {shown(before)}" if before is not None else f"no --{flag}"
+            told = f"no --{flag}" if before in (None, "") else f"--{flag} {shown(before)}"
             raise UserError(f"{begun_with} {told}; give the same, {way_out}")
 
 

@@ -8,6 +8,7 @@ Shapes
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -19,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from salience.configuration.errors import UserError
-from salience.configuration.flags.data_arguments import TextArguments
+from salience.configuration.flags.data_arguments import TextArguments, check_type
 from salience.configuration.problem_types import MULTI_LABEL, REGRESSION
 from salience.eval.predict.columns import as_arrays, as_lists, refuse_taken, spread
 from salience.eval.reading.load import ClassifierArguments, load_reader
@@ -80,6 +81,19 @@ class Predictor(PickledAsFields):
     bf16: bool | None = None
     prefix: str = ""
     heaviest_words: int = 0
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            if each.name not in ("model", "text_column", "clean"):
+                check_type(each, getattr(self, each.name))
+        if not isinstance(self.model, str | Path):
+            raise UserError(f"model is a {type(self.model).__name__}; name a folder or a Hub id")
+        # The folder is meant that lies there now, wherever the object is called.
+        folder = Path(os.path.expanduser(self.model))
+        if str(self.model) and folder.is_dir():
+            object.__setattr__(self, "model", str(folder.absolute()))
+        if isinstance(self.clean, str):
+            object.__setattr__(self, "clean", (self.clean,))
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields, and what a folder holds: `datasets` keeps answers by it, and another model may lie there now."""

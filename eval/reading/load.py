@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from transformers.utils import cached_file
 import salience.modeling  # noqa: F401  the Auto classes know our models, so that no code of a repository is run
 from salience.configuration.configuration_fields import check_classes
 from salience.configuration.errors import UserError, one_line
+from salience.configuration.flags.data_arguments import check_type
 from salience.configuration.flags.flag_rules import check
 from salience.configuration.flags.training_arguments import does_bf16_well
 from salience.configuration.hub import find_commit, read_config, refuse_revision_of_folder
@@ -45,6 +46,8 @@ class ClassifierArguments:
     )
 
     def __post_init__(self) -> None:
+        for each in fields(ClassifierArguments):
+            check_type(each, getattr(self, each.name))
         check(self)
 
 

@@ -143,20 +143,19 @@ class Reader:
             raise UserError(f"{name} doesn't tell where tokens stand in a text: a fast tokenizer is needed")
         found: list[Document] = []
         for part in portions(texts):
-            encoding = self._encode(part, return_offsets_mapping=True)
-            spans = encoding["offset_mapping"]
-            found += [Document.of(text, encoding, row, spans[row]) for row, text in enumerate(part)]
+            encoding = self._encode(part)
+            found += [Document.of(text, encoding, row) for row, text in enumerate(part)]
         return found
 
     def token_ids(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Tokenize texts, cut at `limit`: each (T,), special tokens included. Any tokenizer of the model will do."""
         return [np.array(ids, dtype=int) for part in portions(texts) for ids in self._encode(part)["input_ids"]]
 
-    def _encode(self, texts: Sequence[str], **options: bool) -> BatchEncoding:
+    def _encode(self, texts: Sequence[str]) -> BatchEncoding:
         cut = {"truncation": self.limit is not None, "max_length": self.limit}
         if (broken := next((text for text in texts if not is_utf8(text)), None)) is not None:
             raise UserError(f"the text {one_line(repr(broken), 60)} has half a character; write texts in UTF-8")
-        encoding = self.tokenizer(list(texts), verbose=False, **cut, **options)
+        encoding = self.tokenizer(list(texts), verbose=False, **cut)
         highest = max((max(ids, default=0) for ids in encoding["input_ids"]), default=0)
         if fault := foreign_tokenizer(self.model, self.tokenizer, highest):
             raise UserError(f"--model {self.model.name_or_path}: {fault}")

@@ -172,7 +172,8 @@ def _report(
     study = arguments.ablation or own_ablation(reader.model.config.model_type)
     ablation = read_ablation(study) if study else None
     if reader.problem_type == REGRESSION or len(reader.label_names) < 2:
-        raise UserError(f"--model {arguments.model} predicts numbers and no classes: use eval.py score")
+        kind = "predicts numbers and no classes" if reader.problem_type == REGRESSION else "has a single label"
+        raise UserError(f"--model {arguments.model} {kind}, and a report is on several classes: use eval.py score")
     run = finished_run(arguments.model)
     if run:
         check_run(run, out)

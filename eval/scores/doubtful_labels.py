@@ -106,7 +106,8 @@ def confident_learning(labels_N: np.ndarray, probabilities_NC: np.ndarray, answe
 
     A text counts for the class of highest probability among those that it reaches with confidence: with the mean
     probability that the class has in the texts of its label. How many texts of each label count for each class, scaled
-    to all texts of the label, is the confident joint; what lies off its diagonal are wrong labels.
+    to all texts of the label, is the confident joint; what lies off its diagonal are wrong labels, as far as the
+    model's answers contradict so many.
 
     Args:
         labels_N: Given class ids.
@@ -124,6 +125,7 @@ def confident_learning(labels_N: np.ndarray, probabilities_NC: np.ndarray, answe
     np.add.at(joint_CC, (labels_N[counts_N], class_N[counts_N]), 1)
     share_wrong_C = 1 - np.diag(joint_CC) / np.maximum(joint_CC.sum(1), 1)
     estimate = (num_given_C * np.where(joint_CC.sum(1) > 0, share_wrong_C, 0)).sum()
+    estimate = min(estimate, (answers_N != labels_N).sum())  # of a class of few texts, confidence says little
     is_doubtful_N = counts_N & (class_N != labels_N) & (answers_N != labels_N)
     rows = np.flatnonzero(is_doubtful_N)
     likelihood_N = probabilities_NC[np.arange(len(labels_N)), labels_N]

@@ -11,6 +11,7 @@ from salience.configuration.problem_types import REGRESSION
 from salience.eval.baseline.models import build_baseline
 from salience.eval.runs import read_run
 from salience.eval.study.cells import Cell
+from salience.eval.study.comparable import check_unchanged
 from salience.eval.study.file import Study
 from salience.eval.study.scores import GROUP_SCORES
 from salience.train.building.build import build_model
@@ -63,12 +64,15 @@ def check_data(study: Study, cells: Sequence[Cell]) -> None:
     for cell, arguments in waiting:
         key = repr(replace(arguments[1], split_seed=0) if are_alike else arguments[1])
         same_data.setdefault(key, []).append((cell, arguments))
-    tested = [(cell, read_run(cell.folder).splits["test"]) for cell in cells if cell.is_finished]
+    finished = [cell for cell in cells if cell.is_finished]
+    tested = [(cell, read_run(cell.folder).splits["test"]) for cell in finished]
     for group in same_data.values():
         first, (_, data_args, *_) = group[0]
         with named(study, first):
             data = load_comparable(data_args)
-        found = data.fingerprint("test")["sha256"]
+        splits = {split: data.fingerprint(split)["sha256"] for split in data.splits}
+        check_unchanged(first, splits, finished)
+        found = splits["test"]
         tested += [(cell, found) for cell, (_, other, *_) in group if other.split_seed == data_args.split_seed]
         check_same_tests(study, tested)
         check_models(study, group, data)

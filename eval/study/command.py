@@ -40,10 +40,12 @@ several names have numbers in common), and study.json:
             p_value}}}}}}
 
 Where texts have several labels, accuracy is the share of those that get all their labels and no other. Scores run
+import os
 from 0 to 1; null where one is not defined. `train_seconds` is null for a cell that was stopped and resumed;
 `texts_per_second` is that of the test texts, read whole. Both depend on what else the machine did.
 """
 
+import os
 import signal
 import sys
 import threading
@@ -51,6 +53,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +98,7 @@ def main(argv: list[str]) -> None:
     study(argv[0], known.jobs, known.output_dir, read_flags(rest))
 
 
-def run_study(file: str | Path, *, jobs: int = 1, output_dir: str | None = None, **flags: Any) -> dict[str, Any]:
+def run_study(file: str | Path, *, jobs: int = 1, output_dir: str | Path | None = None, **flags: Any) -> dict[str, Any]:
     """Run what isn't finished of a grid of runs with several seeds, and compare them in one table.
 
     Args:
@@ -113,17 +116,21 @@ def run_study(file: str | Path, *, jobs: int = 1, output_dir: str | None = None,
     Example:
         >>> run_study("study.yaml")["rows"]["full"]["mean"]["accuracy"]
     """
-    if type(jobs) is not int:
+    if isinstance(jobs, bool) or not isinstance(jobs, Integral):
         raise UserError(f"--jobs {jobs!r} must be a whole number")
+    if not isinstance(output_dir, str | Path | None):
+        raise UserError(f"--output_dir {output_dir!r} must name a folder")
+    if unset := next((name for name, value in flags.items() if value is None), None):
+        raise UserError(f"{unset}=None sets nothing; leave it out, or write {unset}: null in the study's rows")
     words = recipe_tokens(flags)
-    return study(str(file), jobs, output_dir, read_flags(words))
+    return study(str(file), int(jobs), output_dir and str(output_dir), read_flags(words))
 
 
 def study(file: str, jobs: int, output_dir: str | None, overrides: dict[str, Any]) -> dict[str, Any]:
     """See `run_study`; `overrides` are the flags for every row, as `read_flags` gives them."""
     check(StudyArguments(jobs, output_dir))
-    wanted = read_study(file, overrides)
-    folder = Path(output_dir or Path("runs/studies", Path(file).stem))
+    wanted = read_study(os.path.expanduser(file), overrides)
+    folder = Path(os.path.expanduser(output_dir or Path("runs/studies", Path(file).stem)))
     check_out(wanted, folder)
     cells = wanted.cells(folder)
     check_cells(wanted, cells)
@@ -140,7 +147,8 @@ def study(file: str, jobs: int, output_dir: str | None, overrides: dict[str, Any
 @contextmanager
 def stopped_by_sigterm() -> Iterator[None]:
     """Take SIGTERM as Ctrl-C inside, so that the cells are ended, too; signals reach the main thread only."""
-    if threading.current_thread() is not threading.main_thread():
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:  # a program takes it so already
         yield
         return
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)

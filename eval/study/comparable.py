@@ -55,6 +55,26 @@ def check_same_texts(cells: Sequence[Cell]) -> None:
     _check_equal(cells, of_any_seed, of_any_split, "are parts of other data,")
 
 
+def check_unchanged(cell: Cell, splits: dict[str, str], finished: Sequence[Cell]) -> None:
+    """Make sure that the texts of a cell are those that others had by the same flags.
+
+    Args:
+        cell: That is to be run.
+        splits: Fingerprint of each of its splits.
+        finished: Others.
+
+    Raises:
+        UserError: They aren't: a file has changed.
+    """
+    flags = [cell.recipe.get(name) for name in DATA_FLAGS]
+    for other in finished:
+        if [other.recipe.get(name) for name in DATA_FLAGS] == flags and read_run(other.folder).splits != splits:
+            raise UserError(
+                f"{other.folder} had other texts by the same flags: files have changed since; choose another "
+                "--output_dir, or move that folder away"
+            )
+
+
 def _check_equal(
     cells: Sequence[Cell], flags: Sequence[str], facts: Callable[[Cell], dict[str, Any]], says: str
 ) -> None:

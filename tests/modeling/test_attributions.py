@@ -51,7 +51,7 @@ def wide_model(name):
 def subject_of(model, tokenizer, text=TEXT, **options):
     limit = {} if hasattr(model.config, "salience_format") else {"truncation": True, "max_length": 24}
     encoding = tokenizer([text], return_offsets_mapping=True, **limit)
-    return Subject(model, tokenizer, Document.of(text, encoding, 0, encoding["offset_mapping"][0]), **options)
+    return Subject(model, tokenizer, Document.of(text, encoding, 0), **options)
 
 
 def logit(model, ids, target):

@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch.testing import assert_close
-from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, TrainingArguments
+from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding
 
+from salience.configuration.flags.training_arguments import SalienceTrainingArguments
 from salience.modeling.explaining_pipeline import ExplainingPipeline
 from salience.modeling.tokenizer_loading import PADDED_LENGTH
 from salience.train.folder.output import start
@@ -32,9 +33,10 @@ def train_two_steps(model, tokenizer, folder):
     data = datasets.Dataset.from_dict(rows).map(
         lambda row: {"input_ids": tokenizer(row["text"])["input_ids"]}, remove_columns=["text"]
     )
-    arguments = TrainingArguments(
-        output_dir=str(folder), max_steps=2, save_steps=2, save_strategy="steps", per_device_train_batch_size=4,
-        use_cpu=True, report_to="none", remove_unused_columns=False, disable_tqdm=True,
+    arguments = SalienceTrainingArguments(
+        output_dir=str(folder), max_steps=2, num_train_epochs=1, learning_rate=1e-3, save_steps=2,
+        save_strategy="steps", per_device_train_batch_size=4, use_cpu=True, report_to="none", disable_tqdm=True,
+        eval_strategy="no", load_best_model_at_end=False,
     )  # fmt: skip
     folder.mkdir()
     start(folder, {"kind": "model"})

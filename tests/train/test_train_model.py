@@ -1,17 +1,20 @@
 """Training from Python: the same run as by the command line, from files and from memory."""
 
+import random
 import subprocess
 import sys
 
 import datasets
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 from torch.testing import assert_close
 
 import salience.configuration
 import salience.eval
 import salience.train
-from salience.train import UserError, train_model
+from salience.train import UserError, cli, train_model
 from tests.helpers.run_folders import read
 from tests.helpers.toy import toy_texts, write_csv
 from tests.helpers.training import QUIET
@@ -117,6 +120,32 @@ def test_a_mistake_is_the_sentence_of_the_command_line(tmp_path, flags, message)
         train_model(columns(toy_texts(12)), **arguments)
     assert str(error.value).startswith(message)
     assert not (tmp_path / "run").exists()
+
+
+def test_what_a_recipe_sets_is_not_taken_back_in_silence(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("test_size: 0.2\n")
+    with pytest.raises(UserError, match="test_size=None doesn't take back what .*recipe.yaml sets"):
+        train_model(
+            columns(toy_texts(12)), recipe=tmp_path / "recipe.yaml", test_size=None, output_dir=str(tmp_path / "run")
+        )
+
+
+def test_the_caller_draws_on_and_nobody_trains_beside_another(tmp_path):
+    def draws():
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    seeds = random.seed, np.random.seed, torch.manual_seed
+    for seed in seeds:
+        seed(7)
+    expected = draws(), draws()
+    for seed in seeds:
+        seed(7)
+    assert draws() == expected[0]
+    train_model(columns(toy_texts(24)), output_dir=str(tmp_path / "run"), **FLAGS)
+    assert draws() == expected[1]
+    with cli.random_states_kept(), pytest.raises(UserError, match="another thread of this process is training"):
+        train_model(columns(toy_texts(24)), output_dir=str(tmp_path / "other"), **FLAGS)
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ Shape suffixes
 
 import functools
 import sqlite3
+import zlib
 from hashlib import sha256
 from typing import Any
 
@@ -21,6 +22,12 @@ from salience.train.data.paths import expand
 SECONDS_TO_WAIT = 300  # for another process that writes
 APPLICATION_ID = 0x53414C49  # "SALI": how SQLite's header tells whose a database is
 TABLE = "CREATE TABLE states (tokens BLOB PRIMARY KEY, states BLOB NOT NULL)"
+SUM_BYTES = 4
+
+
+def check_sum(blob: bytes) -> bytes:
+    """The CRC-32 of an entry, which stands behind it."""
+    return zlib.crc32(blob).to_bytes(SUM_BYTES, "little")
 
 
 class EncoderCache:
@@ -116,7 +123,7 @@ class EncoderCache:
     def _keys(
         self, input_ids: Tensor, token_type_ids: Tensor | None, lengths_W: list[int], dtype: torch.dtype
     ) -> list[bytes]:
-        kept = f"{dtype} of {dtype.itemsize} bytes"  # earlier versions kept 4 bytes of each
+        kept = f"{dtype} with its sum"  # earlier versions kept others, and no sum
         prefix = f"{self.fingerprint} {input_ids.device.type} {kept} {torch.__version__} ".encode()
         ids_WL = input_ids.cpu().numpy().astype(np.int64)
         types_WL = np.zeros_like(ids_WL) if token_type_ids is None else token_type_ids.cpu().numpy().astype(np.int64)
@@ -129,7 +136,9 @@ class EncoderCache:
         distinct = list(set(keys))
         marks = ",".join("?" * len(distinct))
         found = self.database.execute(f"SELECT tokens, states FROM states WHERE tokens IN ({marks})", distinct)
-        return {key: torch.frombuffer(bytearray(blob), dtype=dtype).view(-1, self.width) for key, blob in found}
+        # What a damaged file holds is asked for again.
+        whole = {key: blob[:-SUM_BYTES] for key, blob in found if blob[-SUM_BYTES:] == check_sum(blob[:-SUM_BYTES])}
+        return {key: torch.frombuffer(bytearray(blob), dtype=dtype).view(-1, self.width) for key, blob in whole.items()}
 
     def _encode(self, inputs: dict[str, Tensor], rows: list[int], lengths_W: list[int]) -> dict[int, Tensor]:
         """States (T, D) of some rows of a batch, windows of the same length together."""
@@ -143,11 +152,12 @@ class EncoderCache:
         return encoded
 
     def _write(self, new: dict[bytes, Tensor]) -> None:
-        blobs = [(key, states_TD.contiguous().view(torch.uint8).numpy().tobytes()) for key, states_TD in new.items()]
+        states = {key: states_TD.contiguous().view(torch.uint8).numpy().tobytes() for key, states_TD in new.items()}
+        blobs = [(key, blob + check_sum(blob)) for key, blob in states.items()]
         self.database.execute("BEGIN IMMEDIATE")
         try:
             # Another process may have come first, with the same states.
-            self.database.executemany("INSERT OR IGNORE INTO states VALUES (?, ?)", blobs)
+            self.database.executemany("INSERT OR REPLACE INTO states VALUES (?, ?)", blobs)
             self.database.execute("COMMIT")
         except BaseException:
             if self.database.in_transaction:
@@ -168,3 +178,8 @@ def attach_cache(encoder: nn.Module, file: str | None) -> None:
     """
     if file is not None:
         EncoderCache(file, encoder).attach(encoder)
+
+
+def detach_cache(encoder: nn.Module) -> None:
+    """Undo `attach_cache`, whether or not there is a cache: the encoder answers by its weights again."""
+    encoder.__dict__.pop("forward", None)

@@ -1,5 +1,6 @@
 """Low-rank adapters (LoRA) on the encoder, with all that lies outside of it trained in full and saved with them."""
 
+import os
 from collections.abc import Iterator
 from copy import deepcopy
 from hashlib import sha256
@@ -170,7 +171,7 @@ def load_adapter(name_or_path: str | Path, revision: str | None = None, encoder:
     Raises:
         UserError: There is no such adapter or it is damaged, or its base encoder isn't to be had here or is another.
     """
-    name = str(name_or_path)
+    name = os.path.expanduser(name_or_path)
     try:
         revision = find_commit(name, revision)
         adapter = PeftConfig.from_pretrained(name, revision=revision)

@@ -7,6 +7,7 @@ from typing import Any
 import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from salience.modeling.explaining import CLOSING, SPACED_ENDS, UNSPACED_ENDS
 from salience.modeling.tokenizer_loading import PADDED_LENGTH
 
 PAD_TOKEN, UNKNOWN_TOKEN = "[PAD]", "[UNK]"  # ids 0 and 1
@@ -24,7 +25,7 @@ _WORDS = "|".join(
 )
 
 # Decoded tokens that end a sentence: a line break, or end marks, with quotes and brackets closing after them.
-_SENTENCE_END = re.compile(r"[^\w]*\n[^\w]*|\s*[.!?…。！？]+[\"'”’»)\]]*\s*")
+_SENTENCE_END = re.compile(rf"[^\w]*\n[^\w]*|\s*[{SPACED_ENDS}{UNSPACED_ENDS}]+[{CLOSING}]*\s*")
 
 
 class PreTrainedTokenizerFast(transformers.PreTrainedTokenizerFast):

@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 # Squared and summed over the texts of a batch, larger ones overflow in single precision.
 LARGEST_NUMBER = 1e15
+# Of labels to single precision, in standard deviations.
+LARGEST_ROUNDING = 1e-3
 
 
 def find_problem_type(parts: list[Part], separator: str | None, asked: str | None, where: str) -> str:
@@ -105,7 +107,13 @@ def encode_numbers(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
         too_large = f"is too large a number; scale the labels to at most {LARGEST_NUMBER:g}"
         reason = too_large if is_large else "is not a number, which regression needs"
         raise UserError(f"the label '{value}' in row {bad[0] + 1} of {where} {reason}")
-    return pa.chunked_array([pa.array(values.astype(np.float32))])
+    rounded = values.astype(np.float32)
+    if np.abs(values - rounded).max(initial=0) > LARGEST_ROUNDING * values.std() > 0:
+        raise UserError(
+            f"the labels of {where} lie so far from 0, for their differences, that single precision rounds these away; "
+            f"subtract a number near {values.mean():.3g} from all"
+        )
+    return pa.chunked_array([pa.array(rounded)])
 
 
 def _is_alone(part: Part) -> bool:

@@ -1,13 +1,16 @@
 """Outputs of programs that have a name only when they are whole."""
 
+import glob
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from salience.configuration.errors import UserError
-from salience.train.folder.output import check_own_folder, held
+from salience.model_cards.run_folder import LOCK_FILE
+from salience.train.folder.output import check_own_folder, held, is_claimed
 
 
 @contextmanager
@@ -47,12 +50,15 @@ def new_folder(output: str | None) -> Iterator[Path]:
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f"--output {output} exists; choose another folder, or move it away")
     check_own_folder(folder, "--output")
+    for killed in folder.parent.glob(f".{glob.escape(folder.name)}.*"):
+        if (killed / LOCK_FILE).is_file() and not is_claimed(killed):
+            shutil.rmtree(killed)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         place = tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.")
     except OSError as error:
         raise UserError(f"--output {output} can't be made: {error.strerror}") from error
-    with place:
+    with place, held(Path(place.name)):
         unfinished = Path(place.name, folder.name)
         unfinished.mkdir()
         yield unfinished

@@ -89,8 +89,9 @@ def run_plan(
     """
     tuning, training = arguments[2], arguments[3]
     flags = {name: value for name, value in changed_arguments(arguments).items() if name not in MAY_CHANGE}
-    # Checkpoints of adapters don't hold what these are trained beside.
-    weights = start.sha256 if start else base_fingerprint(model) if tuning.lora else ""
+    # Checkpoints of adapters don't hold what these are trained beside; a cache knows a frozen encoder by its weights.
+    keeps_encoder = tuning.lora or tuning.freeze_encoder
+    weights = start.sha256 if start else base_fingerprint(model) if keeps_encoder else ""
     plan = {
         "kind": "model",
         "arguments": tidy(without_secrets(flags)),
@@ -143,8 +144,20 @@ def start_or_resume(
                 "--resume_from_checkpoint last, or choose another folder"
             )
     check_shapes(checkpoint, model)
-    if is_first:  # checkpoints may have been moved here without it
+    if is_first:  # checkpoints may have been moved here
         write_json(folder / STARTED_FILE, plan)
+        if checkpoint != folder:
+            find_best(checkpoint)
+
+
+def find_best(checkpoint: Path) -> None:
+    """Let a checkpoint know where the best one lies: beside it, wherever they are now."""
+    state = read_json(checkpoint / STATE_FILE, WAY_OUT)
+    if (step := state.get("best_global_step")) is None:
+        return
+    best = str(checkpoint.with_name(f"checkpoint-{step}"))
+    if state.get("best_model_checkpoint") != best:
+        write_json(checkpoint / STATE_FILE, state | {"best_model_checkpoint": best})
 
 
 # Stands among the flags of runs that an earlier version began.

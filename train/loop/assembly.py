@@ -14,6 +14,7 @@ from transformers import (
 )
 
 from salience.configuration.errors import UserError
+from salience.configuration.families import names_a_run
 from salience.configuration.flags.parser import Arguments
 from salience.configuration.flags.training_arguments import SalienceTrainingArguments
 from salience.configuration.flags.tuning_arguments import TuningArguments
@@ -21,7 +22,7 @@ from salience.configuration.problem_types import REGRESSION
 from salience.model_cards.run_folder import ADAPTER_FOLDER
 from salience.modeling.encoders import pretrained_encoder
 from salience.modeling.salience_base import SaliencePreTrainedModel
-from salience.train.building.encoder_cache import attach_cache
+from salience.train.building.encoder_cache import attach_cache, detach_cache
 from salience.train.building.lora import add_adapters, encoder_of, save_merged
 from salience.train.data.load import TextData
 from salience.train.data.tokens import num_tokens
@@ -62,7 +63,8 @@ def settle_training(model: PreTrainedModel, arguments: Arguments, num_texts: int
     model_args, _, tuning, training = arguments
     if tuning.freeze_encoder:
         freeze_encoder(model, model_args.encoder_cache)
-    rate = None if pretrained_encoder(model) is not None else scratch_rate
+    is_new = model_args.encoder is None and not names_a_run(model_args.model)
+    rate = scratch_rate if is_new or pretrained_encoder(model) is None else None
     return choose_schedule(training, model, num_texts, rate, tuning.lora)
 
 
@@ -101,7 +103,6 @@ def make_trainer(
         text_weights=balancing_weights(data, statistics) if statistics and tuning.balanced_sampling else None,
         parts=texts.parts,
         adversarial_size=tuning.adversarial_size,
-        max_tokens_per_pass=training.max_tokens_per_pass,
         model=add_adapters(model, tuning) if tuning.lora else model,
         args=training,
         train_dataset=texts.splits["train"],
@@ -150,4 +151,6 @@ def save(trainer: SalienceTrainer, tuning: TuningArguments, model_args: Any) -> 
     trainer.accelerator.wait_for_everyone()  # several may write
     if is_first:
         saved(folder)
+    if tuning.freeze_encoder:
+        detach_cache(encoder_of(trained))
     return trained

@@ -17,7 +17,6 @@ from transformers.trainer_utils import EvalLoopOutput, PredictionOutput
 
 from salience.configuration.errors import UserError
 from salience.configuration.flags.training_arguments import SalienceTrainingArguments
-from salience.model_cards.card import write_card
 from salience.modeling.encoders import pretrained_encoder
 from salience.modeling.precision import hold_in_bfloat16
 from salience.modeling.ragged import give_back_free_memory
@@ -28,10 +27,6 @@ from salience.train.loop.adversarial import adversarial_step
 from salience.train.loop.cpu_attention import faster_attention
 from salience.train.loop.passes import joined, of_rows, rows_of_passes
 from salience.train.loop.sampling import DrawnParts, EpochSampler, StepBatches
-from salience.train.publish.push import push_run
-
-# Learned numbers that have no reason to be near zero.
-SCALARS = ("alpha_logit", "log_temperature", "end_mark_weight")
 
 
 class SalienceTrainer(Trainer):
@@ -42,7 +37,6 @@ class SalienceTrainer(Trainer):
         text_weights: See `EpochSampler`.
         parts: See `EpochSampler`.
         adversarial_size: See `adversarial.worst_changes`; 0 for plain training.
-        max_tokens_per_pass: See `passes.rows_of_passes`; 0 for one pass.
         arguments: Everything that `Trainer` takes.
     """
 
@@ -57,12 +51,10 @@ class SalienceTrainer(Trainer):
         text_weights: torch.Tensor | None = None,
         parts: DrawnParts | None = None,
         adversarial_size: float = 0.0,
-        max_tokens_per_pass: int = 0,
         **arguments: Any,
     ) -> None:
         self.lengths, self.text_weights, self.parts = lengths, text_weights, parts
         self.adversarial_size = adversarial_size
-        self.max_tokens_per_pass = max_tokens_per_pass
         self.cells_since_tidy = 0
         self.evaluated: dict[int, EvalLoopOutput] = {}  # by optimizer step: the last one's, and the best one's
         super().__init__(**arguments)
@@ -116,7 +108,7 @@ class SalienceTrainer(Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         """Forward and backward passes on a batch, and with `adversarial_size` on its worst change: the mean of both."""
-        rows = rows_of_passes(inputs, self.max_tokens_per_pass, self.accelerator)
+        rows = rows_of_passes(inputs, self.args.max_tokens_per_pass, self.accelerator)
         passes = [of_rows(inputs, each) for each in rows] if rows else [inputs]
         self.tidy_up(inputs["attention_mask"].numel())
         train = super().training_step
@@ -138,7 +130,7 @@ class SalienceTrainer(Trainer):
             num_cells: Of the batch that comes next.
         """
         self.cells_since_tidy += num_cells
-        if self.args.device.type == "cpu" and 0 < self.max_tokens_per_pass <= self.cells_since_tidy:
+        if self.args.device.type == "cpu" and 0 < self.args.max_tokens_per_pass <= self.cells_since_tidy:
             self.cells_since_tidy = 0
             give_back_free_memory()
 
@@ -156,7 +148,7 @@ class SalienceTrainer(Trainer):
     ) -> tuple[Any, Any, Any]:
         """Answers to a batch, pass by pass; arguments and result are those of `Trainer.prediction_step`."""
         predict = super().prediction_step
-        rows = rows_of_passes(inputs, self.max_tokens_per_pass, self.accelerator)
+        rows = rows_of_passes(inputs, self.args.max_tokens_per_pass, self.accelerator)
         if rows is None or prediction_loss_only:
             return predict(model, inputs, prediction_loss_only, ignore_keys)
         losses, answers, _ = zip(
@@ -222,7 +214,9 @@ class SalienceTrainer(Trainer):
         """Weights that decay: Trainer's choice without learned scalars; all of them for plain Adam (paper, 8.1)."""
         if self.optimizer_cls_and_kwargs is not None:
             return [name for name, _ in model.named_parameters()]
-        return [name for name in super().get_decay_parameter_names(model) if not name.endswith(SCALARS)]
+        # Single learned numbers have no reason to be near zero.
+        numbers = {name for name, weight in model.named_parameters() if weight.ndim == 0}
+        return [name for name in super().get_decay_parameter_names(model) if name not in numbers]
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         wanted = self.args.metric_for_best_model
@@ -277,24 +271,3 @@ class SalienceTrainer(Trainer):
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         """The Hub gets the finished model only (hub_strategy="end")."""
-
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Write our card, from the results files in `output_dir`."""
-        if self.is_world_process_zero():
-            write_card(self.args.output_dir)
-
-    def push_to_hub(  # type: ignore[override]  # returns an address, and takes what `push_folder` does
-        self, commit_message: str = "End of training", **options: Any
-    ) -> str | None:
-        """Push the finished run folder: weights, code, tokenizer, results and card.
-
-        Args:
-            commit_message: First line of the commit.
-            options: Of `push_folder`; what is not given comes from the `hub_` flags.
-
-        Returns:
-            Address of the commit, on the main process.
-        """
-        if not self.is_world_process_zero():
-            return None
-        return push_run(self.args, commit_message=commit_message, **options)

@@ -2,9 +2,10 @@
 
 import json
 import logging
+import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, Discussion, HfApi
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RevisionNotFoundError
@@ -64,7 +65,9 @@ def push_folder(
     Raises:
         UserError: the folder isn't finished, or the Hub refused or didn't answer; one sentence with the fix.
     """
-    folder = Path(folder)
+    if not isinstance(folder, str | Path):
+        raise UserError(f"the folder is a {type(folder).__name__}; name one")
+    folder = Path(os.path.expanduser(folder))
     contents = read_contents(folder, handler)
     if create_pr and revision:
         raise UserError("a pull request always goes to main: give --create_pr or --revision, not both")
@@ -173,23 +176,23 @@ class _Branch:
         return before | {"README.md": ""} == self.blobs() | {"README.md": ""}
 
 
-def push_run(training: "SalienceTrainingArguments", **options: Any) -> str:
+def push_run(training: "SalienceTrainingArguments") -> str:
     """Upload the run of these arguments, as their `hub_` flags say; returns the address of the commit.
 
     Args:
         training: `output_dir`, and where it goes.
-        options: Of `push_folder`; they win over the flags.
 
     Raises:
         UserError: See `push_folder`.
     """
     folder = Path(str(training.output_dir))
     name = training.hub_model_id or folder.resolve().name
-    flags: dict[str, Any] = {
-        "commit_message": "End of training",
-        "private": bool(training.hub_private_repo),
-        "revision": training.hub_revision,
-        "token": training.hub_token,
-        "handler": training.hub_handler,
-    }
-    return push_folder(folder, name, **(flags | options))
+    return push_folder(
+        folder,
+        name,
+        commit_message="End of training",
+        private=bool(training.hub_private_repo),
+        revision=training.hub_revision,
+        token=training.hub_token,
+        handler=training.hub_handler,
+    )

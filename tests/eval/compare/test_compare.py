@@ -3,6 +3,7 @@
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.image import imread
 from scipy.stats import binomtest
@@ -14,9 +15,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
 from salience.configuration.flags.data_arguments import DataArguments
+from salience.eval import UserError, compare_runs
 from salience.eval.cli import main
 from salience.eval.compare.page import MAX_NAME, write_figure
 from salience.eval.scores.prediction_files import read_predictions
+from salience.train import train_model
 from salience.train.data.load import load_splits
 from tests.helpers.toy import TOPICS, toy_texts, write_csv
 from tests.helpers.training import read, train
@@ -260,6 +263,19 @@ def test_missing_and_changed_data_are_one_sentence_and_can_be_named(home, tmp_pa
     assert not (tmp_path / "runs").exists()
     assert main([*command, *named, str(home / "data/test.csv")]) == 0
     assert (tmp_path / "runs/comparison/sparse/tfidf_complement_nb/run.json").exists()
+
+
+@pytest.mark.slow
+def test_runs_on_texts_in_memory_are_compared_with_these_texts(home, tmp_path, compared):
+    rows = {split: pd.read_csv(home / f"data/{split}.csv") for split in ("train", "test")}
+    flags = {"model": "lstm", "embedding_dim": 8, "hidden_dim": 8, "explained_texts": 0, "ngram_evidence": False}
+    run = train_model(**rows, max_steps=2, bf16=False, report_to="none", output_dir=str(tmp_path / "run"), **flags)
+    with pytest.raises(UserError, match="in Python, give texts in memory as then"):
+        compare_runs([run.folder], output_dir=str(tmp_path / "out"))
+    found = compare_runs([run.folder], **rows, output_dir=str(tmp_path / "out"))
+    expected = {row["name"]: row["accuracy"] for row in read(compared / "results/model_comparison.json")["rows"]}
+    accuracies = {row["name"]: row["accuracy"] for row in found["rows"] if row["kind"] == "sparse"}
+    assert accuracies == {name: expected[name] for name in BASELINES}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,10 @@
 import json
 from html.parser import HTMLParser
 
+import numpy as np
+import pandas as pd
 import pytest
+from transformers import AutoConfig
 
 from salience.configuration.errors import UserError
 from salience.configuration.terminal import harmless
@@ -229,3 +232,20 @@ def test_models_without_attention_say_so(tokenizer, tmp_path):
     run = folder_of("cnn", tokenizer, tmp_path / "run")
     with pytest.raises(UserError, match="no pooling_weights"):
         explain_texts(run, [TEXT], method="attention")
+
+
+def test_texts_are_any_list_and_a_class_has_a_name_or_a_number(tokenizer, tmp_path):
+    run = folder_of("attn_pool", tokenizer, tmp_path / "run")
+    expected = explain_texts(run, [TEXT], target="sports")
+    for texts in (pd.Series([TEXT]), np.array([TEXT]), (TEXT,)):
+        assert explain_texts(run, texts, target="sports") == expected
+    number = AutoConfig.from_pretrained(run).label2id["sports"]
+    assert explain_texts(run, [TEXT], target=number) == explain_texts(run, [TEXT], target=np.int64(number)) == expected
+    for wrong, told in (
+        ({"output": "page.html"}, "output is for the command line"),
+        ({"target": True}, "target = True is no class"),
+        ({"texts": None}, "texts are a NoneType, and must be a list of texts"),
+        ({"texts": {TEXT}}, "texts are a set, and must be a list of texts"),
+    ):
+        with pytest.raises(UserError, match=told):
+            explain_texts(**{"model": run, "texts": [TEXT], **wrong})

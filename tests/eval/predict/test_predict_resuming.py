@@ -12,6 +12,8 @@ import pytest
 
 from salience.eval import UserError, predict_files
 from salience.eval.predict.job import Job
+from salience.model_cards.files import TORN
+from salience.model_cards.run_folder import LOCK_FILE
 from salience.train.folder.record import versions
 from tests.helpers.paths import EVAL
 from tests.helpers.predicting import Stopped, files_of, many_texts, read_jsonl, save_model, stop_before, write_texts
@@ -48,6 +50,16 @@ def test_a_flag_that_is_left_out_is_another_one(run, tmp_path, monkeypatch):
         predict_files(run, tmp_path / "in.csv", tmp_path / "out.csv", **flags, text_separator=" / ")
     with pytest.raises(UserError, match="was begun with --text_separator / ;"):
         predict_files(run, tmp_path / "in.csv", tmp_path / "out.csv", **flags)
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out"])
+def test_a_kill_while_the_first_file_is_written_leaves_nothing_in_the_way(run, source, tmp_path, name):
+    folder = tmp_path / (".out.jsonl.parts" if name == "out.jsonl" else name)
+    folder.mkdir()
+    for left in (LOCK_FILE, f"{TORN}0123"):
+        (folder / left).touch()
+    assert predict_files(run, source, tmp_path / name, bf16=False, max_rejected=0.2).rows == 100
+    assert not folder.exists() or not list(folder.glob(f"{TORN}*"))
 
 
 def test_a_pattern_may_fit_the_parts_that_are_begun(run, tmp_path, monkeypatch, caplog):
@@ -107,7 +119,7 @@ def test_other_flags_model_or_input_do_not_go_on(run, source, tmp_path, monkeypa
     before = files_of(tmp_path / "out")
     for changed, told in (
         ({"rows_per_part": 10}, "was begun with --rows_per_part 15; give the same"),
-        ({"prefix": "my_"}, "was begun with --prefix"),
+        ({"prefix": "my_"}, "was begun with no --prefix"),
         ({"text_column": "other"}, "has no column 'other'"),
         ({"bf16": True}, "was begun with --bf16 false"),
     ):

@@ -1,6 +1,7 @@
 """The object that labels texts: columns in, columns out, wherever it is carried."""
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -156,6 +157,28 @@ def test_fewer_than_no_words_are_refused(run):
         Predictor(run, heaviest_words=-1)({"text": ["a"]})
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"bf16": "false"}, "--bf16 false is of the type str; give it as bool"),
+        ({"batch_size": "8"}, "--batch_size 8 is of the type str; give it as int"),
+        ({"heaviest_words": True}, "--heaviest_words True is of the type bool; give it as int"),
+        ({"prefix": None}, "--prefix None is of the type NoneType; give it as str"),
+        ({"model": 3}, "model is a int; name a folder or a Hub id"),
+    ],
+)
+def test_options_of_another_type_are_refused(run, options, told):
+    with pytest.raises(UserError, match=told):
+        Predictor(**{"model": run, **options})
+
+
+def test_the_folder_is_meant_that_lies_there_when_it_is_named(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(Path(run).parent)
+    predictor = Predictor(Path(run).name)
+    monkeypatch.chdir(tmp_path)
+    assert pickle.loads(pickle.dumps(predictor))({"text": ["a goal"]})["label"][0] is not None
+
+
 def test_a_model_that_is_not_there_is_told_when_it_is_first_asked(tmp_path):
     predictor = Predictor(tmp_path / "none")
     with pytest.raises(UserError, match="can't be loaded"):
@@ -175,6 +198,7 @@ def test_a_model_that_is_not_there_is_told_when_it_is_first_asked(tmp_path):
         ({"text": ["a", "b"], "id": [1]}, r"columns of several lengths \(2 in 'text', 1 in 'id'\)"),
         ({"text": np.array([["a", "b"]])}, "column 'text' holds ndarray, not text"),
         (pd.DataFrame([["a", 1, 2]], columns=["text", "id", "id"]), "the input has two columns 'id'"),
+        ({"text": pd.DataFrame({"text": ["a", "b"]})}, r"column 'text' is a data frame; give one column of it"),
     ],
 )
 def test_what_is_no_table_is_refused(run, given, told):

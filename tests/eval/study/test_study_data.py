@@ -101,6 +101,20 @@ def test_a_row_that_is_finished_is_not_compared_with_other_texts_either(tmp_path
     assert capsys.readouterr().err.splitlines()[-1] == OTHER_TEXTS.format(*"ba")
 
 
+def test_a_training_file_that_changed_is_told_before_the_next_cell(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    toy_csv(tmp_path)
+    study = "arguments: {train_file: train.csv, test_file: test.csv}\nseeds: [0]\nrows:\n  a: {model: tfidf_svm}\n"
+    (tmp_path / "rows.yaml").write_text(study)
+    assert main(["study", "rows.yaml", "--output_dir", "out"]) == 0
+    (tmp_path / "rows.yaml").write_text(f"{study}  b: {{model: tfidf_logistic}}\n")
+    lines = (tmp_path / "train.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "train.csv").write_text("".join(lines[:-4]))
+    assert main(["study", "rows.yaml", "--output_dir", "out"]) == 2
+    assert "out/cells/a/seed_0 had other texts by the same flags: files have changed" in capsys.readouterr().err
+    assert not (tmp_path / "out/cells/b/seed_0/run.json").exists()
+
+
 @pytest.mark.slow
 def test_texts_with_several_labels_are_studied(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

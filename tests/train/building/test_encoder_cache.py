@@ -11,9 +11,10 @@ from torch.testing import assert_close
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments
 from salience.configuration.flags.model_arguments import ModelArguments
+from salience.configuration.flags.parser import RecipeParser
 from salience.eval.baseline.models import run_sparse
 from salience.train import cli
-from salience.train.building.encoder_cache import EncoderCache
+from salience.train.building.encoder_cache import SUM_BYTES, EncoderCache
 from salience.train.data.load import load_splits
 from tests.helpers.tiny import TINY_MODELS, VOCAB_SIZE
 from tests.helpers.toy import toy_csv
@@ -112,6 +113,9 @@ def test_runs_with_a_cache_repeat_bitwise_and_read_each_text_once(tmp_path, enco
     assert count_reads() == windows
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("first", "second")]
     assert weights[0] == weights[1]
+    words = ["--output_dir", tmp_path / "third", *QUIET, *flags, "--encoder_cache", cache]
+    model = cli.train_run(RecipeParser().parse([str(word) for word in words]), ["train.py"]).model
+    assert "forward" not in model.encoder.__dict__ and count_reads() == windows
     results = [read(tmp_path / name / "test_results.json") for name in ("plain", "first")]
     assert results[0]["test_loss"] == pytest.approx(results[1]["test_loss"], abs=1e-3)
     with closing(sqlite3.connect(cache)) as database:
@@ -191,4 +195,14 @@ def test_states_take_the_bytes_of_the_precision_in_which_they_are_computed(dtype
     assert torch.equal(first, second)
     assert_close(first, expected * inputs["attention_mask"][:, :, None], atol=0.05, rtol=0)
     (blob,) = cache.database.execute("SELECT states FROM states").fetchone()
-    assert len(blob) == size * int(inputs["attention_mask"].sum()) * cache.width
+    assert len(blob) == size * int(inputs["attention_mask"].sum()) * cache.width + SUM_BYTES
+
+
+def test_an_entry_that_was_damaged_is_asked_for_again(tmp_path, count_reads):
+    encoder, inputs = TINY_MODELS["attn_pool"]().encoder.eval(), batch()
+    cache = EncoderCache(str(tmp_path / "cache.sqlite"), encoder)
+    expected, reads = cache.states(**inputs), count_reads()
+    cache.database.execute("UPDATE states SET states = zeroblob(length(states)) WHERE rowid = 1")
+    cache.database.execute("UPDATE states SET states = substr(states, 1, 7) WHERE rowid = 2")
+    for _ in range(2):
+        assert torch.equal(cache.states(**inputs), expected) and count_reads() == reads + 2

@@ -108,9 +108,9 @@ def test_any_text_gets_ids(text):
 
 
 def test_sentence_ends_of_a_word_vocabulary():
-    tokenizer = build_word_tokenizer(["Why? No! Well… 3.14. 好。！？\n ) , ; 's ["], min_frequency=1)
+    tokenizer = build_word_tokenizer(["Why? No! Well… 3.14. 好。！？ न। ع؟ ے۔\n ) , ; 's ["], min_frequency=1)
     ends = set(tokenizer.convert_ids_to_tokens(sentence_end_ids(tokenizer)))
-    assert ends == {"?", "!", "…", ".", "。", "！", "？", "\n"}
+    assert ends == {"?", "!", "…", ".", "。", "！", "？", "।", "؟", "۔", "\n"}
 
 
 def test_sentence_ends_of_wordpiece():

@@ -122,6 +122,8 @@ def test_hub_data_sets_are_read_as_files_are(tmp_path, monkeypatch):
         from_rows("large", {"text": texts, "label": [1e20, 2e20] * 10})
     with pytest.raises(UserError, match="is too large a number"):
         from_rows("numbers", {"text": texts, "label": [0.5, 1e39] * 10})
+    with pytest.raises(UserError, match="single precision rounds these away; subtract a number near 1.7e"):
+        from_rows("times", {"text": texts, "label": [1.7e9 + 0.25, 1.7e9 + 20.25] * 10})
 
 
 CELLS = {

@@ -18,6 +18,7 @@ from salience.train.folder.output import (
     check_writable,
     checkpoints,
     claimed,
+    held,
     holds_model,
     is_claimed,
     start,
@@ -307,3 +308,14 @@ def test_a_new_folder_is_whole_or_not_there(tmp_path):
         (tmp_path / "b").mkdir()
         (tmp_path / "b" / "theirs").touch()
     assert sorted(each.name for each in tmp_path.iterdir()) == ["b", "empty", "link"]
+
+
+def test_what_a_kill_left_of_a_new_folder_is_removed_and_what_is_at_work_stays(tmp_path):
+    for name in (".b.killed", ".b.at_work", ".b.of_a_user"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    (tmp_path / ".b.killed" / LOCK_FILE).touch()
+    with held(tmp_path / ".b.at_work"), new_folder(str(tmp_path / "b")) as folder:
+        (folder / "a").touch()
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".b.at_work", ".b.of_a_user", "b"]
+    assert [each.name for each in (tmp_path / "b").iterdir()] == ["a"]

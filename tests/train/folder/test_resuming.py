@@ -15,12 +15,13 @@ from salience.train import cli
 from salience.train.folder.hub_files import hub_files
 from salience.train.folder.marked import SAVING_FOLDER
 from salience.train.folder.output import checkpoints, claimed, holds_model
+from salience.train.folder.resuming import find_best
 from salience.train.loop.trainer import SalienceTrainer
 from salience.train.publish.contents import read_contents
 from tests.helpers.slow import others_slow
 from tests.helpers.tiny import save_tiny_encoder
 from tests.helpers.toy import toy_csv
-from tests.helpers.training import COUNTS, QUIET, train
+from tests.helpers.training import COUNTS, QUIET, read, train
 
 TINY = ["--model", "lstm", "--embedding_dim", "8", "--hidden_dim", "8", "--num_train_epochs", "2"]
 RESUME = ["--resume_from_checkpoint", "last"]
@@ -277,6 +278,25 @@ def test_a_best_checkpoint_that_is_gone_is_refused(copy, data, capsys):
     assert "the best so far, is gone: put it back, or start" in refusal(copy, [*TINY, *data, *RESUME], capsys)
 
 
+def test_the_best_checkpoint_is_found_where_a_run_was_moved(copy, data):
+    state = checkpoints(copy)[-1] / "trainer_state.json"
+    before = read(state)
+    assert Path(before["best_model_checkpoint"]).parent != copy
+    train(copy, *TINY, *data, *RESUME)
+    after = read(copy / "trainer_state.json")
+    assert after["best_global_step"] == before["best_global_step"]
+    assert Path(after["best_model_checkpoint"]) == copy / f"checkpoint-{before['best_global_step']}"
+
+
+def test_a_frozen_encoder_must_be_what_it_was(data, tmp_path, encoder_folder, capsys):
+    encoder = shutil.copytree(encoder_folder, tmp_path / "encoder")
+    tiny = ["--encoder", str(encoder), "--freeze_encoder", "true", "--num_train_epochs", "2"]
+    run = stop(tmp_path / "run", data, "evaluate", tiny=tiny)
+    weights = load_file(encoder / "model.safetensors")
+    save_file({name: weight + 1 for name, weight in weights.items()}, encoder / "model.safetensors", {"format": "pt"})
+    assert "holds a run with another model" in refusal(run, [*tiny, *data, *RESUME], capsys)
+
+
 HIGHEST = ["--metric_for_best_model", "f1_macro"]
 
 
@@ -291,6 +311,7 @@ def early(data, tmp_path_factory):
 def test_states_of_something_else_are_refused(early, data, tmp_path, capsys, name, content):
     copy = shutil.copytree(early, tmp_path / "run")
     last = max(copy.glob("checkpoint-*"), key=lambda path: int(path.name.removeprefix("checkpoint-")))
+    find_best(last)  # is done before the files are looked at that torch has written
     torch.save(content, last / name)
     if name == "scheduler.pt" and isinstance(content, dict):  # torch takes any dictionary
         return

@@ -204,11 +204,10 @@ def trained_weights(folder, tokenizer, loss, batch_size, accumulation, smoothing
         output_dir=str(folder), num_train_epochs=1, max_steps=1, per_device_train_batch_size=batch_size,
         gradient_accumulation_steps=accumulation, optim="sgd", learning_rate=0.1, lr_scheduler_type="constant",
         max_grad_norm=1e9, eval_strategy="no", save_strategy="no", load_best_model_at_end=False, report_to="none",
-        bf16=False, use_cpu=True, label_smoothing_factor=smoothing, disable_tqdm=True,
+        bf16=False, use_cpu=True, label_smoothing_factor=smoothing, disable_tqdm=True, max_tokens_per_pass=passes,
     )  # fmt: skip
     trainer = SalienceTrainer(
         adversarial_size=adversarial_size,
-        max_tokens_per_pass=passes,
         model=AttnPoolForSequenceClassification(config),
         args=arguments,
         train_dataset=datasets.Dataset.from_dict({"input_ids": ids, "labels": TEXT_LABELS}),

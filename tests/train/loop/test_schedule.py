@@ -26,6 +26,7 @@ def test_few_texts_are_read_more_often(texts, epochs):
         (["--model", "attn_pool", "--encoder", "ENCODER", "--freeze_encoder", "true"], 1e-3),
         (["--model", "attn_pool", "--encoder", "ENCODER", "--lora", "true"], 1e-3),
         (["--model", "cnn", "--embedding_dim", "8", "--num_filters", "4"], 1e-3),
+        (["--model", "transformer"], 5e-4),
         (["--model", "attn_pool", "--encoder", "ENCODER", "--learning_rate", "0.5"], 0.5),
     ],
 )

@@ -148,6 +148,11 @@ def _to_arrow(values: Any, name: str, where: str) -> pa.ChunkedArray:
     if isinstance(values, str | bytes | set | frozenset | Mapping):
         kind = type(values).__name__
         raise UserError(f"column '{name}' of '{where}' is a {kind}, which isn't one value for each text; give a list")
+    if isinstance(values, pd.DataFrame):  # as a list it would be the names of its columns
+        raise UserError(
+            f"column '{name}' of '{where}' is a data frame; give one column of it, as in frame['{name}'], or the whole "
+            "frame with text_column and label_column"
+        )
     try:
         values = _plain_values(values)
         if getattr(values, "ndim", 1) > 1:
