@@ -28,10 +28,10 @@ from salience.eval.baseline.models import (
     BASELINES,
     OF_SEVERAL_LABELS,
     THRESHOLD_FLAGS,
-    SparseRun,
+    BaselineRun,
     baseline_flags,
     baseline_kind,
-    run_sparse,
+    run_baseline,
 )
 from salience.eval.scores.label_thresholds import fit_label_thresholds, tell_label_thresholds
 from salience.eval.scores.metrics import compute_scores
@@ -80,7 +80,7 @@ def main(argv: list[str]) -> None:
     command = ["eval.py", "baseline", *argv]
     with claimed(folder, baseline_kind(name)):
         data = load_splits(data_args)
-        make_sparse_run(name, data, folder, command, training.seed, data_args, tuning, started, model_args)
+        make_baseline_run(name, data, folder, command, training.seed, data_args, tuning, started, model_args)
     split = "test" if "test" in data.splits else "validation"
     print(f"run      {folder}\n{score_line(split, read_results(folder, split))}")
 
@@ -97,7 +97,7 @@ def tell_idle(name: str, given: Iterable[str]) -> None:
         logger.warning("%s has no use for --%s; texts are read whole", name, ", --".join(idle))
 
 
-def make_sparse_run(
+def make_baseline_run(
     name: str,
     data: TextData,
     folder: Path,
@@ -112,7 +112,7 @@ def make_sparse_run(
 
     Args:
         name: One of `BASELINES`.
-        data: See `run_sparse`.
+        data: See `run_baseline`.
         folder: Is `claimed`.
         command: The words that make this run again.
         seed: For the record; these baselines draw nothing from it.
@@ -122,10 +122,10 @@ def make_sparse_run(
         model_args: See `build_baseline`.
 
     Raises:
-        UserError: See `run_sparse`.
+        UserError: See `run_baseline`.
     """
     started = started or datetime.now(timezone.utc)
-    run = run_sparse(name, data, model_args)
+    run = run_baseline(name, data, model_args)
     encoder = model_args.base_model or public_name(model_args.encoder) if name in FROZEN_MODELS else None
     start(folder, {"kind": baseline_kind(name), "family": name})
     write_json(folder / TRAIN_RESULTS_FILE, {"train_runtime": round(run.fit_seconds, 4)})
@@ -153,11 +153,11 @@ def make_sparse_run(
     (folder / STARTED_FILE).unlink()
 
 
-def predictions_of(run: SparseRun, data: TextData, tuning: TuningArguments) -> dict[str, Predictions]:
+def predictions_of(run: BaselineRun, data: TextData, tuning: TuningArguments) -> dict[str, Predictions]:
     """A baseline's answers to each held-out split, with several labels by thresholds fitted on validation.
 
     Args:
-        run: What `run_sparse` gave.
+        run: What `run_baseline` gave.
         data: Its data.
         tuning: Whether thresholds are fitted, and to what.
     """

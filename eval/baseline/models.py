@@ -73,7 +73,7 @@ def baseline_kind(name: str) -> str:
     return "sparse" if name in SPARSE_MODELS else "frozen"
 
 
-class SparseRun(NamedTuple):
+class BaselineRun(NamedTuple):
     """What a baseline answered, and what it cost."""
 
     logits: dict[str, np.ndarray]  # split -> (N, C)
@@ -119,7 +119,7 @@ def _of_one_label(name: str, model_args: Any) -> Pipeline:
     )
 
 
-def run_sparse(name: str, data: TextData, model_args: Any = None) -> SparseRun:
+def run_baseline(name: str, data: TextData, model_args: Any = None) -> BaselineRun:
     """Fit a baseline on the training texts, and let it classify the held-out ones.
 
     Args:
@@ -152,7 +152,7 @@ def run_sparse(name: str, data: TextData, model_args: Any = None) -> SparseRun:
             texts = list(data.splits[split]["text"])
             logits[split] = _label_scores(model, texts, labels) if several else _class_scores(model, texts, data)
             seconds[split] = time.perf_counter() - started
-    return SparseRun(logits, fit_seconds, seconds, _num_weights(model))
+    return BaselineRun(logits, fit_seconds, seconds, _num_weights(model))
 
 
 def tell_constant_labels(labels: np.ndarray, names: list[str]) -> None:

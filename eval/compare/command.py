@@ -45,7 +45,7 @@ from salience.configuration.flags.parser import RecipeParser
 from salience.configuration.flags.rule_kinds import refuse_idle
 from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.configuration.problem_types import MULTI_LABEL, REGRESSION
-from salience.eval.baseline.command import make_sparse_run
+from salience.eval.baseline.command import make_baseline_run
 from salience.eval.baseline.models import OF_SEVERAL_LABELS, THRESHOLD_FLAGS
 from salience.eval.compare.output import check_out, write
 from salience.eval.compare.page import text_table
@@ -219,5 +219,5 @@ def made_baselines(runs: Sequence[Run], out: Path, flags: Sequence[str], memory:
         for name in tqdm(missing, desc="TF-IDF baselines"):
             command = ["eval.py", "baseline", name, *tokens, f"--seed={seed}", f"--output_dir={folders[name]}"]
             with claimed(folders[name], "sparse"):
-                make_sparse_run(name, data, folders[name], command, seed, data_args, tuning)
+                make_baseline_run(name, data, folders[name], command, seed, data_args, tuning)
     return [read_run(folder) for folder in folders.values()]

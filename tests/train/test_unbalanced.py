@@ -13,7 +13,7 @@ from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments
 from salience.configuration.flags.model_arguments import ModelArguments
 from salience.eval.baseline.frozen import LOGISTIC, frozen_vectors
-from salience.eval.baseline.models import run_sparse
+from salience.eval.baseline.models import run_baseline
 from salience.eval.baseline.prior_correction import PriorCorrectedLogistic
 from salience.eval.cli import main
 from salience.eval.scores.prediction_files import read_predictions
@@ -126,7 +126,7 @@ def test_vectors_are_means_over_tokens_whatever_the_batch(folder):
 def test_frozen_baselines_answer_what_scikit_learn_does(folder, name):
     data = load(folder, minority_labels=["culture"], minority_ratio=4)
     encoder = str(folder / "encoder")
-    run = run_sparse(name, data, ModelArguments(encoder=encoder))
+    run = run_baseline(name, data, ModelArguments(encoder=encoder))
     vectors = frozen_vectors(encoder)
     scaler = StandardScaler()
     features = scaler.fit_transform(vectors.transform(data.splits["train"]["text"][:]))
@@ -144,10 +144,10 @@ def test_frozen_baselines_answer_what_scikit_learn_does(folder, name):
 
 def test_frozen_baselines_need_an_encoder_and_smote_needs_neighbours(folder):
     with pytest.raises(UserError, match="frozen_smote needs --encoder"):
-        run_sparse("frozen_smote", load(folder))
+        run_baseline("frozen_smote", load(folder))
     rare = load(folder, minority_labels=["culture"], minority_ratio=40)
     with pytest.raises(UserError, match="frozen_smote can't be fitted on these training texts"):
-        run_sparse("frozen_smote", rare, ModelArguments(encoder=str(folder / "encoder")))
+        run_baseline("frozen_smote", rare, ModelArguments(encoder=str(folder / "encoder")))
 
 
 def test_group_scores_are_means_over_their_classes():

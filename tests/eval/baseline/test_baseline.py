@@ -13,7 +13,7 @@ from salience.configuration.errors import UserError
 from salience.configuration.flags.model_arguments import ModelArguments
 from salience.configuration.flags.tuning_arguments import TuningArguments
 from salience.eval.baseline.command import predictions_of
-from salience.eval.baseline.models import SPARSE_MODELS, build_baseline, run_sparse
+from salience.eval.baseline.models import SPARSE_MODELS, build_baseline, run_baseline
 from salience.eval.baseline.prior_correction import PriorCorrectedLogistic
 from salience.eval.cli import main
 from salience.eval.scores.label_thresholds import fit_label_thresholds
@@ -64,7 +64,7 @@ def noisy_data(num_labels=3, problem_type="single_label_classification"):
 def test_answers_are_those_of_scikit_learn(name, num_labels):
     data = noisy_data(num_labels)
     model = BY_HAND[name]().fit(data.splits["train"]["text"][:], data.splits["train"]["labels"][:])
-    run = run_sparse(name, data)
+    run = run_baseline(name, data)
     for each in ("validation", "test"):
         expected = model.predict(data.splits[each]["text"][:])
         assert run.logits[each].shape == (len(expected), num_labels)
@@ -79,21 +79,21 @@ def test_every_baseline_has_its_reference():
 @pytest.mark.parametrize("name", SPARSE_MODELS)
 def test_a_second_fit_gives_the_same_scores(name):
     data = noisy_data()
-    first, second = run_sparse(name, data), run_sparse(name, data)
+    first, second = run_baseline(name, data), run_baseline(name, data)
     assert np.array_equal(first.logits["test"], second.logits["test"])
 
 
 def test_a_class_without_training_texts_is_never_answered():
     data = noisy_data()
     data.splits["train"] = data.splits["train"].filter(lambda row: row["labels"] != 1)
-    run = run_sparse("tfidf_svm", data)
+    run = run_baseline("tfidf_svm", data)
     assert run.logits["test"].shape == (40, 3)
     assert set(run.logits["test"].argmax(1)) == {0, 2}
 
 
 def test_numbers_are_refused():
     with pytest.raises(UserError, match="regression"):
-        run_sparse("tfidf_svm", noisy_data(problem_type="regression"))
+        run_baseline("tfidf_svm", noisy_data(problem_type="regression"))
 
 
 def data_of_several(kept=(0, 1, 2), in_training=lambda labels: labels):
@@ -115,7 +115,7 @@ def data_of_several(kept=(0, 1, 2), in_training=lambda labels: labels):
 )
 def test_each_of_several_labels_is_a_classifier_of_scikit_learn(name, kept):
     data = data_of_several(kept)
-    run = run_sparse(name, data)
+    run = run_baseline(name, data)
     train, test = data.splits["train"], data.splits["test"]
     for number, _ in enumerate(kept):
         is_given = [int(labels[number]) for labels in train["labels"]]
@@ -126,7 +126,7 @@ def test_each_of_several_labels_is_a_classifier_of_scikit_learn(name, kept):
 
 def test_labels_may_be_found_by_the_vectors_of_a_frozen_encoder(encoder_folder):
     data, arguments = data_of_several(), ModelArguments(model="attn_pool", encoder=str(encoder_folder))
-    run = run_sparse("frozen_logistic", data, arguments)
+    run = run_baseline("frozen_logistic", data, arguments)
     model = build_baseline("frozen_logistic", "single_label_classification", arguments)
     is_given = [int(labels[0]) for labels in data.splits["train"]["labels"]]
     expected = model.fit(data.splits["train"]["text"][:], is_given).decision_function(data.splits["test"]["text"][:])
@@ -138,7 +138,7 @@ def test_labels_may_be_found_by_the_vectors_of_a_frozen_encoder(encoder_folder):
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_labels_of_no_or_all_training_texts_are_answered_so(kept, value, caplog):
     data = data_of_several(kept, in_training=lambda labels: [*labels[:-1], value])
-    found = predictions_of(run_sparse("tfidf_svm", data), data, TuningArguments())
+    found = predictions_of(run_baseline("tfidf_svm", data), data, TuningArguments())
     assert 0 < found["validation"].truths[:, -1].mean() < 1
     for predictions in found.values():
         assert (predictions.answers[:, -1] == bool(value)).all()
@@ -148,7 +148,7 @@ def test_labels_of_no_or_all_training_texts_are_answered_so(kept, value, caplog)
 
 def test_thresholds_of_several_labels_are_fitted_on_validation():
     data = data_of_several()
-    run = run_sparse("tfidf_logistic", data)
+    run = run_baseline("tfidf_logistic", data)
     found = predictions_of(run, data, TuningArguments())
     expected = fit_label_thresholds(found["validation"])
     assert found["test"].label_thresholds == expected == found["validation"].label_thresholds
@@ -163,14 +163,14 @@ def test_baselines_for_one_class_refuse_several(name):
     with pytest.raises(
         UserError, match=f"{name} needs exactly one class for each text; for several take one of tfidf_svm"
     ):
-        run_sparse(name, data_of_several())
+        run_baseline(name, data_of_several())
 
 
 def test_texts_without_a_word_are_refused():
     data = noisy_data()
     data.splits["train"] = data.splits["train"].map(lambda row: {"text": ""})
     with pytest.raises(UserError, match="tfidf_svm can't be fitted"):
-        run_sparse("tfidf_svm", data)
+        run_baseline("tfidf_svm", data)
 
 
 def test_command_writes_the_files_of_a_run(tmp_path, capsys, caplog):

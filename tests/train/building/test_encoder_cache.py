@@ -12,7 +12,7 @@ from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments
 from salience.configuration.flags.model_arguments import ModelArguments
 from salience.configuration.flags.parser import RecipeParser
-from salience.eval.baseline.models import run_sparse
+from salience.eval.baseline.models import run_baseline
 from salience.train import cli
 from salience.train.building.encoder_cache import SUM_BYTES, EncoderCache
 from salience.train.data.load import load_splits
@@ -126,9 +126,9 @@ def test_frozen_baselines_use_it(tmp_path, encoder_folder, count_reads):
     train_file, test_file = toy_csv(tmp_path)[1::2]
     data = load_splits(DataArguments(train_file=str(train_file), test_file=str(test_file), validation_size=0.2))
     arguments = ModelArguments(encoder=str(encoder_folder), encoder_cache=str(tmp_path / "cache.sqlite"))
-    first = run_sparse("frozen_logistic", data, arguments)
+    first = run_baseline("frozen_logistic", data, arguments)
     windows = count_reads()
-    second = run_sparse("frozen_logistic_prior", data, arguments)
+    second = run_baseline("frozen_logistic_prior", data, arguments)
     assert 0 < windows == count_reads()
     assert first.logits["test"].shape == second.logits["test"].shape
 
