@@ -86,7 +86,7 @@ def test_what_is_lost_comes_with_its_interval():
     assert (found["lost_low"], found["lost_high"]) == pytest.approx((8 / 102 - within, 8 / 102 + within))
     same = compared("model.onnx", 1, (before, 1.0), before, np.zeros(100, int), Deciding)
     assert -0.03 < same["lost_low"] < same["lost"] == 0 < same["lost_high"] < 0.03
-    assert "8.00 (1.08 to 14.61)" in table([{**found, "file": "torch", "lost": None}, found])
+    assert "8.00 (1.08 to 14.60)" in table([{**found, "file": "torch", "lost": None}, found])
 
 
 def answers_of_graph(run):
