@@ -98,8 +98,12 @@ class Field:
         return Outcome(result, usage.ru_utime + usage.ru_stime, self._failure(process.returncode, result, log))
 
     def _environment(self, contestant: Contestant) -> dict[str, str]:
-        """For peers without what our programs set for themselves: see `calm_threads`."""
+        """For peers without what our programs set for themselves: see `calm_threads`.
+
+        Python may keep what it compiles of a model's code, as it does of libraries when they are installed.
+        """
         environment = {**os.environ, "HF_MODULES_CACHE": str(self.folder / "modules")}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         if contestant.worker != OURS and environment.get(CALM[0]) == CALM[1]:
             del environment[CALM[0]]
         return environment

@@ -1,11 +1,13 @@
 """Data that a study can't compare is refused before the first cell is trained."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from salience.eval.cli import main
 from salience.eval.scores.prediction_files import read_predictions
+from salience.eval.study.file import read_study
 from tests.helpers.toy import toy_csv
 from tests.helpers.toy_study import write_study
 
@@ -106,6 +108,9 @@ def test_a_training_file_that_changed_is_told_before_the_next_cell(tmp_path, mon
     toy_csv(tmp_path)
     study = "arguments: {train_file: train.csv, test_file: test.csv}\nseeds: [0]\nrows:\n  a: {model: tfidf_svm}\n"
     (tmp_path / "rows.yaml").write_text(study)
+    (cell,) = read_study("rows.yaml", {}).cells(Path("out"))
+    cell.prepare()
+    assert main(["baseline", "tfidf_svm", str(cell.recipe_file)]) == 0
     assert main(["study", "rows.yaml", "--output_dir", "out"]) == 0
     (tmp_path / "rows.yaml").write_text(f"{study}  b: {{model: tfidf_logistic}}\n")
     lines = (tmp_path / "train.csv").read_text().splitlines(keepends=True)
