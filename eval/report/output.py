@@ -1,6 +1,7 @@
 """The files of a report: where they go, and that they get there as a whole or not at all."""
 
 import csv
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from salience.model_cards.card import make_card, without_report, write_card
 from salience.model_cards.files import write_json
 from salience.model_cards.run_folder import CARD_FILE, FAILURES_FILE, RELIABILITY_FILE, REPORT_FILE, REPORT_FOLDER
 from salience.train.folder.output import check_places
+
+logger = logging.getLogger(__name__)
 
 PAGE_FILE = "report.html"
 DOUBTS_FILE = "doubtful_labels.csv"
@@ -81,6 +84,8 @@ def write(
     if card:
         (card.parent / RELIABILITY_FILE).write_bytes(pictures["reliability"])
         write_card(card.parent)
+    elif left := card_beside(run, out):
+        logger.warning("%s isn't as it was written, or its folder has another name: the report isn't put into it", left)
     mark.unlink()
 
 
@@ -119,13 +124,18 @@ def untouched_card(run: Run | None, out: Path) -> Path | None:
 
     An edit within its section on a report doesn't count: that section is of an earlier report, and is replaced.
     """
-    if run is None or out.resolve() != (run.folder / REPORT_FOLDER).resolve():
-        return None
-    card = run.folder / CARD_FILE
-    if not card.is_file():
+    card = card_beside(run, out)
+    if run is None or card is None:
         return None
     ours, found = str(make_card(run.folder)), read_card(card)
     return card if without_report(found) == without_report(ours) else None
+
+
+def card_beside(run: Run | None, out: Path) -> Path | None:
+    """The card of the run in whose folder a report is; None where there is none."""
+    if run is None or out.resolve() != (run.folder / REPORT_FOLDER).resolve():
+        return None
+    return card if (card := run.folder / CARD_FILE).is_file() else None
 
 
 def has_figure(card: Path) -> bool:

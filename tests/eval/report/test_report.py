@@ -177,7 +177,7 @@ def test_a_report_is_never_overwritten(report, capsys):
 
 
 @pytest.mark.parametrize("edit", others_slow([b"", b"\nCaf\xe9\n"]))
-def test_another_report_is_told_unless_the_card_was_edited(edit, report, home):
+def test_another_report_is_told_unless_the_card_was_edited(edit, report, home, caplog):
     card, kept = home / "run/README.md", report[0].rename(home / "kept")
     ours = card.read_text(encoding="utf-8")
     old = ours.replace("Expected calibration error", "Of a report before").encode() + edit
@@ -185,6 +185,7 @@ def test_another_report_is_told_unless_the_card_was_edited(edit, report, home):
     try:
         assert main(["report", "--model", "run", "--num_documents", "12", "--num_explained", "5"]) == 0
         assert card.read_bytes() == (old if edit else str(make_card(home / "run")).encode())
+        assert ("the report isn't put into it" in caplog.text) == bool(edit)
     finally:
         card.write_text(ours, encoding="utf-8")
         shutil.rmtree(report[0], ignore_errors=True)
