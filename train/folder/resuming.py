@@ -31,6 +31,8 @@ from salience.train.folder.record import changed_arguments
 from salience.train.folder.redaction import tidy, without_secrets
 
 MAY_CHANGE = {
+    # at which commit a data set of the Hub is: its texts are compared
+    "dataset_revision",
     # where the run is, and what it is called
     "output_dir", "resume_from_checkpoint", "base_model", "data_name", "language", "license", "run_name", "project",
     # how fast it goes, and on what: their product, the batch of a step, is compared
@@ -160,8 +162,8 @@ def find_best(checkpoint: Path) -> None:
         write_json(checkpoint / STATE_FILE, state | {"best_model_checkpoint": best})
 
 
-# Stands among the flags of runs that an earlier version began.
-NO_FLAG = "files_flag"
+# Stand among the flags of runs that an earlier version began, and aren't compared.
+OF_EARLIER_RUNS = {"files_flag", "dataset_revision"}
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], may_change: Set[str] = frozenset()) -> list[str]:
@@ -173,7 +175,7 @@ def differences(before: dict[str, Any], now: dict[str, Any], may_change: Set[str
         may_change: Flags that aren't compared.
     """
     ours, theirs = now["arguments"], before["arguments"]
-    names = sorted({*ours, *theirs} - {NO_FLAG} - may_change)
+    names = sorted({*ours, *theirs} - OF_EARLIER_RUNS - may_change)
     flags = [f"--{name}" for name in names if ours.get(name) != theirs.get(name)]
     texts, read = now["texts"], before["texts"]
     splits = [f"{split} texts" for split in {**texts, **read} if texts.get(split) != read.get(split)]

@@ -4,6 +4,7 @@ import pytest
 
 from salience.model_cards.files import read_json
 from salience.train import cli
+from salience.train.folder.resuming import differences
 from tests.helpers.toy import toy_csv
 from tests.helpers.training import QUIET, train
 
@@ -32,3 +33,9 @@ def test_until_the_model_is_saved(tmp_path, capsys):
     assert read_json(tmp_path / "run/run.json")["arguments"]["target_accuracy"] == 0.5
     config = read_json(tmp_path / "run/config.json")
     assert config["review_threshold"] is not None and config["prior_correction"] is not None
+
+
+def test_a_data_set_is_compared_by_its_texts_and_not_by_its_commit():
+    before = {"arguments": {"dataset_revision": "main"}, "texts": {"train": "a"}, "batch of a step": 8, "model": "m"}
+    assert differences(before, before | {"arguments": {}}) == []
+    assert differences(before, before | {"arguments": {}, "texts": {"train": "b"}}) == ["train texts"]
