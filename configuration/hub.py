@@ -52,7 +52,7 @@ def find_commit(name: str, revision: str | None = None, repo_type: str = "model"
 
     Raises:
         OSError: There is no such repository or revision, or neither an answer nor a copy; says which.
-        ValueError: It can't be a Hub id.
+        ValueError: It can't be a Hub id, or what answers is no Hub.
     """
     if Path(name).is_dir():
         return None
@@ -65,8 +65,7 @@ def find_commit(name: str, revision: str | None = None, repo_type: str = "model"
     if constants.HF_HUB_OFFLINE:
         return _cached_commit(name, revision, repo_type, "HF_HUB_OFFLINE is set, and there is no copy in the cache")
     try:
-        timeout = constants.HF_HUB_ETAG_TIMEOUT
-        commit = HfApi().repo_info(name, revision=wanted, repo_type=repo_type, timeout=timeout).sha
+        return _commit_by_request(name, wanted, repo_type)
     except RevisionNotFoundError as error:
         raise OSError(f"it has no branch, tag or commit {wanted}") from error
     except CONNECTION_ERRORS as error:
@@ -78,8 +77,17 @@ def find_commit(name: str, revision: str | None = None, repo_type: str = "model"
             raise OSError(f"{endpoint} has no {repo_type} of this name, or {private}") from error
         fails = f"fails (status {status})" if status else "doesn't answer"
         return _cached_commit(name, revision, repo_type, f"{endpoint} {fails}, and there is no copy in the cache")
+
+
+def _commit_by_request(name: str, revision: str, repo_type: str) -> str:
+    """The commit as the Hub says it; ValueError where what answers is no Hub."""
+    try:
+        timeout = constants.HF_HUB_ETAG_TIMEOUT
+        commit = HfApi().repo_info(name, revision=revision, repo_type=repo_type, timeout=timeout).sha
+    except (KeyError, TypeError):
+        commit = None
     if commit is None:
-        raise OSError(f"{endpoint} answers without a commit: check HF_ENDPOINT")
+        raise ValueError(f"{HfApi().endpoint} answers without a commit: check HF_ENDPOINT")
     return commit
 
 

@@ -64,9 +64,10 @@ def _normalized(naopc: dict[str, Any], method: Any) -> str:
         return ""
     p_value = naopc.get("p_values", {}).get(method)
     place = against_random(own, random, p_value if is_number(p_value) else None)
+    others = "other texts" if is_number(p_value) else "of these texts"
     return (
         f" On the model's own scale, where the worst order of words has 0 and the best 1 (NAOPC, {naopc.get('texts')} "
-        f"others): {', '.join(listed)}; {escape(method)} is {place}."
+        f"{others}): {', '.join(listed)}; {escape(method)} is {place}."
     )
 
 

@@ -84,7 +84,7 @@ def main(argv: list[str]) -> None:
     (arguments,) = parser.parse(argv)
     output, text = output_file(arguments.output), given_text(arguments)
     reader = load_reader(arguments)
-    (answers,) = explained(reader, [text], arguments, arguments.target)
+    (answers,) = explained(reader, [text], arguments)
     content = {
         "model": str(public_name(arguments.model)),
         "revision": arguments.revision,
@@ -149,8 +149,9 @@ def explained(
         reader: The classifier.
         texts: The texts.
         arguments: `method` and `top_k`.
-        target: Class whose score is explained; None for that of the answer.
+        target: Class whose score is explained, its name or number; None for that of `arguments`, or of the answer.
     """
+    target = arguments.target if target is None else target
     if not texts:
         return []
     if wrong := next((type(each).__name__ for each in texts if not isinstance(each, str)), None):

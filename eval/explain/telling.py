@@ -33,7 +33,8 @@ def _normalized(naopc: Mapping[str, Any] | None) -> str:
     if naopc is None:
         return ""
     place = against_random(naopc["method"], naopc["random"], naopc["p_value"])
-    return f"; NAOPC {naopc['method']:.2f}, {place}, on {naopc['texts']} others"
+    others = "other validation texts" if naopc["p_value"] is not None else "of these texts"
+    return f"; NAOPC {naopc['method']:.2f}, {place}, on {naopc['texts']} {others}"
 
 
 def heaviest(items: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:

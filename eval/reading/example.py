@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 from salience.eval.reading.reader import Reader
 from salience.eval.reading.words import heaviest_words
 from salience.eval.scores.predictions import class_probabilities
@@ -14,7 +16,7 @@ class Example(NamedTuple):
 
     Attributes:
         text: The text.
-        labels: The answer, by its probability; several or none where a text can have several labels.
+        labels: The answer, with its probability; where a text can have several labels, each, the surest first, or none.
         words: The `NUM_WORDS` heaviest, by their share of the document vector; none of a model without such weights.
     """
 
@@ -34,7 +36,7 @@ def read_example(reader: Reader, text: str) -> Example:
     (reading,) = reader.read([ids])
     logits = reading.logits[None]
     chosen, scores = reader.decide(logits)[0], class_probabilities(logits, reader.problem_type)[0]
-    labels = {reader.label_names[index]: float(scores[index]) for index in chosen.nonzero()[0]}
+    labels = {reader.label_names[index]: float(scores[index]) for index in np.argsort(-scores) if chosen[index]}
     words: list[tuple[str, float]] = []
     if reading.weights is not None and reader.tokenizer.is_fast:
         (document,) = reader.documents([text])

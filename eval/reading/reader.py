@@ -213,7 +213,7 @@ class Reader:
                 yield rows
                 bar.update(len(rows))
 
-    @torch.inference_mode()
+    @torch.no_grad()  # in inference mode, weights gathered from several processes could not be trained afterwards
     def read_batch(self, ids: Sequence[np.ndarray], cross_attention: bool = False) -> list[Reading]:
         """Answers and weights for texts that the model reads at once, as they are given: a hook meets them so.
 

@@ -40,7 +40,6 @@ several names have numbers in common), and study.json:
             p_value}}}}}}
 
 Where texts have several labels, accuracy is the share of those that get all their labels and no other. Scores run
-import os
 from 0 to 1; null where one is not defined. `train_seconds` is null for a cell that was stopped and resumed;
 `texts_per_second` is that of the test texts, read whole. Both depend on what else the machine did.
 """

@@ -108,7 +108,7 @@ def encode_numbers(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
         reason = too_large if is_large else "is not a number, which regression needs"
         raise UserError(f"the label '{value}' in row {bad[0] + 1} of {where} {reason}")
     rounded = values.astype(np.float32)
-    if np.abs(values - rounded).max(initial=0) > LARGEST_ROUNDING * values.std() > 0:
+    if len(values) and np.ptp(values) and np.abs(values - rounded).max() > LARGEST_ROUNDING * values.std():
         raise UserError(
             f"the labels of {where} lie so far from 0, for their differences, that single precision rounds these away; "
             f"subtract a number near {values.mean():.3g} from all"

@@ -50,12 +50,13 @@ def new_folder(output: str | None) -> Iterator[Path]:
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f"--output {output} exists; choose another folder, or move it away")
     check_own_folder(folder, "--output")
-    for killed in folder.parent.glob(f".{glob.escape(folder.name)}.*"):
-        if (killed / LOCK_FILE).is_file() and not is_claimed(killed):
-            shutil.rmtree(killed)
+    beginning = f".{folder.name}.unfinished-"
+    for killed in folder.parent.glob(f"{glob.escape(beginning)}*"):
+        if {each.name for each in killed.iterdir()} == {LOCK_FILE, folder.name} and not is_claimed(killed):
+            shutil.rmtree(killed, ignore_errors=True)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        place = tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.")
+        place = tempfile.TemporaryDirectory(dir=folder.parent, prefix=beginning)
     except OSError as error:
         raise UserError(f"--output {output} can't be made: {error.strerror}") from error
     with place, held(Path(place.name)):

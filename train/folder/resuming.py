@@ -20,7 +20,7 @@ from transformers.trainer_callback import TrainerState
 
 from salience.configuration.errors import UserError, one_line
 from salience.configuration.flags.parser import Arguments
-from salience.model_cards.files import read_json, write_json
+from salience.model_cards.files import read_json, write_json, write_whole
 from salience.model_cards.run_checks import COUNT, EVERY, NUMBER, Rule, Shape, fault
 from salience.model_cards.run_folder import STARTED_FILE, STATE_FILE
 from salience.train.building.further import Start
@@ -75,6 +75,8 @@ STATE: Shape = {
 }
 """What a checkpoint says of where its training was, as far as training goes on with it."""
 
+FROZEN = "frozen encoder"
+"""Key of a plan: the fingerprint of its weights."""
 WAY_OUT = "move that checkpoint away and resume from one before it, or start anew in another folder"
 
 
@@ -91,9 +93,8 @@ def run_plan(
     """
     tuning, training = arguments[2], arguments[3]
     flags = {name: value for name, value in changed_arguments(arguments).items() if name not in MAY_CHANGE}
-    # Checkpoints of adapters don't hold what these are trained beside; a cache knows a frozen encoder by its weights.
-    keeps_encoder = tuning.lora or tuning.freeze_encoder
-    weights = start.sha256 if start else base_fingerprint(model) if keeps_encoder else ""
+    # Checkpoints of adapters don't hold what these are trained beside.
+    weights = start.sha256 if start else base_fingerprint(model) if tuning.lora else ""
     plan = {
         "kind": "model",
         "arguments": tidy(without_secrets(flags)),
@@ -101,6 +102,8 @@ def run_plan(
         "batch of a step": training.texts_of_step,
         "model": sha256((computed(model.config) + weights).encode()).hexdigest(),
     }
+    if tuning.freeze_encoder:  # whose answers may be kept in a cache
+        plan[FROZEN] = base_fingerprint(model)
     return json.loads(json.dumps(plan, default=str))
 
 
@@ -137,6 +140,8 @@ def start_or_resume(
     marks = sorted(folder.glob(f"checkpoint-*/{STARTED_FILE}"))
     for file in [*marks, checkpoint / STARTED_FILE] if checkpoint == folder else marks:
         before = read_json(file, WAY_OUT)
+        if FROZEN in plan:
+            before.setdefault(FROZEN, plan[FROZEN])  # earlier versions didn't note it
         if {name: type(value) for name, value in before.items()} != {name: type(plan[name]) for name in plan}:
             raise UserError(f"{file} is damaged: {WAY_OUT}")
         may_change = set() if file.parent == folder else AFTER_TRAINING  # whose model is saved, with what was fitted
@@ -157,9 +162,9 @@ def find_best(checkpoint: Path) -> None:
     state = read_json(checkpoint / STATE_FILE, WAY_OUT)
     if (step := state.get("best_global_step")) is None:
         return
-    best = str(checkpoint.with_name(f"checkpoint-{step}"))
-    if state.get("best_model_checkpoint") != best:
-        write_json(checkpoint / STATE_FILE, state | {"best_model_checkpoint": best})
+    best, before = checkpoint.with_name(f"checkpoint-{step}"), state.get("best_model_checkpoint")
+    if before is None or Path(before) != best:  # the log may hold NaN, as transformers has written it
+        write_whole(checkpoint / STATE_FILE, json.dumps(state | {"best_model_checkpoint": str(best)}, indent=2) + "\n")
 
 
 # Stand among the flags of runs that an earlier version began, and aren't compared.
@@ -181,7 +186,8 @@ def differences(before: dict[str, Any], now: dict[str, Any], may_change: Set[str
     splits = [f"{split} texts" for split in {**texts, **read} if texts.get(split) != read.get(split)]
     if before["batch of a step"] != now["batch of a step"]:
         splits.append("batch of a step (--per_device_train_batch_size)")
-    return flags + splits or ["model"] * (before["model"] != now["model"])
+    is_other = before["model"] != now["model"] or before.get(FROZEN) != now.get(FROZEN)
+    return flags + splits or ["model"] * is_other
 
 
 def last_checkpoint(folder: Path, wanted: str | None) -> Path | None:

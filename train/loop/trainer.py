@@ -57,6 +57,9 @@ class SalienceTrainer(Trainer):
         self.adversarial_size = adversarial_size
         self.cells_since_tidy = 0
         self.evaluated: dict[int, EvalLoopOutput] = {}  # by optimizer step: the last one's, and the best one's
+        # Single learned numbers have no reason to be near zero. Sharded weights no longer tell which they are.
+        numbers = [name for name, weight in arguments["model"].named_parameters() if weight.ndim == 0]
+        self.scalars = tuple(name.rpartition(".")[2] for name in numbers)
         super().__init__(**arguments)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
@@ -214,9 +217,7 @@ class SalienceTrainer(Trainer):
         """Weights that decay: Trainer's choice without learned scalars; all of them for plain Adam (paper, 8.1)."""
         if self.optimizer_cls_and_kwargs is not None:
             return [name for name, _ in model.named_parameters()]
-        # Single learned numbers have no reason to be near zero.
-        numbers = {name for name, weight in model.named_parameters() if weight.ndim == 0}
-        return [name for name in super().get_decay_parameter_names(model) if name not in numbers]
+        return [name for name in super().get_decay_parameter_names(model) if not name.endswith(self.scalars)]
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         wanted = self.args.metric_for_best_model

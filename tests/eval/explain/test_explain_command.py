@@ -132,7 +132,8 @@ def test_what_was_measured_is_told(tokenizer, tmp_path):
         ((answer,),) = explain_texts(run, [TEXT])
         figures = {"method": own, "random": 0.45, "texts": 8, "p_value": p_values and p_values["attention"]}
         assert answer["faithfulness"]["naopc"] == figures
-        assert f"NAOPC {own:.2f}, {place}, on 8 others" in about_method(answer)
+        others = "other validation texts" if p_values else "of these texts"
+        assert f"NAOPC {own:.2f}, {place}, on 8 {others}" in about_method(answer)
 
 
 def test_counts_are_told_in_the_terminal_and_on_the_page(tokenizer, tmp_path, capsys):

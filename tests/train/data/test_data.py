@@ -15,6 +15,7 @@ from transformers import HfArgumentParser
 from salience.configuration.errors import UserError
 from salience.configuration.flags.data_arguments import DataArguments
 from salience.train.data.load import load_splits
+from salience.train.data.problem_types import encode_numbers
 from tests.helpers.data_files import ROWS, all_rows, failure, load, write_csv, write_jsonl
 
 # --- cleaning ---
@@ -124,6 +125,7 @@ def test_hub_data_sets_are_read_as_files_are(tmp_path, monkeypatch):
         from_rows("numbers", {"text": texts, "label": [0.5, 1e39] * 10})
     with pytest.raises(UserError, match="single precision rounds these away; subtract a number near 1.7e"):
         from_rows("times", {"text": texts, "label": [1.7e9 + 0.25, 1.7e9 + 20.25] * 10})
+    assert encode_numbers(pa.chunked_array([[0.1] * 3]), "one number").to_pylist() == [np.float32(0.1)] * 3
 
 
 CELLS = {

@@ -311,11 +311,12 @@ def test_a_new_folder_is_whole_or_not_there(tmp_path):
 
 
 def test_what_a_kill_left_of_a_new_folder_is_removed_and_what_is_at_work_stays(tmp_path):
-    for name in (".b.killed", ".b.at_work", ".b.of_a_user"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "file").touch()
-    (tmp_path / ".b.killed" / LOCK_FILE).touch()
-    with held(tmp_path / ".b.at_work"), new_folder(str(tmp_path / "b")) as folder:
+    left, at_work, of_a_user = (f".b.unfinished-{number}" for number in range(3))
+    for name in (left, at_work, of_a_user):
+        (tmp_path / name / "b").mkdir(parents=True)
+        (tmp_path / name / LOCK_FILE).touch()
+    (tmp_path / of_a_user / "notes.txt").touch()
+    with held(tmp_path / at_work), new_folder(str(tmp_path / "b")) as folder:
         (folder / "a").touch()
-    assert sorted(each.name for each in tmp_path.iterdir()) == [".b.at_work", ".b.of_a_user", "b"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == [at_work, of_a_user, "b"]
     assert [each.name for each in (tmp_path / "b").iterdir()] == ["a"]

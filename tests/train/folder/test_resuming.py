@@ -280,6 +280,8 @@ def test_a_best_checkpoint_that_is_gone_is_refused(copy, data, capsys):
 
 def test_the_best_checkpoint_is_found_where_a_run_was_moved(copy, data):
     state = checkpoints(copy)[-1] / "trainer_state.json"
+    lines = state.read_text().replace('"log_history": [', '"log_history": [{"grad_norm": NaN, "step": 1},')
+    state.write_text(lines)  # as transformers writes what overflowed in half precision
     before = read(state)
     assert Path(before["best_model_checkpoint"]).parent != copy
     train(copy, *TINY, *data, *RESUME)
