@@ -3,21 +3,17 @@
 One process: `python train.py ...`; several: `accelerate launch -q --config_file CONFIG train.py ...`.
 """
 
-import random
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from salience.configuration.errors import UserError, one_line
+from salience.configuration.errors import one_line
 from salience.configuration.families import FAMILIES, names_a_run
 from salience.configuration.flags.parser import Arguments, RecipeParser
 from salience.configuration.problem_types import REGRESSION
@@ -42,10 +38,9 @@ from salience.train.folder.resuming import run_plan, start_or_resume
 from salience.train.loop.assembly import make_trainer, save, score_line, settle_training
 from salience.train.loop.losses import LabelStatistics, correct_prior
 from salience.train.loop.preparation import PreparedTexts, prepare_texts
+from salience.train.loop.random_states import random_states_kept
 from salience.train.loop.trainer import SalienceTrainer
 from salience.train.publish.push import push_run
-
-_TRAINING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -136,28 +131,6 @@ def train_model(
     if arguments[3].push_to_hub and arguments[3].process_index == 0:
         push_run(arguments[3])
     return run
-
-
-@contextmanager
-def random_states_kept() -> Iterator[None]:
-    """Let a training draw from the random numbers of this process, and give the caller's back.
-
-    Raises:
-        UserError: Another thread is training: both would draw from them, and neither could be repeated.
-    """
-    if not _TRAINING.acquire(blocking=False):
-        raise UserError(
-            "another thread of this process is training, and both would draw the same random numbers: train one after "
-            "the other, or in processes"
-        )
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-        _TRAINING.release()
 
 
 def train_run(arguments: Arguments, command: list[str], memory: dict[str, Any] | None = None) -> TrainedRun:

@@ -107,8 +107,9 @@ class RecipeParser(HfArgumentParser):
             if name not in self.known():
                 raise UserError(self.unknown("argument", name, ""))
         self.check_values(flags)
-        for recipe in recipes:
-            if undone := next((name for name in self.read_recipe(recipe) if flags.get(name, "") is None), None):
+        unset = {name for name, value in flags.items() if value is None}
+        for recipe in recipes if unset else ():
+            if undone := next((name for name in self.read_recipe(recipe) if name in unset), None):
                 raise UserError(f"{undone}=None doesn't take back what {recipe} sets; leave it out there")
         words = [*recipes, *recipe_tokens(flags)]
         return self.parse(words), words

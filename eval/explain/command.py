@@ -133,25 +133,22 @@ def explain_texts(
     if of_command := next((name for name in ("text", "file", "output") if name in flags), None):
         raise UserError(f"{of_command} is for the command line: explain_texts takes texts and returns their answers")
     (arguments,), _ = _parser().parse_flags({"model": model, **flags})
-    return explained(load_reader(arguments), list(texts), arguments, target)
+    arguments.target = target  # type: ignore[assignment]  # words on a command line are names
+    return explained(load_reader(arguments), list(texts), arguments)
 
 
 def _parser() -> RecipeParser:
     return RecipeParser((ExplainArguments,), program="eval.py explain")
 
 
-def explained(
-    reader: Reader, texts: Sequence[str], arguments: ExplainArguments, target: str | int | None = None
-) -> list[list[Answer]]:
+def explained(reader: Reader, texts: Sequence[str], arguments: ExplainArguments) -> list[list[Answer]]:
     """Answers with their explanations; see `explain_texts`.
 
     Args:
         reader: The classifier.
         texts: The texts.
-        arguments: `method` and `top_k`.
-        target: Class whose score is explained, its name or number; None for that of `arguments`, or of the answer.
+        arguments: `method`, `target` and `top_k`.
     """
-    target = arguments.target if target is None else target
     if not texts:
         return []
     if wrong := next((type(each).__name__ for each in texts if not isinstance(each, str)), None):
@@ -164,22 +161,21 @@ def explained(
     reader.documents(texts)  # looks whether the tokenizer is the model's
     try:
         if reader.problem_type == MULTI_LABEL:
-            classify_one = partial(classify, **options)
-            return [_explained_labels(reader, text, arguments.top_k, target, classify_one) for text in texts]
-        answers: Any = classify(list(texts), target=target, top_k=arguments.top_k or 1, **options)
+            return [_explained_labels(reader, text, arguments, partial(classify, **options)) for text in texts]
+        answers: Any = classify(list(texts), target=arguments.target, top_k=arguments.top_k or 1, **options)
     except ValueError as error:
         raise UserError(f"--model {arguments.model}: {one_line(error)}") from error
     return answers
 
 
 def _explained_labels(
-    reader: Reader, text: str, top_k: int | None, target: str | int | None, explain: Callable[..., Any]
+    reader: Reader, text: str, arguments: ExplainArguments, explain: Callable[..., Any]
 ) -> list[Answer]:
     """The labels that a text gets, the surest first, and behind them others, each with its explanation."""
     logits_C = reader.logits(reader.token_ids([text]))[0]
     is_given_C, scores_C = reader.decide(logits_C[None])[0], class_probabilities(logits_C, MULTI_LABEL)
-    is_one = target is not None or not is_given_C.any()
-    order = np.lexsort((-scores_C, ~is_given_C))[: top_k or (1 if is_one else is_given_C.sum())]
+    target, is_one = arguments.target, arguments.target is not None or not is_given_C.any()
+    order = np.lexsort((-scores_C, ~is_given_C))[: arguments.top_k or (1 if is_one else is_given_C.sum())]
     return [
         explain(text, target=int(number) if target is None else target, top_k=1)[0]
         | {

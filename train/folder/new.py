@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from salience.configuration.errors import UserError
@@ -52,8 +52,9 @@ def new_folder(output: str | None) -> Iterator[Path]:
     check_own_folder(folder, "--output")
     beginning = f".{folder.name}.unfinished-"
     for killed in folder.parent.glob(f"{glob.escape(beginning)}*"):
-        if {each.name for each in killed.iterdir()} == {LOCK_FILE, folder.name} and not is_claimed(killed):
-            shutil.rmtree(killed, ignore_errors=True)
+        with suppress(OSError):  # it is somebody else's
+            if {each.name for each in killed.iterdir()} == {LOCK_FILE, folder.name} and not is_claimed(killed):
+                shutil.rmtree(killed)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         place = tempfile.TemporaryDirectory(dir=folder.parent, prefix=beginning)
