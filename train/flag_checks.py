@@ -22,7 +22,7 @@ from salience.model_cards.run_folder import is_hub_id
 from salience.train.building.encoder_loading import refuse_bfloat16
 from salience.train.building.label_scale import label_scale
 from salience.train.data.load import TextData
-from salience.train.folder.resuming import check_checkpoint, last_checkpoint
+from salience.train.folder.checkpoints import check_checkpoint, last_checkpoint
 from salience.train.loop.assembly import name_best_metric
 from salience.train.loop.losses import LabelStatistics, TrainingLoss, balancing_flag
 from salience.train.loop.preparation import label_statistics

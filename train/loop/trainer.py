@@ -21,8 +21,8 @@ from salience.modeling.encoders import pretrained_encoder
 from salience.modeling.precision import hold_in_bfloat16
 from salience.modeling.ragged import give_back_free_memory
 from salience.train.building.lora import trained_model
+from salience.train.folder.checkpoints import readable
 from salience.train.folder.marked import mark_checkpoint
-from salience.train.folder.resuming import readable
 from salience.train.loop.adversarial import adversarial_step
 from salience.train.loop.cpu_attention import faster_attention
 from salience.train.loop.passes import joined, of_rows, rows_of_passes

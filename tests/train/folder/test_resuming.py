@@ -12,10 +12,10 @@ from transformers import PreTrainedTokenizerBase
 from salience.configuration import terminal
 from salience.configuration.terminal import STOPPED, Terminated
 from salience.train import cli
+from salience.train.folder.checkpoints import find_best
 from salience.train.folder.hub_files import hub_files
 from salience.train.folder.marked import SAVING_FOLDER
 from salience.train.folder.output import checkpoints, claimed, holds_model
-from salience.train.folder.resuming import find_best
 from salience.train.loop.trainer import SalienceTrainer
 from salience.train.publish.contents import read_contents
 from tests.helpers.slow import others_slow
